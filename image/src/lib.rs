@@ -1,1 +1,19 @@
+//! Builds bundles for firn. Read in the order of the flow:
+//!
+//! ```text
+//! argv ─ cli::bundle ─ source: store_path → nix_cli     (a closure)
+//!                              rootfs_dir               (layers)
+//!                              view → users             (what both show together)
+//!                    ─ bundle: identity, init           (name, uuid; what process 1 is)
+//!                              config, firn_json        (contents, pure)
+//!                              write                    (to disk, all or nothing)
+//! ```
+//!
+//! firn-init, the second binary, is not part of this library: see `init/main.rs`.
 
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod source;
+
+pub mod bundle;

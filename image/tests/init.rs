@@ -46,7 +46,7 @@ impl Container {
         until(|| {
             let pid = std::fs::read_to_string(&children).ok()?.trim().to_owned();
             let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-            (exe == PathBuf::from(INIT)).then_some(pid)
+            (exe == *INIT).then_some(pid)
         })
     }
 

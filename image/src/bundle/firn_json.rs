@@ -1,0 +1,39 @@
+//! `firn.json`: what only firn reads of the bundle.
+
+use super::{Plan, Upper, names};
+use firn::spec::roots::{Init, Root, Roots};
+
+/// The exit status by which inits of firn's bundles ask to be started anew.
+const RESTART: u8 = 133;
+
+/// The contents for a plan.
+pub fn roots(plan: &Plan) -> Roots {
+    let closure = plan.closure.as_ref();
+    let mut layers = Vec::new();
+    if closure.is_some() {
+        layers.push(plan.file(names::SKELETON));
+    }
+    layers.extend_from_slice(plan.layers.paths());
+    Roots {
+        root: Some(Root {
+            layers,
+            upper: Some(upper(&plan.upper)),
+            closure: closure.map(|_| plan.file(names::CLOSURE)),
+            store: closure
+                .and_then(|_| plan.store.root())
+                .map(|_| plan.store.dir().to_owned()),
+        }),
+        init: Some(Init {
+            restart_exit_code: Some(RESTART),
+            notify: Some(plan.notify),
+        }),
+    }
+}
+
+fn upper(upper: &Upper) -> String {
+    match upper {
+        Upper::Tmpfs(None) => "tmpfs".into(),
+        Upper::Tmpfs(Some(options)) => format!("tmpfs:{options}"),
+        Upper::Directory(path) => path.display().to_string(),
+    }
+}

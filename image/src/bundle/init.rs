@@ -1,0 +1,186 @@
+//! What process 1 of the container is: an init of the root's own, or firn-init
+//! around a command.
+
+use crate::source::view::{Found, View, ViewError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where the bundle's copy of firn-init is seen inside.
+pub const INSIDE: &str = "/run/host/init";
+
+/// Process 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Init {
+    /// An init of the root's own, such as systemd.
+    Own(String),
+    /// firn-init, which runs a command.
+    Firn {
+        /// The binary to copy into the bundle.
+        binary: PathBuf,
+        command: Vec<String>,
+        /// The command says itself when it is ready.
+        command_notifies: bool,
+    },
+}
+
+/// Why there is no process 1.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    #[error("no init in the root: {missing} is missing: give a command after --")]
+    Missing { missing: PathBuf },
+    #[error("the root's {0} is not an executable file: give a command after --")]
+    NotExecutable(String),
+    #[error("look up {init} in the root")]
+    Find { init: String, source: ViewError },
+    #[error("find firn-init beside firn-image: pass --init PATH")]
+    Binary(#[source] io::Error),
+    #[error("firn-init {path}: {problem}: pass --init PATH")]
+    BadBinary {
+        path: PathBuf,
+        problem: &'static str,
+    },
+    #[error("read firn-init {path}: pass --init PATH")]
+    ReadBinary { path: PathBuf, source: io::Error },
+}
+
+impl Init {
+    /// The root's own init, checked to be there.
+    pub fn own(init: String, view: &View) -> Result<Self, InitError> {
+        match view.find(Path::new(&init)) {
+            Ok(Found::File {
+                executable: true, ..
+            }) => Ok(Self::Own(init)),
+            Ok(Found::Missing(missing)) => Err(InitError::Missing { missing }),
+            Ok(_) => Err(InitError::NotExecutable(init)),
+            Err(source) => Err(InitError::Find { init, source }),
+        }
+    }
+
+    /// firn-init around a command: the binary given, or the one beside this program.
+    pub fn firn(
+        given: Option<PathBuf>,
+        command: Vec<String>,
+        command_notifies: bool,
+    ) -> Result<Self, InitError> {
+        let binary = match given {
+            Some(path) => path,
+            None => std::env::current_exe()
+                .map_err(InitError::Binary)?
+                .with_file_name("firn-init"),
+        };
+        check_binary(&binary)?;
+        Ok(Self::Firn {
+            binary,
+            command,
+            command_notifies,
+        })
+    }
+
+    /// `process.args`.
+    pub fn args(&self) -> Vec<String> {
+        match self {
+            Self::Own(init) => vec![init.clone()],
+            Self::Firn {
+                command,
+                command_notifies,
+                ..
+            } => {
+                let mut args = vec![INSIDE.to_owned()];
+                if *command_notifies {
+                    args.push("--notify=command".into());
+                }
+                args.push("--".into());
+                args.extend(command.iter().cloned());
+                args
+            }
+        }
+    }
+
+    /// Whether it is a full init, which mounts, makes device nodes and runs
+    /// setuid programs.
+    pub fn boots(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+}
+
+/// It must run in any root, so that it can't ask for a dynamic loader: the
+/// container would end with "no such file or directory".
+fn check_binary(path: &Path) -> Result<(), InitError> {
+    let bad = |problem| InitError::BadBinary {
+        path: path.to_owned(),
+        problem,
+    };
+    let error = |source| InitError::ReadBinary {
+        path: path.to_owned(),
+        source,
+    };
+    if !std::fs::metadata(path).map_err(error)?.is_file() {
+        return Err(bad("not a file"));
+    }
+    let elf = std::fs::read(path).map_err(error)?;
+    match wants_loader(&elf) {
+        Some(false) => Ok(()),
+        Some(true) => Err(bad("not statically linked")),
+        None => Err(bad("not a 64-bit program")),
+    }
+}
+
+/// Whether an ELF file has a PT_INTERP header; `None` if it is no ELF64 file of
+/// this machine's byte order.
+fn wants_loader(elf: &[u8]) -> Option<bool> {
+    const PT_INTERP: u32 = 3;
+    let word = |at: usize| -> Option<u16> {
+        Some(u16::from_ne_bytes(
+            elf.get(at..at.checked_add(2)?)?.try_into().ok()?,
+        ))
+    };
+    if !elf.starts_with(b"\x7fELF\x02") {
+        return None;
+    }
+    let headers = u64::from_ne_bytes(elf.get(32..40)?.try_into().ok()?);
+    let headers = usize::try_from(headers).ok()?;
+    let (size, count) = (usize::from(word(54)?), usize::from(word(56)?));
+    for index in 0..count {
+        let at = headers.checked_add(index * size)?;
+        let kind = elf.get(at..at.checked_add(4)?)?;
+        if u32::from_ne_bytes(kind.try_into().ok()?) == PT_INTERP {
+            return Some(true);
+        }
+    }
+    Some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loaders_are_recognised() {
+        assert_eq!(wants_loader(b"#!/bin/sh"), None);
+        assert_eq!(wants_loader(b"\x7fELF\x02"), None);
+        let mut elf = vec![0; 64 + 2 * 56];
+        elf[..5].copy_from_slice(b"\x7fELF\x02");
+        elf[32..40].copy_from_slice(&64_u64.to_ne_bytes());
+        elf[54..56].copy_from_slice(&56_u16.to_ne_bytes());
+        elf[56..58].copy_from_slice(&2_u16.to_ne_bytes());
+        assert_eq!(wants_loader(&elf), Some(false));
+        elf[64 + 56..64 + 60].copy_from_slice(&3_u32.to_ne_bytes());
+        assert_eq!(wants_loader(&elf), Some(true));
+        elf[32..40].copy_from_slice(&u64::MAX.to_ne_bytes());
+        assert_eq!(wants_loader(&elf), None);
+    }
+
+    #[test]
+    fn the_command_comes_after_init() {
+        let init = |command_notifies| Init::Firn {
+            binary: "/x".into(),
+            command: vec!["sh".into(), "-c".into()],
+            command_notifies,
+        };
+        assert_eq!(init(false).args(), ["/run/host/init", "--", "sh", "-c"]);
+        assert_eq!(
+            init(true).args(),
+            ["/run/host/init", "--notify=command", "--", "sh", "-c"]
+        );
+    }
+}

@@ -1,0 +1,275 @@
+//! Writes the bundle: all of it or nothing. It is built in a folder beside its
+//! place and moved there in one step.
+
+use super::init::Init;
+use super::{Closure, Plan, config, firn_json, names};
+use crate::source::nix_cli::{self, NixError};
+use crate::source::store_path::StorePath;
+use firn::spec::roots;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error("{operation} {path}")]
+    Io {
+        operation: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("make config.json")]
+    Config(#[from] oci_spec::OciSpecError),
+    #[error("make firn.json")]
+    FirnJson(#[source] serde_json::Error),
+    #[error("bundle {0} exists already: pass --force to replace it")]
+    Exists(PathBuf),
+    #[error("{path} can't be replaced: {reason}: remove it yourself, or choose another --output")]
+    Foreign { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Nix(#[from] NixError),
+}
+
+/// Writes the bundle; with `force`, in the place of an earlier one.
+pub fn write(plan: &Plan, force: bool) -> Result<(), WriteError> {
+    let replaces = check_place(&plan.output, force)?;
+    let temp = Temp::beside(&plan.output)?;
+    fill(plan, &temp.path)?;
+    let roots = gc_roots(plan);
+    // Rooted here already, so that nothing is collected before the move.
+    for (name, path) in &roots {
+        nix_cli::add_root(&plan.store, path, &temp.path.join(name))?;
+    }
+    set_mode(&temp.path, 0o755)?;
+    move_in(&temp.path, &plan.output, replaces)?;
+    // Nix knows roots by their place, which is another one now.
+    for (name, path) in &roots {
+        if let Err(error) = nix_cli::add_root(&plan.store, path, &plan.file(name)) {
+            // The move undone; what lies in the temporary folder goes with it.
+            let flags = if replaces {
+                RenameFlags::EXCHANGE
+            } else {
+                RenameFlags::NOREPLACE
+            };
+            let back = renameat_with(CWD, &plan.output, CWD, &temp.path, flags);
+            back.map_err(|source| failed("remove", &plan.output)(source.into()))?;
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// What Nix must not collect while the bundle exists: the closure, and layers
+/// that lie in the store.
+fn gc_roots(plan: &Plan) -> Vec<(String, StorePath)> {
+    let closure = plan.closure.iter().map(|Closure { path, .. }| path.clone());
+    let layers = plan
+        .layers
+        .paths()
+        .iter()
+        .filter_map(|layer| plan.store.resolve(layer).ok());
+    closure
+        .map(|path| (names::GCROOT.to_owned(), path))
+        .chain(
+            layers
+                .enumerate()
+                .map(|(n, path)| (format!("{}-layer-{n}", names::GCROOT), path)),
+        )
+        .collect()
+}
+
+fn fill(plan: &Plan, bundle: &Path) -> Result<(), WriteError> {
+    write_file(
+        &bundle.join(names::CONFIG),
+        config::json(plan)?.as_bytes(),
+        0o600,
+    )?;
+    let firn_json =
+        serde_json::to_string_pretty(&firn_json::roots(plan)).map_err(WriteError::FirnJson)?;
+    write_file(
+        &bundle.join(roots::FILE),
+        (firn_json + "\n").as_bytes(),
+        0o600,
+    )?;
+    make_dir(&bundle.join(names::ROOTFS), 0o755)?;
+    if let Some(closure) = &plan.closure {
+        let lines: String = closure
+            .paths
+            .iter()
+            .map(|path| format!("{path}\n"))
+            .collect();
+        write_file(&bundle.join(names::CLOSURE), lines.as_bytes(), 0o644)?;
+        skeleton(&bundle.join(names::SKELETON))?;
+    }
+    host(plan, &bundle.join(names::HOST))?;
+    if let Init::Firn { binary, .. } = &plan.init {
+        let program = fs::read(binary).map_err(failed("read", binary))?;
+        write_file(&bundle.join(names::INIT), &program, 0o755)?;
+    }
+    Ok(())
+}
+
+/// What stage 2 of NixOS and systemd expect in a root that is otherwise empty.
+fn skeleton(root: &Path) -> Result<(), WriteError> {
+    for (dir, mode) in [
+        ("", 0o755),
+        ("etc", 0o755),
+        ("nix", 0o755),
+        ("nix/store", 0o755),
+        ("root", 0o700),
+        ("var", 0o755),
+        ("var/lib", 0o755),
+        ("var/lib/private", 0o700),
+    ] {
+        make_dir(&root.join(dir), mode)?;
+    }
+    for file in ["etc/machine-id", "etc/os-release"] {
+        write_file(&root.join(file), b"", 0o644)?;
+    }
+    Ok(())
+}
+
+/// The files shown at /run/host.
+fn host(plan: &Plan, dir: &Path) -> Result<(), WriteError> {
+    make_dir(dir, 0o755)?;
+    write_file(&dir.join(names::MANAGER), b"firn\n", 0o644)?;
+    let uuid = format!("{}\n", plan.identity.uuid);
+    write_file(&dir.join(names::UUID), uuid.as_bytes(), 0o644)?;
+    if let Some(text) = &plan.os_release {
+        write_file(&dir.join(names::OS_RELEASE), text, 0o644)?;
+    }
+    Ok(())
+}
+
+/// Whether there is a bundle to replace. Anything else in its place is an error.
+fn check_place(output: &Path, force: bool) -> Result<bool, WriteError> {
+    match fs::symlink_metadata(output) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(failed("look at", output)(source)),
+        Ok(_) if !force => Err(WriteError::Exists(output.to_owned())),
+        Ok(meta) => {
+            let foreign = |reason| WriteError::Foreign {
+                path: output.to_owned(),
+                reason,
+            };
+            if !meta.is_dir() {
+                return Err(foreign("not a directory".into()));
+            }
+            check_bundle(output)
+                .map_err(failed("look at", output))?
+                .map_err(foreign)?;
+            Ok(true)
+        }
+    }
+}
+
+/// Whether a directory is a bundle of ours and holds nothing else; the inner
+/// error says what speaks against it.
+fn check_bundle(path: &Path) -> io::Result<Result<(), String>> {
+    let marker = path.join(roots::FILE);
+    let meta = match fs::symlink_metadata(&marker) {
+        Ok(meta) => meta,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Err("not a bundle made by firn-image (no firn.json)".into()));
+        }
+        Err(error) => return Err(error),
+    };
+    if !meta.is_file() || meta.uid() != rustix::process::geteuid().as_raw() {
+        return Ok(Err("its firn.json is not yours".into()));
+    }
+    if serde_json::from_slice::<roots::Roots>(&fs::read(&marker)?).is_err() {
+        return Ok(Err("its firn.json is not one of firn's".into()));
+    }
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let known = [
+            names::CONFIG,
+            roots::FILE,
+            names::ROOTFS,
+            names::CLOSURE,
+            names::SKELETON,
+            names::INIT,
+            names::HOST,
+        ];
+        if !known.contains(&&*name) && !name.starts_with(names::GCROOT) {
+            return Ok(Err(format!(
+                "it also holds {name:?}, which firn-image did not make"
+            )));
+        }
+    }
+    if fs::read_dir(path.join(names::ROOTFS)).is_ok_and(|mut dir| dir.next().is_some()) {
+        return Ok(Err("its rootfs is not empty".into()));
+    }
+    Ok(Ok(()))
+}
+
+/// Puts the new bundle into its place in one step. A replaced one is then where
+/// the new one was built, and goes with that folder.
+fn move_in(temp: &Path, output: &Path, replaces: bool) -> Result<(), WriteError> {
+    let flags = if replaces {
+        RenameFlags::EXCHANGE
+    } else {
+        RenameFlags::NOREPLACE
+    };
+    renameat_with(CWD, temp, CWD, output, flags).map_err(|error| match error {
+        rustix::io::Errno::EXIST => WriteError::Exists(output.to_owned()),
+        error => failed("make bundle", output)(error.into()),
+    })
+}
+
+/// The folder in which the bundle is built; whatever is in it at the end goes.
+struct Temp {
+    path: PathBuf,
+}
+
+impl Temp {
+    fn beside(output: &Path) -> Result<Self, WriteError> {
+        let name = output.file_name().unwrap_or_default().to_string_lossy();
+        let path = output.with_file_name(format!(".{name}.firn-image-{}", std::process::id()));
+        make_dir(&path, 0o700)?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        // After a new bundle was moved out nothing is left to remove.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WriteError {
+    move |source| WriteError::Io {
+        operation,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), WriteError> {
+    fs::DirBuilder::new()
+        .mode(mode)
+        .create(path)
+        .map_err(failed("make folder", path))?;
+    set_mode(path, mode)
+}
+
+fn write_file(path: &Path, contents: &[u8], mode: u32) -> Result<(), WriteError> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| file.write_all(contents))
+        .map_err(failed("write", path))?;
+    set_mode(path, mode)
+}
+
+/// As asked for, whatever the caller's umask.
+fn set_mode(path: &Path, mode: u32) -> Result<(), WriteError> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("chmod", path))
+}

@@ -1,0 +1,11 @@
+//! Where a root comes from: closures of store paths and directories.
+
+pub mod store_path;
+
+pub mod nix_cli;
+
+pub mod rootfs_dir;
+
+pub mod view;
+
+pub mod users;

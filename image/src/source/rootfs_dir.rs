@@ -1,0 +1,97 @@
+//! Layers given as directories, lowest first.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Directories that can be overlaid, lowest first, absolute and without links.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layers(Vec<PathBuf>);
+
+/// Why directories can't be layers.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    #[error("layer {path}")]
+    Open { path: PathBuf, source: io::Error },
+    #[error("layer {0} is not a directory: unpack it first")]
+    NotDirectory(PathBuf),
+    #[error("layer {0:?} has a name that JSON can't hold: rename it to valid UTF-8")]
+    NotUtf8(PathBuf),
+    #[error("layer {inner} lies inside layer {outer}: the kernel overlays only directories apart")]
+    Overlap { inner: PathBuf, outer: PathBuf },
+}
+
+impl Layers {
+    /// Checks the directories. Links are resolved now, so that what was checked
+    /// is what the container shows.
+    pub fn open(given: &[PathBuf]) -> Result<Self, LayerError> {
+        let layers = given
+            .iter()
+            .map(|path| open(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        check_apart(&layers)?;
+        Ok(Self(layers))
+    }
+
+    /// The directories, lowest first.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.0
+    }
+}
+
+fn open(given: &Path) -> Result<PathBuf, LayerError> {
+    let error = |source| LayerError::Open {
+        path: given.to_owned(),
+        source,
+    };
+    let path = std::fs::canonicalize(given).map_err(error)?;
+    if !std::fs::metadata(&path).map_err(error)?.is_dir() {
+        return Err(LayerError::NotDirectory(given.to_owned()));
+    }
+    if path.to_str().is_none() {
+        return Err(LayerError::NotUtf8(path));
+    }
+    Ok(path)
+}
+
+/// Overlayfs answers ELOOP ("overlapping layers") at mount time.
+fn check_apart(layers: &[PathBuf]) -> Result<(), LayerError> {
+    for (i, inner) in layers.iter().enumerate() {
+        for (j, outer) in layers.iter().enumerate() {
+            if i != j && inner.starts_with(outer) {
+                let (inner, outer) = (inner.clone(), outer.clone());
+                return Err(LayerError::Overlap { inner, outer });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_lie_apart() {
+        let check = |paths: &[&str]| {
+            check_apart(&paths.iter().map(PathBuf::from).collect::<Vec<_>>()).is_ok()
+        };
+        assert!(check(&["/a", "/b", "/ab"]));
+        assert!(!check(&["/a", "/b", "/a"]));
+        assert!(!check(&["/a/b", "/a"]));
+        assert!(!check(&["/a", "/c", "/a/b"]));
+    }
+
+    #[test]
+    fn only_directories_are_layers() {
+        let open = |path: &str| Layers::open(&[path.into()]);
+        assert_eq!(
+            open("/tmp/../etc").expect("a layer").paths(),
+            [PathBuf::from("/etc")]
+        );
+        assert!(matches!(
+            open("/etc/passwd"),
+            Err(LayerError::NotDirectory(_))
+        ));
+        assert!(matches!(open("/no/such"), Err(LayerError::Open { .. })));
+    }
+}

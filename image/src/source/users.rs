@@ -1,0 +1,149 @@
+//! `--user`, looked up in the container's own files.
+
+use super::view::{Found, View, ViewError};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// A passwd larger than this is no passwd.
+const LIMIT: u64 = 4 << 20;
+
+/// The ids that a container's process runs with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+    /// Further groups, sorted.
+    pub groups: Vec<u32>,
+    /// The home directory, if the user has an entry.
+    pub home: Option<String>,
+}
+
+/// Why a user can't be found.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    #[error("user {0:?}: no such user in the root's /etc/passwd: give a number, as in 1000:1000")]
+    NoUser(String),
+    #[error("group {0:?}: no such group in the root's /etc/group: give a number")]
+    NoGroup(String),
+    #[error("user {0:?}: give NAME, UID, or either with :GROUP or :GID")]
+    Malformed(String),
+    #[error("look up {file} in the root")]
+    Find {
+        file: &'static str,
+        source: ViewError,
+    },
+    #[error("read {path}")]
+    Read { path: PathBuf, source: io::Error },
+}
+
+/// Finds `USER[:GROUP]` in the root.
+pub fn find(spec: &str, view: &View) -> Result<User, UserError> {
+    let (user, group) = match spec.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (spec, None),
+    };
+    if user.is_empty() || group.is_some_and(|group| group.is_empty() || group.contains(':')) {
+        return Err(UserError::Malformed(spec.into()));
+    }
+    let passwd = read(view, "/etc/passwd")?;
+    let groups = read(view, "/etc/group")?;
+    resolve(user, group, &passwd, &groups)
+}
+
+fn resolve(user: &str, group: Option<&str>, passwd: &str, groups: &str) -> Result<User, UserError> {
+    let entry =
+        fields(passwd).find(|entry| entry.len() >= 7 && (entry[0] == user || entry[2] == user));
+    let number = |text: &str| text.parse::<u32>().ok().filter(|&id| id != u32::MAX);
+    let uid = match &entry {
+        Some(entry) => number(entry[2]),
+        None => number(user),
+    }
+    .ok_or_else(|| UserError::NoUser(user.into()))?;
+    let mut found = User {
+        uid,
+        gid: entry
+            .as_ref()
+            .and_then(|entry| number(entry[3]))
+            .unwrap_or(0),
+        groups: Vec::new(),
+        home: entry
+            .as_ref()
+            .map(|entry| entry[5].to_owned())
+            .filter(|home| home.starts_with('/')),
+    };
+    if let Some(group) = group {
+        found.gid = fields(groups)
+            .find(|entry| entry.len() >= 3 && entry[0] == group)
+            .and_then(|entry| number(entry[2]))
+            .or_else(|| number(group))
+            .ok_or_else(|| UserError::NoGroup(group.into()))?;
+    } else if let Some(entry) = &entry {
+        // An explicit group stands alone, as with Docker.
+        found.groups = fields(groups)
+            .filter(|group| group.len() >= 4 && group[3].split(',').any(|name| name == entry[0]))
+            .filter_map(|group| number(group[2]))
+            .collect();
+        found.groups.sort_unstable();
+        found.groups.dedup();
+    }
+    Ok(found)
+}
+
+fn fields(file: &str) -> impl Iterator<Item = Vec<&str>> {
+    file.lines().map(|line| line.split(':').collect())
+}
+
+/// A missing file is an empty one: numbers need none.
+fn read(view: &View, file: &'static str) -> Result<String, UserError> {
+    let found = view
+        .find(Path::new(file))
+        .map_err(|source| UserError::Find { file, source })?;
+    let Found::File { path, .. } = found else {
+        return Ok(String::new());
+    };
+    let mut text = Vec::new();
+    std::fs::File::open(&path)
+        .and_then(|file| file.take(LIMIT).read_to_end(&mut text))
+        .map_err(|source| UserError::Read { path, source })?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n";
+    const GROUP: &str = "root:x:0:\nweb:x:34:\nlog:x:4:root,web\nadm:x:3:web\n";
+
+    fn ids(user: &str, group: Option<&str>) -> Option<(u32, u32, Vec<u32>)> {
+        resolve(user, group, PASSWD, GROUP)
+            .ok()
+            .map(|user| (user.uid, user.gid, user.groups))
+    }
+
+    #[test]
+    fn names_and_numbers() {
+        assert_eq!(ids("web", None), Some((33, 34, vec![3, 4])));
+        assert_eq!(ids("33", None), Some((33, 34, vec![3, 4])));
+        assert_eq!(ids("web", Some("log")), Some((33, 4, vec![])));
+        assert_eq!(ids("1000", None), Some((1000, 0, vec![])));
+        assert_eq!(ids("1000", Some("1001")), Some((1000, 1001, vec![])));
+        assert_eq!(ids("nobody", None), None);
+        assert_eq!(ids("web", Some("none")), None);
+        for bad in ["-1", "4294967295", "4294967296", "0x1", "1 "] {
+            assert_eq!(ids(bad, None), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn malformed_specs_are_refused() {
+        for bad in ["", ":", "1:", ":1", "1:2:3"] {
+            let found = find(bad, &View::default());
+            assert!(
+                matches!(found, Err(UserError::Malformed(_))),
+                "{bad}: {found:?}"
+            );
+        }
+        assert_eq!(find("7:8", &View::default()).expect("numbers").gid, 8);
+    }
+}
