@@ -1,0 +1,95 @@
+//! The line format: `TIME STREAM FLAG TEXT`, where FLAG is `F` for a line (or
+//! its last part) and `P` for a part of a line that goes on in the stream's
+//! next record.
+
+/// Which of its two outputs the container wrote to. A terminal has only one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    fn name(self) -> &'static str {
+        match self {
+            Stream::Stdout => "stdout",
+            Stream::Stderr => "stderr",
+        }
+    }
+}
+
+/// A line, or the part of one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    pub text: &'a [u8],
+    pub full: bool,
+}
+
+impl Record<'_> {
+    pub fn format(&self, stamp: &str, stream: Stream, out: &mut Vec<u8>) {
+        out.extend_from_slice(stamp.as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(stream.name().as_bytes());
+        out.extend_from_slice(if self.full { b" F " } else { b" P " });
+        out.extend_from_slice(self.text);
+        out.push(b'\n');
+    }
+}
+
+/// The records of a chunk of output.
+#[derive(Debug)]
+pub struct Records<'a>(&'a [u8]);
+
+impl<'a> Records<'a> {
+    pub fn new(chunk: &'a [u8]) -> Records<'a> {
+        Records(chunk)
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let record = match self.0.iter().position(|byte| *byte == b'\n') {
+            Some(end) => {
+                let record = Record {
+                    text: &self.0[..end],
+                    full: true,
+                };
+                self.0 = &self.0[end + 1..];
+                record
+            }
+            None => Record {
+                text: std::mem::take(&mut self.0),
+                full: false,
+            },
+        };
+        Some(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_as_records() {
+        let cases: [(&str, &str); 5] = [
+            ("", ""),
+            ("one\ntwo\n", "T stdout F one\nT stdout F two\n"),
+            ("\n\n", "T stdout F \nT stdout F \n"),
+            ("end", "T stdout P end\n"),
+            ("a\nb", "T stdout F a\nT stdout P b\n"),
+        ];
+        for (chunk, expected) in cases {
+            let mut out = Vec::new();
+            for record in Records::new(chunk.as_bytes()) {
+                record.format("T", Stream::Stdout, &mut out);
+            }
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{chunk:?}");
+        }
+    }
+}

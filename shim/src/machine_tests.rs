@@ -1,0 +1,235 @@
+//! Whole lives as tables: each step is an event, the state after it and the actions.
+
+use super::*;
+use crate::policy::{Restart, StartLimit};
+
+const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(90);
+const NOW: Duration = Duration::from_secs(1);
+
+use Action::*;
+use State::{Booting, Creating, Exited, Killed, Restarting, Running, Starting, Stopping};
+
+type Step = (Event, State, Vec<Action>);
+
+fn live(restart: Restart, expects_ready: bool, steps: Vec<Step>) {
+    let limit = StartLimit::new(5, Duration::from_secs(10));
+    let policy = Policy::new(restart, None, Signal::HALT, limit);
+    let times = Times {
+        start: START,
+        stop: STOP,
+    };
+    let (mut machine, first) = Machine::begin(policy, times, expects_ready, NOW);
+    assert_eq!(first, create());
+    for (n, (event, state, actions)) in steps.into_iter().enumerate() {
+        assert_eq!(machine.handle(event, NOW), actions, "step {n}: {event:?}");
+        assert_eq!(machine.state(), state, "step {n}: {event:?}");
+    }
+}
+
+fn create() -> Vec<Action> {
+    vec![Create, Arm(START)]
+}
+
+fn up() -> Vec<Step> {
+    vec![
+        (Event::Created(true), Starting, vec![Start]),
+        (Event::Started(true), Running, vec![Disarm, AnnounceReady]),
+    ]
+}
+
+fn then(mut steps: Vec<Step>, more: Vec<Step>) -> Vec<Step> {
+    steps.extend(more);
+    steps
+}
+
+fn delete() -> Vec<Action> {
+    vec![Disarm, Delete]
+}
+
+fn finish(code: u8, reason: Reason) -> Vec<Action> {
+    vec![Disarm, Finish { code, reason }]
+}
+
+fn stopping() -> Vec<Action> {
+    vec![AnnounceStopping, SendStop, Arm(STOP)]
+}
+
+#[test]
+fn a_plain_life() {
+    let exit = Event::Exited(Exit::Status(3));
+    let steps = vec![
+        (exit, Exited, delete()),
+        (Event::Deleted, State::Done, finish(3, Reason::Failed)),
+    ];
+    live(Restart::No, false, then(up(), steps));
+}
+
+#[test]
+fn ready_may_come_before_the_start_command_ends() {
+    let steps = vec![
+        (Event::Created(true), Starting, vec![Start]),
+        (Event::Ready, Starting, vec![]),
+        (Event::Started(true), Running, vec![Disarm, AnnounceReady]),
+    ];
+    live(Restart::No, true, steps);
+}
+
+#[test]
+fn an_exit_may_come_before_the_start_command_ends() {
+    let exit = Event::Exited(Exit::Status(0));
+    let steps = vec![
+        (Event::Created(true), Starting, vec![Start]),
+        (exit, Starting, vec![]),
+        (
+            Event::Started(true),
+            Exited,
+            vec![Disarm, AnnounceReady, Disarm, Delete],
+        ),
+        (Event::Deleted, State::Done, finish(0, Reason::Exited)),
+    ];
+    live(Restart::No, false, steps);
+}
+
+#[test]
+fn not_ready_in_time() {
+    let steps = vec![
+        (Event::Created(true), Starting, vec![Start]),
+        (Event::Started(true), Booting, vec![]),
+        (Event::Timeout, Killed, vec![KillAll, Arm(KILL_TIME)]),
+        (Event::Exited(Exit::Signal(Signal::KILL)), Exited, delete()),
+        (Event::Deleted, State::Done, finish(1, Reason::StartTimeout)),
+    ];
+    live(Restart::No, true, steps);
+}
+
+#[test]
+fn a_create_that_hangs_is_aborted() {
+    let steps = vec![
+        (Event::Timeout, Creating, vec![AbortCommand]),
+        (Event::Created(false), Exited, delete()),
+        (Event::Deleted, State::Done, finish(1, Reason::StartTimeout)),
+    ];
+    live(Restart::No, false, steps);
+}
+
+#[test]
+fn a_failed_create_is_cleaned_up_too() {
+    let steps = vec![
+        (Event::Created(false), Exited, delete()),
+        (Event::Deleted, State::Done, finish(1, Reason::Failed)),
+    ];
+    live(Restart::No, false, steps);
+}
+
+#[test]
+fn stop_then_a_wish_for_a_restart_is_a_stop() {
+    let steps = vec![
+        (Event::Stop, Stopping, stopping()),
+        (Event::Stop, Stopping, vec![]),
+        (Event::Restart, Stopping, vec![]),
+        (Event::Exited(Exit::Status(133)), Exited, delete()),
+        (Event::Deleted, State::Done, finish(0, Reason::Stopped)),
+    ];
+    live(Restart::Always, false, then(up(), steps));
+}
+
+#[test]
+fn a_stop_that_needs_force() {
+    let steps = vec![
+        (Event::Stop, Stopping, stopping()),
+        (Event::Timeout, Killed, vec![KillAll, Arm(KILL_TIME)]),
+        (Event::Exited(Exit::Signal(Signal::KILL)), Exited, delete()),
+        (Event::Deleted, State::Done, finish(137, Reason::Killed)),
+    ];
+    live(Restart::Always, false, then(up(), steps));
+}
+
+#[test]
+fn the_second_interrupt_kills_but_not_one_after_a_stop() {
+    let steps = vec![
+        (Event::Stop, Stopping, stopping()),
+        (Event::Interrupt, Stopping, vec![]),
+        (Event::Interrupt, Killed, vec![KillAll, Arm(KILL_TIME)]),
+        (Event::Interrupt, Killed, vec![]),
+        (Event::Exited(Exit::Signal(Signal::KILL)), Exited, delete()),
+        (Event::Deleted, State::Done, finish(137, Reason::Killed)),
+    ];
+    live(Restart::No, false, then(up(), steps));
+}
+
+#[test]
+fn what_outlives_sigkill_is_given_up() {
+    let steps = vec![
+        (Event::Stop, Stopping, stopping()),
+        (Event::Timeout, Killed, vec![KillAll, Arm(KILL_TIME)]),
+        (Event::Timeout, Exited, delete()),
+        (Event::Deleted, State::Done, finish(137, Reason::Killed)),
+    ];
+    live(Restart::No, false, then(up(), steps));
+}
+
+#[test]
+fn stop_during_create_runs_nothing() {
+    let steps = vec![
+        (Event::Stop, Creating, vec![]),
+        (Event::Created(true), Exited, delete()),
+        (Event::Exited(Exit::Signal(Signal::KILL)), Exited, vec![]),
+        (Event::Deleted, State::Done, finish(0, Reason::Stopped)),
+    ];
+    live(Restart::Always, false, steps);
+}
+
+#[test]
+fn stop_while_it_boots_is_sent_again_once_it_is_ready() {
+    let steps = vec![
+        (Event::Created(true), Starting, vec![Start]),
+        (Event::Started(true), Booting, vec![]),
+        (Event::Stop, Stopping, stopping()),
+        (Event::Ready, Stopping, vec![SendStop]),
+        (Event::Exited(Exit::Status(0)), Exited, delete()),
+        (Event::Deleted, State::Done, finish(0, Reason::Stopped)),
+    ];
+    live(Restart::No, true, steps);
+}
+
+#[test]
+fn a_restart_that_is_asked_for_twice_over() {
+    let again = vec![Again(Reason::Restart, Duration::ZERO), Create, Arm(START)];
+    let from_inside = vec![
+        (Event::Exited(Exit::Signal(Signal::HUP)), Exited, delete()),
+        (Event::Deleted, Creating, again.clone()),
+    ];
+    let from_outside = vec![
+        (Event::Restart, Stopping, vec![SendStop, Arm(STOP)]),
+        (Event::Exited(Exit::Status(0)), Exited, delete()),
+        (Event::Deleted, Creating, again),
+    ];
+    let steps = then(then(up(), from_inside), then(up(), from_outside));
+    live(Restart::No, false, then(steps, up()));
+}
+
+#[test]
+fn a_stop_ends_the_back_off() {
+    let pause = Duration::from_millis(100);
+    let steps = vec![
+        (Event::Exited(Exit::Status(1)), Exited, delete()),
+        (
+            Event::Deleted,
+            Restarting,
+            vec![Again(Reason::Failed, pause), Arm(pause)],
+        ),
+        (Event::Stop, State::Done, finish(0, Reason::Stopped)),
+    ];
+    live(Restart::OnFailure, false, then(up(), steps));
+}
+
+#[test]
+fn a_stop_after_the_exit_prevents_the_restart() {
+    let steps = vec![
+        (Event::Exited(Exit::Status(133)), Exited, delete()),
+        (Event::Stop, Exited, vec![]),
+        (Event::Deleted, State::Done, finish(0, Reason::Stopped)),
+    ];
+    live(Restart::No, false, then(up(), steps));
+}
