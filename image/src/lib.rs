@@ -6,6 +6,8 @@
 //!                              view → users             (what both show together)
 //!                    ─ bundle: identity, init           (name, uuid; what process 1 is)
 //!                              config, firn_json        (contents, pure)
+//!                              mounts                   (used by config)
+//!                              copy                     (only with --copy)
 //!                              write                    (to disk, all or nothing)
 //! ```
 //!

@@ -8,25 +8,29 @@ const RESTART: u8 = 133;
 
 /// The contents for a plan.
 pub fn roots(plan: &Plan) -> Roots {
+    Roots {
+        root: (!plan.copy).then(|| root(plan)),
+        init: Some(Init {
+            restart_exit_code: Some(RESTART),
+            notify: Some(plan.notify),
+        }),
+    }
+}
+
+fn root(plan: &Plan) -> Root {
     let closure = plan.closure.as_ref();
     let mut layers = Vec::new();
     if closure.is_some() {
         layers.push(plan.file(names::SKELETON));
     }
     layers.extend_from_slice(plan.layers.paths());
-    Roots {
-        root: Some(Root {
-            layers,
-            upper: Some(upper(&plan.upper)),
-            closure: closure.map(|_| plan.file(names::CLOSURE)),
-            store: closure
-                .and_then(|_| plan.store.root())
-                .map(|_| plan.store.dir().to_owned()),
-        }),
-        init: Some(Init {
-            restart_exit_code: Some(RESTART),
-            notify: Some(plan.notify),
-        }),
+    Root {
+        layers,
+        upper: Some(upper(&plan.upper)),
+        closure: closure.map(|_| plan.file(names::CLOSURE)),
+        store: closure
+            .and_then(|_| plan.store.root())
+            .map(|_| plan.store.dir().to_owned()),
     }
 }
 

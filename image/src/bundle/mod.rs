@@ -10,6 +10,8 @@ pub mod mounts;
 
 pub mod firn_json;
 
+pub mod copy;
+
 pub mod write;
 
 use crate::source::rootfs_dir::Layers;
@@ -48,6 +50,8 @@ pub struct Plan {
     pub closure: Option<Closure>,
     pub store: Store,
     pub upper: Upper,
+    /// The root is copied into the bundle, which any runtime can then run.
+    pub copy: bool,
     pub init: Init,
     /// Set over the defaults, in order.
     pub env: Vec<(String, String)>,

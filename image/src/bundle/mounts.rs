@@ -2,6 +2,7 @@
 
 use super::init::{INSIDE, Init};
 use super::{Plan, names};
+use crate::source::store_path::LOGICAL_STORE;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{Mount, MountBuilder};
 
@@ -84,6 +85,11 @@ pub fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
             format!("/run/host/{name}"),
         )
     };
+    if plan.copy && plan.closure.is_some() {
+        // NixOS's stage 2 expects it read-only already.
+        let store = format!("{}{LOGICAL_STORE}", names::ROOTFS);
+        mounts.push(bind(plan, &store, LOGICAL_STORE, &[])?);
+    }
     let mut files = vec![host(names::MANAGER), host(names::UUID)];
     if plan.os_release.is_some() {
         files.push(host(names::OS_RELEASE));

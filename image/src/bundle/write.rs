@@ -1,6 +1,7 @@
 //! Writes the bundle: all of it or nothing. It is built in a folder beside its
 //! place and moved there in one step.
 
+use super::copy::{self, CopyError};
 use super::init::Init;
 use super::{Closure, Plan, config, firn_json, names};
 use crate::source::nix_cli::{self, NixError};
@@ -31,6 +32,8 @@ pub enum WriteError {
     Foreign { path: PathBuf, reason: String },
     #[error(transparent)]
     Nix(#[from] NixError),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
 }
 
 /// Writes the bundle; with `force`, in the place of an earlier one.
@@ -43,7 +46,8 @@ pub fn write(plan: &Plan, force: bool) -> Result<(), WriteError> {
     for (name, path) in &roots {
         nix_cli::add_root(&plan.store, path, &temp.path.join(name))?;
     }
-    set_mode(&temp.path, 0o755)?;
+    // A copied root may hold setuid programs, which are for the container only.
+    set_mode(&temp.path, if plan.copy { 0o700 } else { 0o755 })?;
     move_in(&temp.path, &plan.output, replaces)?;
     // Nix knows roots by their place, which is another one now.
     for (name, path) in &roots {
@@ -63,8 +67,11 @@ pub fn write(plan: &Plan, force: bool) -> Result<(), WriteError> {
 }
 
 /// What Nix must not collect while the bundle exists: the closure, and layers
-/// that lie in the store.
+/// that lie in the store. A copy needs neither.
 fn gc_roots(plan: &Plan) -> Vec<(String, StorePath)> {
+    if plan.copy {
+        return Vec::new();
+    }
     let closure = plan.closure.iter().map(|Closure { path, .. }| path.clone());
     let layers = plan
         .layers
@@ -94,20 +101,48 @@ fn fill(plan: &Plan, bundle: &Path) -> Result<(), WriteError> {
         (firn_json + "\n").as_bytes(),
         0o600,
     )?;
-    make_dir(&bundle.join(names::ROOTFS), 0o755)?;
-    if let Some(closure) = &plan.closure {
-        let lines: String = closure
-            .paths
-            .iter()
-            .map(|path| format!("{path}\n"))
-            .collect();
-        write_file(&bundle.join(names::CLOSURE), lines.as_bytes(), 0o644)?;
-        skeleton(&bundle.join(names::SKELETON))?;
+    let rootfs = bundle.join(names::ROOTFS);
+    if plan.copy {
+        copy_root(plan, &rootfs)?;
+    } else {
+        make_dir(&rootfs, 0o755)?;
+        if let Some(closure) = &plan.closure {
+            let lines: String = closure
+                .paths
+                .iter()
+                .map(|path| format!("{path}\n"))
+                .collect();
+            write_file(&bundle.join(names::CLOSURE), lines.as_bytes(), 0o644)?;
+            skeleton(&bundle.join(names::SKELETON))?;
+        }
     }
     host(plan, &bundle.join(names::HOST))?;
     if let Init::Firn { binary, .. } = &plan.init {
         let program = fs::read(binary).map_err(failed("read", binary))?;
         write_file(&bundle.join(names::INIT), &program, 0o755)?;
+    }
+    Ok(())
+}
+
+fn copy_root(plan: &Plan, rootfs: &Path) -> Result<(), WriteError> {
+    match &plan.closure {
+        Some(_) => skeleton(rootfs)?,
+        None => make_dir(rootfs, 0o755)?,
+    }
+    for layer in plan.layers.paths() {
+        copy::layer(layer, rootfs)?;
+    }
+    let Some(closure) = &plan.closure else {
+        return Ok(());
+    };
+    // A layer may have put anything in the place of the store.
+    let mut store = rootfs.to_owned();
+    for name in ["nix", "store"] {
+        store.push(name);
+        copy::ensure_dir(&store)?;
+    }
+    for path in &closure.paths {
+        copy::tree(&plan.store.locate(path), &store.join(path.base()))?;
     }
     Ok(())
 }

@@ -54,6 +54,10 @@ pub struct BundleArgs {
     #[arg(long, value_name = "UPPER", default_value = "tmpfs", value_parser = parse_upper)]
     upper: Upper,
 
+    /// Copy the root into the bundle, so that any OCI runtime can run it.
+    #[arg(long, conflicts_with = "upper")]
+    copy: bool,
+
     /// Host name; the bundle's name if not given.
     #[arg(long, value_name = "NAME", value_parser = Hostname::parse)]
     hostname: Option<Hostname>,
@@ -145,6 +149,7 @@ fn plan(args: BundleArgs) -> Result<Plan> {
         closure,
         store,
         upper: args.upper,
+        copy: args.copy,
         init,
         env: args.env,
         path: path.unwrap_or_default(),

@@ -185,12 +185,12 @@ fn merge(inside: PathBuf, places: &[PathBuf], name: &OsStr) -> Result<Node, View
 }
 
 /// overlayfs's mark for a name that a higher layer has deleted.
-fn is_whiteout(meta: &Metadata) -> bool {
+pub fn is_whiteout(meta: &Metadata) -> bool {
     meta.file_type().is_char_device() && meta.rdev() == 0
 }
 
 /// overlayfs's mark for a directory that hides those of the same name below.
-fn is_opaque(path: &Path) -> bool {
+pub fn is_opaque(path: &Path) -> bool {
     let mut value = [0; 1];
     ["trusted.overlay.opaque", "user.overlay.opaque"]
         .into_iter()

@@ -1,0 +1,207 @@
+//! `firn-image bundle` with a real closure, and bundles run by a real runtime.
+
+use crate::common::{IMAGE, Temp, closure, has, mode, text};
+use serde_json::json;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn a_closure_is_listed_and_boots_its_init() {
+    if !has("nix-store", "nix-bin") {
+        return;
+    }
+    let temp = Temp::new("closure");
+    let system = closure(&[]);
+    symlink(&system, temp.path("result")).expect("link");
+    temp.made(&["--closure", "./result", "-o", "web"]);
+
+    let list = std::fs::read_to_string(temp.path("web/closure")).expect("closure");
+    let paths: Vec<_> = list.lines().collect();
+    assert!(paths.contains(&&*system), "{paths:?}");
+    assert_eq!(paths.len(), 3, "{paths:?}");
+    assert!(paths.is_sorted(), "{paths:?}");
+    assert_eq!(
+        temp.json("web/firn.json"),
+        json!({
+            "root": {
+                "layers": [temp.path("web/skeleton")],
+                "upper": "tmpfs",
+                "closure": temp.path("web/closure"),
+            },
+            "init": { "restartExitCode": 133, "notify": false },
+        })
+    );
+    let config = temp.json("web/config.json");
+    assert_eq!(config["process"]["args"], json!([format!("{system}/init")]));
+    let skeleton = temp.path("web/skeleton");
+    for (dir, wanted) in [
+        ("etc", 0o755),
+        ("var/lib", 0o755),
+        ("var/lib/private", 0o700),
+        ("root", 0o700),
+    ] {
+        assert_eq!(mode(&skeleton.join(dir)), wanted, "{dir}");
+    }
+    assert_eq!(
+        std::fs::read(skeleton.join("etc/machine-id")).expect("read"),
+        b""
+    );
+}
+
+#[test]
+fn the_closure_is_kept_while_the_bundle_exists() {
+    if !has("nix-store", "nix-bin") {
+        return;
+    }
+    let temp = Temp::new("gcroot");
+    // a path of its own, that no other test roots
+    let system = closure(&["--argstr", "script", "#!/bin/sh\n# kept\n"]);
+    let link = temp.path("web/gcroot");
+    for force in [&[][..], &["--force"]] {
+        temp.made(&[&["--closure", &system, "-o", "web"], force].concat());
+        assert_eq!(
+            std::fs::read_link(&link).expect("a link"),
+            Path::new(&system)
+        );
+        assert_eq!(roots(&system), [format!("{} -> {system}", link.display())]);
+    }
+    std::fs::remove_dir_all(temp.path("web")).expect("remove bundle");
+    assert_eq!(roots(&system), [""; 0]);
+}
+
+/// What keeps a path, as the garbage collector sees it. Roots of processes that
+/// are just using the path don't count.
+fn roots(path: &str) -> Vec<String> {
+    let output = Command::new("nix-store")
+        .args(["-q", "--roots", path])
+        .output()
+        .expect("run");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+        .lines()
+        .filter(|line| !line.starts_with("/proc/") && !line.starts_with('{'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn what_is_no_closure_is_refused() {
+    let temp = Temp::new("no-closure");
+    let empty = Temp::new("empty-path");
+    let absent = "/nix/store/00000000000000000000000000000000-absent";
+    symlink("/etc", temp.path("etc")).expect("link");
+    let refused = |path: &str| temp.refused(&["--closure", path, "-o", "web"]);
+    assert!(refused("/etc").contains("is not in the store /nix/store"));
+    assert!(refused("etc").contains("is not in the store /nix/store"));
+    assert!(refused("/nix/store").contains("is not in the store"));
+    assert!(refused("/nix/store/x").contains("is no store path"));
+    assert!(refused("absent").contains("No such file or directory"));
+
+    let without_nix = Command::new(IMAGE)
+        .args(["bundle", "--closure", absent, "-o", "web"])
+        .current_dir(&temp.0)
+        .env("PATH", &empty.0)
+        .output()
+        .expect("run firn-image");
+    assert!(text(&without_nix.stderr).contains("nix-store is not installed: install Nix"));
+    if has("nix-store", "nix-bin") {
+        let message = refused(absent);
+        assert!(message.contains("ask Nix for the closure of"), "{message}");
+        assert!(message.contains("is not valid"), "{message}");
+    }
+}
+
+#[test]
+fn a_closure_without_init_needs_a_command() {
+    if !has("nix-store", "nix-bin") {
+        return;
+    }
+    let temp = Temp::new("no-init");
+    let system = closure(&[]);
+    let tools = std::fs::read_link(format!("{system}/sw")).expect("a link");
+    let tools = tools.to_str().expect("utf-8");
+    let message = temp.refused(&["--closure", tools, "-o", "tools"]);
+    assert!(
+        message.contains("/init is missing: give a command after --"),
+        "{message}"
+    );
+    temp.made(&["--closure", tools, "-o", "tools", "--", "sh"]);
+    let env = &temp.json("tools/config.json")["process"]["env"];
+    let path = env[0].as_str().expect("text");
+    assert!(path.starts_with(&format!("PATH={tools}/bin:")), "{path}");
+}
+
+#[test]
+fn a_failed_root_takes_the_bundle_with_it() {
+    let temp = Temp::new("failed-root");
+    // Answers queries, and fails to protect what it was asked about.
+    let path = "/nix/store/00000000000000000000000000000000-p";
+    for (tries, name) in [(0, "first"), (1, "second")] {
+        let count = temp.path(name);
+        temp.file(
+            "bin/nix-store",
+            &format!(
+                "#!/bin/sh\ncase $1 in --query) echo {path}; exit;; esac\n\
+                 echo x >>{0}\n[ $(wc -l <{0}) -le {tries} ] && exit\n\
+                 echo 'error: no roots today' >&2; exit 1\n",
+                count.display()
+            ),
+            0o755,
+        );
+        let output = Command::new(IMAGE)
+            .args(["bundle", "--closure", path, "-o", "web", "--", "true"])
+            .current_dir(&temp.0)
+            .env(
+                "PATH",
+                format!("{}:/usr/bin:/bin", temp.path("bin").display()),
+            )
+            .output()
+            .expect("run firn-image");
+        assert!(!output.status.success());
+        let message = text(&output.stderr);
+        assert!(message.contains("no roots today"), "{message}");
+        assert!(!temp.path("web").exists());
+        std::fs::remove_file(count).expect("the script ran");
+        assert_eq!(temp.names(), ["bin"]);
+    }
+}
+
+/// Another runtime sees an empty rootfs in the bundle; filled, it runs it. So
+/// config.json is one for any runtime, and firn-init works in a real container.
+#[test]
+fn another_runtime_takes_the_configuration() {
+    if !has("runc", "runc") || !has("busybox", "busybox-static") {
+        return;
+    }
+    let temp = Temp::new("runc");
+    std::fs::create_dir_all(temp.path("root/bin")).expect("make layer");
+    std::fs::copy("/bin/busybox", temp.path("root/bin/sh")).expect("copy busybox");
+    let script = "echo $$ $container $(cat /run/host/container-manager) $(hostname); exit 133";
+    temp.made(&[
+        "--layer", "root", "-o", "web", "--user", "7", "--", "sh", "-c", script,
+    ]);
+    for tool in ["bin/sh", "bin/cat", "bin/hostname"] {
+        let target = temp.path("web/rootfs").join(tool);
+        std::fs::create_dir_all(target.parent().expect("a folder")).expect("make folder");
+        std::fs::copy("/bin/busybox", target).expect("copy busybox");
+    }
+    // A group of its own below the machine's, under a name that is nobody else's.
+    let id = format!("firn-image-test-{}", std::process::id());
+    let mut config = temp.json("web/config.json");
+    config["linux"]["cgroupsPath"] = json!(format!("/{id}"));
+    std::fs::write(temp.path("web/config.json"), config.to_string()).expect("write config");
+    let output = Command::new("runc")
+        .arg("--root")
+        .arg(temp.path("state"))
+        .args(["run", "--bundle"])
+        .arg(temp.path("web"))
+        .arg(&id)
+        .output()
+        .expect("run runc");
+    assert_eq!(output.status.code(), Some(133), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    let pid = said.split(' ').next().expect("a pid");
+    assert_ne!(pid, "1", "{said}");
+    assert_eq!(said, format!("{pid} firn firn web\n"));
+}

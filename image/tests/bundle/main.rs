@@ -1,0 +1,9 @@
+//! `firn-image` with the real binaries.
+
+mod common;
+
+mod layers;
+
+mod closure;
+
+mod copy;
