@@ -11,6 +11,8 @@
 //!                              write                    (to disk, all or nothing)
 //! ```
 //!
+//! `cli::inspect` goes the other way, from a bundle to what it is made of.
+//!
 //! firn-init, the second binary, is not part of this library: see `init/main.rs`.
 
 #![forbid(unsafe_code)]

@@ -5,7 +5,6 @@ use super::copy::{self, CopyError};
 use super::init::Init;
 use super::{Closure, Plan, config, firn_json, names};
 use crate::source::nix_cli::{self, NixError};
-use crate::source::store_path::StorePath;
 use firn::spec::roots;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
@@ -41,51 +40,51 @@ pub fn write(plan: &Plan, force: bool) -> Result<(), WriteError> {
     let replaces = check_place(&plan.output, force)?;
     let temp = Temp::beside(&plan.output)?;
     fill(plan, &temp.path)?;
-    let roots = gc_roots(plan);
     // Rooted here already, so that nothing is collected before the move.
-    for (name, path) in &roots {
-        nix_cli::add_root(&plan.store, path, &temp.path.join(name))?;
-    }
+    let roots = add_roots(plan, &temp.path)?;
     // A copied root may hold setuid programs, which are for the container only.
     set_mode(&temp.path, if plan.copy { 0o700 } else { 0o755 })?;
     move_in(&temp.path, &plan.output, replaces)?;
     // Nix knows roots by their place, which is another one now.
-    for (name, path) in &roots {
-        if let Err(error) = nix_cli::add_root(&plan.store, path, &plan.file(name)) {
-            // The move undone; what lies in the temporary folder goes with it.
-            let flags = if replaces {
-                RenameFlags::EXCHANGE
-            } else {
-                RenameFlags::NOREPLACE
-            };
-            let back = renameat_with(CWD, &plan.output, CWD, &temp.path, flags);
-            back.map_err(|source| failed("remove", &plan.output)(source.into()))?;
-            return Err(error.into());
-        }
+    if roots && let Err(error) = add_roots(plan, &plan.output) {
+        // The move undone; what lies in the temporary folder goes with it.
+        let flags = if replaces {
+            RenameFlags::EXCHANGE
+        } else {
+            RenameFlags::NOREPLACE
+        };
+        let back = renameat_with(CWD, &plan.output, CWD, &temp.path, flags);
+        back.map_err(|source| failed("remove", &plan.output)(source.into()))?;
+        return Err(error);
     }
     Ok(())
 }
 
-/// What Nix must not collect while the bundle exists: the closure, and layers
-/// that lie in the store. A copy needs neither.
-fn gc_roots(plan: &Plan) -> Vec<(String, StorePath)> {
+/// Tells Nix what it must not collect while the bundle exists: the closure, and
+/// layers that lie in the store. A copy needs neither. Says whether there is any.
+fn add_roots(plan: &Plan, bundle: &Path) -> Result<bool, WriteError> {
     if plan.copy {
-        return Vec::new();
+        return Ok(false);
     }
-    let closure = plan.closure.iter().map(|Closure { path, .. }| path.clone());
+    if let Some(Closure { path, .. }) = &plan.closure {
+        nix_cli::add_root(&plan.store, path, &bundle.join(names::GCROOT))?;
+    }
     let layers = plan
         .layers
         .paths()
         .iter()
         .filter_map(|layer| plan.store.resolve(layer).ok());
-    closure
-        .map(|path| (names::GCROOT.to_owned(), path))
-        .chain(
-            layers
-                .enumerate()
-                .map(|(n, path)| (format!("{}-layer-{n}", names::GCROOT), path)),
-        )
-        .collect()
+    let mut rooted = plan.closure.is_some();
+    for (number, path) in layers.enumerate() {
+        let link = bundle.join(format!("{}-layer-{number}", names::GCROOT));
+        match nix_cli::add_root(&plan.store, &path, &link) {
+            Ok(()) => rooted = true,
+            // Without Nix nobody collects.
+            Err(NixError::Missing) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(rooted)
 }
 
 fn fill(plan: &Plan, bundle: &Path) -> Result<(), WriteError> {
@@ -118,8 +117,10 @@ fn fill(plan: &Plan, bundle: &Path) -> Result<(), WriteError> {
     }
     host(plan, &bundle.join(names::HOST))?;
     if let Init::Firn { binary, .. } = &plan.init {
-        let program = fs::read(binary).map_err(failed("read", binary))?;
-        write_file(&bundle.join(names::INIT), &program, 0o755)?;
+        // Shares the blocks where the file system can.
+        let copy = bundle.join(names::INIT);
+        fs::copy(binary, &copy).map_err(failed("copy", binary))?;
+        set_mode(&copy, 0o755)?;
     }
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 pub mod bundle;
 
+pub mod inspect;
+
 use clap::{Parser, Subcommand};
 
 /// Builds bundles from Nix closures and layers of root file systems.
@@ -15,12 +17,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Bundle(Box<bundle::BundleArgs>),
+    Inspect(inspect::InspectArgs),
 }
 
 /// Parses the process's arguments and does what they say.
 pub fn run() -> anyhow::Result<()> {
     match Cli::parse().verb {
         Verb::Bundle(args) => bundle::run(*args),
+        Verb::Inspect(args) => inspect::run(&args),
     }
 }
 

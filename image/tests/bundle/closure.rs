@@ -205,3 +205,16 @@ fn another_runtime_takes_the_configuration() {
     assert_ne!(pid, "1", "{said}");
     assert_eq!(said, format!("{pid} firn firn web\n"));
 }
+
+#[test]
+fn layers_in_the_store_are_kept_too() {
+    if !has("nix-store", "nix-bin") {
+        return;
+    }
+    let temp = Temp::new("layer-root");
+    let system = closure(&["--argstr", "script", "#!/bin/sh\n# a layer\n"]);
+    temp.layer("own");
+    temp.made(&["--layer", "own", "--layer", &system, "-o", "web"]);
+    let link = temp.path("web/gcroot-layer-0");
+    assert_eq!(roots(&system), [format!("{} -> {system}", link.display())]);
+}

@@ -7,3 +7,5 @@ mod layers;
 mod closure;
 
 mod copy;
+
+mod inspect;

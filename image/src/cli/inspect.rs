@@ -1,0 +1,188 @@
+//! `firn-image inspect`: what a bundle is made of, and whether it is still there.
+
+use crate::bundle::{init, names};
+use crate::source::store_path::{LOGICAL_STORE, Store, StorePath};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use firn::spec::roots::{self, Roots};
+use oci_spec::runtime::Spec;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Show what a bundle is made of, and whether it is all still there.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The bundle.
+    bundle: PathBuf,
+
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the description; an error if something is missing.
+pub fn run(args: &InspectArgs) -> Result<()> {
+    let facts = Facts::read(&args.bundle)?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&facts.json()).context("make JSON")? + "\n"
+    } else {
+        facts.table()
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("print")?;
+    match &facts.missing[..] {
+        [] => Ok(()),
+        [path] => bail!("{} is missing: make the bundle anew", path.display()),
+        [path, more @ ..] => {
+            bail!(
+                "{} and {} more are missing: make the bundle anew",
+                path.display(),
+                more.len()
+            )
+        }
+    }
+}
+
+struct Facts {
+    bundle: PathBuf,
+    hostname: Option<String>,
+    args: Vec<String>,
+    firn_init: bool,
+    roots: Roots,
+    /// The store path whose closure it is, and of how many paths that consists.
+    closure: Option<(Option<PathBuf>, usize)>,
+    missing: Vec<PathBuf>,
+}
+
+impl Facts {
+    fn read(bundle: &Path) -> Result<Self> {
+        let what = || format!("bundle {}", bundle.display());
+        let bundle = std::fs::canonicalize(bundle).with_context(what)?;
+        let spec = Spec::load(bundle.join(names::CONFIG))
+            .with_context(|| format!("read {}", names::CONFIG))
+            .with_context(what)?;
+        let text = std::fs::read(bundle.join(roots::FILE))
+            .with_context(|| format!("read {}", roots::FILE))
+            .with_context(what)?;
+        let roots: Roots = serde_json::from_slice(&text)
+            .with_context(|| format!("parse {}", roots::FILE))
+            .with_context(what)?;
+        let root = roots.root.clone().unwrap_or_default();
+        let mut missing: Vec<_> = root
+            .layers
+            .into_iter()
+            .filter(|dir| !dir.is_dir())
+            .collect();
+        let closure = match &root.closure {
+            Some(list) => {
+                let store = root.store.as_deref().unwrap_or(Path::new(LOGICAL_STORE));
+                let paths = closure(list)?;
+                let store = Store::at(store)?;
+                let places = paths.iter().map(|path| store.locate(path));
+                missing.extend(places.filter(|place| place.symlink_metadata().is_err()));
+                let path = std::fs::read_link(bundle.join(names::GCROOT)).ok();
+                Some((path, paths.len()))
+            }
+            None => None,
+        };
+        let process = spec.process().as_ref();
+        let args = process
+            .and_then(|process| process.args().clone())
+            .unwrap_or_default();
+        Ok(Self {
+            firn_init: args.first().is_some_and(|arg| arg == init::INSIDE),
+            hostname: spec.hostname().clone(),
+            bundle,
+            args,
+            roots,
+            closure,
+            missing,
+        })
+    }
+
+    /// The command, without firn-init and its options.
+    fn command(&self) -> &[String] {
+        match self.args.iter().position(|arg| arg == "--") {
+            Some(at) if self.firn_init => &self.args[at + 1..],
+            _ => &self.args,
+        }
+    }
+
+    fn init(&self) -> &'static str {
+        if self.firn_init { "firn-init" } else { "own" }
+    }
+
+    fn notifies(&self) -> bool {
+        self.roots
+            .init
+            .as_ref()
+            .and_then(|init| init.notify)
+            .unwrap_or(false)
+    }
+
+    fn json(&self) -> Value {
+        let root = self.roots.root.clone().unwrap_or_default();
+        json!({
+            "bundle": self.bundle,
+            "hostname": self.hostname,
+            "init": self.init(),
+            "command": self.command(),
+            "notify": self.notifies(),
+            "layers": root.layers,
+            "upper": root.upper,
+            "closure": self.closure.as_ref().map(|(path, count)| json!({
+                "path": path,
+                "paths": count,
+            })),
+            "missing": self.missing,
+        })
+    }
+
+    fn table(&self) -> String {
+        let mut rows = vec![("bundle", self.bundle.display().to_string())];
+        rows.extend(self.hostname.iter().map(|name| ("hostname", name.clone())));
+        rows.push(("init", self.init().into()));
+        rows.push(("command", self.command().join(" ")));
+        let ready = if self.notifies() {
+            "when process 1 says so"
+        } else {
+            "when process 1 runs"
+        };
+        rows.push(("ready", ready.into()));
+        match &self.roots.root {
+            Some(root) => {
+                for (number, layer) in root.layers.iter().enumerate() {
+                    let title = if number == 0 { "layers" } else { "" };
+                    rows.push((title, layer.display().to_string()));
+                }
+                rows.extend(root.upper.iter().map(|upper| ("upper", upper.clone())));
+            }
+            None => rows.push(("root", "copied into the bundle".into())),
+        }
+        if let Some((path, count)) = &self.closure {
+            let path = path
+                .as_ref()
+                .map_or(String::new(), |path| format!("{}, ", path.display()));
+            rows.push(("closure", format!("{path}{count} store paths")));
+        }
+        rows.extend(
+            self.missing
+                .iter()
+                .map(|path| ("missing", path.display().to_string())),
+        );
+        rows.iter()
+            .map(|(title, value)| format!("{title:<9} {value}\n"))
+            .collect()
+    }
+}
+
+fn closure(list: &Path) -> Result<Vec<StorePath>> {
+    let what = || format!("read closure {}", list.display());
+    let text = std::fs::read_to_string(list).with_context(what)?;
+    text.lines()
+        .map(StorePath::parse)
+        .collect::<Result<_, _>>()
+        .with_context(what)
+}
