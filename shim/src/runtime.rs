@@ -80,6 +80,7 @@ impl Runtime {
         // Emptied each time: the last error in it is then this command's.
         private_file(&self.log)?;
         let mut command = Command::new(&self.program);
+        crate::sys::unblock_signals(&mut command);
         if let Some(root) = &self.root {
             command.arg("--root").arg(root);
         }

@@ -84,6 +84,8 @@ pub fn run(options: Box<Options>) -> Result<u8> {
 
 impl Monitor {
     fn new(options: Box<Options>) -> Result<Monitor> {
+        // First of all: a stop must not end us with a container half made.
+        let signals = block_signals().context(|| "signalfd".into())?;
         let bundle = std::path::absolute(&options.bundle)
             .context(|| format!("bundle {}", options.bundle.display()))?;
         let id = options.name(&bundle)?;
@@ -98,7 +100,6 @@ impl Monitor {
 
         let epoll =
             Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context(|| "epoll_create".into())?;
-        let signals = block_signals().context(|| "signalfd".into())?;
         let watch = |fd: &dyn std::os::fd::AsFd, token| {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
             epoll.add(fd.as_fd(), event).context(|| "epoll_ctl".into())

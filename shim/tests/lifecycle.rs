@@ -1,0 +1,302 @@
+//! Ends and what follows them, with a real runtime.
+
+mod common;
+
+use common::{Fixture, exists, until};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::fs;
+use std::time::Duration;
+
+/// Counts the starts in /data/n, and does `then` with the number in `$n`.
+fn counting(then: &str) -> String {
+    format!("n=$(($(cat /data/n 2>/dev/null || echo 0) + 1)); echo $n > /data/n; {then}")
+}
+
+fn starts(fixture: &Fixture) -> String {
+    fs::read_to_string(fixture.data("n"))
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+/// busybox calls reboot(2), which in a pid namespace of its own ends only that.
+/// Were the runtime to give us none, the machine would go down instead.
+fn reboot(applet: &str) -> String {
+    format!("[ $$ = 1 ] || exit 99; busybox {applet} -f; sleep 30")
+}
+
+#[test]
+fn the_status_is_handed_on() {
+    let fixture = Fixture::new("status", "echo out; echo err >&2; exit 3");
+    let ended = fixture.run(&[]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert_eq!(ended.stdout, "out\n");
+    assert!(ended.stderr.contains("err\n"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is ready ("), "{}", ended.stderr);
+    let record = fixture.record();
+    assert_eq!(record["status"], 3);
+    assert_eq!(record["reason"], "failed");
+    assert_eq!(record["exitCode"], 3);
+    assert!(record["pid"].as_i64().is_some_and(|pid| pid > 1));
+    assert!(record["startedAt"].as_str() < record["exitedAt"].as_str());
+    fixture.assert_clean();
+}
+
+#[test]
+fn a_clean_end() {
+    let fixture = Fixture::new("clean", "exit 0");
+    assert_eq!(fixture.run(&[]).code, Some(0));
+    assert_eq!(fixture.record()["reason"], "exited");
+    fixture.assert_clean();
+}
+
+#[test]
+fn death_by_a_signal() {
+    let fixture = Fixture::new("signal", "echo > /data/up; sleep 60");
+    let monitor = fixture.start(&[]);
+    fixture.wait_for("up");
+    let init = nix::unistd::Pid::from_raw(fixture.init_pid());
+    nix::sys::signal::kill(init, Signal::SIGKILL).unwrap();
+    let ended = monitor.end();
+    assert_eq!(ended.code, Some(137), "{ended:?}");
+    let record = fixture.record();
+    assert_eq!(
+        (&record["signal"], &record["reason"]),
+        (&json!(9), &json!("failed"))
+    );
+    fixture.assert_clean();
+}
+
+#[test]
+fn status_133_starts_it_again() {
+    let fixture = Fixture::new("restart", &counting("echo run $n; [ $n = 3 ] || exit 133"));
+    let ended = fixture.run(&[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stdout, "run 1\nrun 2\nrun 3\n");
+    assert_eq!(fixture.record()["restarts"], 2);
+    // The log goes on across restarts.
+    assert_eq!(
+        fixture
+            .log()
+            .lines()
+            .filter(|line| line.contains("stdout F run"))
+            .count(),
+        3
+    );
+    fixture.assert_clean();
+}
+
+#[test]
+fn the_restart_status_of_firn_json() {
+    let fixture = Fixture::new("roots", &counting("[ $n = 2 ] || exit 42"))
+        .with_roots(json!({"init": {"restartExitCode": 42}}));
+    assert_eq!(fixture.run(&[]).code, Some(0));
+    assert_eq!(starts(&fixture), "2");
+    fixture.assert_clean();
+}
+
+#[test]
+fn reboot_and_power_off() {
+    let script = counting(&format!(
+        "[ $n = 3 ] && {{ {}; }}; {}",
+        reboot("poweroff"),
+        reboot("reboot")
+    ));
+    let fixture = Fixture::new("reboot", &script);
+    let ended = fixture.run(&[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(starts(&fixture), "3");
+    let record = fixture.record();
+    assert_eq!(
+        (&record["signal"], &record["reason"]),
+        (&json!(2), &json!("exited"))
+    );
+    fixture.assert_clean();
+}
+
+#[test]
+fn restarts_left_to_the_unit() {
+    for (name, script) in [("unit-133", "exit 133"), ("unit-reboot", &reboot("reboot"))] {
+        let fixture = Fixture::new(name, &counting(script));
+        assert_eq!(
+            fixture.run(&["--restart", "unit"]).code,
+            Some(133),
+            "{name}"
+        );
+        assert_eq!(starts(&fixture), "1");
+        assert_eq!(fixture.record()["reason"], "restart");
+        fixture.assert_clean();
+    }
+}
+
+#[test]
+fn the_start_limit() {
+    let fixture = Fixture::new("limit", &counting("exit 133"));
+    let ended = fixture.run(&["--start-limit", "3", "--start-limit-interval=60"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("started 3 times within 60 s"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(starts(&fixture), "3");
+    assert_eq!(fixture.record()["reason"], "start-limit");
+    fixture.assert_clean();
+}
+
+#[test]
+fn failures_restart_only_on_request_and_with_a_pause() {
+    let fixture = Fixture::new("on-failure", &counting("[ $n = 3 ] || exit 7"));
+    let ended = fixture.run(&["--restart", "on-failure"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(starts(&fixture), "3");
+    assert!(
+        ended.stderr.contains("starting it again in 100 ms"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("starting it again in 200 ms"),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.took > Duration::from_millis(300));
+    fixture.assert_clean();
+}
+
+#[test]
+fn a_restart_takes_up_a_changed_bundle() {
+    let script = "trap 'exit 0' 37; echo > /data/$WHICH; while :; do sleep 0.1; done";
+    let mut fixture = Fixture::new("changed", script);
+    fixture.config["process"]["env"] = json!(["PATH=/bin", "WHICH=first"]);
+    let monitor = fixture.start(&[]);
+    fixture.wait_for("first");
+    fixture.config["process"]["env"] = json!(["PATH=/bin", "WHICH=second"]);
+    fixture.command(&[]);
+    monitor.signal(Signal::SIGHUP);
+    fixture.wait_for("second");
+    monitor.signal(Signal::SIGTERM);
+    assert_eq!(monitor.end().code, Some(0));
+    assert_eq!(fixture.record()["restarts"], 1);
+    fixture.assert_clean();
+}
+
+#[test]
+fn what_can_not_be_created_is_told_once() {
+    let mut fixture = Fixture::new("no-exec", "");
+    fixture.config["process"]["args"] = json!(["/no/such/program"]);
+    let ended = fixture.run(&[]);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(
+        ended.stderr.matches("/no/such/program").count(),
+        ended.stderr.matches("error:").count() + 1
+    );
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("no such file or directory"),
+        "{}",
+        ended.stderr
+    );
+    fixture.assert_clean();
+}
+
+#[test]
+fn errors_before_any_container() {
+    let fixture = Fixture::new("errors", "");
+    let cases = [
+        ("--restart=sometimes", "sometimes"),
+        (
+            "--log=/no/such/folder/log",
+            "open /no/such/folder/log: No such file",
+        ),
+        ("--log-size=big", "not a size"),
+    ];
+    for (option, expected) in cases {
+        let ended = fixture.run(&[option]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(
+            ended.stderr.starts_with("firn-shim: error: "),
+            "{}",
+            ended.stderr
+        );
+        assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    }
+    let firn_json = fixture.dir.join("bundle/firn.json");
+    fs::write(&firn_json, "{}").unwrap();
+    fs::set_permissions(
+        &firn_json,
+        std::os::unix::fs::PermissionsExt::from_mode(0o666),
+    )
+    .unwrap();
+    let ended = fixture.run(&[]);
+    assert!(
+        ended.stderr.contains("nobody else can write"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn one_monitor_for_one_name() {
+    let fixture = Fixture::new(
+        "twice",
+        "trap 'exit 0' 37; echo > /data/up; while :; do sleep 0.1; done",
+    );
+    let first = fixture.start(&[]);
+    fixture.wait_for("up");
+    let second = fixture.run(&[]);
+    assert_eq!(second.code, Some(1));
+    let expected = format!("another monitor runs it (process {})", first.pid());
+    assert!(second.stderr.contains(&expected), "{}", second.stderr);
+    first.signal(Signal::SIGTERM);
+    assert_eq!(first.end().code, Some(0));
+    fixture.assert_clean();
+}
+
+#[test]
+fn a_killed_monitor_is_cleaned_up_after() {
+    let fixture = Fixture::new(
+        "orphan",
+        &counting("[ $n = 2 ] && exit 0; echo > /data/up; sleep 60"),
+    );
+    let first = fixture.start(&[]);
+    fixture.wait_for("up");
+    let init = fixture.init_pid();
+    first.kill();
+    assert!(exists(init), "the container lives on");
+    let second = fixture.run(&[]);
+    assert_eq!(second.code, Some(0), "{second:?}");
+    assert_eq!(starts(&fixture), "2");
+    until("the old init's end", || !exists(init));
+    fixture.assert_clean();
+}
+
+#[test]
+fn killed_at_any_moment() {
+    let mut fixture = Fixture::new("killed", "sleep 60");
+    for millis in [1, 3, 6, 10, 15, 20, 30, 40, 60] {
+        let monitor = fixture.start(&[]);
+        std::thread::sleep(Duration::from_millis(millis));
+        monitor.kill();
+    }
+    fixture.config["process"]["args"][2] =
+        json!("trap 'exit 0' 37; echo > /data/last; while :; do sleep 0.1; done");
+    let monitor = fixture.start(&[]);
+    fixture.wait_for("last");
+    monitor.signal(Signal::SIGTERM);
+    let ended = monitor.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    fixture.assert_clean();
+}
+
+#[test]
+fn out_of_memory() {
+    let mut fixture = Fixture::new("oom", "exec tail /dev/zero");
+    fixture.config["linux"]["resources"] = json!({"memory": {"limit": 16 << 20}});
+    fixture.config["process"]["args"] = json!(["/bin/busybox", "tail", "/dev/zero"]);
+    let ended = fixture.run(&[]);
+    assert_eq!(ended.code, Some(137), "{ended:?}");
+    assert_eq!(fixture.record()["oomKilled"], true);
+    fixture.assert_clean();
+}

@@ -1,0 +1,171 @@
+//! The container's output, with a real runtime.
+
+mod common;
+
+use common::{Fixture, until};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::fs;
+use std::io::Read;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// A process's peak of resident memory in KiB.
+fn peak(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    line.split_ascii_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn lines_with_time_stream_and_flag() {
+    let fixture = Fixture::new("lines", "echo one; echo two >&2; sleep 0.2; printf three");
+    assert_eq!(fixture.run(&[]).code, Some(0));
+    let log = fixture.log();
+    let rests: Vec<&str> = log.lines().map(|line| &line[31..]).collect();
+    assert!(
+        log.lines()
+            .all(|line| line.as_bytes()[10] == b'T' && line.as_bytes()[29] == b'Z'),
+        "{log}"
+    );
+    assert!(
+        rests.contains(&"stdout F one") && rests.contains(&"stderr F two"),
+        "{log}"
+    );
+    assert_eq!(rests.last(), Some(&"stdout P three"));
+}
+
+#[test]
+fn a_flood_without_a_newline_stays_in_bounds() {
+    let script = "head -c 268435456 /dev/zero; echo > /data/done; sleep 60";
+    let fixture = Fixture::new("flood", script);
+    let mut command = fixture.command(&["--log-size=1M", "--timeout-stop=1"]);
+    command.stdout(Stdio::null());
+    let monitor = common::Monitor::spawn(command);
+    fixture.wait_for("done");
+    let peak = peak(monitor.pid());
+    assert!(peak < 8192, "peak of {peak} KiB");
+    for name in ["log", "log.1"] {
+        let size = fs::metadata(fixture.state(name)).unwrap().len();
+        assert!(size <= 1 << 20, "{name} has {size} bytes");
+    }
+    monitor.signal(Signal::SIGINT);
+    std::thread::sleep(Duration::from_millis(100));
+    monitor.signal(Signal::SIGINT);
+    let mut monitor = monitor;
+    assert_eq!(monitor.wait(), Some(137));
+    fixture.assert_clean();
+}
+
+#[test]
+fn a_reader_that_sleeps_holds_the_writer_and_not_the_monitor() {
+    let script = "trap 'exit 0' 37; (head -c 8388608 /dev/zero; echo > /data/done) & echo > /data/up; wait; while :; do sleep 0.1; done";
+    let fixture = Fixture::new("pressure", script);
+    let mut monitor = fixture.start(&["--log-size=0"]);
+    fixture.wait_for("up");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(
+        !fixture.data("done").exists(),
+        "nobody has read, where is it all?"
+    );
+    assert!(peak(monitor.pid()) < 8192);
+    monitor.signal(Signal::SIGTERM);
+    assert_eq!(monitor.wait(), Some(0));
+    fixture.assert_clean();
+}
+
+#[test]
+fn a_reader_that_is_gone_costs_only_its_copy() {
+    let fixture = Fixture::new(
+        "gone",
+        "sleep 0.3; for n in 1 2 3; do echo line $n; sleep 0.1; done",
+    );
+    let mut command = fixture.command(&[]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    let mut monitor = common::Monitor::spawn(command);
+    drop(reader);
+    assert_eq!(monitor.wait(), Some(0));
+    assert_eq!(fixture.log().lines().count(), 3);
+}
+
+#[test]
+fn into_a_file() {
+    let fixture = Fixture::new("file", "for n in 1 2 3; do echo line $n; done");
+    let path = fixture.dir.join("out");
+    let mut command = fixture.command(&[]);
+    command.stdout(fs::File::create(&path).unwrap());
+    assert_eq!(common::Monitor::spawn(command).wait(), Some(0));
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "line 1\nline 2\nline 3\n"
+    );
+}
+
+#[test]
+fn a_log_elsewhere_is_appended_to() {
+    let fixture = Fixture::new("log", "echo again");
+    let path = fixture.dir.join("my.log");
+    for _ in 0..2 {
+        assert_eq!(
+            fixture.run(&["--log", path.to_str().unwrap()]).code,
+            Some(0)
+        );
+    }
+    assert_eq!(
+        fs::read_to_string(&path)
+            .unwrap()
+            .matches("stdout F again")
+            .count(),
+        2
+    );
+}
+
+#[test]
+fn a_terminal() {
+    let mut fixture = Fixture::new("terminal", "tty; [ -t 0 ] && [ -t 2 ] && echo yes; exit 4");
+    fixture.config["process"]["terminal"] = json!(true);
+    let ended = fixture.run(&[]);
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    assert!(
+        ended.stdout.contains("/dev/") && ended.stdout.contains("yes\r\n"),
+        "{ended:?}"
+    );
+    assert!(fixture.log().contains("stdout F yes"), "{}", fixture.log());
+    fixture.assert_clean();
+}
+
+#[test]
+fn a_terminal_across_restarts() {
+    let script = "n=$(($(cat /data/n 2>/dev/null || echo 0) + 1)); echo $n > /data/n; echo run $n; [ $n = 3 ] || exit 133";
+    let mut fixture = Fixture::new("terminals", script);
+    fixture.config["process"]["terminal"] = json!(true);
+    let ended = fixture.run(&[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stdout, "run 1\r\nrun 2\r\nrun 3\r\n");
+    fixture.assert_clean();
+}
+
+#[test]
+fn the_terminal_of_the_caller_is_not_needed() {
+    let fixture = Fixture::new("closed", "echo still here");
+    let mut command = fixture.command(&[]);
+    command.stdin(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut text = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
+    assert_eq!(text, "still here\n");
+    until("the end", || child.try_wait().unwrap().is_some());
+}

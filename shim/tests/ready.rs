@@ -1,0 +1,199 @@
+//! Readiness, with a real runtime. The container's program is this test itself,
+//! which is static: `inside` is what it does there.
+
+mod common;
+
+use common::Fixture;
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::time::Duration;
+
+/// Sends each word of $TELL; run by the container only.
+#[test]
+fn inside() {
+    let Ok(words) = std::env::var("TELL") else {
+        return;
+    };
+    let socket = UnixDatagram::unbound().unwrap();
+    let to = std::env::var("NOTIFY_SOCKET").unwrap();
+    assert_eq!(to, "/run/host/notify");
+    for word in words.split(' ') {
+        socket
+            .send_to(word.replace('+', " ").as_bytes(), &to)
+            .unwrap();
+    }
+    barrier(&socket, &to);
+}
+
+/// As sd_notify_barrier does: sends a pipe's end, and waits until it is closed.
+fn barrier(socket: &UnixDatagram, to: &str) {
+    use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+    use std::os::fd::AsRawFd;
+    let (reader, writer) = nix::unistd::pipe().unwrap();
+    let address = UnixAddr::new(to).unwrap();
+    let text = [std::io::IoSlice::new(b"BARRIER=1")];
+    let fds = [writer.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&fds)];
+    sendmsg(
+        socket.as_raw_fd(),
+        &text,
+        &control,
+        MsgFlags::empty(),
+        Some(&address),
+    )
+    .unwrap();
+    drop(writer);
+    let mut byte = [0];
+    assert_eq!(nix::unistd::read(&reader, &mut byte).unwrap(), 0);
+}
+
+fn tell(words: &str) -> String {
+    format!("TELL='{words}' /bin/inside inside --exact --quiet >/dev/null || exit 9")
+}
+
+const LOOP: &str = "while :; do sleep 0.1; done";
+
+/// A service manager's socket, and the monitor's environment for it.
+struct Manager(UnixDatagram, std::path::PathBuf);
+
+impl Manager {
+    fn new(fixture: &Fixture) -> Manager {
+        let path = fixture.dir.join("manager");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        Manager(socket, path)
+    }
+
+    fn start(&self, mut command: Command) -> common::Monitor {
+        command.env("NOTIFY_SOCKET", &self.1);
+        common::Monitor::spawn(command)
+    }
+
+    fn next(&self) -> String {
+        let mut text = [0; 4096];
+        let count = self.0.recv(&mut text).unwrap();
+        String::from_utf8(text[..count].to_vec()).unwrap()
+    }
+}
+
+#[test]
+fn ready_is_handed_on_and_waited_for() {
+    let script = format!(
+        "trap 'exit 0' 37; {}; sleep 1; {}; {LOOP}",
+        tell("STATUS=half+way MAINPID=1"),
+        tell("READY=1")
+    );
+    let fixture = Fixture::new("ready", &script)
+        .with_helper()
+        .with_roots(json!({"init": {"notify": true}}));
+    let manager = Manager::new(&fixture);
+    let monitor = manager.start(fixture.command(&[]));
+    assert_eq!(manager.next(), "STATUS=half way");
+    assert_eq!(manager.next(), "READY=1");
+    monitor.signal(Signal::SIGTERM);
+    assert_eq!(manager.next(), "STOPPING=1");
+    let ended = monitor.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let record = fixture.record();
+    assert!(record["readyAt"].as_str() > record["startedAt"].as_str());
+    fixture.assert_clean();
+}
+
+#[test]
+fn not_expected_is_ready_at_once_but_a_message_counts() {
+    let fixture = Fixture::new(
+        "auto",
+        &format!(
+            "trap 'exit 0' 37; {}; {LOOP}",
+            tell("READY=1 EXIT_STATUS=5")
+        ),
+    )
+    .with_helper();
+    let manager = Manager::new(&fixture);
+    let monitor = manager.start(fixture.command(&[]));
+    assert_eq!(manager.next(), "READY=1");
+    assert_eq!(manager.next(), "EXIT_STATUS=5");
+    monitor.signal(Signal::SIGTERM);
+    let ended = monitor.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stderr.matches("is ready").count(), 1);
+}
+
+#[test]
+fn never_ready_is_a_failed_start() {
+    let fixture = Fixture::new("unready", &format!("echo waiting for the database; {LOOP}"));
+    let ended = fixture.run(&["--notify", "yes", "--timeout-start", "1"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("not ready after 1 s; its last lines:\nwaiting for the database"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(fixture.record()["reason"], "start-timeout");
+    fixture.assert_clean();
+}
+
+#[test]
+fn without_notify_there_is_no_socket() {
+    let fixture = Fixture::new(
+        "no-notify",
+        "[ -z \"$NOTIFY_SOCKET\" ] && [ ! -e /run/host ]",
+    );
+    assert_eq!(fixture.run(&["--notify=no"]).code, Some(0));
+}
+
+#[test]
+fn the_monitor_s_own_socket_stays_outside() {
+    let fixture = Fixture::new("env", "env > /data/env");
+    let manager = Manager::new(&fixture);
+    let monitor = manager.start(fixture.command(&[]));
+    assert_eq!(monitor.end().code, Some(0));
+    let env = std::fs::read_to_string(fixture.data("env")).unwrap();
+    assert!(env.contains("NOTIFY_SOCKET=/run/host/notify\n"), "{env}");
+    assert!(!env.contains("manager"), "{env}");
+}
+
+#[test]
+fn any_user_of_the_container_may_tell() {
+    let mut fixture =
+        Fixture::new("user", &format!("{}; exit 0", tell("STATUS=from+a+user"))).with_helper();
+    fixture.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    let manager = Manager::new(&fixture);
+    let monitor = manager.start(fixture.command(&[]));
+    let told = [manager.next(), manager.next()];
+    assert!(told.contains(&"STATUS=from a user".into()), "{told:?}");
+    assert_eq!(monitor.end().code, Some(0));
+}
+
+#[test]
+fn long_names_have_sockets_too() {
+    let name = format!("long-{}", "n".repeat(160));
+    let mut fixture = Fixture::new("long", &format!("{}; tty", tell("READY=1"))).with_helper();
+    fixture.config["process"]["terminal"] = json!(true);
+    let mut command = fixture.command(&["--notify=yes"]);
+    let id = fixture.id.clone();
+    fixture.id = format!("{id}-{name}");
+    command = {
+        let args: Vec<_> = command
+            .get_args()
+            .map(|arg| match arg.to_str() {
+                Some(text) if text == id => fixture.id.clone().into(),
+                _ => arg.to_owned(),
+            })
+            .collect();
+        let mut long = Command::new(command.get_program());
+        long.args(args).env_remove("NOTIFY_SOCKET");
+        long.stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        long
+    };
+    let ended = common::Monitor::spawn(command).end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    fixture.assert_clean();
+}
