@@ -4,10 +4,16 @@
 
 use crate::policy::Exit;
 use crate::signals::Signal;
+use crate::sys::signal_pidfd;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal;
 use nix::unistd::Pid;
-use rustix::process::WaitOptions;
+use rustix::process::{PidfdFlags, WaitOptions, pidfd_open};
 use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
 
 /// Collects all children that have ended. This is the only place that waits,
 /// so a pid stays its process's own until it was handed out here.
@@ -29,11 +35,54 @@ pub fn reap() -> Vec<(i32, Exit)> {
 /// Kills what is left once a container is deleted: its runtime's remains, or
 /// processes of a container without a pid namespace of its own.
 pub fn kill_the_rest() {
-    let text = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    for pid in text
+    kill_listed("/proc/thread-self/children");
+}
+
+/// Kills the children of our child `pid`; whether it had any.
+pub fn kill_those_of(pid: i32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    let mut any = false;
+    for thread in threads.flatten() {
+        any |= kill_listed(thread.path().join("children"));
+    }
+    any
+}
+
+fn kill_listed(path: impl AsRef<Path>) -> bool {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let pids = text
         .split_ascii_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-    {
-        let _ = signal::kill(Pid::from_raw(pid), signal::Signal::SIGKILL);
+        .filter_map(|pid| pid.parse().ok());
+    let killed = pids.map(|pid| signal::kill(Pid::from_raw(pid), signal::Signal::SIGKILL));
+    killed.filter(Result::is_ok).count() > 0
+}
+
+/// Waits for a command that an earlier monitor started and then was killed: it
+/// goes on alone, and what it is about to make can't be deleted before. Killed
+/// only when it takes too long, as a runtime may leave something behind then.
+/// It is known by its pid and by `argument`, which no other process has.
+pub fn wait_for_earlier(pid: i32, argument: &Path, limit: Duration) {
+    let Some(pid) = rustix::process::Pid::from_raw(pid) else {
+        return;
+    };
+    // First the pidfd, then the look: what is looked at is what the fd holds.
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return;
+    };
+    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    let argument = argument.as_os_str().as_bytes();
+    if !line.split(|byte| *byte == 0).any(|word| word == argument) {
+        return;
+    }
+    let ended = |limit: Duration| {
+        let millis = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, millis).is_ok_and(|count| count > 0)
+    };
+    if !ended(limit) {
+        let _ = signal_pidfd(&pidfd, Signal::KILL.0);
+        ended(limit);
     }
 }

@@ -2,6 +2,7 @@
 //! them: meanwhile the loop must read the container's output (a hook that
 //! prints more than a pipe holds would wait forever) and answer to signals.
 
+use crate::children;
 use crate::runtime::Verb;
 use nix::sys::signal;
 use nix::unistd::Pid;
@@ -13,12 +14,15 @@ use std::time::{Duration, Instant};
 /// For `kill` and `delete`; `create` and `start` have the start timeout. runc's
 /// own wait inside `delete --force` is 10 s.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// For an aborted one to clean up after itself.
+const ABORT_TIME: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 struct Running {
     verb: Verb,
     pid: i32,
-    deadline: Instant,
+    deadline: Option<Instant>,
+    aborted: bool,
 }
 
 /// At most one command runs; the others wait for their turn.
@@ -45,11 +49,12 @@ impl Commands {
     pub fn spawn(&mut self, verb: Verb, mut command: Command) -> io::Result<()> {
         // The Child is dropped and never waited for: children.rs reaps it.
         let pid = command.spawn()?.id();
-        let deadline = Instant::now() + TIME_LIMIT;
+        let limited = matches!(verb, Verb::KillAll | Verb::Delete);
         self.running = Some(Running {
             verb,
             pid: i32::try_from(pid).map_err(io::Error::other)?,
-            deadline,
+            deadline: limited.then(|| Instant::now() + TIME_LIMIT),
+            aborted: false,
         });
         Ok(())
     }
@@ -67,18 +72,22 @@ impl Commands {
             .is_some_and(|running| running.pid == pid)
     }
 
-    /// Kills the command under way; its end is noticed as usual.
-    pub fn abort(&self) {
-        if let Some(running) = &self.running {
+    /// Makes the command under way end; its end is noticed as usual. First its
+    /// children (a hook that hangs, the init that waits) are killed, at which a
+    /// runtime fails and cleans up after itself; then itself.
+    pub fn abort(&mut self) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        if running.aborted || !children::kill_those_of(running.pid) {
             let _ = signal::kill(Pid::from_raw(running.pid), signal::Signal::SIGKILL);
         }
+        running.aborted = true;
+        running.deadline = Some(Instant::now() + ABORT_TIME);
     }
 
     /// When the command under way has had enough time.
     pub fn deadline(&self) -> Option<Instant> {
-        self.running
-            .as_ref()
-            .filter(|running| matches!(running.verb, Verb::KillAll | Verb::Delete))
-            .map(|running| running.deadline)
+        self.running.as_ref()?.deadline
     }
 }

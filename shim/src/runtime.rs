@@ -40,6 +40,8 @@ pub struct Runtime {
     pub id: String,
     /// Where it writes its JSON log lines.
     pub log: PathBuf,
+    /// Where the pid of the command under way stands.
+    pub mark: PathBuf,
     /// Its stderr, for what doesn't reach the log (a crash, an old option).
     pub stderr: PathBuf,
 }
@@ -80,7 +82,7 @@ impl Runtime {
         // Emptied each time: the last error in it is then this command's.
         private_file(&self.log)?;
         let mut command = Command::new(&self.program);
-        crate::sys::unblock_signals(&mut command);
+        crate::sys::prepare(&mut command, private_file(&self.mark)?.into());
         if let Some(root) = &self.root {
             command.arg("--root").arg(root);
         }

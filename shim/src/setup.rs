@@ -1,6 +1,7 @@
 //! What comes before the first start: the runtime, and what an earlier monitor
 //! left when it was killed.
 
+use crate::children;
 use crate::cli::Options;
 use crate::error::{Context, Error, Result};
 use crate::policy::Exit;
@@ -8,8 +9,12 @@ use crate::runtime::{Runtime, Verb};
 use crate::state_dir::StateDir;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const OWNER: &str = "owner";
+
+/// What a command of an earlier monitor may take to its end.
+const COMMAND_TIME: Duration = Duration::from_secs(30);
 
 /// The runtime as the options name it.
 pub fn runtime(options: &Options, dir: &StateDir, id: &str) -> Result<Runtime> {
@@ -23,6 +28,7 @@ pub fn runtime(options: &Options, dir: &StateDir, id: &str) -> Result<Runtime> {
         root: root.context(|| "--runtime-root".into())?,
         id: id.to_owned(),
         log: dir.file("runtime.log"),
+        mark: dir.file("command"),
         stderr: dir.file("runtime.err"),
     })
 }
@@ -57,8 +63,10 @@ pub fn clean_up(dir: &StateDir, runtime: &Runtime) -> Result<()> {
         },
         id: runtime.id.clone(),
         log: runtime.log.clone(),
+        mark: runtime.mark.clone(),
         stderr: runtime.stderr.clone(),
     };
+    wait_for_command(dir, runtime);
     let failed = || format!("clean up after an earlier monitor of {}", earlier.id);
     let status = earlier
         .other(Verb::Delete)
@@ -74,5 +82,14 @@ pub fn clean_up(dir: &StateDir, runtime: &Runtime) -> Result<()> {
         // crun and others call it an error that there is nothing to delete.
         Some(error) if !error.chain().contains("does not exist") => Err(error).context(failed),
         _ => dir.sweep(),
+    }
+}
+
+fn wait_for_command(dir: &StateDir, runtime: &Runtime) {
+    let pid = fs::read(dir.file("command"))
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok());
+    if let Some(bytes) = pid {
+        children::wait_for_earlier(i32::from_ne_bytes(bytes), &runtime.log, COMMAND_TIME);
     }
 }

@@ -8,6 +8,7 @@
 //! | `bundle/` | the derived bundle | removed |
 //! | `notify`, `console` | sockets | removed |
 //! | `pid`, `runtime.log`, `runtime.err` | what the runtime writes | removed |
+//! | `command` | the pid of the runtime's command under way | removed |
 //! | `log`, `log.1` | output, appended to by later runs | stays |
 //! | `exit` | the exit record, replaced by the next run | stays |
 
@@ -113,6 +114,7 @@ impl StateDir {
             "pid",
             "runtime.log",
             "runtime.err",
+            "command",
             "exit.tmp",
             "owner",
         ] {

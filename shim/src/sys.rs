@@ -5,7 +5,7 @@
 use nix::sys::signal::SigSet;
 use rustix::process::Signal;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -24,12 +24,22 @@ pub fn signal_pidfd(pidfd: impl AsFd, number: i32) -> io::Result<()> {
     Ok(rustix::process::pidfd_send_signal(pidfd, signal)?)
 }
 
-/// Lets a command start with no signal blocked. The ones that the loop reads
-/// from a signalfd are blocked here, a mask outlives execve, and std has kept
-/// it since 1.67: without this the container's init would never get a SIGTERM.
-pub fn unblock_signals(command: &mut Command) {
-    let unblock = || SigSet::empty().thread_set_mask().map_err(io::Error::from);
+/// Prepares a command's process, between fork and exec:
+///
+/// * No signal is blocked in it. The ones that the loop reads from a signalfd
+///   are blocked here, a mask outlives execve, and std has kept it since 1.67:
+///   without this the container's init would never get a SIGTERM.
+/// * It writes its pid to `mark`, so that there is no moment at which it runs
+///   and a monitor that comes after a killed one could not know of it.
+pub fn prepare(command: &mut Command, mark: OwnedFd) {
+    let prepare = move || {
+        let pid = nix::unistd::getpid().as_raw();
+        nix::unistd::write(&mark, &pid.to_ne_bytes())?;
+        SigSet::empty().thread_set_mask()?;
+        Ok(())
+    };
     // SAFETY: between fork and exec only async-signal-safe calls are allowed;
-    // the closure makes one, pthread_sigmask, and owns nothing.
-    unsafe { command.pre_exec(unblock) };
+    // the closure makes three (getpid, write, pthread_sigmask), allocates
+    // nothing, and its file is closed by execve.
+    unsafe { command.pre_exec(prepare) };
 }

@@ -125,6 +125,10 @@ impl Fixture {
         assert!(left.is_empty(), "the runtime still knows {left:?}");
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(&self.id), "mounts are left");
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+            let cgroup = hierarchy.path().join(&self.id);
+            assert!(!cgroup.exists(), "{} is left", cgroup.display());
+        }
     }
 }
 
