@@ -105,6 +105,8 @@ impl Copy {
             path: from.to_owned(),
             source,
         };
+        // A lower layer may have made it read-only; its final mode comes last.
+        fs::set_permissions(to, fs::Permissions::from_mode(0o700)).map_err(what)?;
         if self.overlays && view::is_opaque(from) {
             clear(to).map_err(what)?;
         }

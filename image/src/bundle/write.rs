@@ -274,8 +274,22 @@ impl Temp {
 impl Drop for Temp {
     fn drop(&mut self) {
         // After a new bundle was moved out nothing is left to remove.
-        let _ = fs::remove_dir_all(&self.path);
+        if fs::remove_dir_all(&self.path).is_err() {
+            // Folders of a copied root may forbid it to all but root.
+            let _ = make_writable(&self.path).and_then(|()| fs::remove_dir_all(&self.path));
+        }
     }
+}
+
+fn make_writable(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WriteError {

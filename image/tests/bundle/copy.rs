@@ -104,3 +104,49 @@ fn a_copied_closure_runs_in_another_runtime() {
     assert_eq!(output.status.code(), Some(133), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "hello from the closure\n3\n");
 }
+
+#[test]
+fn folders_without_write_permission_stop_neither_copy_nor_cleaning_up() {
+    let temp = Temp::new("copy-user");
+    temp.file("low/sealed/file", "", 0o644);
+    temp.file("high/sealed/more", "", 0o644);
+    temp.file("secret/sealed/hidden", "", 0o600);
+    run(
+        &["chmod", "555", "low/sealed", "high/sealed", "low", "high"],
+        &temp,
+    );
+    run(&["chmod", "777", "."], &temp);
+    run(&["chown", "-R", "65534:65534", "low", "high"], &temp);
+    // The programs must be where nobody can reach them.
+    for program in [crate::common::IMAGE, crate::common::INIT] {
+        run(&["cp", program, "."], &temp);
+    }
+    let as_nobody = |args: &str| {
+        let line = format!("./firn-image bundle --copy {args} -o web -- true");
+        Command::new("setpriv")
+            .args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "sh",
+                "-c",
+                &line,
+            ])
+            .current_dir(&temp.0)
+            .output()
+            .expect("run setpriv")
+    };
+    let before = temp.names();
+    let failed = as_nobody("--layer low --layer secret");
+    assert!(
+        text(&failed.stderr).contains("Permission denied"),
+        "{}",
+        text(&failed.stderr)
+    );
+    assert_eq!(temp.names(), before);
+    let made = as_nobody("--layer low --layer high");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let sealed = temp.path("web/rootfs/sealed");
+    assert_eq!(mode(&sealed), 0o555);
+    assert!(sealed.join("file").exists() && sealed.join("more").exists());
+}
