@@ -50,7 +50,7 @@ pub struct BundleArgs {
     #[arg(long, short, value_name = "BUNDLE")]
     output: PathBuf,
 
-    /// What takes the container's changes: tmpfs[:OPTIONS], or a directory that keeps them.
+    /// What takes the container's changes: tmpfs, tmpfs:OPTIONS, or a directory that keeps them.
     #[arg(long, value_name = "UPPER", default_value = "tmpfs", value_parser = parse_upper)]
     upper: Upper,
 
@@ -230,7 +230,7 @@ fn parse_upper(text: &str) -> Result<Upper, String> {
         _ if text == "tmpfs" => Ok(Upper::Tmpfs(None)),
         Some(("tmpfs", "")) => Err("give options after tmpfs:, as in tmpfs:size=64m".into()),
         Some(("tmpfs", options)) => Ok(Upper::Tmpfs(Some(options.into()))),
-        _ if text.is_empty() => Err("give tmpfs[:OPTIONS] or a folder".into()),
+        _ if text.is_empty() => Err("give tmpfs, tmpfs:OPTIONS or a folder".into()),
         _ => std::path::absolute(text)
             .map(Upper::Directory)
             .map_err(|error| error.to_string()),

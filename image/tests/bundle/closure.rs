@@ -218,3 +218,35 @@ fn layers_in_the_store_are_kept_too() {
     let link = temp.path("web/gcroot-layer-0");
     assert_eq!(roots(&system), [format!("{} -> {system}", link.display())]);
 }
+
+#[test]
+fn a_store_may_lie_elsewhere() {
+    if !has("nix-store", "nix-bin") {
+        return;
+    }
+    let temp = Temp::new("store");
+    let system = closure(&[]);
+    let copied = Command::new("sh")
+        .args([
+            "-c",
+            "nix-store --export $(nix-store -qR $0) | nix-store --store alt --import",
+        ])
+        .arg(&system)
+        .current_dir(&temp.0)
+        .output()
+        .expect("run sh");
+    assert!(copied.status.success(), "{}", text(&copied.stderr));
+    let store = temp.path("alt/nix/store");
+    let given = temp.path("alt").join(&system[1..]).join("init");
+    let [given, dir] = [&given, &store].map(|path| path.to_str().expect("utf-8"));
+    temp.made(&["--closure", given, "--store", dir, "-o", "web"]);
+    assert_eq!(temp.json("web/firn.json")["root"]["store"], dir);
+    // inside, the store is where the packages expect it
+    let config = temp.json("web/config.json");
+    assert_eq!(config["process"]["args"], json!([format!("{system}/init")]));
+    let list = std::fs::read_to_string(temp.path("web/closure")).expect("closure");
+    assert!(
+        list.lines().all(|line| line.starts_with("/nix/store/")),
+        "{list}"
+    );
+}
