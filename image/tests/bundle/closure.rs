@@ -229,7 +229,7 @@ fn a_store_may_lie_elsewhere() {
     let copied = Command::new("sh")
         .args([
             "-c",
-            "nix-store --export $(nix-store -qR $0) | nix-store --store alt --import",
+            "nix-store --export $(nix-store -qR $0) | nix-store --store \"$PWD/alt\" --import",
         ])
         .arg(&system)
         .current_dir(&temp.0)
