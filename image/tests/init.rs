@@ -232,21 +232,21 @@ fn a_command_that_ignores_term_is_killed_after_the_grace() {
             "trap '' TERM; touch {}; while :; do sleep 0.1; done",
             temp.path("up")
         );
-        let mut container = Container::start(&["--grace=1", "--", "/bin/sh", "-c", &script]);
+        let mut container = Container::start(&["--grace=1.5", "--", "/bin/sh", "-c", &script]);
         exists(&temp.path("up"));
         let asked = Instant::now();
         container.signal(signal);
         // asking again must not put the end off
-        std::thread::sleep(Duration::from_millis(600));
+        std::thread::sleep(Duration::from_millis(1200));
         container.signal(signal);
         assert_eq!(container.code(), status, "signal {signal}");
         let took = asked.elapsed();
         assert!(
-            took >= Duration::from_millis(950),
+            took >= Duration::from_millis(1450),
             "{signal}: killed after {took:?}"
         );
         assert!(
-            took < Duration::from_millis(1550),
+            took < Duration::from_millis(2600),
             "{signal}: killed after {took:?}"
         );
     }

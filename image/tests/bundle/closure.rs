@@ -64,25 +64,22 @@ fn the_closure_is_kept_while_the_bundle_exists() {
             std::fs::read_link(&link).expect("a link"),
             Path::new(&system)
         );
-        assert_eq!(roots(&system), [format!("{} -> {system}", link.display())]);
+        assert!(is_rooted(&system, &link));
     }
     std::fs::remove_dir_all(temp.path("web")).expect("remove bundle");
-    assert_eq!(roots(&system), [""; 0]);
+    assert!(!is_rooted(&system, &link));
 }
 
-/// What keeps a path, as the garbage collector sees it. Roots of processes that
-/// are just using the path don't count.
-fn roots(path: &str) -> Vec<String> {
+/// Whether the garbage collector keeps a path because of a link. Others may be
+/// keeping it for reasons of their own.
+fn is_rooted(path: &str, link: &Path) -> bool {
     let output = Command::new("nix-store")
         .args(["-q", "--roots", path])
         .output()
         .expect("run");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    text(&output.stdout)
-        .lines()
-        .filter(|line| !line.starts_with("/proc/") && !line.starts_with('{'))
-        .map(str::to_owned)
-        .collect()
+    let root = format!("{} -> {path}", link.display());
+    text(&output.stdout).lines().any(|line| line == root)
 }
 
 #[test]
@@ -216,7 +213,7 @@ fn layers_in_the_store_are_kept_too() {
     temp.layer("own");
     temp.made(&["--layer", "own", "--layer", &system, "-o", "web"]);
     let link = temp.path("web/gcroot-layer-0");
-    assert_eq!(roots(&system), [format!("{} -> {system}", link.display())]);
+    assert!(is_rooted(&system, &link));
 }
 
 #[test]
