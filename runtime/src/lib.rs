@@ -1,1 +1,37 @@
+//! firn's OCI runtime. Read in the order in which a container comes to be:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`cli`] | the command line: one file for each verb |
+//! | [`spec`] | config.json and firn.json, as they are written |
+//! | [`host`] | what is asked of the host, once |
+//! | [`plan`] | spec + host → what will be done; every mistake is found here |
+//! | [`state`] | the container's directory: lock, record, status, start socket |
+//! | [`create`] | lock → sources → cgroup → clone → serve init → record |
+//! | [`init`] | inside: the list of steps from clone to execve |
+//! | [`join`] | another process in a container that runs |
+//! | [`cgroup`] | limits, devices, freezing, killing |
+//! | [`seccomp`] | profile → BPF program |
+//! | [`path`] | descriptors instead of paths inside the container |
+//! | [`sys`] | the only unsafe code |
+//! | [`log`], [`error`] | what people and engines are told |
+//!
+//! The other crates use [`spec`], [`state`] and [`path`] of it.
+
+#![deny(unsafe_code)]
+
+pub mod cli;
 pub mod spec;
+pub mod host;
+pub mod plan;
+pub mod state;
+pub mod create;
+pub mod init;
+pub mod join;
+pub mod cgroup;
+pub mod seccomp;
+pub mod path;
+#[allow(unsafe_code)]
+pub mod sys;
+pub mod log;
+pub mod error;

@@ -1,1 +1,113 @@
+//! What config.json says, as it says it. Lenient as the specification asks:
+//! unknown fields are passed over, `null` is the same as absent (as for Go's
+//! decoder), and names that may come from a newer kernel stay strings until
+//! `plan` looks at them. Source: runtime-spec 1.3, config.md and config-linux.md.
+
+pub mod hooks;
+pub mod linux;
+pub mod mount;
+pub mod process;
+pub mod resources;
 pub mod roots;
+pub mod seccomp;
+
+use crate::error::{Context, Result};
+use hooks::Hooks;
+use linux::Linux;
+use mount::Mount;
+use process::Process;
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The newest runtime-spec that firn implements.
+pub const VERSION: &str = "1.3.0";
+
+/// The whole of config.json.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Spec {
+    #[serde(deserialize_with = "nullable")]
+    pub oci_version: String,
+    pub process: Option<Process>,
+    pub root: Option<Root>,
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub domainname: String,
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<Hooks>,
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linux: Option<Linux>,
+}
+
+/// The root file system: a directory, relative to the bundle or absolute.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Root {
+    #[serde(deserialize_with = "nullable")]
+    pub path: String,
+    #[serde(deserialize_with = "nullable")]
+    pub readonly: bool,
+}
+
+/// `null` stands for the default, as it does for every peer.
+pub(crate) fn nullable<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads a JSON file of the bundle, at most 16 MiB of it.
+pub fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
+    let text = read_file(path)?;
+    serde_json::from_slice(&text).doing(|| format!("parse {}", path.display()))
+}
+
+/// Reads a file whole. One `fstat` sizes the buffer, so that a config.json is
+/// read by two calls.
+pub fn read_file(path: &Path) -> Result<Vec<u8>> {
+    const LIMIT: u64 = 16 << 20;
+    let what = || format!("open {}", path.display());
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(what)?;
+    let size = rustix::fs::fstat(&file).doing(what)?.st_size as u64;
+    if size > LIMIT {
+        crate::bail!("{} is larger than {LIMIT} bytes", path.display());
+    }
+    crate::path::read_all(&file, size as usize).doing(|| format!("read {}", path.display()))
+}
+
+/// Reads the bundle's config.json.
+pub fn load(path: &Path) -> Result<Spec> {
+    read_json(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_is_absent_and_unknown_fields_are_passed_over() {
+        let spec: Spec = serde_json::from_str(
+            r#"{"ociVersion":"1.0.2","mounts":null,"annotations":null,"hooks":null,"vm":{"x":1},
+                "process":{"args":null,"env":null,"user":{"uid":1,"gid":2,"umask":null},"cwd":"/"},
+                "linux":{"namespaces":null,"resources":{"devices":null,"memory":{"limit":null}}}}"#,
+        )
+        .unwrap();
+        assert!(spec.mounts.is_empty());
+        assert_eq!(spec.process.unwrap().user.uid, 1);
+    }
+
+    #[test]
+    fn a_wrong_type_says_where() {
+        let error = serde_json::from_str::<Spec>("{\n\"hostname\": 7}").unwrap_err();
+        assert_eq!(error.to_string(), "invalid type: integer `7`, expected a string at line 2 column 13");
+    }
+}

@@ -1,0 +1,92 @@
+//! Which cgroup hierarchies the host has, and where this process is in each.
+//! Two reads: /proc/self/cgroup and the magic of /sys/fs/cgroup. mountinfo is
+//! not read: it has a line for every mount of the host.
+
+use crate::error::{Context, Result};
+use std::path::{Path, PathBuf};
+
+const MOUNT: &str = "/sys/fs/cgroup";
+/// linux/magic.h
+const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Only cgroup v2, at /sys/fs/cgroup.
+    pub pure_v2: bool,
+    pub hierarchies: Vec<Hierarchy>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// As /proc/self/cgroup names it: `cpu,cpuacct`, `name=systemd`, or empty
+    /// for cgroup v2.
+    pub name: String,
+    pub mount: PathBuf,
+    /// This process's cgroup, from the mount point, with a leading slash.
+    pub own: String,
+}
+
+impl Hierarchy {
+    pub fn is_v2(&self) -> bool {
+        self.name.is_empty()
+    }
+
+    pub fn has(&self, controller: &str) -> bool {
+        self.name.split(',').any(|name| name == controller)
+    }
+
+    /// The directory's name under /sys/fs/cgroup.
+    pub fn directory(&self) -> &str {
+        match self.name.strip_prefix("name=") {
+            Some(name) => name,
+            None if self.is_v2() => "unified",
+            None => &self.name,
+        }
+    }
+}
+
+impl Layout {
+    pub fn probe() -> Result<Self> {
+        let magic = rustix::fs::statfs(MOUNT).map(|stat| stat.f_type as i64);
+        let text = std::fs::read_to_string("/proc/self/cgroup").doing(|| "read /proc/self/cgroup")?;
+        Ok(Self::from_text(&text, magic == Ok(CGROUP2_SUPER_MAGIC)))
+    }
+
+    fn from_text(text: &str, pure_v2: bool) -> Self {
+        let mut hierarchies: Vec<Hierarchy> = text
+            .lines()
+            .filter_map(|line| {
+                // hierarchy-ID:controller-list:cgroup-path, cgroups(7)
+                let (_, rest) = line.split_once(':')?;
+                let (name, own) = rest.split_once(':')?;
+                Some(Hierarchy { name: name.to_owned(), mount: PathBuf::new(), own: own.to_owned() })
+            })
+            .filter(|hierarchy| hierarchy.is_v2() || !pure_v2)
+            .collect();
+        for hierarchy in &mut hierarchies {
+            hierarchy.mount = if pure_v2 { MOUNT.into() } else { Path::new(MOUNT).join(hierarchy.directory()) };
+        }
+        Layout { pure_v2, hierarchies }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hybrid_host_has_all_hierarchies_in_their_places() {
+        let layout = Layout::from_text("3:cpu,cpuacct:/a\n1:name=systemd:/\n0::/b:c\n", false);
+        let mounts: Vec<_> = layout.hierarchies.iter().map(|h| h.mount.to_str().unwrap()).collect();
+        assert_eq!(mounts, ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"]);
+        assert_eq!(layout.hierarchies[2].own, "/b:c");
+        assert!(layout.hierarchies[0].has("cpuacct") && !layout.hierarchies[0].has("cpu,cpuacct"));
+    }
+
+    #[test]
+    fn a_v2_host_has_one() {
+        let layout = Layout::from_text("3:cpu:/\n0::/user.slice\n", true);
+        assert_eq!(layout.hierarchies.len(), 1);
+        assert_eq!(layout.hierarchies[0].mount, Path::new("/sys/fs/cgroup"));
+    }
+}

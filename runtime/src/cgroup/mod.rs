@@ -1,0 +1,179 @@
+//! The container's cgroup, by files. On cgroup v2 it is one directory; on v1
+//! and hybrid hosts one directory in each hierarchy.
+
+pub mod devices;
+pub mod freeze;
+pub mod kill;
+pub mod layout;
+pub mod remove;
+pub mod settings;
+pub mod v1;
+pub mod v2;
+
+use crate::error::{Context, Result};
+use crate::plan::cgroup::CgroupPlan;
+use layout::{Hierarchy, Layout};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// One directory, as it stands in the state record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dir {
+    /// The hierarchy's name, empty for cgroup v2.
+    pub hierarchy: String,
+    pub path: PathBuf,
+}
+
+impl Dir {
+    pub fn is_v2(&self) -> bool {
+        self.hierarchy.is_empty()
+    }
+
+    pub fn has(&self, controller: &str) -> bool {
+        self.hierarchy.split(',').any(|name| name == controller)
+    }
+}
+
+/// Where a container's cgroup is. What is written here exists or may exist:
+/// it is recorded before anything is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup {
+    pub pure_v2: bool,
+    pub dirs: Vec<Dir>,
+}
+
+impl Cgroup {
+    /// Works out the directories and makes nothing.
+    pub fn place(layout: &Layout, plan: &CgroupPlan) -> Self {
+        let dir = |h: &Hierarchy| Dir { hierarchy: h.name.clone(), path: place(h, &plan.path, layout.pure_v2) };
+        Cgroup { pure_v2: layout.pure_v2, dirs: layout.hierarchies.iter().map(dir).collect() }
+    }
+
+    /// Makes the directories and writes the limits. Hierarchies that are not
+    /// mounted here are left out of `self`.
+    pub fn create(&mut self, plan: &CgroupPlan) -> Result<()> {
+        let mut made = Vec::with_capacity(self.dirs.len());
+        for dir in self.dirs.drain(..) {
+            let present = if dir.is_v2() { v2::make(&dir, plan)? } else { v1::make(&dir)? };
+            if present {
+                made.push(dir);
+            }
+        }
+        self.dirs = made;
+        settings::apply(self, if self.pure_v2 { &plan.v2 } else { &plan.v1 })?;
+        devices::apply(self, &plan.devices)
+    }
+
+    pub fn v2(&self) -> Option<&Dir> {
+        self.dirs.iter().find(|dir| dir.is_v2())
+    }
+
+    pub fn controller(&self, controller: &str) -> Option<&Dir> {
+        match self.pure_v2 {
+            true => self.v2(),
+            false => self.dirs.iter().find(|dir| dir.has(controller)),
+        }
+    }
+
+    /// Opens what a process needs to get into the cgroup.
+    pub fn entry(&self) -> Result<Entry> {
+        let v2 = match self.v2() {
+            None => None,
+            Some(dir) => Some(open_dir(&dir.path)?),
+        };
+        let v1 = self.dirs.iter().filter(|dir| !dir.is_v2());
+        Ok(Entry { v2, tasks: v1.map(v1::open_tasks).collect::<Result<_>>()? })
+    }
+}
+
+/// The open door of a cgroup: the directory for CLONE_INTO_CGROUP, and the
+/// `tasks` files of cgroup v1, into which the new process writes itself.
+#[derive(Debug)]
+pub struct Entry {
+    v2: Option<OwnedFd>,
+    tasks: Vec<OwnedFd>,
+}
+
+impl Entry {
+    pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
+        self.v2.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The same entry with another directory of cgroup v2.
+    pub fn replace_v2(self, path: &Path) -> Result<Self> {
+        Ok(Entry { v2: Some(open_dir(path)?), ..self })
+    }
+
+    /// Moves the calling thread. A write of a process's own `tasks` entry by a
+    /// single thread spares the RCU grace period that `cgroup.procs` waits for.
+    pub fn enter(&self) -> Result<()> {
+        for tasks in &self.tasks {
+            rustix::io::write(tasks, b"0").doing(|| "enter the container's cgroup")?;
+        }
+        Ok(())
+    }
+}
+
+fn place(hierarchy: &Hierarchy, path: &str, pure_v2: bool) -> PathBuf {
+    let below = |text: &str| text.trim_matches('/').to_owned();
+    if path.starts_with('/') {
+        return hierarchy.mount.join(below(path));
+    }
+    // In v2 a cgroup with processes can't hand controllers to children, so
+    // the new one is made beside the caller's own, as runc does.
+    let own = Path::new(&hierarchy.own);
+    let base = if pure_v2 { own.parent().unwrap_or(own) } else { own };
+    hierarchy.mount.join(below(&base.to_string_lossy())).join(below(path))
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .doing(|| format!("open cgroup {}", path.display()))
+}
+
+/// Writes `value` to an existing `file` of a cgroup.
+fn write(dir: &Path, file: &str, value: &str) -> rustix::io::Result<()> {
+    let fd = rustix::fs::open(dir.join(file), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    crate::path::write_all(&fd, value.as_bytes())
+}
+
+fn read(dir: &Path, file: &str) -> rustix::io::Result<String> {
+    let fd = rustix::fs::open(dir.join(file), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let text = crate::path::read_all(&fd, 4095)?;
+    String::from_utf8(text).map_err(|_| Errno::ILSEQ)
+}
+
+/// Makes `path` and what is missing above it; `made` sees each directory that
+/// is new, from the top. False where the hierarchy itself is not mounted.
+fn make_dirs(path: &Path, made: &dyn Fn(&Path) -> Result<()>) -> Result<bool> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Ok(()) => made(path).map(|()| true),
+        Err(Errno::EXIST) => Ok(true),
+        Err(Errno::NOENT) => match path.parent() {
+            // Nothing is made above the mount point.
+            Some(above) if above != Path::new("/sys/fs/cgroup") && make_dirs(above, made)? => make_dirs(path, made),
+            _ => Ok(false),
+        },
+        Err(errno) => Err(errno).doing(|| format!("make cgroup {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hierarchy(name: &str, own: &str) -> Hierarchy {
+        Hierarchy { name: name.into(), mount: "/cg".into(), own: own.into() }
+    }
+
+    #[test]
+    fn absolute_paths_start_at_the_mount_and_relative_ones_at_the_caller() {
+        assert_eq!(place(&hierarchy("cpu", "/a/b"), "/x/y/", false), Path::new("/cg/x/y"));
+        assert_eq!(place(&hierarchy("cpu", "/a/b"), "x", false), Path::new("/cg/a/b/x"));
+        assert_eq!(place(&hierarchy("", "/a/b"), "x", true), Path::new("/cg/a/x"));
+        assert_eq!(place(&hierarchy("", "/"), "x", true), Path::new("/cg/x"));
+    }
+}

@@ -1,0 +1,46 @@
+//! Taking the container's cgroup away, with what the container made in it.
+
+use super::{Cgroup, kill};
+use crate::error::{Context, Result};
+use rustix::fs::{AtFlags, CWD};
+use rustix::io::Errno;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A process that was killed and reaped may hold its cgroup a moment longer:
+/// the kernel drops it after the parent was told.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Cgroup {
+    /// Removes every directory; what is gone already is fine.
+    pub fn remove(&self) -> Result<()> {
+        for dir in &self.dirs {
+            remove(&dir.path).doing(|| format!("remove cgroup {}", dir.path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn remove(path: &Path) -> rustix::io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_micros(100);
+    loop {
+        match rmdir(path) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+            Err(Errno::BUSY | Errno::NOTEMPTY) if Instant::now() < deadline => {}
+            Err(errno) => return Err(errno),
+        }
+        for dir in kill::tree(path) {
+            let _ = rmdir(&dir);
+        }
+        if matches!(rmdir(path), Ok(()) | Err(Errno::NOENT)) {
+            return Ok(());
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+fn rmdir(path: &Path) -> rustix::io::Result<()> {
+    rustix::fs::unlinkat(CWD, path, AtFlags::REMOVEDIR)
+}

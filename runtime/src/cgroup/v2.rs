@@ -1,0 +1,58 @@
+//! cgroup v2: one directory, and controllers that are handed down to it.
+
+use super::{Dir, make_dirs, read, write};
+use crate::error::{Context, Result};
+use crate::plan::cgroup::CgroupPlan;
+use rustix::io::Errno;
+use std::path::Path;
+
+/// The mount point, above which no controller is handed down.
+const MOUNT: &str = "/sys/fs/cgroup";
+
+/// Makes the directory with the controllers that the plan needs. False where
+/// cgroup v2 is not mounted.
+pub fn make(dir: &Dir, plan: &CgroupPlan) -> Result<bool> {
+    if !make_dirs(&dir.path, &|_| Ok(()))? {
+        return Ok(false);
+    }
+    if !dir.path.starts_with(Path::new(MOUNT).join("unified")) {
+        let wanted = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
+        hand_down(&dir.path, &wanted, plan)?;
+    }
+    Ok(true)
+}
+
+/// Enables `wanted` in every cgroup above `path`, from the top, as far as each
+/// has it. What the plan needs and the leaf then lacks shows when it is written.
+fn hand_down(path: &Path, wanted: &[&str], plan: &CgroupPlan) -> Result<()> {
+    let has = |dir: &Path| -> Result<Vec<String>> {
+        let text = read(dir, "cgroup.controllers").doing(|| format!("read the controllers of {}", dir.display()))?;
+        Ok(text.split_whitespace().map(String::from).collect())
+    };
+    let present = has(path)?;
+    let needed = |name: &str| plan.v2.iter().any(|setting| setting.controller == name);
+    if wanted.iter().filter(|name| needed(name)).all(|name| present.iter().any(|p| p == name)) && !present.is_empty() {
+        return Ok(());
+    }
+    let mut above: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| dir.starts_with(MOUNT)).collect();
+    above.reverse();
+    for dir in above {
+        let available = has(dir)?;
+        let on = read(dir, "cgroup.subtree_control").doing(|| format!("read the subtree control of {}", dir.display()))?;
+        for name in wanted.iter().filter(|name| available.iter().any(|a| a == *name)) {
+            if on.split_whitespace().any(|have| have == *name) {
+                continue;
+            }
+            match write(dir, "cgroup.subtree_control", &format!("+{name}")) {
+                Ok(()) => {}
+                // Not ours to change, or a controller that can't be handed
+                // down here: only an error if the plan needs it.
+                Err(errno) if needed(name) && errno != Errno::NOENT => {
+                    return Err(errno).doing(|| format!("hand down the {name} controller in {}", dir.display()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Words and numbers that podman, conmon, containerd and scripts look for in a
+//! runtime's answers. Changing one breaks a caller somewhere.
+
+/// podman: 127. Go's own words, exec.ErrNotFound.
+pub const NOT_FOUND_IN_PATH: &str = "executable file not found in $PATH";
+/// containerd: not found.
+pub const DOES_NOT_EXIST: &str = "container does not exist";
+pub const ALREADY_EXISTS: &str = "container with given ID already exists";
+pub const INVALID_ID: &str = "invalid container ID format";
+/// containerd: not found; podman: already stopped.
+pub const NOT_RUNNING: &str = "container not running";
+
+/// `exec` that could not run its program.
+pub const EXEC_FAILURE: u8 = 255;
+pub const UNKNOWN_COMMAND: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use crate::error::errno_text;
+    use rustix::io::Errno;
+
+    /// podman (libpod/oci_util.go) decides between 126 and 127 by these, and
+    /// containerd (go-runc) takes the others for "not found".
+    #[test]
+    fn callers_find_their_phrases() {
+        assert!(super::NOT_FOUND_IN_PATH.contains("executable file not found in"));
+        assert_eq!(errno_text(Errno::NOENT), "no such file or directory");
+        assert_eq!(errno_text(Errno::ACCESS), "permission denied");
+        assert_eq!(errno_text(Errno::PERM), "operation not permitted");
+        assert!(super::DOES_NOT_EXIST.contains("does not exist"));
+        assert!(super::NOT_RUNNING.contains("container not running"));
+        assert_eq!(errno_text(Errno::SRCH), "no such process");
+    }
+}

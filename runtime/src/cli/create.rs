@@ -1,0 +1,67 @@
+//! `firn create`.
+
+use super::Context;
+use crate::create::{self, Console};
+use crate::error::Result;
+use std::path::PathBuf;
+
+/// What `create` and `run` have in common.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// The container's name
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// The folder with config.json and the root file system
+    #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub bundle: PathBuf,
+    /// Instead of the bundle's config.json
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Unix socket that gets the terminal's master
+    #[arg(long, value_name = "PATH")]
+    pub console_socket: Option<PathBuf>,
+    /// Write the pid of the container's init here
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Move the new root to / instead of pivoting (for a host on a ramfs)
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// Leave the session keyring of the caller
+    #[arg(long)]
+    pub no_new_keyring: bool,
+    /// Pass this many more descriptors than the standard streams
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub preserve_fds: u32,
+    /// Accepted for callers of runc: orphans are the caller's anyway
+    #[arg(long, hide = true)]
+    pub no_subreaper: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Common {
+    pub fn options(self, context: &Context) -> create::Options {
+        create::Options {
+            id: self.id,
+            root: context.root.clone(),
+            bundle: self.bundle,
+            config: self.config,
+            console: self.console_socket.map_or(Console::None, Console::Path),
+            pid_file: self.pid_file,
+            preserve_fds: self.preserve_fds,
+            no_pivot: self.no_pivot,
+            no_new_keyring: self.no_new_keyring,
+            no_cgroup: context.no_cgroup,
+            run: false,
+        }
+    }
+}
+
+pub fn run(args: Args, context: &Context) -> Result<u8> {
+    create::create(&args.common.options(context), &context.log)?;
+    Ok(0)
+}

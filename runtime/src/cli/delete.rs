@@ -1,0 +1,91 @@
+//! `firn delete`, and the end of a container however it comes.
+
+use super::{Context, start};
+use crate::bail;
+use crate::create::hooks;
+use crate::create::serve::state_json;
+use crate::error::{Context as _, Result};
+use crate::log::Log;
+use crate::state::{self, Record, StateDir, Status};
+use rustix::process::{Signal, pidfd_send_signal};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+    /// End the container first if it runs; an absent one is no error
+    #[arg(short, long)]
+    force: bool,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<u8> {
+    for id in &args.ids {
+        one(id, args.force, context)?;
+    }
+    Ok(0)
+}
+
+fn one(id: &str, force: bool, context: &Context) -> Result<()> {
+    let dir = match StateDir::open(&context.root, id) {
+        Err(error) if force && error.errno().is_none() && state::dir::check_id(id).is_ok() => {
+            // Absent: that is what was wanted.
+            return if context.root.join(id).exists() { Err(error) } else { Ok(()) };
+        }
+        result => result?,
+    };
+    let Some(record) = record(&dir, force, context)? else { return dir.remove() };
+    match Status::of(&dir, &record) {
+        Status::Stopped => {}
+        Status::Created => end(&record)?,
+        _ if force => end(&record)?,
+        other => bail!("cannot delete container {id} that is not stopped: {}", other.name()),
+    }
+    destroy(dir, &record, &context.log)
+}
+
+/// With --force also a record that can't be read gives way: nothing better can
+/// be done with it.
+fn record(dir: &StateDir, force: bool, context: &Context) -> Result<Option<Record>> {
+    match Record::load(dir) {
+        Err(error) if force => {
+            context.log.warn(&format!("{}; its cgroup, if there is one, stays", error.chain()));
+            Ok(None)
+        }
+        result => result,
+    }
+}
+
+/// Kills everything in the container, and waits until it is gone.
+pub fn end(record: &Record) -> Result<()> {
+    if let Some(init) = state::process::open(record.pid, record.start_time)? {
+        if record.cgroup.is_frozen() {
+            // A frozen process of cgroup v1 does not even die.
+            record.cgroup.set_frozen(false)?;
+        }
+        match pidfd_send_signal(&init, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(errno) => return Err(errno).doing(|| format!("kill process {}", record.pid)),
+        }
+        crate::cgroup::kill::wait_end(&init).doing(|| format!("wait for process {}", record.pid))?;
+    }
+    record.cgroup.kill_all()
+}
+
+/// Removes all that is left of a container whose processes are gone.
+pub fn destroy(dir: StateDir, record: &Record, log: &Log) -> Result<()> {
+    if !record.own_pid_namespace {
+        // Its other processes did not end with its init.
+        record.cgroup.kill_all()?;
+    }
+    record.cgroup.remove()?;
+    let hooks = start::hooks_of(&dir)?.poststop;
+    dir.remove()?;
+    if !hooks.is_empty() {
+        let state = state_json(record, Status::Stopped, 0);
+        if let Err(error) = hooks::run("poststop", &hooks, &state) {
+            // The container is gone all the same: runtime.md, step 13.
+            log.warn(&error.chain());
+        }
+    }
+    Ok(())
+}

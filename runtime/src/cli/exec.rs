@@ -1,0 +1,211 @@
+//! `firn exec`.
+
+use super::{Context, foreground};
+use crate::bail;
+use crate::create::{self, Console};
+use crate::error::{Context as _, Error, Result};
+use crate::join;
+use crate::plan::capabilities;
+use crate::spec;
+use crate::spec::process::{Capabilities, Process};
+use crate::state::StateDir;
+use crate::sys;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  firn exec web ls /etc\n  firn exec -t web /bin/sh\n  firn exec --user 1000:1000 --cwd /srv --env A=b web ./job")]
+pub struct Args {
+    #[arg(value_name = "ID")]
+    id: String,
+    /// The program and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+    /// Read the process from this JSON file
+    #[arg(short, long, value_name = "FILE")]
+    process: Option<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+    /// NAME=VALUE; may be given many times
+    #[arg(short, long, value_name = "VARIABLE")]
+    env: Vec<String>,
+    /// Give it a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// UID or UID:GID
+    #[arg(short, long, value_name = "USER")]
+    user: Option<ExecUser>,
+    #[arg(short = 'g', long, value_name = "GID")]
+    additional_gids: Vec<u32>,
+    /// Add a capability; may be given many times
+    #[arg(short, long, value_name = "NAME")]
+    cap: Vec<String>,
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    no_new_privs: Option<bool>,
+    #[arg(long, value_name = "LABEL")]
+    process_label: Option<String>,
+    #[arg(long, value_name = "PROFILE")]
+    apparmor: Option<String>,
+    /// Leave it running and return
+    #[arg(short, long)]
+    detach: bool,
+    /// Unix socket that gets the terminal's master
+    #[arg(long, value_name = "PATH")]
+    console_socket: Option<PathBuf>,
+    /// Write its pid here
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Pass this many more descriptors than the standard streams
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    preserve_fds: u32,
+    /// Also into a paused container
+    #[arg(long)]
+    ignore_paused: bool,
+    /// Below the container's cgroup: PATH, or CONTROLLER:PATH on cgroup v1
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<String>,
+    /// Accepted for callers of runc
+    #[arg(long, hide = true)]
+    no_subreaper: bool,
+}
+
+/// Both ids or an error: a user that is half understood must not become root
+/// (CVE-2026-30892).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecUser {
+    uid: u32,
+    gid: Option<u32>,
+}
+
+impl FromStr for ExecUser {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let id = |part: &str| match part.parse::<u32>() {
+            Ok(id) if id != u32::MAX && part.bytes().all(|b| b.is_ascii_digit()) => Ok(id),
+            _ => Err(format!("{part:?} is not a numeric id (UID or UID:GID)")),
+        };
+        match text.split_once(':') {
+            None => Ok(ExecUser { uid: id(text)?, gid: None }),
+            Some((uid, gid)) => Ok(ExecUser { uid: id(uid)?, gid: Some(id(gid)?) }),
+        }
+    }
+}
+
+pub fn run(args: Args, context: &Context) -> Result<u8> {
+    let dir = StateDir::look(&context.root, &args.id)?;
+    let container = join::find(&dir, args.ignore_paused)?;
+    let process = match &args.process {
+        Some(path) => spec::read_json(path)?,
+        None => from_arguments(&args, container.spec.process.clone())?,
+    };
+    sys::signal::block_all().doing(|| "block signals")?;
+    let mut console = args.console_socket.map_or(Console::None, Console::Path);
+    let mut terminal = None;
+    if process.terminal && !args.detach && matches!(console, Console::None) {
+        let (near, far) = foreground::console().doing(|| "make a console socket")?;
+        console = Console::Connection(far);
+        terminal = Some(near);
+    }
+    let options = join::Options {
+        preserve_fds: args.preserve_fds,
+        console,
+        ignore_paused: args.ignore_paused,
+        cgroup: args.cgroup,
+        foreground: true,
+    };
+    let joined = join::join(&container, &process, &options, &context.log)?;
+    let begun = begin(&joined, args.pid_file.as_deref());
+    if let Err(error) = begun {
+        create::kill(joined.pid, &joined.pidfd);
+        return Err(error);
+    }
+    if args.detach {
+        return Ok(0);
+    }
+    foreground::wait(joined.pid, &joined.pidfd, terminal)
+}
+
+fn begin(joined: &join::Joined, pid_file: Option<&std::path::Path>) -> Result<()> {
+    if let Some(path) = pid_file {
+        create::write_pid_file(path, joined.pid.as_raw_nonzero().get())?;
+    }
+    joined.channel.send(&create::protocol::Message::Go)?;
+    match joined.channel.last_words()? {
+        Some(error) => bail!("{error}"),
+        None => Ok(()),
+    }
+}
+
+/// The container's own process with what the options change.
+fn from_arguments(args: &Args, base: Option<Process>) -> Result<Process> {
+    if args.command.is_empty() {
+        bail!("a command is missing: firn exec ID COMMAND, or --process FILE");
+    }
+    let mut process = base.ok_or_else(|| Error::new("the container's config has no process"))?;
+    process.args = args.command.clone();
+    process.terminal = args.tty;
+    process.console_size = None;
+    process.env.extend(args.env.iter().cloned());
+    if let Some(cwd) = &args.cwd {
+        process.cwd.clone_from(cwd);
+    }
+    if let Some(user) = args.user {
+        process.user.uid = user.uid;
+        process.user.gid = user.gid.unwrap_or(process.user.gid);
+    }
+    process.user.additional_gids.extend(&args.additional_gids);
+    if let Some(no_new_privs) = args.no_new_privs {
+        process.no_new_privileges = no_new_privs;
+    }
+    if let Some(label) = &args.process_label {
+        process.selinux_label.clone_from(label);
+    }
+    if let Some(profile) = &args.apparmor {
+        process.apparmor_profile.clone_from(profile);
+    }
+    add_capabilities(&mut process.capabilities, &args.cap)?;
+    Ok(process)
+}
+
+/// To the bounding, effective and permitted sets, and to ambient where the
+/// config has it; never to inheritable (CVE-2022-29162).
+fn add_capabilities(sets: &mut Option<Capabilities>, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let sets = sets.get_or_insert_default();
+    for name in names {
+        let Some(number) = capabilities::number(name) else { bail!("--cap {name:?} is not the name of a capability") };
+        let full = capabilities::NAMES[usize::from(number)].to_owned();
+        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+            if !set.contains(&full) {
+                set.push(full.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_understood_whole_or_not_at_all() {
+        assert_eq!("1".parse(), Ok(ExecUser { uid: 1, gid: None }));
+        assert_eq!("1:2".parse(), Ok(ExecUser { uid: 1, gid: Some(2) }));
+        for bad in ["", ":", "1:", ":1", "a", "1a", "+1", " 1", "1:2:3", "-1", "4294967295", "4294967296", "root"] {
+            assert!(bad.parse::<ExecUser>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn added_capabilities_are_never_inheritable() {
+        let mut sets = None;
+        add_capabilities(&mut sets, &["sys_ptrace".into()]).unwrap();
+        let sets = sets.unwrap();
+        assert_eq!(sets.bounding, ["CAP_SYS_PTRACE"]);
+        assert!(sets.inheritable.is_empty() && sets.ambient.is_empty());
+    }
+}

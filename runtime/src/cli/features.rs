@@ -1,0 +1,39 @@
+//! `firn features`: features.md of the runtime-spec, from the tables that the
+//! runtime itself works by.
+
+use super::print;
+use crate::error::{Context, Result};
+use crate::plan::{capabilities, mount_options, namespaces};
+use crate::seccomp;
+use crate::spec;
+use serde_json::json;
+
+pub fn run() -> Result<u8> {
+    let namespaces: Vec<&str> = namespaces::KINDS.iter().map(|(name, _)| *name).collect();
+    let mount_options: Vec<&str> = mount_options::TABLE
+        .iter()
+        .filter(|(_, effect)| !matches!(effect, mount_options::Effect::Idmap { .. }))
+        .map(|(name, _)| *name)
+        .collect();
+    let features = json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": spec::VERSION,
+        "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+        "mountOptions": mount_options,
+        "linux": {
+            "namespaces": namespaces,
+            "capabilities": capabilities::NAMES.as_slice(),
+            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
+            "seccomp": seccomp::features(),
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
+            "intelRdt": { "enabled": false },
+            "mountExtensions": { "idmap": { "enabled": false } },
+            "netDevices": { "enabled": false },
+        },
+        "annotations": { "org.firn.version": env!("CARGO_PKG_VERSION") },
+    });
+    let text = serde_json::to_string_pretty(&features).doing(|| "write the features")?;
+    print(&(text + "\n"))?;
+    Ok(0)
+}

@@ -1,0 +1,207 @@
+//! Standing in for a process in the foreground: its signals, its terminal, and
+//! its exit status.
+
+use crate::bail;
+use crate::error::{Context, Result};
+use crate::path::write_all;
+use crate::sys::signal;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, IoSliceMut};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
+};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use std::mem::MaybeUninit;
+
+/// The two ends of a console socket within this process.
+pub fn console() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+}
+
+/// Waits for `pid`, a child, with all signals blocked: they go to the child.
+/// With `console`, the master that comes over it is joined to our own terminal.
+/// Returns its exit status, or 128 and the signal that ended it.
+pub fn wait(pid: Pid, pidfd: &OwnedFd, console: Option<OwnedFd>) -> Result<u8> {
+    match console {
+        None => wait_signals(pid, pidfd),
+        Some(console) => {
+            let master = receive(&console)?;
+            drop(console);
+            Terminal::join(master)?.pump(pid, pidfd)
+        }
+    }
+}
+
+fn wait_signals(pid: Pid, pidfd: &OwnedFd) -> Result<u8> {
+    loop {
+        // Before waiting, for the child may have ended before now.
+        if let Some(status) = ended(pid)? {
+            return Ok(status);
+        }
+        let number = signal::wait().doing(|| "wait for a signal")?;
+        forward(pidfd, number)?;
+    }
+}
+
+/// The status of `pid` if it has ended. Orphans that came to us are reaped on
+/// the way.
+fn ended(pid: Pid) -> Result<Option<u8>> {
+    loop {
+        let child = match signal::ended_child() {
+            Ok(Some(child)) => child,
+            Ok(None) | Err(Errno::CHILD) => return Ok(None),
+            Err(errno) => return Err(errno).doing(|| "wait for the container"),
+        };
+        let status = waitid(WaitId::Pid(child), WaitIdOptions::EXITED).doing(|| "wait for the container")?;
+        let Some(status) = status else { continue };
+        if child != pid {
+            continue;
+        }
+        let code = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => code,
+            (_, Some(signal)) => 128 + signal,
+            _ => 255,
+        };
+        return Ok(Some(code as u8));
+    }
+}
+
+fn forward(pidfd: &OwnedFd, number: i32) -> Result<()> {
+    if matches!(number, libc::SIGCHLD | libc::SIGPIPE | libc::SIGURG) {
+        return Ok(());
+    }
+    match signal::send(pidfd.as_fd(), number) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(errno) => Err(errno).doing(|| format!("pass signal {number} on")),
+    }
+}
+
+/// The one descriptor that init sends.
+fn receive(console: &OwnedFd) -> Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut name = [0u8; 64];
+    rustix::net::recvmsg(console, &mut [IoSliceMut::new(&mut name)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        .doing(|| "receive the terminal")?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(mut fds) = message
+            && let Some(master) = fds.next()
+        {
+            return Ok(master);
+        }
+    }
+    bail!("init sent no terminal")
+}
+
+/// Our own terminal, if we have one, joined to the container's.
+struct Terminal {
+    master: OwnedFd,
+    /// How ours was before it became raw.
+    before: Option<Termios>,
+}
+
+impl Terminal {
+    fn join(master: OwnedFd) -> Result<Self> {
+        let stdin = rustix::stdio::stdin();
+        let mut before = None;
+        if let Ok(settings) = tcgetattr(stdin) {
+            let mut raw = settings.clone();
+            raw.make_raw();
+            tcsetattr(stdin, OptionalActions::Now, &raw).doing(|| "make the terminal raw")?;
+            before = Some(settings);
+        }
+        let terminal = Terminal { master, before };
+        terminal.resize();
+        Ok(terminal)
+    }
+
+    fn resize(&self) {
+        if let Ok(size) = tcgetwinsize(rustix::stdio::stdin()) {
+            // The program may have closed its end.
+            let _ = tcsetwinsize(&self.master, size);
+        }
+    }
+
+    fn pump(self, pid: Pid, pidfd: &OwnedFd) -> Result<u8> {
+        let signals = signal::signalfd().doing(|| "wait for signals")?;
+        let (mut input, mut output) = (true, true);
+        loop {
+            let stdin = rustix::stdio::stdin();
+            let events = |on| if on { PollFlags::IN } else { PollFlags::empty() };
+            let mut fds = [
+                PollFd::new(&signals, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.master.as_fd(), events(output)),
+                PollFd::from_borrowed_fd(stdin, events(input)),
+            ];
+            match poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).doing(|| "wait for the terminal"),
+            }
+            let [signalled, from_container, from_us] = fds.map(|fd| !fd.revents().is_empty());
+            if from_container && output {
+                output = copy(self.master.as_fd(), rustix::stdio::stdout())?;
+            }
+            if from_us && input {
+                input = copy(stdin, self.master.as_fd())?;
+                if !input {
+                    end_of_input(&self.master);
+                }
+            }
+            if signalled && let Some(status) = self.signalled(&signals, pid, pidfd)? {
+                while output && copy(self.master.as_fd(), rustix::stdio::stdout())? {}
+                return Ok(status);
+            }
+        }
+    }
+
+    fn signalled(&self, signals: &OwnedFd, pid: Pid, pidfd: &OwnedFd) -> Result<Option<u8>> {
+        let mut record = [0u8; signal::SIGNALFD_RECORD];
+        while let Ok(length) = rustix::io::read(signals, &mut record) {
+            let [a, b, c, d, ..] = record;
+            match i32::from_ne_bytes([a, b, c, d]) {
+                _ if length == 0 => break,
+                libc::SIGWINCH => self.resize(),
+                libc::SIGCHLD => {
+                    if let Some(status) = ended(pid)? {
+                        return Ok(Some(status));
+                    }
+                }
+                number => forward(pidfd, number)?,
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            // Whatever happened, people want their terminal back.
+            let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, before);
+        }
+    }
+}
+
+/// Copies what there is; false at the end. A terminal whose other end is
+/// closed answers EIO.
+fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<bool> {
+    let mut buffer = [0u8; 8192];
+    match rustix::io::read(from, &mut buffer) {
+        Ok(0) | Err(Errno::IO) => Ok(false),
+        Ok(length) => match write_all(to, &buffer[..length]) {
+            Ok(()) => Ok(true),
+            Err(Errno::PIPE | Errno::IO) => Ok(false),
+            Err(errno) => Err(errno).doing(|| "copy the terminal's output"),
+        },
+        Err(Errno::INTR | Errno::AGAIN) => Ok(true),
+        Err(errno) => Err(errno).doing(|| "read from the terminal"),
+    }
+}
+
+/// The end of our input is the end-of-file character of the terminal.
+fn end_of_input(master: &OwnedFd) {
+    const EOT: u8 = 4;
+    let _ = write_all(master, &[EOT]);
+}

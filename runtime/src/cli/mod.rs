@@ -1,0 +1,217 @@
+//! The command line: runc's, which conmon, containerd and people's scripts
+//! call, with crun's additions.
+
+pub mod compat;
+pub mod create;
+pub mod delete;
+pub mod exec;
+pub mod features;
+pub mod foreground;
+pub mod kill;
+pub mod list;
+pub mod pause;
+pub mod ps;
+pub mod run;
+pub mod spec;
+pub mod start;
+pub mod state;
+pub mod version;
+
+use crate::create::seal;
+use crate::error::Result;
+use crate::log::{Format, Log};
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// An OCI container runtime: a drop-in for runc that also runs Nix closures and
+/// layered root file systems.
+#[derive(Debug, Parser)]
+#[command(
+    name = "firn",
+    version = version::text(),
+    disable_help_subcommand = true,
+    after_help = "Examples:\n  firn spec                   write a config.json to begin with\n  firn run web                run the bundle in this folder as container `web`\n  firn exec -t web /bin/sh    a shell in it\n  firn list                   what runs\n  firn delete --force web     end it and clear up"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Globals {
+    /// Where containers' state is kept [default: /run/firn]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Write log lines to this file instead of stderr
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    log_format: LogFormat,
+    /// How much is logged (accepted for crun's callers)
+    #[arg(long, value_name = "LEVEL", hide = true)]
+    log_level: Option<String>,
+    /// Log more (accepted for runc's callers)
+    #[arg(long)]
+    debug: bool,
+    /// Make cgroups through systemd
+    #[arg(long)]
+    systemd_cgroup: bool,
+    /// How cgroups are made
+    #[arg(long, value_enum, value_name = "MANAGER")]
+    cgroup_manager: Option<CgroupManager>,
+    /// Accepted for runc's callers; it shows by itself
+    #[arg(long, value_name = "BOOL", hide = true)]
+    rootless: Option<String>,
+    /// Accepted for old callers of runc
+    #[arg(long, value_name = "PATH", hide = true)]
+    criu: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CgroupManager {
+    Cgroupfs,
+    Systemd,
+    Disabled,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a container; its program waits for `start`
+    Create(create::Args),
+    /// Let the program of a created container run
+    Start(start::Args),
+    /// Make a container, run it, and delete it when it ends
+    Run(run::Args),
+    /// Run another program in a container
+    Exec(exec::Args),
+    /// Show a container's state as JSON
+    State(state::Args),
+    /// Send a signal to a container's init
+    Kill(kill::Args),
+    /// Delete a container that has stopped
+    Delete(delete::Args),
+    /// List containers
+    List(list::Args),
+    /// Show the processes of a container
+    Ps(ps::Args),
+    /// Stop all processes of a container for a while
+    Pause(pause::Args),
+    /// Let a paused container go on
+    Resume(pause::Args),
+    /// Write a config.json to begin with
+    Spec(spec::Args),
+    /// Show what this runtime supports, as JSON
+    Features,
+}
+
+/// What the globals come to.
+#[derive(Debug)]
+pub struct Context {
+    pub root: PathBuf,
+    pub log: Log,
+    pub no_cgroup: bool,
+}
+
+/// Runs the command line; the error, if there is one, is told here and nowhere
+/// else.
+pub fn run(arguments: Vec<OsString>) -> ExitCode {
+    // Before anything else, and for the commands alone that make a process
+    // inside a container. A name in another place costs time and nothing else.
+    let enters = |argument: &OsString| argument == "create" || argument == "run" || argument == "exec";
+    if arguments.iter().skip(1).any(enters)
+        && let Err(error) = seal::protect()
+    {
+        Log::default().error(&error.chain());
+        return ExitCode::FAILURE;
+    }
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let failure = if matches!(cli.command, Command::Exec(_)) { compat::EXEC_FAILURE } else { 1 };
+    let format = if cli.globals.log_format == LogFormat::Json { Format::Json } else { Format::Text };
+    let log = match Log::open(cli.globals.log.as_deref(), format) {
+        Ok(log) => log,
+        Err(error) => {
+            Log::default().error(&error.chain());
+            return ExitCode::from(failure);
+        }
+    };
+    let context = Context {
+        root: cli.globals.root.clone().unwrap_or_else(crate::state::dir::default_root),
+        log,
+        no_cgroup: cli.globals.cgroup_manager == Some(CgroupManager::Disabled),
+    };
+    match cli.run(&context) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            context.log.error(&error.chain());
+            ExitCode::from(failure)
+        }
+    }
+}
+
+impl Cli {
+    fn run(self, context: &Context) -> Result<u8> {
+        if self.globals.systemd_cgroup || self.globals.cgroup_manager == Some(CgroupManager::Systemd) {
+            crate::bail!("the systemd cgroup manager is not supported: use --cgroup-manager cgroupfs");
+        }
+        match self.command {
+            Command::Create(args) => create::run(args, context),
+            Command::Start(args) => start::run(&args, context),
+            Command::Run(args) => run::run(args, context),
+            Command::Exec(args) => exec::run(args, context),
+            Command::State(args) => state::run(&args, context),
+            Command::Kill(args) => kill::run(&args, context),
+            Command::Delete(args) => delete::run(&args, context),
+            Command::List(args) => list::run(&args, context),
+            Command::Ps(args) => ps::run(&args, context),
+            Command::Pause(args) => pause::run(&args, context, true),
+            Command::Resume(args) => pause::run(&args, context, false),
+            Command::Spec(args) => spec::run(&args),
+            Command::Features => features::run(),
+        }
+    }
+}
+
+/// Help is an answer; a mistake is an error with runc's exit codes.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed stdout or stderr leaves nobody to tell.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        ErrorKind::InvalidSubcommand => ExitCode::from(compat::UNKNOWN_COMMAND),
+        _ => ExitCode::from(1),
+    }
+}
+
+/// Prints to stdout; a reader that went away is no error of ours.
+pub fn print(text: &str) -> Result<()> {
+    use crate::error::Context as _;
+    match crate::path::write_all(rustix::stdio::stdout(), text.as_bytes()) {
+        Ok(()) | Err(rustix::io::Errno::PIPE) => Ok(()),
+        Err(errno) => Err(errno).doing(|| "write to stdout"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,68 @@
+//! `firn run`.
+
+use super::create::Common;
+use super::{Context, delete, foreground, start};
+use crate::create::{self, Console, Created};
+use crate::error::{Context as _, Error, Result};
+use crate::sys;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Leave it running and return
+    #[arg(short, long)]
+    detach: bool,
+    /// Keep its state after it has ended
+    #[arg(long)]
+    keep: bool,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<u8> {
+    let (detach, keep) = (args.detach, args.keep);
+    let mut options = create::Options { run: true, ..args.common.options(context) };
+    let mut terminal = None;
+    if !detach {
+        sys::prctl::set_child_subreaper().doing(|| "become the parent of orphans")?;
+        sys::signal::block_all().doing(|| "block signals")?;
+        if matches!(options.console, Console::None) {
+            let (near, far) = foreground::console().doing(|| "make a console socket")?;
+            options.console = Console::Connection(far);
+            terminal = Some(near);
+        }
+    } else {
+        sys::signal::block_all().doing(|| "block signals")?;
+    }
+    let created = create::create(&options, &context.log)?;
+    if let Err(error) = begin(&created) {
+        return Err(undo(created, context, error));
+    }
+    if detach {
+        return Ok(0);
+    }
+    let terminal = terminal.filter(|_| created.plan.process.terminal);
+    let status = foreground::wait(created.pid, &created.pidfd, terminal);
+    let Created { dir, record, .. } = created;
+    if !keep {
+        delete::destroy(dir, &record, &context.log)?;
+    }
+    status
+}
+
+/// Waits until init has become its program, then runs the hooks of that moment.
+fn begin(created: &Created) -> Result<()> {
+    if let Some(error) = created.channel.last_words()? {
+        crate::bail!("{error}");
+    }
+    start::poststart(&created.plan.hooks, &created.record)
+}
+
+fn undo(created: Created, context: &Context, error: Error) -> Error {
+    create::kill(created.pid, &created.pidfd);
+    let Created { dir, record, .. } = created;
+    let cleared = delete::end(&record).and_then(|()| delete::destroy(dir, &record, &context.log));
+    if let Err(error) = cleared {
+        context.log.warn(&format!("clear up after the error that follows: {}", error.chain()));
+    }
+    error
+}

@@ -1,0 +1,66 @@
+//! The one clone that makes init, with every namespace that may be made by it.
+
+use super::protocol::{Channel, Message};
+use super::sources::Sources;
+use crate::bail;
+use crate::cgroup::Entry;
+use crate::error::{Context, Result};
+use crate::plan::Plan;
+use crate::sys;
+use crate::sys::clone::{self, Fork};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+
+/// The namespaces that are made here. The cgroup namespace comes when init sits
+/// in its cgroup, the time namespace when its offsets are written.
+const AT_CLONE: u64 =
+    clone::NEWUSER | clone::NEWNS | clone::NEWPID | clone::NEWNET | clone::NEWIPC | clone::NEWUTS;
+
+/// Forks. In the child, which returns `Fork::Child`, everything of the parent's
+/// is still open; it goes on to `init::run`.
+pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry, parent: &Channel, child: &Channel) -> Result<Fork> {
+    let new = plan.namespaces.new & AT_CLONE;
+    let joined = |kind| sources.namespaces.iter().find(|(joined, _)| *joined == kind).map(|(_, fd)| fd);
+    let join_pid = || match joined(clone::NEWPID) {
+        // Changes nothing for the caller, only for the children to come.
+        Some(fd) => clone::setns(fd.as_fd(), clone::NEWPID).doing(|| "join the pid namespace"),
+        None => Ok(()),
+    };
+    let Some(user) = joined(clone::NEWUSER) else {
+        join_pid()?;
+        return clone::clone3(new, entry.clone_into()).doing(|| "clone the container's init");
+    };
+    // The new namespaces must belong to the user namespace that is joined: a
+    // process in between joins it and makes init as its sibling.
+    match clone::clone3(0, entry.clone_into()).doing(|| "clone the process in between")? {
+        Fork::Parent { pid, .. } => from_between(pid, parent),
+        Fork::Child => {
+            let forked = clone::setns(user.as_fd(), clone::NEWUSER)
+                .doing(|| "join the user namespace")
+                .and_then(|()| join_pid())
+                .and_then(|()| clone::clone3(new | clone::PARENT, None).doing(|| "clone the container's init"));
+            let last_word = match forked {
+                Ok(Fork::Child) => return Ok(Fork::Child),
+                Ok(Fork::Parent { pid, .. }) => Message::Pid(pid.as_raw_nonzero().get()),
+                Err(error) => Message::Failed(error.chain()),
+            };
+            // If the runtime is gone there is nobody to tell.
+            let _ = child.send(&last_word);
+            sys::exec::exit(0)
+        }
+    }
+}
+
+fn from_between(between: Pid, parent: &Channel) -> Result<Fork> {
+    let word = parent.receive()?;
+    waitid(WaitId::Pid(between), WaitIdOptions::EXITED).doing(|| "wait for the process in between")?;
+    let pid = match word {
+        Some(Message::Pid(pid)) => Pid::from_raw(pid),
+        Some(Message::Failed(text)) => bail!("{text}"),
+        other => bail!("the process in between said {other:?}"),
+    };
+    let Some(pid) = pid else { bail!("the process in between made no init") };
+    // It is this process's own child, so the number can't be reused yet.
+    let pidfd: OwnedFd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the container's init")?;
+    Ok(Fork::Parent { pid, pidfd })
+}

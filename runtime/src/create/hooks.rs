@@ -1,0 +1,89 @@
+//! Hooks: programs of the caller's that run at fixed moments, with the
+//! container's state on their standard input.
+
+use crate::bail;
+use crate::error::{Context, Error, Result};
+use crate::spec::hooks::Hook;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::MemfdFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// Runs `hooks` in order; the first that fails is an error.
+pub fn run(kind: &str, hooks: &[Hook], state: &str) -> Result<()> {
+    for (number, hook) in hooks.iter().enumerate() {
+        one(hook, state).doing(|| format!("{kind} hook {number}, {}", hook.path))?;
+    }
+    Ok(())
+}
+
+fn one(hook: &Hook, state: &str) -> Result<()> {
+    let mut command = Command::new(&hook.path);
+    if let Some((name, args)) = hook.args.split_first() {
+        command.arg0(name).args(args);
+    }
+    command.env_clear().envs(hook.env.iter().filter_map(|entry| entry.split_once('=')));
+    // One file in memory for both streams: it can't block the hook as a pipe
+    // that nobody reads would.
+    let output = rustix::fs::memfd_create(c"hook output", MemfdFlags::CLOEXEC).doing(|| "make a place for its output")?;
+    let stream = || output.try_clone().map(Stdio::from).doing(|| "make a place for its output");
+    let mut child = command.stdin(Stdio::piped()).stdout(stream()?).stderr(stream()?).spawn().doing(|| "start it")?;
+    // A hook need not read its state: a broken pipe is its choice.
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(state.as_bytes());
+    }
+    let status = wait(&mut child, hook.timeout)?;
+    if status.success() {
+        return Ok(());
+    }
+    rustix::fs::seek(&output, rustix::fs::SeekFrom::Start(0)).doing(|| "read its output")?;
+    let text = crate::path::read_all(&output, 4095).doing(|| "read its output")?;
+    let text = String::from_utf8_lossy(&text[..text.len().min(4096)]);
+    bail!("{}, output: {:?}", status.to_string().replace("exit status: ", "exit status "), text.trim_end());
+}
+
+fn wait(child: &mut Child, timeout: Option<i64>) -> Result<ExitStatus> {
+    let Some(seconds) = timeout else { return child.wait().doing(|| "wait for it") };
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| Error::new("it has no pid"))?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "watch it")?;
+    let limit = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    if poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)).doing(|| "wait for it")? == 0 {
+        child.kill().doing(|| "end it after its timeout")?;
+        child.wait().doing(|| "wait for it")?;
+        bail!("it did not end within its timeout of {seconds} s");
+    }
+    child.wait().doing(|| "wait for it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, timeout: Option<i64>) -> Hook {
+        Hook {
+            path: "/bin/sh".into(),
+            args: ["sh", "-c", script].map(String::from).to_vec(),
+            env: vec!["WORD=x".into()],
+            timeout,
+        }
+    }
+
+    #[test]
+    fn a_hook_gets_its_state_and_its_environment_alone() {
+        run("prestart", &[shell("read line && test \"$line\" = '{}' && test $WORD = x && test -z \"$HOME\"", None)], "{}\n").unwrap();
+    }
+
+    #[test]
+    fn a_failing_hook_is_named_with_what_it_said() {
+        let error = run("poststop", &[shell("true", None), shell("echo no >&2; exit 3", None)], "{}").unwrap_err();
+        assert_eq!(error.chain(), "poststop hook 1, /bin/sh: exit status 3, output: \"no\"");
+    }
+
+    #[test]
+    fn a_hook_that_hangs_is_ended() {
+        let error = run("prestart", &[shell("exec sleep 60", Some(1))], "{}").unwrap_err();
+        assert!(error.chain().ends_with("within its timeout of 1 s"), "{}", error.chain());
+    }
+}

@@ -1,0 +1,238 @@
+//! Making a container, in order: lock and record, sources, cgroup, clone, serve
+//! init, record again. Whatever fails on the way takes back what was made.
+
+pub mod clone;
+pub mod hooks;
+pub mod idmap;
+pub mod protocol;
+pub mod seal;
+pub mod serve;
+pub mod sources;
+
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Result};
+use crate::host::Host;
+use crate::init;
+use crate::log::Log;
+use crate::plan::{self, Plan, Request};
+use crate::spec::roots::Roots;
+use crate::spec::{self, Spec};
+use crate::state::{self, Record, StateDir};
+use crate::sys::clone::Fork;
+use protocol::{Channel, Message};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// What the command line says.
+#[derive(Debug, Default)]
+pub struct Options {
+    pub id: String,
+    /// The runtime's root, where the state directories are.
+    pub root: PathBuf,
+    pub bundle: PathBuf,
+    /// Instead of the bundle's config.json.
+    pub config: Option<PathBuf>,
+    pub console: Console,
+    pub pid_file: Option<PathBuf>,
+    pub preserve_fds: u32,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
+    /// Leave no cgroup of its own to the container.
+    pub no_cgroup: bool,
+    /// `run`: init goes on by itself, and its signals were blocked before.
+    pub run: bool,
+}
+
+/// Who gets the master of a terminal, if the config asks for one.
+#[derive(Debug, Default)]
+pub enum Console {
+    /// Nobody: then there can be none.
+    #[default]
+    None,
+    /// Whoever listens at a socket of the host.
+    Path(PathBuf),
+    /// The other end of this connection.
+    Connection(OwnedFd),
+}
+
+impl Console {
+    pub fn connect(&self) -> Result<Option<OwnedFd>> {
+        match self {
+            Console::None => Ok(None),
+            Console::Path(path) => sources::connect(path).map(Some),
+            Console::Connection(fd) => fd.try_clone().map(Some).doing(|| "hand the terminal on"),
+        }
+    }
+
+    /// The terminal and its way out must both be there, or neither.
+    pub fn check(&self, terminal: bool) -> Result<()> {
+        match (self, terminal) {
+            (Console::None, true) => {
+                crate::bail!("process.terminal is true: a terminal needs --console-socket when it is not in the foreground")
+            }
+            (Console::Path(path), false) => {
+                crate::bail!("--console-socket {} is given, but process.terminal is false", path.display())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A container whose init has been told to go on.
+#[derive(Debug)]
+pub struct Created {
+    pub dir: StateDir,
+    pub record: Record,
+    pub plan: Plan,
+    pub pid: Pid,
+    pub pidfd: OwnedFd,
+    pub channel: Channel,
+}
+
+pub fn create(options: &Options, log: &Log) -> Result<Created> {
+    let bundle = std::path::absolute(&options.bundle).doing(|| format!("bundle {}", options.bundle.display()))?;
+    let config = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
+    let text = spec::read_file(&config)?;
+    let spec: Spec = serde_json::from_slice(&text).doing(|| format!("parse {}", config.display()))?;
+    let host = Host::probe()?;
+    state::dir::check_id(&options.id)?;
+    let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle, host.euid)? };
+    let plan = plan::plan(&spec, request, &host, log)?;
+    options.console.check(plan.process.terminal)?;
+
+    let dir = StateDir::create(&options.root, &options.id)?;
+    let mut making = Making { cgroup: Cgroup::default(), dir: Some(dir), init: None };
+    let result = make(&mut making, &plan, &spec, &text, &bundle, &host, options);
+    match result {
+        Ok((record, pid, pidfd, channel, dir)) => Ok(Created { dir, record, plan, pid, pidfd, channel }),
+        Err(error) => {
+            making.undo(log);
+            Err(error)
+        }
+    }
+}
+
+/// Reads firn.json, which must be the caller's alone: it names host paths.
+fn roots(bundle: &Path, euid: u32) -> Result<Option<plan::roots::RootsPlan>> {
+    let path = bundle.join(spec::roots::FILE);
+    let stat = match rustix::fs::lstat(&path) {
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        result => result.doing(|| format!("look at {}", path.display()))?,
+    };
+    if stat.st_uid != euid || stat.st_mode & 0o022 != 0 {
+        crate::bail!("{} must belong to user {euid} and be writable by nobody else", path.display());
+    }
+    let roots: Roots = spec::read_json(&path)?;
+    let closure = roots.root.as_ref().and_then(|root| root.closure.as_deref());
+    let list = closure.map(|path| spec::read_file(&bundle.join(path))).transpose()?;
+    plan::roots::plan(&roots, list.as_deref())
+}
+
+type Made = (Record, Pid, OwnedFd, Channel, StateDir);
+
+fn make(
+    making: &mut Making, plan: &Plan, spec: &Spec, config: &[u8], bundle: &Path, host: &Host, options: &Options,
+) -> Result<Made> {
+    let dir = making.dir.as_ref().unwrap_or_else(|| unreachable!("taken at the end only"));
+    if !options.no_cgroup {
+        making.cgroup = Cgroup::place(&host.cgroups, &plan.cgroup);
+    }
+    let mut record = record(plan, spec, bundle, host, &making.cgroup);
+    record.save(dir)?;
+    dir.write(state::record::CONFIG, config)?;
+
+    let mut sources = sources::open(plan, &options.console)?;
+    if !options.no_cgroup {
+        making.cgroup.create(&plan.cgroup)?;
+    }
+    sources.cgroups = sources::cgroups(plan, &making.cgroup)?;
+    let entry = making.cgroup.entry()?;
+    let listener = if options.run { None } else { Some(state::start::listener()?) };
+    let (channel, far_end) = Channel::pair()?;
+    let (pid, pidfd) = match clone::clone_init(plan, &sources, &entry, &channel, &far_end)? {
+        Fork::Parent { pid, pidfd } => (pid, pidfd),
+        Fork::Child => {
+            drop(channel);
+            init::run(plan, sources, entry, far_end, listener, &record, options)
+        }
+    };
+    making.init = Some((pid, pidfd));
+    drop((far_end, sources, entry));
+    serve::until_ready(&channel, plan, &record, pid, host)?;
+
+    record.pid = pid.as_raw_nonzero().get();
+    record.start_time = state::process::stat(record.pid).map_or(0, |(_, start)| start);
+    record.cgroup = making.cgroup.clone();
+    record.save(dir)?;
+    if let Some(path) = &options.pid_file {
+        write_pid_file(path, record.pid)?;
+    }
+    if let Some(listener) = &listener {
+        state::start::publish(dir, listener)?;
+    }
+    channel.send(&Message::Go)?;
+    match (making.init.take(), making.dir.take()) {
+        (Some((pid, pidfd)), Some(dir)) => Ok((record, pid, pidfd, channel, dir)),
+        _ => unreachable!("both were set above"),
+    }
+}
+
+fn record(plan: &Plan, spec: &Spec, bundle: &Path, host: &Host, cgroup: &Cgroup) -> Record {
+    Record {
+        oci_version: if spec.oci_version.is_empty() { spec::VERSION.into() } else { spec.oci_version.clone() },
+        id: plan.id.clone(),
+        pid: 0,
+        start_time: 0,
+        bundle: bundle.to_owned(),
+        rootfs: plan.rootfs.clone(),
+        created: state::time::rfc3339(SystemTime::now()),
+        owner: host.euid,
+        annotations: spec.annotations.clone(),
+        cgroup: cgroup.clone(),
+        own_pid_namespace: plan.namespaces.makes(crate::sys::clone::NEWPID),
+    }
+}
+
+/// A reader finds the whole number or no file.
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let what = || format!("write the pid file {}", path.display());
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    std::fs::write(&temporary, pid.to_string()).doing(what)?;
+    std::fs::rename(&temporary, path).doing(what)
+}
+
+/// What has been made so far, and how it is taken back.
+#[derive(Debug)]
+struct Making {
+    cgroup: Cgroup,
+    dir: Option<StateDir>,
+    init: Option<(Pid, OwnedFd)>,
+}
+
+impl Making {
+    fn undo(&mut self, log: &Log) {
+        if let Some((pid, pidfd)) = self.init.take() {
+            kill(pid, &pidfd);
+        }
+        let cleared = self.cgroup.kill_all().and_then(|()| self.cgroup.remove());
+        let removed = cleared.and_then(|()| self.dir.take().map_or(Ok(()), StateDir::remove));
+        if let Err(error) = removed {
+            log.warn(&format!("clear up after the error that follows: {}", error.chain()));
+        }
+    }
+}
+
+/// Kills a child of this process and takes its status.
+pub fn kill(pid: Pid, pidfd: &OwnedFd) {
+    // It may be dead already; the status is taken either way.
+    let _ = pidfd_send_signal(pidfd, Signal::KILL);
+    let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+}
+
+/// For callers that have a pid only.
+pub fn pidfd_of(pid: Pid) -> Result<OwnedFd> {
+    pidfd_open(pid, PidfdFlags::empty()).doing(|| format!("open process {pid}"))
+}

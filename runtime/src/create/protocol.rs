@@ -1,0 +1,154 @@
+//! What the runtime and init say to each other, both ends. It is a fixed order;
+//! steps in brackets happen only when the plan needs them:
+//!
+//! ```text
+//! runtime                                init
+//!    |  [Mapped: ids are mapped]  ------>  |   (init waits before it mounts)
+//!    |  <------  [Hooks: mounts are made]  |
+//!    |  [HooksDone]  ------------------->  |   (then it leaves the host's root)
+//!    |  <------  Ready                     |
+//!    |  (record, pid file, start socket)   |
+//!    |  Go  ---------------------------->  |   (create: waits for `start` next)
+//!    |  <------  Failed(text), at any time |
+//! ```
+//!
+//! After Go, init says nothing but the bare text of an error, to whoever made it
+//! start; the connection closes when its program runs.
+//!
+//! Either side that dies closes its end, and the other one notices: no init is
+//! left behind by a runtime that was killed.
+
+use crate::bail;
+use crate::error::{Context, Result};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+/// An error text is cut here; one message is one packet.
+const MAX: usize = 8192;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    Mapped,
+    Hooks,
+    HooksDone,
+    Ready,
+    Go,
+    Failed(String),
+    /// From a process in between: the pid of init.
+    Pid(i32),
+}
+
+/// One end of the conversation.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+impl Channel {
+    /// The runtime's end and init's.
+    pub fn pair() -> Result<(Channel, Channel)> {
+        let flags = SocketFlags::CLOEXEC;
+        let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .doing(|| "make the channel to init")?;
+        Ok((Channel(a), Channel(b)))
+    }
+
+    pub fn send(&self, message: &Message) -> Result<()> {
+        let packet = encode(message);
+        match rustix::net::send(&self.0, &packet, SendFlags::NOSIGNAL) {
+            Ok(_) => Ok(()),
+            Err(errno) => Err(errno).doing(|| "send to the other side of create"),
+        }
+    }
+
+    /// None when the other side is gone.
+    pub fn receive(&self) -> Result<Option<Message>> {
+        let mut packet = [0u8; MAX];
+        let length = loop {
+            match rustix::net::recv(&self.0, &mut packet[..], RecvFlags::empty()) {
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Ok(None),
+                result => break result.doing(|| "hear from the other side of create")?.1,
+            }
+        };
+        match &packet[..length] {
+            [] => Ok(None),
+            packet => decode(packet).map(Some),
+        }
+    }
+
+    /// After Go: the error of an init that could not run its program, or None
+    /// when the program runs.
+    pub fn last_words(&self) -> Result<Option<String>> {
+        let text = crate::path::read_all(&self.0, MAX - 1).doing(|| "hear from init")?;
+        Ok((!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// Waits, in init, for the one message that comes next.
+    pub fn expect(&self, wanted: &Message) -> Result<()> {
+        match self.receive()? {
+            Some(message) if message == *wanted => Ok(()),
+            Some(message) => bail!("the runtime said {message:?} where {wanted:?} comes next"),
+            None => bail!("the runtime is gone"),
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn encode(message: &Message) -> Vec<u8> {
+    match message {
+        Message::Mapped => b"m".to_vec(),
+        Message::Hooks => b"h".to_vec(),
+        Message::HooksDone => b"d".to_vec(),
+        Message::Ready => b"r".to_vec(),
+        Message::Go => b"g".to_vec(),
+        Message::Failed(text) => [b"f", &text.as_bytes()[..text.len().min(MAX - 1)]].concat(),
+        Message::Pid(pid) => [b"p".as_slice(), &pid.to_le_bytes()].concat(),
+    }
+}
+
+fn decode(packet: &[u8]) -> Result<Message> {
+    Ok(match packet {
+        b"m" => Message::Mapped,
+        b"h" => Message::Hooks,
+        b"d" => Message::HooksDone,
+        b"r" => Message::Ready,
+        b"g" => Message::Go,
+        [b'f', text @ ..] => Message::Failed(String::from_utf8_lossy(text).into_owned()),
+        [b'p', a, b, c, d] => Message::Pid(i32::from_le_bytes([*a, *b, *c, *d])),
+        _ => bail!("a message that is none came from init"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_way_and_an_end_is_noticed() {
+        let (a, b) = Channel::pair().unwrap();
+        let all = [
+            Message::Mapped, Message::Hooks, Message::HooksDone, Message::Ready, Message::Go,
+            Message::Failed("init: mount /proc: ü".into()), Message::Pid(4_000_000),
+        ];
+        for message in all {
+            a.send(&message).unwrap();
+            assert_eq!(b.receive().unwrap(), Some(message));
+        }
+        drop(a);
+        assert_eq!(b.receive().unwrap(), None);
+        assert_eq!(b.expect(&Message::Go).unwrap_err().chain(), "the runtime is gone");
+    }
+
+    #[test]
+    fn the_wrong_message_and_garbage_are_errors() {
+        let (a, b) = Channel::pair().unwrap();
+        a.send(&Message::Mapped).unwrap();
+        assert!(b.expect(&Message::Go).is_err());
+        assert!(decode(b"?").is_err());
+    }
+}

@@ -1,0 +1,62 @@
+//! The runtime's side while init works: what only the outside can do for it.
+
+use super::protocol::{Channel, Message};
+use super::{hooks, idmap};
+use crate::bail;
+use crate::error::{Context, Result};
+use crate::host::Host;
+use crate::plan::Plan;
+use crate::state::{Record, Status};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+pub fn until_ready(channel: &Channel, plan: &Plan, record: &Record, pid: Pid, host: &Host) -> Result<()> {
+    if let Some(adjustment) = plan.process.oom_score_adj {
+        let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
+        std::fs::write(&path, adjustment.to_string()).doing(|| format!("write {adjustment} to {path}"))?;
+    }
+    if let Some(maps) = &plan.id_maps {
+        idmap::write(maps, pid, host)?;
+        channel.send(&Message::Mapped)?;
+    }
+    loop {
+        match channel.receive()? {
+            Some(Message::Ready) => return Ok(()),
+            Some(Message::Failed(text)) => bail!("{text}"),
+            Some(Message::Hooks) => {
+                let state = state_json(record, Status::Creating, pid.as_raw_nonzero().get());
+                hooks::run("prestart", &plan.hooks.prestart, &state)?;
+                hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
+                channel.send(&Message::HooksDone)?;
+            }
+            Some(message) => bail!("init said {message:?} out of turn"),
+            None => bail!("init ended before it was ready: {}", ending(pid)),
+        }
+    }
+}
+
+/// The state that hooks get, runtime.md "State".
+pub fn state_json(record: &Record, status: Status, pid: i32) -> String {
+    let mut state = serde_json::json!({
+        "ociVersion": record.oci_version,
+        "id": record.id,
+        "status": status.name(),
+        "pid": pid,
+        "bundle": record.bundle,
+    });
+    if !record.annotations.is_empty() {
+        state["annotations"] = serde_json::json!(record.annotations);
+    }
+    state.to_string()
+}
+
+fn ending(pid: Pid) -> String {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    match waitid(WaitId::Pid(pid), options) {
+        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => format!("exit status {code}"),
+            (_, Some(signal)) => format!("signal {signal}"),
+            _ => "no status".into(),
+        },
+        _ => "no status".into(),
+    }
+}

@@ -1,0 +1,129 @@
+//! What comes from the host is opened before init exists: by the caller's
+//! rights, at the caller's paths, and a missing one is an error before
+//! anything has been made.
+
+use crate::bail;
+use super::Console;
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Result};
+use crate::plan::Plan;
+use crate::plan::devices::Node;
+use crate::plan::mounts::{MountKind, MountPlan};
+use crate::sys::clone;
+use crate::sys::mount::{MountAttr, PROPAGATION_SLAVE, setattr};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::mount::OpenTreeFlags;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::path::Path;
+
+#[derive(Debug)]
+pub struct Sources {
+    /// For each mount of the plan, its source as a detached mount.
+    pub mounts: Vec<Option<OwnedFd>>,
+    /// The container's cgroups with the names under which they are shown, as
+    /// detached mounts; cgroup v2 has the one name "".
+    pub cgroups: Vec<(String, OwnedFd)>,
+    /// /dev/null as a detached mount, which covers masked files.
+    pub null: Option<OwnedFd>,
+    /// Device nodes as detached mounts, where init may not make nodes.
+    pub nodes: Vec<OwnedFd>,
+    /// The namespaces to join, in order.
+    pub namespaces: Vec<(u64, OwnedFd)>,
+    /// Connected; the terminal's master goes there.
+    pub console_socket: Option<OwnedFd>,
+}
+
+pub fn open(plan: &Plan, console: &Console) -> Result<Sources> {
+    let namespaces = plan.namespaces.join.iter().map(|(kind, path)| {
+        let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        Ok((*kind, file.doing(|| format!("open namespace {}", path.display()))?))
+    });
+    let in_user_namespace = plan.namespaces.has(clone::NEWUSER);
+    Ok(Sources {
+        mounts: plan.mounts.iter().map(bind_source).collect::<Result<_>>()?,
+        cgroups: Vec::new(),
+        null: if plan.masked.is_empty() { None } else { Some(dev_null()?) },
+        nodes: if in_user_namespace { nodes(&plan.devices)? } else { Vec::new() },
+        namespaces: namespaces.collect::<Result<_>>()?,
+        console_socket: if plan.process.terminal { console.connect()? } else { None },
+    })
+}
+
+fn bind_source(mount: &MountPlan) -> Result<Option<OwnedFd>> {
+    let MountKind::Bind { source, recursive } = &mount.kind else { return Ok(None) };
+    let tree = tree(source, *recursive).doing(|| format!("bind mount source {}", source.display()))?;
+    // A bind of the host's mount would be its peer, and what is mounted below
+    // it inside would show outside: a slave unless the config says otherwise.
+    let (propagation, deep) = mount.propagation.unwrap_or((PROPAGATION_SLAVE, true));
+    let own = MountAttr { propagation: if deep { 0 } else { propagation }, ..mount.attr };
+    let below = MountAttr { propagation: if deep { propagation } else { 0 }, ..mount.recursive_attr };
+    for (recursive, attr) in [(true, below), (false, own)] {
+        if !attr.is_noop() {
+            setattr(tree.as_fd(), recursive, &attr).doing(|| format!("bind mount options of {}", source.display()))?;
+        }
+    }
+    Ok(Some(tree))
+}
+
+/// A copy of the mount at `path`, attached nowhere.
+fn tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(CWD, path, flags)
+}
+
+/// Whatever lies at /dev/null of the host must be the null device before it is
+/// laid over a file that the container shall not see (CVE-2025-31133).
+fn dev_null() -> Result<OwnedFd> {
+    let what = || "open /dev/null";
+    let tree = tree(Path::new("/dev/null"), false).doing(what)?;
+    let stat = rustix::fs::fstat(&tree).doing(what)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || stat.st_rdev != rustix::fs::makedev(1, 3) {
+        bail!("/dev/null of the host is not the null device");
+    }
+    Ok(tree)
+}
+
+fn nodes(nodes: &[Node]) -> Result<Vec<OwnedFd>> {
+    let open = |node: &Node| {
+        let path = Path::new("/").join(node.path.to_string());
+        tree(&path, false).doing(|| format!("open device {}", path.display()))
+    };
+    nodes.iter().map(open).collect()
+}
+
+pub fn connect(path: &Path) -> Result<OwnedFd> {
+    let connect = || {
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Ok::<_, rustix::io::Errno>(socket)
+    };
+    connect().doing(|| format!("connect to the console socket {}", path.display()))
+}
+
+/// Opens the cgroups for a cgroup mount, once they exist. With a cgroup
+/// namespace a container sees its own as the root; without one the whole
+/// hierarchy of cgroup v2, as under every runtime.
+pub fn cgroups(plan: &Plan, cgroup: &Cgroup) -> Result<Vec<(String, OwnedFd)>> {
+    if !plan.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Cgroup)) {
+        return Ok(Vec::new());
+    }
+    let private = plan.namespaces.has(clone::NEWCGROUP);
+    let open = |dir: &crate::cgroup::Dir| {
+        let path = if cgroup.pure_v2 && !private { Path::new("/sys/fs/cgroup") } else { &dir.path };
+        let name = match dir.hierarchy.strip_prefix("name=") {
+            Some(name) => name,
+            None if cgroup.pure_v2 => "",
+            None if dir.is_v2() => "unified",
+            None => &dir.hierarchy,
+        };
+        let tree = tree(path, true).doing(|| format!("open cgroup {}", path.display()))?;
+        setattr(tree.as_fd(), true, &MountAttr { propagation: PROPAGATION_SLAVE, ..MountAttr::default() })
+            .doing(|| format!("open cgroup {}", path.display()))?;
+        Ok((name.to_owned(), tree))
+    };
+    cgroup.dirs.iter().map(open).collect()
+}

@@ -1,0 +1,114 @@
+//! The session, the terminal, and whose the standard streams are.
+
+use super::Task;
+use super::rootfs::attach;
+use crate::bail;
+use crate::error::{Context, Result};
+use crate::path::{InRoot, RootFd};
+use crate::sys::{self, tty};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags, Uid};
+use rustix::io::{Errno, IoSlice};
+use rustix::mount::OpenTreeFlags;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use std::mem::MaybeUninit;
+
+/// linux/magic.h
+const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
+
+/// A session of its own, so that no terminal of the caller can be typed into
+/// by TIOCSTI (CVE-2017-5226).
+pub fn session(_task: &Task<'_>) -> Result<()> {
+    match rustix::process::setsid() {
+        Ok(_) | Err(Errno::PERM) => Ok(()),
+        Err(errno) => Err(errno).doing(|| "start a session"),
+    }
+}
+
+/// Opens a terminal in the container's devpts, hands its master to whoever
+/// waits at the console socket, and makes the other end this process's. For
+/// init it also becomes /dev/console.
+pub fn open(task: &mut Task<'_>, as_console: bool) -> Result<()> {
+    let Some(socket) = task.console_socket.take() else { return Ok(()) };
+    let root = task.root()?;
+    let master = multiplexer(root)?;
+    tty::unlock(master.as_fd()).doing(|| "unlock the terminal")?;
+    let terminal = tty::open_peer(master.as_fd()).doing(|| "open the terminal")?;
+    if let Some(size) = task.process.console_size {
+        let size = rustix::termios::Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&terminal, size).doing(|| "set the terminal's size")?;
+    }
+    // The group stays that of devpts, tty(4): write(1) needs it.
+    rustix::fs::fchown(&terminal, Some(Uid::from_raw(task.process.uid)), None).doing(|| "give the terminal its owner")?;
+    send(&socket, &master)?;
+    if as_console {
+        show(root, &terminal)?;
+    }
+    tty::set_controlling(terminal.as_fd()).doing(|| "make the terminal the controlling one")?;
+    for stream in 0..3 {
+        sys::fds::place(terminal.as_fd(), stream).doing(|| "make the terminal the standard streams")?;
+    }
+    Ok(())
+}
+
+/// The multiplexer must be that of a devpts, whatever the image has put there
+/// (CVE-2025-52565).
+fn multiplexer(root: &RootFd) -> Result<OwnedFd> {
+    let path = InRoot::new("/dev/pts/ptmx");
+    let what = || format!("open {path}, for process.terminal needs a devpts mount at /dev/pts");
+    let master = root.open_plain(&path, OFlags::RDWR | OFlags::NOCTTY).doing(what)?;
+    let (stat, fs) = (rustix::fs::fstat(&master).doing(what)?, rustix::fs::fstatfs(&master).doing(what)?);
+    let is_ptmx = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && stat.st_rdev == rustix::fs::makedev(5, 2)
+        && fs.f_type as u64 == DEVPTS_SUPER_MAGIC;
+    if !is_ptmx {
+        bail!("{path} is not the multiplexer of a devpts");
+    }
+    Ok(master)
+}
+
+fn send(socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
+    let fds: [BorrowedFd<'_>; 1] = [master.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    rustix::net::sendmsg(socket, &[IoSlice::new(b"/dev/ptmx")], &mut control, SendFlags::NOSIGNAL)
+        .doing(|| "send the terminal to the console socket")?;
+    Ok(())
+}
+
+/// The terminal at /dev/console, by descriptor on a file that is new.
+fn show(root: &RootFd, terminal: &OwnedFd) -> Result<()> {
+    let what = || "show the terminal at /dev/console";
+    let dev = root.open(&InRoot::new("/dev"), OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(&dev, c"console", flags, Mode::from_raw_mode(0o666)) {
+        Ok(_) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno).doing(what),
+    }
+    let place = rustix::fs::openat(&dev, c"console", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+        .doing(what)?;
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = rustix::mount::open_tree(terminal, c"", clone).doing(what)?;
+    attach(&tree, &place).doing(what)
+}
+
+/// The program's user must be able to open /dev/stdout and its like again.
+/// /dev/null belongs to everybody, and the kernel may not let us.
+pub fn give_streams(task: &Task<'_>) -> Result<()> {
+    let uid = task.process.uid;
+    let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    for stream in streams {
+        let Ok(stat) = rustix::fs::fstat(stream) else { continue };
+        let null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && stat.st_rdev == rustix::fs::makedev(1, 3);
+        if null || stat.st_uid == uid {
+            continue;
+        }
+        match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None) {
+            Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::ROFS) => {}
+            Err(errno) => return Err(errno).doing(|| format!("give a standard stream to user {uid}")),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! `tmpcopyup`: a tmpfs that begins with what the directory under it holds.
+
+use crate::bail;
+use crate::error::{Context, Result};
+use crate::path::write_all;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
+use std::ffi::CStr;
+
+/// How deep a tree may be, so that an image can't exhaust the stack.
+const MAX_DEPTH: u32 = 200;
+
+/// Copies what is in `from` (O_PATH, a directory) into the new file system `to`.
+pub fn copy(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+    directory(from, to, MAX_DEPTH).doing(|| "copy the directory under the tmpfs into it")
+}
+
+fn directory(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
+    if depth == 0 {
+        bail!("it is more than {MAX_DEPTH} levels deep");
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let listing = rustix::fs::openat(from, c".", flags, Mode::empty()).doing(|| "open it")?;
+    for entry in Dir::read_from(&listing).doing(|| "list it")? {
+        let entry = entry.doing(|| "list it")?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            one(&listing, to, name, depth).doing(|| name.to_string_lossy().into_owned())?;
+        }
+    }
+    Ok(())
+}
+
+fn one(from: &OwnedFd, to: &OwnedFd, name: &CStr, depth: u32) -> Result<()> {
+    let what = || "copy it";
+    let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).doing(what)?;
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {
+            rustix::fs::mkdirat(to, name, mode).doing(what)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let below = |dir| rustix::fs::openat(dir, name, flags, Mode::empty()).doing(what);
+            directory(&below(from)?, &below(to)?, depth - 1)?;
+        }
+        FileType::Symlink => {
+            let text = rustix::fs::readlinkat(from, name, Vec::new()).doing(what)?;
+            rustix::fs::symlinkat(&*text, to, name).doing(what)?;
+        }
+        FileType::RegularFile => file(from, to, name, mode)?,
+        // Device nodes, sockets and fifos: a fresh node each.
+        kind => rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev).doing(what)?,
+    }
+    own(to, name, &stat)
+}
+
+fn file(from: &OwnedFd, to: &OwnedFd, name: &CStr, mode: Mode) -> Result<()> {
+    let what = || "copy it";
+    let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let source = rustix::fs::openat(from, name, read, Mode::empty()).doing(what)?;
+    let target = rustix::fs::openat(to, name, write, mode).doing(what)?;
+    let mut buffer = vec![0u8; 64 << 10];
+    loop {
+        match rustix::io::read(&source, &mut buffer).doing(what)? {
+            0 => return Ok(()),
+            length => write_all(&target, &buffer[..length]).doing(what)?,
+        }
+    }
+}
+
+fn own(to: &OwnedFd, name: &CStr, stat: &Stat) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).doing(|| "give it its owner")?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        // chown took setuid and setgid away.
+        rustix::fs::chmodat(to, name, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty()).doing(|| "give it its mode")?;
+    }
+    Ok(())
+}

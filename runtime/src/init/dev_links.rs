@@ -1,0 +1,37 @@
+//! The links of /dev: runtime-linux.md "Dev symbolic links", and /dev/ptmx.
+
+use super::{Init, devices};
+use crate::error::{Context, Result};
+use crate::path::InRoot;
+use rustix::fs::{AtFlags, OFlags};
+use rustix::io::Errno;
+
+const LINKS: [(&str, &str); 5] = [
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("/proc/kcore", "core"),
+];
+
+pub fn make_all(init: &mut Init<'_>) -> Result<()> {
+    if !devices::is_ours(init.plan) {
+        return Ok(());
+    }
+    let root = init.task.root()?;
+    let dev = root.open(&InRoot::new("/dev"), OFlags::PATH | OFlags::DIRECTORY).doing(|| "open /dev")?;
+    for (text, name) in LINKS {
+        match rustix::fs::symlinkat(text, &dev, name) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno).doing(|| format!("make the link /dev/{name}")),
+        }
+    }
+    // A node of the image's here would be another pty multiplexer than that
+    // of the container's own devpts.
+    let link = || rustix::fs::symlinkat("pts/ptmx", &dev, "ptmx");
+    match link() {
+        Err(Errno::EXIST) => rustix::fs::unlinkat(&dev, "ptmx", AtFlags::empty()).and_then(|()| link()),
+        result => result,
+    }
+    .doing(|| "make the link /dev/ptmx")
+}

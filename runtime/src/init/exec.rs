@@ -1,0 +1,85 @@
+//! Finding the container's program, and becoming it.
+
+use super::{Task, fds};
+use crate::cli::compat;
+use crate::error::{Context, Error, Result};
+use crate::path::InRoot;
+use crate::sys::exec::{CVec, execve};
+use crate::sys::signal;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Access, AtFlags, FileType, OFlags};
+use rustix::io::Errno;
+use std::ffi::{CStr, CString};
+
+/// Finds the program as the user that runs it, so that a missing one is an
+/// error of `create`, in the words that engines look for.
+pub fn find(task: &mut Task<'_>) -> Result<()> {
+    let Some(name) = task.process.args.first() else { return Err(Error::new("process.args must not be empty")) };
+    let text = name.to_string_lossy();
+    let program = if name.to_bytes().contains(&b'/') {
+        let path = if name.to_bytes().starts_with(b"/") { InRoot::new(name.to_bytes()) } else { relative(task, name) };
+        check(task, &path).doing(|| format!("exec: {text:?}: stat {text}"))?;
+        name.clone()
+    } else {
+        search(task, name)?
+    };
+    task.program = Some(program);
+    Ok(())
+}
+
+/// A name with a slash that does not begin with one counts from the working
+/// directory.
+fn relative(task: &Task<'_>, name: &CStr) -> InRoot {
+    task.process.cwd.join(name.to_bytes())
+}
+
+fn search(task: &Task<'_>, name: &CStr) -> Result<CString> {
+    let text = name.to_string_lossy();
+    let path = task.env.iter().rev().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="));
+    let mut denied = false;
+    for dir in path.unwrap_or_default().split(|b| *b == b':') {
+        let place = if dir.starts_with(b"/") { InRoot::new(dir) } else { task.process.cwd.join(dir) };
+        match check(task, &place.join(name.to_bytes())) {
+            Ok(()) => {
+                let full = if dir.is_empty() { b"." } else { dir };
+                let full = [full, b"/", name.to_bytes()].concat();
+                return CString::new(full).map_err(|_| Error::new("PATH has a NUL byte"));
+            }
+            Err(Errno::ACCESS) => denied = true,
+            Err(_) => {}
+        }
+    }
+    match denied {
+        true => Err(Errno::ACCESS).doing(|| format!("exec: {text:?}")),
+        false => Err(Error::new(format!("exec: {text:?}: {}", compat::NOT_FOUND_IN_PATH))),
+    }
+}
+
+/// A regular file that this user may execute. No magic link is followed, so
+/// that /proc/self/exe, which is the runtime itself, is no program.
+fn check(task: &Task<'_>, path: &InRoot) -> rustix::io::Result<()> {
+    let root = task.root.as_ref().ok_or(Errno::NOENT)?;
+    let file = root.open(path, OFlags::PATH)?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Err(Errno::ACCESS);
+    }
+    rustix::fs::accessat(&file, c"", Access::EXEC_OK, AtFlags::EACCESS | AtFlags::EMPTY_PATH)
+}
+
+/// Becomes the program; returns only the error.
+pub fn exec(task: &mut Task<'_>) -> Error {
+    let Some(program) = task.program.take() else { return Error::new("init: no program was found") };
+    let argv = CVec::new(task.process.args.clone());
+    let envp = CVec::new(std::mem::take(&mut task.env));
+    signal::default_sigpipe();
+    let errors: Option<OwnedFd> = match fds::close_all(task.preserve_fds, task.listener.take()) {
+        Ok(errors) => errors,
+        Err(error) => return error,
+    };
+    let errno = execve(&program, &argv, &envp);
+    task.listener = errors;
+    match Err::<(), _>(errno).doing(|| format!("exec {}", program.to_string_lossy())) {
+        Err(error) => error,
+        Ok(()) => Error::new("exec"),
+    }
+}

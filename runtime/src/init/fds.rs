@@ -1,0 +1,30 @@
+//! Descriptors that must not reach the container's program (CVE-2016-9962,
+//! CVE-2024-21626).
+
+use super::Task;
+use crate::error::{Context, Result};
+use crate::sys;
+use rustix::fd::{AsRawFd, OwnedFd};
+
+/// What the caller of the runtime left open closes on exec, and nobody else
+/// may look into this process meanwhile.
+pub fn hide(task: &Task<'_>) -> Result<()> {
+    sys::fds::cloexec_from(3 + task.preserve_fds).doing(|| "mark inherited descriptors close-on-exec")?;
+    sys::prctl::set_dumpable(false).doing(|| "close this process to others")
+}
+
+/// Closes everything but the standard streams, the preserved descriptors and
+/// the one that tells of errors, which closes on exec. Returns that one.
+pub fn close_all(preserve_fds: u32, errors: Option<OwnedFd>) -> Result<Option<OwnedFd>> {
+    let first = 3 + preserve_fds;
+    let Some(errors) = errors else {
+        sys::fds::close_from(first).doing(|| "close descriptors")?;
+        return Ok(None);
+    };
+    let number = errors.as_raw_fd() as u32;
+    if number > first {
+        sys::fds::close_range(first, number - 1).doing(|| "close descriptors")?;
+    }
+    sys::fds::close_from(number + 1).doing(|| "close descriptors")?;
+    Ok(Some(errors))
+}

@@ -1,0 +1,106 @@
+//! What of the root can't be seen or written, once all that init writes there
+//! is written.
+
+use super::Init;
+use super::mounts::FileSystem;
+use super::rootfs::attach;
+use crate::error::{Context, Result};
+use crate::path::{InRoot, RootFd};
+use crate::sys::clone;
+use crate::sys::mount::{ATTR_RDONLY, MountAttr, setattr};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, OpenTreeFlags};
+
+const READ_ONLY: MountAttr = MountAttr { set: ATTR_RDONLY, clear: 0, propagation: 0, userns_fd: 0 };
+
+pub fn read_only_paths(init: &mut Init<'_>) -> Result<()> {
+    let root = init.task.root()?;
+    for path in &init.plan.readonly {
+        let what = || format!("make {path} read-only");
+        let target = match root.open(path, OFlags::PATH) {
+            Err(Errno::NOENT | Errno::NOTDIR) => continue,
+            result => result.doing(what)?,
+        };
+        let tree = clone_mount(&target, true).doing(what)?;
+        setattr(tree.as_fd(), true, &READ_ONLY).doing(what)?;
+        attach(&tree, &target).doing(what)?;
+    }
+    Ok(())
+}
+
+pub fn masked_paths(init: &mut Init<'_>) -> Result<()> {
+    let root = init.task.root()?;
+    let mut file = Cover::new(init.sources.null.take());
+    let mut directory = Cover::new(None);
+    for path in &init.plan.masked {
+        mask(root, path, &mut file, &mut directory).doing(|| format!("mask {path}"))?;
+    }
+    Ok(())
+}
+
+fn mask(root: &RootFd, path: &InRoot, file: &mut Cover, directory: &mut Cover) -> Result<()> {
+    match root.open(path, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(target) => {
+            if directory.mount.is_none() {
+                directory.mount = Some(empty_directory()?);
+            }
+            directory.lay(&target)
+        }
+        Err(Errno::NOTDIR) => match root.open(path, OFlags::PATH) {
+            Ok(target) => file.lay(&target),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            Err(errno) => Err(errno).doing(|| "open it"),
+        },
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno).doing(|| "open it"),
+    }
+}
+
+fn empty_directory() -> Result<OwnedFd> {
+    let fs = FileSystem::open("tmpfs")?;
+    fs.set("source", Some("tmpfs"))?;
+    fs.set("nr_inodes", Some("1"))?;
+    fs.set("mode", Some("0755"))?;
+    fs.mount(MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)
+}
+
+/// One mount that covers many places: itself the first, a copy each other.
+/// (A mount can be copied when it is attached; detached only since 6.15.)
+struct Cover {
+    mount: Option<OwnedFd>,
+    attached: bool,
+}
+
+impl Cover {
+    fn new(mount: Option<OwnedFd>) -> Self {
+        Cover { mount, attached: false }
+    }
+
+    fn lay(&mut self, target: &OwnedFd) -> Result<()> {
+        let Some(mount) = &self.mount else { crate::bail!("there is nothing to cover it with") };
+        if self.attached {
+            let copy = clone_mount(mount, false).doing(|| "copy the cover")?;
+            return attach(&copy, target).doing(|| "cover it");
+        }
+        attach(mount, target).doing(|| "cover it")?;
+        self.attached = true;
+        Ok(())
+    }
+}
+
+fn clone_mount(fd: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(fd, c"", flags)
+}
+
+pub fn read_only_root(init: &mut Init<'_>) -> Result<()> {
+    if !init.plan.readonly_root || !init.plan.namespaces.makes(clone::NEWNS) {
+        return Ok(());
+    }
+    setattr(init.task.root()?.as_fd(), false, &READ_ONLY).doing(|| "make the root read-only")
+}

@@ -1,0 +1,38 @@
+//! The hooks that run while the container is made: those of the runtime's
+//! namespaces by the runtime, those of the container's by init.
+
+use super::Init;
+use crate::create::hooks::run;
+use crate::create::protocol::Message;
+use crate::create::serve::state_json;
+use crate::error::Result;
+use crate::state::Status;
+use crate::sys::clone;
+
+pub fn run_create(init: &mut Init<'_>) -> Result<()> {
+    let hooks = &init.plan.hooks;
+    if !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty()) {
+        init.channel.send(&Message::Hooks)?;
+        init.channel.expect(&Message::HooksDone)?;
+    }
+    if hooks.create_container.is_empty() {
+        return Ok(());
+    }
+    run("createContainer", &hooks.create_container, &state(init, Status::Creating))
+}
+
+pub fn run_start(init: &mut Init<'_>) -> Result<()> {
+    let hooks = &init.plan.hooks.start_container;
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    run("startContainer", hooks, &state(init, Status::Created))
+}
+
+/// In its own pid namespace init has another number than on the host, and does
+/// not know that one.
+fn state(init: &Init<'_>, status: Status) -> String {
+    let own = init.plan.namespaces.makes(clone::NEWPID);
+    let pid = if own { 1 } else { rustix::process::getpid().as_raw_nonzero().get() };
+    state_json(init.record, status, pid)
+}

@@ -1,0 +1,221 @@
+//! What runs inside, between the clone and the container's own program. The
+//! order of `STEPS` is the order of events; each name stands in the error of
+//! its step. Nothing here uses a path inside the container: only descriptors.
+
+pub mod caps;
+pub mod cgroup_mount;
+pub mod console;
+pub mod copy_up;
+pub mod dev_links;
+pub mod devices;
+pub mod exec;
+pub mod fds;
+pub mod finish_rootfs;
+pub mod hooks;
+pub mod ids;
+pub mod keyring;
+pub mod limits;
+pub mod lsm;
+pub mod mounts;
+pub mod names;
+pub mod namespaces;
+pub mod overlay;
+pub mod pivot;
+pub mod rootfs;
+pub mod sched;
+pub mod seccomp;
+pub mod store_view;
+pub mod sysctl;
+pub mod user;
+pub mod wait_start;
+pub mod working_dir;
+
+use crate::cgroup::Entry;
+use crate::create::Options;
+use crate::create::protocol::{Channel, Message};
+use crate::create::sources::Sources;
+use crate::error::{Context, Error, Result};
+use crate::path::{ProcFd, RootFd};
+use crate::plan::Plan;
+use crate::plan::process::ProcessPlan;
+use crate::seccomp::Filter;
+use crate::state::Record;
+use crate::sys;
+use rustix::fd::OwnedFd;
+use rustix::fs::Mode;
+use std::ffi::CString;
+
+/// What every process of a container goes through on its way to execve,
+/// whether it is init or joins later.
+#[derive(Debug)]
+pub struct Task<'a> {
+    pub process: &'a ProcessPlan,
+    pub filter: Option<&'a Filter>,
+    pub preserve_fds: u32,
+    pub console_socket: Option<OwnedFd>,
+    /// The container's root directory.
+    pub root: Option<RootFd>,
+    /// Made by the first step that needs it.
+    pub proc: Option<ProcFd>,
+    /// The mask of the caller, put back before the program starts.
+    pub umask: Mode,
+    /// The program, as execve gets it.
+    pub program: Option<CString>,
+    pub env: Vec<CString>,
+    /// Who hears of an error from here on: closes on exec.
+    pub listener: Option<OwnedFd>,
+}
+
+#[derive(Debug)]
+pub struct Init<'a> {
+    pub task: Task<'a>,
+    pub plan: &'a Plan,
+    pub sources: Sources,
+    pub entry: Entry,
+    pub channel: Channel,
+    /// For `create`: the socket on which `start` comes.
+    pub start: Option<OwnedFd>,
+    pub record: &'a Record,
+    pub options: &'a Options,
+}
+
+pub type Step = fn(&mut Init<'_>) -> Result<()>;
+
+/// The order of events inside. Why it is as it is:
+/// - ids are mapped before anything is made, or it would belong to nobody;
+/// - the cgroup is entered before its namespace is made, which starts there;
+/// - mounts, devices and links are made before the root is entered, so that
+///   hooks of the host still see the host's paths;
+/// - the root becomes read-only and is masked when nothing more is written;
+/// - labels before no_new_privs, which would refuse them;
+/// - `ready` is said when all errors of the config have shown;
+/// - the seccomp filter comes last: none of our own calls have to pass it.
+pub const STEPS: &[(&str, Step)] = &[
+    ("session keyring", keyring::join),
+    ("descriptors", |init| fds::hide(&init.task)),
+    ("session", |init| console::session(&init.task)),
+    ("cgroup", |init| init.entry.enter()),
+    ("namespaces", namespaces::join_and_make),
+    ("ids", ids::become_root),
+    ("root file system", rootfs::mount),
+    ("mounts", mounts::mount_all),
+    ("devices", devices::make_all),
+    ("device links", dev_links::make_all),
+    ("console", |init| console::open(&mut init.task, true)),
+    ("hooks", hooks::run_create),
+    ("names", names::set),
+    ("sysctls", sysctl::write_all),
+    ("enter the root", pivot::enter),
+    ("read-only paths", finish_rootfs::read_only_paths),
+    ("masked paths", finish_rootfs::masked_paths),
+    ("read-only root", finish_rootfs::read_only_root),
+    ("security labels", |init| lsm::label(&mut init.task)),
+    ("scheduling", |init| sched::set(&init.task, init.plan.personality)),
+    ("limits", |init| limits::set(&init.task)),
+    ("standard streams", |init| console::give_streams(&init.task)),
+    ("capability bounds", |init| caps::bound(&init.task)),
+    ("no new privileges", |init| user::no_new_privs(&init.task)),
+    ("working directory", |init| working_dir::enter(&init.task)),
+    ("user", |init| user::become_user(&mut init.task)),
+    ("program", |init| exec::find(&mut init.task)),
+    ("ready", wait_start::ready),
+    ("wait for start", wait_start::wait),
+    ("start hooks", hooks::run_start),
+    ("seccomp", |init| seccomp::load(&init.task)),
+    ("capabilities", |init| caps::keep(&init.task)),
+];
+
+/// Runs the steps and then the program; never returns.
+#[allow(clippy::too_many_arguments)]
+pub fn run(
+    plan: &Plan, mut sources: Sources, entry: Entry, channel: Channel, start: Option<OwnedFd>, record: &Record,
+    options: &Options,
+) -> ! {
+    if options.run {
+        // The foreground waits for signals with all of them blocked; not so init.
+        let _ = sys::signal::unblock_all();
+    }
+    let task = Task {
+        process: &plan.process,
+        filter: plan.seccomp.as_ref(),
+        preserve_fds: options.preserve_fds,
+        console_socket: sources.console_socket.take(),
+        root: None,
+        proc: None,
+        umask: rustix::process::umask(Mode::empty()),
+        program: None,
+        env: plan.process.env.clone(),
+        listener: None,
+    };
+    let mut init = Init { task, plan, sources, entry, channel, start, record, options };
+    let error = steps(&mut init).err().unwrap_or_else(|| exec::exec(&mut init.task));
+    init.fail(&error);
+    sys::exec::exit(1)
+}
+
+fn steps(init: &mut Init<'_>) -> Result<()> {
+    for (name, step) in STEPS {
+        step(init).doing(|| format!("init: {name}"))?;
+    }
+    Ok(())
+}
+
+impl Init<'_> {
+    /// Tells whoever still listens: `create` or `run`, or later `start`.
+    fn fail(&mut self, error: &Error) {
+        let text = error.chain();
+        match self.task.listener.take() {
+            Some(connection) => drop(crate::path::write_all(&connection, text.as_bytes())),
+            None => drop(self.channel.send(&Message::Failed(text))),
+        }
+    }
+}
+
+impl<'a> Task<'a> {
+    /// The container's root, once there is one.
+    pub fn root(&self) -> Result<&RootFd> {
+        self.root.as_ref().ok_or_else(|| Error::new("the container has no root yet"))
+    }
+
+    /// A private procfs of the container's pid namespace.
+    pub fn proc(&mut self) -> Result<&ProcFd> {
+        if self.proc.is_none() {
+            self.proc = Some(ProcFd::new()?);
+        }
+        self.proc.as_ref().ok_or_else(|| Error::new("there is no private procfs"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::STEPS;
+
+    fn at(name: &str) -> usize {
+        STEPS.iter().position(|(step, _)| *step == name).unwrap_or_else(|| panic!("no step {name}"))
+    }
+
+    #[test]
+    fn the_order_that_security_needs() {
+        for (earlier, later) in [
+            ("ids", "root file system"),
+            ("cgroup", "namespaces"),
+            ("mounts", "masked paths"),
+            ("mounts", "devices"),
+            ("devices", "enter the root"),
+            ("hooks", "enter the root"),
+            ("enter the root", "masked paths"),
+            ("read-only paths", "read-only root"),
+            ("security labels", "no new privileges"),
+            ("capability bounds", "user"),
+            ("working directory", "ready"),
+            ("user", "program"),
+            ("program", "ready"),
+            ("ready", "wait for start"),
+            ("wait for start", "seccomp"),
+            ("seccomp", "capabilities"),
+        ] {
+            assert!(at(earlier) < at(later), "{earlier} before {later}");
+        }
+        assert_eq!(at("capabilities"), STEPS.len() - 1);
+    }
+}

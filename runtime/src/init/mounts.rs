@@ -1,0 +1,184 @@
+//! The mounts of config.json, descriptor to descriptor: a source is a detached
+//! mount, a target is opened inside the root, and move_mount(2) joins the two.
+
+use super::Init;
+use super::{cgroup_mount, copy_up};
+use crate::bail;
+use crate::error::{Context, Error, Result};
+use crate::path::in_root::Missing;
+use crate::path::{InRoot, RootFd};
+use crate::plan::mounts::{MountKind, MountPlan, may_cover};
+use crate::sys::mount::{self as attr, MountAttr, setattr};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// linux/magic.h
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
+pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
+    let root = init.task.root()?;
+    for (number, mount) in init.plan.mounts.iter().enumerate() {
+        let source = init.sources.mounts.get_mut(number).and_then(Option::take);
+        one(root, mount, source, &init.sources.cgroups).doing(|| format!("mount {}", mount.target))?;
+    }
+    Ok(())
+}
+
+fn one(root: &RootFd, mount: &MountPlan, source: Option<OwnedFd>, cgroups: &[(String, OwnedFd)]) -> Result<()> {
+    match &mount.kind {
+        MountKind::Bind { .. } => {
+            let Some(tree) = source else { bail!("its source was not opened") };
+            let target = target(root, mount, is_directory(&tree)?)?;
+            put(&tree, &target)
+        }
+        MountKind::Cgroup => cgroup_mount::mount(root, mount, cgroups),
+        MountKind::FileSystem { kind, source, data, copy_up } => {
+            let target = target(root, mount, true)?;
+            let fs = FileSystem::open(kind)?;
+            fs.set("source", Some(source))?;
+            for (name, value) in data {
+                fs.set(name, value.as_deref())?;
+            }
+            if kind == "tmpfs" && !data.iter().any(|(name, _)| name == "mode") {
+                // As the directory was: a tmpfs over /tmp stays sticky.
+                let mode = rustix::fs::fstat(&target).doing(|| "look at the target")?.st_mode & 0o7777;
+                fs.set("mode", Some(&format!("{mode:o}")))?;
+            }
+            let tree = fs.mount(attributes(mount.attr.set))?;
+            if *copy_up {
+                copy_up::copy(&target, &tree)?;
+            }
+            recursive_options(&tree, mount)?;
+            put(&tree, &target)
+        }
+    }
+}
+
+/// What fsmount(2) can't set: propagation, and attributes given recursively.
+pub fn recursive_options(tree: &OwnedFd, mount: &MountPlan) -> Result<()> {
+    let propagation = mount.propagation.map_or(0, |(kind, _)| kind);
+    let rest = MountAttr { propagation, ..mount.recursive_attr };
+    if rest.is_noop() {
+        return Ok(());
+    }
+    setattr(tree.as_fd(), true, &rest).doing(|| "set the mount's options")
+}
+
+/// The target of a mount, made where it is missing.
+pub fn target(root: &RootFd, mount: &MountPlan, directory: bool) -> Result<OwnedFd> {
+    let path = &mount.target;
+    // Without links the text of the path is the place; no mount may cover
+    // more of /proc than the plan has checked (CVE-2019-16884).
+    match root.open_plain(path, OFlags::PATH) {
+        Ok(target) => return Ok(target),
+        Err(Errno::LOOP | Errno::NOENT) => {}
+        Err(errno) => return Err(errno).doing(|| "open the target"),
+    }
+    if let MountKind::FileSystem { kind, .. } = &mount.kind
+        && matches!(kind.as_str(), "proc" | "sysfs")
+    {
+        refuse_links(root, path, kind)?;
+    }
+    let (missing, mode) = if directory { (Missing::Directory, 0o755) } else { (Missing::File, 0o644) };
+    let target = root.open_or_make(path, missing, Mode::from_raw_mode(mode))?;
+    let magic = rustix::fs::fstatfs(&target).doing(|| "look at the target")?.f_type as u64;
+    if magic == PROC_SUPER_MAGIC && may_cover(path, &mount.kind) && !InRoot::new("/proc").contains(path) {
+        bail!("{path} leads into /proc, where nothing may be mounted");
+    }
+    Ok(target)
+}
+
+/// procfs and sysfs behind a link would leave the real /proc or /sys to the
+/// image (CVE-2023-27561).
+fn refuse_links(root: &RootFd, path: &InRoot, kind: &str) -> Result<()> {
+    match root.open(path, OFlags::PATH | OFlags::NOFOLLOW) {
+        Ok(found) => match FileType::from_raw_mode(rustix::fs::fstat(&found).doing(|| "look at the target")?.st_mode) {
+            FileType::Directory => bail!("{path} lies behind a symbolic link, where {kind} must not be mounted"),
+            _ => bail!("{path} must be a directory to mount {kind} on"),
+        },
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno).doing(|| "open the target"),
+    }
+}
+
+fn put(tree: &OwnedFd, target: &OwnedFd) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    match rustix::mount::move_mount(tree, c"", target, c"", flags) {
+        Err(Errno::NOTDIR | Errno::INVAL) if is_directory(tree)? != is_directory(target)? => {
+            let kind = |directory| if directory { "a directory" } else { "a file" };
+            bail!("its source is {}, but its target is {}", kind(is_directory(tree)?), kind(is_directory(target)?))
+        }
+        result => result.doing(|| "attach it"),
+    }
+}
+
+fn is_directory(fd: &OwnedFd) -> Result<bool> {
+    let stat = rustix::fs::fstat(fd).doing(|| "look at it")?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// Mount attributes as fsmount(2) takes them; their values are the same.
+pub fn attributes(set: u64) -> MountAttrFlags {
+    debug_assert_eq!(attr::ATTR_RDONLY, u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()));
+    MountAttrFlags::from_bits_retain(set as u32)
+}
+
+/// A file system that is being made, fsopen(2). Its errors have the kernel's
+/// own words in them.
+#[derive(Debug)]
+pub struct FileSystem {
+    context: OwnedFd,
+    kind: String,
+}
+
+impl FileSystem {
+    pub fn open(kind: &str) -> Result<Self> {
+        match rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) {
+            Ok(context) => Ok(FileSystem { context, kind: kind.to_owned() }),
+            Err(Errno::NODEV) => Err(Error::new(format!("this kernel has no file system {kind:?}"))),
+            Err(errno) => Err(errno).doing(|| format!("open file system {kind:?}")),
+        }
+    }
+
+    /// A value, or a flag where there is none.
+    pub fn set(&self, name: &str, value: Option<&str>) -> Result<()> {
+        match value {
+            None => rustix::mount::fsconfig_set_flag(&self.context, name),
+            Some(value) => rustix::mount::fsconfig_set_string(&self.context, name, value),
+        }
+        .doing(|| self.told(&format!("{} option {name:?}", self.kind)))
+    }
+
+    /// A path of the host, as text.
+    pub fn set_path(&self, name: &str, path: &Path) -> rustix::io::Result<()> {
+        self.set_bytes(name, path.as_os_str().as_bytes())
+    }
+
+    pub fn set_bytes(&self, name: &str, value: &[u8]) -> rustix::io::Result<()> {
+        let value = CString::new(value).map_err(|_| Errno::INVAL)?;
+        rustix::mount::fsconfig_set_string(&self.context, name, value)
+    }
+
+    /// The mount, attached nowhere yet.
+    pub fn mount(&self, attributes: MountAttrFlags) -> Result<OwnedFd> {
+        rustix::mount::fsconfig_create(&self.context).doing(|| self.told(&format!("make the {}", self.kind)))?;
+        rustix::mount::fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+            .doing(|| self.told(&format!("mount the {}", self.kind)))
+    }
+
+    /// `what`, with what the kernel noted: lines such as `e tmpfs: Bad value`.
+    pub fn told(&self, what: &str) -> String {
+        let mut buffer = [0u8; 1024];
+        let mut text = what.to_owned();
+        while let Ok(length @ 1..) = rustix::io::read(&self.context, &mut buffer) {
+            let line = String::from_utf8_lossy(&buffer[..length]);
+            text += &format!(" ({})", line.trim_end().trim_start_matches(['e', 'w', 'i']).trim_start());
+        }
+        text
+    }
+}

@@ -1,0 +1,15 @@
+//! Host and domain name.
+
+use super::Init;
+use crate::error::{Context, Result};
+use crate::sys::prctl;
+
+pub fn set(init: &mut Init<'_>) -> Result<()> {
+    if let Some(name) = &init.plan.hostname {
+        prctl::set_hostname(name).doing(|| format!("set the host name {name:?}"))?;
+    }
+    if let Some(name) = &init.plan.domainname {
+        prctl::set_domainname(name).doing(|| format!("set the domain name {name:?}"))?;
+    }
+    Ok(())
+}

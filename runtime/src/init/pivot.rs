@@ -1,0 +1,34 @@
+//! The container's root becomes this process's root.
+
+use super::Init;
+use crate::error::{Context, Result};
+use crate::sys::clone;
+use crate::sys::mount::{MountAttr, PROPAGATION_SHARED, setattr};
+use rustix::fd::AsFd;
+use rustix::mount::{MoveMountFlags, UnmountFlags};
+
+pub fn enter(init: &mut Init<'_>) -> Result<()> {
+    if !init.plan.namespaces.makes(clone::NEWNS) {
+        return Ok(());
+    }
+    let root = init.task.root()?;
+    rustix::process::fchdir(root).doing(|| "change to the new root")?;
+    if init.options.no_pivot {
+        // Where / is a ramfs that can't be pivoted away from: the new root is
+        // moved over it.
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        rustix::mount::move_mount(root, c"", rustix::fs::CWD, c"/", flags).doing(|| "move the new root to /")?;
+        rustix::process::chroot(c".").doing(|| "change the root")?;
+    } else {
+        // With both names the same, the old root lies on the new one at ".",
+        // and no directory is needed for it: pivot_root(2).
+        rustix::process::pivot_root(c".", c".").doing(|| "pivot_root")?;
+        rustix::mount::unmount(c".", UnmountFlags::DETACH).doing(|| "detach the old root")?;
+    }
+    rustix::process::chdir(c"/").doing(|| "change to the new root")?;
+    let propagation = init.plan.root_propagation;
+    if propagation == PROPAGATION_SHARED {
+        setattr(root.as_fd(), false, &MountAttr { propagation, ..MountAttr::default() }).doing(|| "share the root")?;
+    }
+    Ok(())
+}

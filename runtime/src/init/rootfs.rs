@@ -1,0 +1,60 @@
+//! The container's root as a mount of its own, on the place that config.json
+//! names, in the container's mount namespace.
+
+use super::{Init, overlay, store_view};
+use crate::error::{Context, Result};
+use crate::path::RootFd;
+use crate::sys::clone;
+use crate::sys::mount::{MountAttr, PROPAGATION_SHARED, PROPAGATION_SLAVE, setattr};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+
+pub fn mount(init: &mut Init<'_>) -> Result<()> {
+    if !init.plan.namespaces.makes(clone::NEWNS) {
+        // A joined mount namespace is taken as it is.
+        init.task.root = Some(RootFd::new(open_directory("/")?));
+        return Ok(());
+    }
+    set_propagation(init)?;
+    let place = &init.plan.rootfs;
+    let what = || format!("mount the root on {}", place.display());
+    let tree = match &init.plan.roots {
+        None => {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+            let tree = rustix::mount::open_tree(CWD, place.as_path(), flags).doing(what)?;
+            attach(&tree, &open_directory(place)?).doing(what)?;
+            tree
+        }
+        Some(roots) => overlay::mount(roots, place)?,
+    };
+    let root = RootFd::new(tree);
+    if let Some(closure) = init.plan.roots.as_ref().and_then(|roots| roots.closure.as_ref()) {
+        store_view::mount(&root, closure)?;
+    }
+    init.task.root = Some(root);
+    Ok(())
+}
+
+/// First of all, so that nothing mounted from here on shows on the host. Where
+/// the config wants a shared root, that is set when the root has been entered.
+fn set_propagation(init: &Init<'_>) -> Result<()> {
+    let host = open_directory("/")?;
+    let propagation = match init.plan.root_propagation {
+        PROPAGATION_SHARED => PROPAGATION_SLAVE,
+        other => other,
+    };
+    setattr(host.as_fd(), true, &MountAttr { propagation, ..MountAttr::default() })
+        .doing(|| "cut the new mount namespace off from the host's")
+}
+
+pub fn open_directory(path: impl rustix::path::Arg) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).doing(|| "open a directory of the host")
+}
+
+/// Puts the mount `tree` on `target`; both are descriptors, no path is walked.
+pub fn attach(tree: impl AsFd, target: impl AsFd) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(tree, c"", target, c"", flags)
+}

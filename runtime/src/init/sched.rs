@@ -1,0 +1,18 @@
+//! How the process is scheduled, and which system it believes to be on.
+
+use super::Task;
+use crate::error::{Context, Result};
+use crate::sys;
+
+pub fn set(task: &Task<'_>, personality: Option<u32>) -> Result<()> {
+    if let Some(attr) = &task.process.scheduler {
+        sys::sched::set_scheduler(attr).doing(|| "set process.scheduler")?;
+    }
+    if let Some(priority) = task.process.io_priority {
+        sys::sched::set_io_priority(priority).doing(|| "set process.ioPriority")?;
+    }
+    if let Some(persona) = personality {
+        sys::prctl::set_personality(persona).doing(|| "set linux.personality")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! A view of the Nix store that shows a closure and nothing else: what is not
+//! in it has no name here, so it is ENOENT for root too.
+
+use super::mounts::FileSystem;
+use super::rootfs::attach;
+use crate::error::{Context, Result};
+use crate::path::in_root::Missing;
+use crate::path::{InRoot, RootFd};
+use crate::plan::roots::{Closure, DEFAULT_STORE};
+use crate::sys::mount::{ATTR_NODEV, ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, setattr};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::mount::{MountAttrFlags, OpenTreeFlags};
+use std::ffi::OsStr;
+
+/// Mounts the view at /nix/store of `root`: a small tmpfs with one entry for
+/// each path, which becomes read-only as a whole.
+pub fn mount(root: &RootFd, closure: &Closure) -> Result<()> {
+    let what = || "show the closure at /nix/store";
+    let fs = FileSystem::open("tmpfs")?;
+    fs.set("source", Some("nix-store"))?;
+    fs.set("mode", Some("0755"))?;
+    let view = fs.mount(MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)?;
+    let target = root.open_or_make(&InRoot::new(DEFAULT_STORE), Missing::Directory, Mode::from_raw_mode(0o755))?;
+    attach(&view, &target).doing(what)?;
+    for name in &closure.names {
+        show(&view, closure, name).doing(|| format!("show {} at /nix/store", closure.store.join(name).display()))?;
+    }
+    let read_only = MountAttr { set: ATTR_RDONLY | ATTR_NODEV, propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
+    setattr(view.as_fd(), true, &read_only).doing(what)
+}
+
+fn show(view: &OwnedFd, closure: &Closure, name: &OsStr) -> rustix::io::Result<()> {
+    let path = closure.store.join(name);
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    let tree = rustix::mount::open_tree(CWD, &path, flags)?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) {
+        FileType::Directory => rustix::fs::mkdirat(view, name, Mode::from_raw_mode(0o555))?,
+        // A link can't be mounted on: the view gets the same one.
+        FileType::Symlink => {
+            let text = rustix::fs::readlink(&path, Vec::new())?;
+            return rustix::fs::symlinkat(&*text, view, name);
+        }
+        _ => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            drop(rustix::fs::openat(view, name, flags, Mode::from_raw_mode(0o444))?);
+        }
+    }
+    let target = rustix::fs::openat(view, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    attach(&tree, &target)
+}

@@ -1,0 +1,65 @@
+//! Becoming the user that the program runs as.
+
+use super::{Task, caps};
+use crate::error::{Context, Result};
+use crate::path::InRoot;
+use crate::sys::{ids, prctl};
+use rustix::fs::Mode;
+use std::ffi::CString;
+
+pub fn no_new_privs(task: &Task<'_>) -> Result<()> {
+    if task.process.no_new_privs {
+        prctl::set_no_new_privs().doing(|| "set no_new_privs")?;
+    }
+    Ok(())
+}
+
+pub fn become_user(task: &mut Task<'_>) -> Result<()> {
+    set_home(task)?;
+    let process = task.process;
+    rustix::process::umask(process.umask.map_or(task.umask, Mode::from_raw_mode));
+    match ids::set_groups(&process.groups) {
+        // A user namespace without privilege forbids it (CVE-2014-8989), and
+        // with no groups asked for nothing is lost.
+        Err(rustix::io::Errno::PERM) if process.groups.is_empty() => {}
+        result => result.doing(|| format!("set the groups {:?}", process.groups))?,
+    }
+    ids::set_gid(process.gid).doing(|| format!("become group {}", process.gid))?;
+    ids::set_uid(process.uid).doing(|| format!("become user {}", process.uid))?;
+    caps::lower(task)?;
+    caps::raise_ambient(task)
+}
+
+/// HOME, where the config has none: from the container's passwd, else `/`.
+fn set_home(task: &mut Task<'_>) -> Result<()> {
+    const LIMIT: u64 = 4 << 20;
+    if task.env.iter().any(|entry| entry.to_bytes().starts_with(b"HOME=")) {
+        return Ok(());
+    }
+    // A passwd that can't be read is the image's own trouble.
+    let passwd = task.root()?.read(&InRoot::new("/etc/passwd"), LIMIT).ok().flatten().unwrap_or_default();
+    let home = home(&passwd, task.process.uid).unwrap_or(b"/");
+    task.env.push(CString::new([b"HOME=", home].concat()).unwrap_or_else(|_| c"HOME=/".to_owned()));
+    Ok(())
+}
+
+/// The sixth field of the line whose third is `uid`, passwd(5).
+fn home(passwd: &[u8], uid: u32) -> Option<&[u8]> {
+    let uid = uid.to_string();
+    let line = passwd.split(|b| *b == b'\n').find(|line| line.split(|b| *b == b':').nth(2) == Some(uid.as_bytes()))?;
+    line.split(|b| *b == b':').nth(5).filter(|home| !home.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::home;
+
+    #[test]
+    fn home_is_the_sixth_field_of_the_users_line() {
+        let passwd = b"root:x:0:0:root:/root:/bin/sh\nbad\nx:x:10:1::/home/x:/bin/sh\ny:x:11:1:::/bin/sh";
+        assert_eq!(home(passwd, 0), Some(&b"/root"[..]));
+        assert_eq!(home(passwd, 10), Some(&b"/home/x"[..]));
+        assert_eq!(home(passwd, 11), None);
+        assert_eq!(home(passwd, 1), None);
+    }
+}

@@ -1,0 +1,25 @@
+//! The working directory, opened inside the root: /proc/self/fd/N as a working
+//! directory would lead to the host (CVE-2024-21626).
+
+use super::Task;
+use crate::error::{Context, Result};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+pub fn enter(task: &Task<'_>) -> Result<()> {
+    let (root, cwd) = (task.root()?, &task.process.cwd);
+    if cwd.is_root() {
+        // Where the root was entered.
+        return rustix::process::fchdir(root).doing(|| "change to /");
+    }
+    let what = || format!("chdir to cwd ({cwd:?}) set in config.json failed", cwd = cwd.to_string());
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let dir = match root.open(cwd, flags) {
+        // Engines expect it to be made, as runc does.
+        Err(Errno::NOENT) => {
+            root.open_or_make(cwd, crate::path::in_root::Missing::Directory, Mode::from_raw_mode(0o755)).doing(what)?
+        }
+        result => result.doing(what)?,
+    };
+    rustix::process::fchdir(&dir).doing(what)
+}

@@ -1,0 +1,259 @@
+//! `exec`: another process in a container that runs. It joins by one setns(2)
+//! on the pidfd of init, then goes the same way as init does.
+
+use crate::bail;
+use crate::cgroup::{Cgroup, Dir, Entry};
+use crate::create::protocol::{Channel, Message};
+use crate::create::Console;
+use crate::error::{Context, Error, Result};
+use crate::host::Host;
+use crate::init::{Task, caps, console, exec, fds, limits, lsm, sched, seccomp, user, working_dir};
+use crate::log::Log;
+use crate::path::RootFd;
+use crate::plan::process::ProcessPlan;
+use crate::plan::{self, namespaces};
+use crate::seccomp::Filter;
+use crate::spec::Spec;
+use crate::spec::process::Process;
+use crate::state::record::CONFIG;
+use crate::state::{self, Record, StateDir, Status};
+use crate::sys::clone::{self, Fork};
+use crate::sys;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+#[derive(Debug, Default)]
+pub struct Options {
+    pub preserve_fds: u32,
+    pub console: Console,
+    pub ignore_paused: bool,
+    /// Below the container's cgroup: `PATH`, or `CONTROLLER:PATH` on v1.
+    pub cgroup: Option<String>,
+    /// Its signals were blocked before.
+    pub foreground: bool,
+}
+
+#[derive(Debug)]
+pub struct Joined {
+    pub pid: Pid,
+    pub pidfd: OwnedFd,
+    pub channel: Channel,
+}
+
+/// What a container that runs is, for those who join it.
+#[derive(Debug)]
+pub struct Container {
+    pub record: Record,
+    pub spec: Spec,
+    init: OwnedFd,
+}
+
+/// Finds the container and checks that it can be joined.
+pub fn find(dir: &StateDir, ignore_paused: bool) -> Result<Container> {
+    let record = Record::need(dir)?;
+    match Status::of(dir, &record) {
+        Status::Running | Status::Created => {}
+        Status::Paused if ignore_paused => {}
+        Status::Paused => bail!("cannot exec in a paused container (use --ignore-paused to override)"),
+        Status::Creating | Status::Stopped => bail!("cannot exec in a stopped container"),
+    }
+    let Some(init) = state::process::open(record.pid, record.start_time)? else {
+        bail!("cannot exec in a stopped container");
+    };
+    let Some(text) = dir.read(CONFIG)? else { bail!("{} has no config.json", dir.path().display()) };
+    let spec = serde_json::from_slice(&text).doing(|| format!("parse {}/config.json", dir.path().display()))?;
+    Ok(Container { record, spec, init })
+}
+
+/// Starts `process` in the container, up to where its program is about to run.
+pub fn join(container: &Container, process: &Process, options: &Options, log: &Log) -> Result<Joined> {
+    let host = Host::probe()?;
+    let (plan, filter) = plan::exec(process, &container.spec, &host, log)?;
+    options.console.check(plan.terminal)?;
+    let linux = container.spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
+    let joined = linux.join.iter().fold(linux.new, |all, (kind, _)| all | kind);
+    let console_socket = if plan.terminal { options.console.connect()? } else { None };
+    let (channel, far_end) = Channel::pair()?;
+    if joined & clone::NEWPID != 0 {
+        // For the child only: a process never changes its own pid namespace.
+        clone::setns(container.init.as_fd(), clone::NEWPID).doing(|| "join the container's pid namespace")?;
+    }
+    let entry = entry(container, options.cgroup.as_deref())?;
+    let (fork, entry) = fork(container, entry)?;
+    match fork {
+        Fork::Parent { pid, pidfd } => {
+            drop((far_end, entry));
+            match until_ready(&channel, &plan, pid) {
+                Ok(()) => Ok(Joined { pid, pidfd, channel }),
+                Err(error) => {
+                    crate::create::kill(pid, &pidfd);
+                    Err(error)
+                }
+            }
+        }
+        Fork::Child => {
+            drop(channel);
+            if options.foreground {
+                // The foreground waits for signals with all of them blocked.
+                let _ = sys::signal::unblock_all();
+            }
+            let task = task(&plan, filter.as_ref(), options.preserve_fds, console_socket);
+            let inside = Inside { init: &container.init, joined: joined & !clone::NEWPID, entry, channel: far_end };
+            run(task, inside)
+        }
+    }
+}
+
+/// Into the container's own cgroup, or one below it.
+fn entry(container: &Container, below: Option<&str>) -> Result<Entry> {
+    let mut cgroup = container.record.cgroup.clone();
+    if let Some(below) = below {
+        descend(&mut cgroup, below)?;
+    }
+    cgroup.entry()
+}
+
+fn descend(cgroup: &mut Cgroup, below: &str) -> Result<()> {
+    let (controllers, path) = match below.split_once(':') {
+        Some((controllers, path)) => (Some(controllers), path),
+        None => (None, below),
+    };
+    if path.split('/').any(|part| part == "..") {
+        bail!("--cgroup {below:?} leads out of the container's cgroup");
+    }
+    let chosen = |dir: &Dir| match controllers {
+        None => true,
+        Some(list) => list.split(',').any(|controller| dir.has(controller)),
+    };
+    if !cgroup.dirs.iter().any(chosen) {
+        bail!("--cgroup {below:?} names no controller of the container's");
+    }
+    for dir in cgroup.dirs.iter_mut().filter(|dir| chosen(dir)) {
+        dir.path.push(path.trim_start_matches('/'));
+    }
+    Ok(())
+}
+
+/// On cgroup v2 a container that has handed controllers down takes no more
+/// processes at its top (EBUSY): then into the cgroup that its init is in.
+fn fork(container: &Container, entry: Entry) -> Result<(Fork, Entry)> {
+    match clone::clone3(0, entry.clone_into()) {
+        Err(Errno::BUSY | Errno::OPNOTSUPP) => {
+            let beside = entry.replace_v2(&init_cgroup(container)?)?;
+            let fork = clone::clone3(0, beside.clone_into()).doing(|| "clone the new process")?;
+            Ok((fork, beside))
+        }
+        result => Ok((result.doing(|| "clone the new process")?, entry)),
+    }
+}
+
+fn init_cgroup(container: &Container) -> Result<std::path::PathBuf> {
+    let path = format!("/proc/{}/cgroup", container.record.pid);
+    let text = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;
+    let own = text.lines().find_map(|line| line.strip_prefix("0::/")).ok_or_else(|| Error::new(format!("{path} has no cgroup v2")))?;
+    let mount = if container.record.cgroup.pure_v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" };
+    Ok(std::path::Path::new(mount).join(own))
+}
+
+fn until_ready(channel: &Channel, plan: &ProcessPlan, pid: Pid) -> Result<()> {
+    if let Some(adjustment) = plan.oom_score_adj {
+        let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
+        std::fs::write(&path, adjustment.to_string()).doing(|| format!("write {adjustment} to {path}"))?;
+    }
+    match channel.receive()? {
+        Some(Message::Ready) => Ok(()),
+        Some(Message::Failed(text)) => bail!("{text}"),
+        Some(other) => bail!("the new process said {other:?} out of turn"),
+        None => bail!("the new process ended before it was ready"),
+    }
+}
+
+fn task<'a>(
+    process: &'a ProcessPlan, filter: Option<&'a Filter>, preserve_fds: u32, console_socket: Option<OwnedFd>,
+) -> Task<'a> {
+    Task {
+        process,
+        filter,
+        preserve_fds,
+        console_socket,
+        root: None,
+        proc: None,
+        umask: rustix::process::umask(Mode::from_raw_mode(0o022)),
+        program: None,
+        env: process.env.clone(),
+        listener: None,
+    }
+}
+
+/// What a joining process needs beside its task.
+struct Inside<'a> {
+    init: &'a OwnedFd,
+    joined: u64,
+    entry: Entry,
+    channel: Channel,
+}
+
+type Step = fn(&mut Task<'_>, &Inside<'_>) -> Result<()>;
+
+/// As `init::STEPS`, for a root that exists.
+const STEPS: &[(&str, Step)] = &[
+    ("descriptors", |task, _| fds::hide(task)),
+    ("session", |task, _| console::session(task)),
+    ("cgroup", |_, inside| inside.entry.enter()),
+    ("namespaces", enter),
+    ("console", |task, _| console::open(task, false)),
+    ("security labels", |task, _| lsm::label(task)),
+    ("scheduling", |task, _| sched::set(task, None)),
+    ("limits", |task, _| limits::set(task)),
+    ("standard streams", |task, _| console::give_streams(task)),
+    ("capability bounds", |task, _| caps::bound(task)),
+    ("no new privileges", |task, _| user::no_new_privs(task)),
+    ("working directory", |task, _| working_dir::enter(task)),
+    ("user", |task, _| user::become_user(task)),
+    ("program", |task, _| exec::find(task)),
+    ("ready", ready),
+    ("seccomp", |task, _| seccomp::load(task)),
+    ("capabilities", |task, _| caps::keep(task)),
+];
+
+fn run(mut task: Task<'_>, inside: Inside<'_>) -> ! {
+    let mut steps = || {
+        for (name, step) in STEPS {
+            step(&mut task, &inside).doing(|| format!("exec: {name}"))?;
+        }
+        Ok(())
+    };
+    let error = match steps() {
+        Err(error) => error,
+        Ok(()) => exec::exec(&mut task),
+    };
+    let text = error.chain();
+    match task.listener.take() {
+        Some(listener) => drop(crate::path::write_all(&listener, text.as_bytes())),
+        None => drop(inside.channel.send(&Message::Failed(text))),
+    }
+    sys::exec::exit(255)
+}
+
+/// All namespaces in one call, then the root that init has.
+fn enter(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
+    if inside.joined != 0 {
+        clone::setns(inside.init.as_fd(), inside.joined).doing(|| "join the container's namespaces")?;
+    }
+    if inside.joined & clone::NEWUSER != 0 {
+        // Without a mapping for root we stay who we are.
+        let _ = sys::ids::set_gid(0);
+        let _ = sys::ids::set_uid(0);
+    }
+    task.root = Some(RootFd::new(crate::init::rootfs::open_directory("/")?));
+    Ok(())
+}
+
+fn ready(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
+    inside.channel.send(&Message::Ready)?;
+    inside.channel.expect(&Message::Go)?;
+    task.listener = Some(inside.channel.as_fd().try_clone_to_owned().doing(|| "keep the channel for errors")?);
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The runtime's log, as runc writes it: one line for each message, as text on
+//! stderr or in the file that `--log` names, where `--log-format json` makes it
+//! one JSON object. conmon and containerd read the last error from that file.
+
+use crate::error::{Context, Result};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
+use std::path::Path;
+use std::time::SystemTime;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Default)]
+pub struct Log {
+    file: Option<OwnedFd>,
+    format: Format,
+    quiet: bool,
+}
+
+impl Log {
+    pub fn open(file: Option<&Path>, format: Format) -> Result<Self> {
+        let file = match file {
+            None => None,
+            Some(path) => {
+                let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC;
+                let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o644))
+                    .doing(|| format!("open the log {}", path.display()))?;
+                Some(file)
+            }
+        };
+        Ok(Log { file, format, quiet: false })
+    }
+
+    /// A log that writes nothing.
+    pub fn quiet() -> Self {
+        Log { quiet: true, ..Log::default() }
+    }
+
+    pub fn warn(&self, message: &str) {
+        self.line("warning", message);
+    }
+
+    /// Logs an error; with a log file, people also get the bare message.
+    pub fn error(&self, message: &str) {
+        self.line("error", message);
+        if self.file.is_some() && !self.quiet {
+            let _ = crate::path::write_all(rustix::stdio::stderr(), format!("{message}\n").as_bytes());
+        }
+    }
+
+    fn line(&self, level: &str, message: &str) {
+        if self.quiet {
+            return;
+        }
+        let time = crate::state::time::rfc3339(SystemTime::now());
+        let line = match self.format {
+            Format::Json => {
+                format!("{{\"level\":\"{level}\",\"msg\":{},\"time\":\"{time}\"}}\n", quoted(message))
+            }
+            Format::Text => format!("time=\"{time}\" level={level} msg={}\n", quoted(message)),
+        };
+        // Nowhere is left to tell of a log that can't be written.
+        let _ = match &self.file {
+            Some(file) => crate::path::write_all(file, line.as_bytes()),
+            None => crate::path::write_all(rustix::stdio::stderr(), line.as_bytes()),
+        };
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_quoted_so_that_a_line_stays_a_line() {
+        assert_eq!(quoted("exec: \"x\"\n"), r#""exec: \"x\"\n""#);
+    }
+}

@@ -1,0 +1,42 @@
+//! Paths inside the container, which are never paths to us: only descriptors.
+
+pub mod in_root;
+pub mod procfs;
+
+pub use in_root::{InRoot, RootFd};
+pub use procfs::ProcFd;
+
+use rustix::fd::AsFd;
+
+/// Reads to the end of `fd`, with a buffer for `expected` bytes to begin with
+/// and one byte more, so that the end shows without another allocation.
+pub fn read_all(fd: impl AsFd, expected: usize) -> rustix::io::Result<Vec<u8>> {
+    let mut buffer = vec![0; expected + 1];
+    let mut filled = 0;
+    loop {
+        if filled == buffer.len() {
+            buffer.resize(buffer.len() * 2, 0);
+        }
+        match rustix::io::read(&fd, &mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
+/// Writes all of `data`, in one system call where the kernel takes it whole
+/// (cgroup and /proc files want that).
+pub fn write_all(fd: impl AsFd, mut data: &[u8]) -> rustix::io::Result<()> {
+    while !data.is_empty() {
+        match rustix::io::write(&fd, data) {
+            Ok(n) => data = &data[n..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! From what config.json says to what will be done. Planning is pure: it makes
+//! nothing, every mistake of the caller is found here, and nobody looks at
+//! `Spec` afterwards.
+
+pub mod capabilities;
+pub mod cgroup;
+pub mod devices;
+pub mod mount_options;
+pub mod mounts;
+pub mod namespaces;
+pub mod process;
+pub mod roots;
+
+use crate::bail;
+use crate::error::{Context, Error, Result};
+use crate::host::Host;
+use crate::log::Log;
+use crate::path::InRoot;
+use crate::seccomp;
+use crate::spec::Spec;
+use crate::spec::hooks::{Hook, Hooks};
+use crate::spec::linux::{Linux, Personality, TimeOffset};
+use crate::spec::process::Process;
+use crate::sys::clone;
+use cgroup::CgroupPlan;
+use devices::Node;
+use mounts::MountPlan;
+use namespaces::{IdMaps, Namespaces};
+use process::ProcessPlan;
+use roots::RootsPlan;
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+/// All that `create` does, in types that leave nothing to be checked.
+#[derive(Debug)]
+pub struct Plan {
+    pub id: String,
+    /// Absolute; the place on which the root is mounted.
+    pub rootfs: PathBuf,
+    pub roots: Option<RootsPlan>,
+    pub readonly_root: bool,
+    pub root_propagation: u64,
+    pub namespaces: Namespaces,
+    pub id_maps: Option<IdMaps>,
+    pub hostname: Option<CString>,
+    pub domainname: Option<CString>,
+    pub time_offsets: BTreeMap<String, TimeOffset>,
+    pub mounts: Vec<MountPlan>,
+    pub devices: Vec<Node>,
+    pub masked: Vec<InRoot>,
+    pub readonly: Vec<InRoot>,
+    /// Path below /proc/sys, and value.
+    pub sysctls: Vec<(String, String)>,
+    pub personality: Option<u32>,
+    pub cgroup: CgroupPlan,
+    pub process: ProcessPlan,
+    pub seccomp: Option<seccomp::Filter>,
+    pub hooks: Hooks,
+}
+
+/// What a command line adds to the bundle.
+#[derive(Debug)]
+pub struct Request<'a> {
+    pub id: &'a str,
+    /// Absolute.
+    pub bundle: &'a Path,
+    pub roots: Option<RootsPlan>,
+}
+
+pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result<Plan> {
+    let default = Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&default);
+    let namespaces = namespaces::plan(linux)?;
+    unsupported(linux)?;
+    let Some(process) = &spec.process else { bail!("process is missing") };
+    let Some(root) = &spec.root else { bail!("root is missing") };
+    let name = |value: &str, field: &str| name(value, field, &namespaces);
+    Ok(Plan {
+        id: request.id.to_owned(),
+        rootfs: rootfs(&root.path, request.bundle, request.roots.is_some())?,
+        readonly_root: root.readonly,
+        root_propagation: mounts::root_propagation(&linux.rootfs_propagation)?,
+        id_maps: namespaces::id_maps(linux, &namespaces)?,
+        hostname: name(&spec.hostname, "hostname")?,
+        domainname: name(&spec.domainname, "domainname")?,
+        time_offsets: time_offsets(linux, &namespaces)?,
+        mounts: mounts::plan(&spec.mounts, request.bundle)?,
+        devices: devices::plan(&linux.devices)?,
+        masked: inside(&linux.masked_paths, "linux.maskedPaths")?,
+        readonly: inside(&linux.readonly_paths, "linux.readonlyPaths")?,
+        sysctls: sysctls(linux, &namespaces)?,
+        personality: linux.personality.as_ref().map(personality).transpose()?,
+        cgroup: cgroup::plan(&linux.cgroups_path, request.id, &linux.resources.clone().unwrap_or_default())?,
+        process: process::plan(process, host.capabilities, log)?,
+        seccomp: filter(linux, log)?,
+        hooks: hooks(spec.hooks.clone().unwrap_or_default())?,
+        roots: request.roots,
+        namespaces,
+    })
+}
+
+/// The plan of another process in a container that runs, with the seccomp
+/// profile of its config.
+pub fn exec(process: &Process, spec: &Spec, host: &Host, log: &Log) -> Result<(ProcessPlan, Option<seccomp::Filter>)> {
+    let filter = spec.linux.as_ref().map(|linux| filter(linux, log)).transpose()?;
+    Ok((process::plan(process, host.capabilities, log)?, filter.flatten()))
+}
+
+fn filter(linux: &Linux, log: &Log) -> Result<Option<seccomp::Filter>> {
+    linux.seccomp.as_ref().map(|spec| seccomp::compile(spec, log)).transpose().doing(|| "linux.seccomp")
+}
+
+/// Fields whose silent loss would change what the container may do.
+fn unsupported(linux: &Linux) -> Result<()> {
+    for (field, given) in [
+        ("intelRdt", linux.intel_rdt.is_some()),
+        ("netDevices", linux.net_devices.is_some()),
+        ("memoryPolicy", linux.memory_policy.is_some()),
+    ] {
+        if given {
+            bail!("linux.{field} is not supported");
+        }
+    }
+    Ok(())
+}
+
+fn rootfs(path: &str, bundle: &Path, layered: bool) -> Result<PathBuf> {
+    if path.is_empty() && !layered {
+        bail!("root.path is missing");
+    }
+    let path = bundle.join(if path.is_empty() { "rootfs" } else { path });
+    let stat = rustix::fs::stat(&path).doing(|| format!("root file system {}", path.display()))?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory {
+        return Err(rustix::io::Errno::NOTDIR).doing(|| format!("root file system {}", path.display()));
+    }
+    if path == Path::new("/") {
+        bail!("root.path is the host's own root");
+    }
+    Ok(path)
+}
+
+fn name(value: &str, field: &str, namespaces: &Namespaces) -> Result<Option<CString>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    if !namespaces.has(clone::NEWUTS) {
+        bail!("{field} {value:?} needs a \"uts\" namespace, or it would be the host's");
+    }
+    // uts(7): 64 bytes.
+    if value.len() > 64 {
+        bail!("{field} {value:?} is longer than 64 bytes");
+    }
+    CString::new(value).map(Some).map_err(|_| Error::new(format!("{field} has a NUL byte")))
+}
+
+fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<BTreeMap<String, TimeOffset>> {
+    if !linux.time_offsets.is_empty() && !namespaces.makes(clone::NEWTIME) {
+        bail!("linux.timeOffsets needs a new \"time\" namespace");
+    }
+    for clock in linux.time_offsets.keys() {
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            bail!("linux.timeOffsets: {clock:?} is not one of monotonic, boottime");
+        }
+    }
+    Ok(linux.time_offsets.clone())
+}
+
+fn inside(paths: &[String], field: &str) -> Result<Vec<InRoot>> {
+    let convert = |path: &String| {
+        if !path.starts_with('/') || path.contains('\0') {
+            bail!("{field}: {path:?} must be an absolute path");
+        }
+        Ok(InRoot::new(path))
+    };
+    paths.iter().map(convert).collect()
+}
+
+/// Only what belongs to one of the container's own namespaces may be set
+/// there; anything else would be the host's.
+fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
+    const IPC: [&str; 8] = [
+        "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem",
+        "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced",
+    ];
+    let mut list = Vec::new();
+    for (key, value) in &linux.sysctl {
+        // Either separator may be used, and interface names may have dots:
+        // the first separator decides, sysctl.d(5).
+        let path = match key.find(['.', '/']) {
+            Some(at) if key.as_bytes()[at] == b'.' => {
+                key.chars().map(|c| match c { '.' => '/', '/' => '.', c => c }).collect()
+            }
+            _ => key.clone(),
+        };
+        let dotted = path.replace('/', ".");
+        let own = if IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
+            namespaces.has(clone::NEWIPC)
+        } else if dotted.starts_with("net.") {
+            namespaces.has(clone::NEWNET)
+        } else if matches!(dotted.as_str(), "kernel.domainname" | "kernel.hostname") {
+            namespaces.has(clone::NEWUTS)
+        } else {
+            dotted.starts_with("user.") && namespaces.has(clone::NEWUSER)
+        };
+        if path.split('/').any(|part| part == ".." || part.is_empty()) || !own {
+            bail!("linux.sysctl: {key:?} is not in a namespace of the container's own");
+        }
+        list.push((path, value.clone()));
+    }
+    Ok(list)
+}
+
+/// personality(2).
+fn personality(spec: &Personality) -> Result<u32> {
+    const FLAGS: [(&str, u32); 9] = [
+        ("UNAME26", 0x0002_0000), ("ADDR_NO_RANDOMIZE", 0x0004_0000), ("FDPIC_FUNCPTRS", 0x0008_0000),
+        ("MMAP_PAGE_ZERO", 0x0010_0000), ("ADDR_COMPAT_LAYOUT", 0x0020_0000), ("READ_IMPLIES_EXEC", 0x0040_0000),
+        ("ADDR_LIMIT_32BIT", 0x0080_0000), ("SHORT_INODE", 0x0100_0000), ("WHOLE_SECONDS", 0x0200_0000),
+    ];
+    let mut persona = match spec.domain.as_str() {
+        "LINUX" => 0,
+        "LINUX32" => 8,
+        other => bail!("linux.personality: domain {other:?} is not one of LINUX, LINUX32"),
+    };
+    for flag in &spec.flags {
+        match FLAGS.iter().find(|(name, _)| name == flag) {
+            Some((_, bit)) => persona |= bit,
+            None => bail!("linux.personality: {flag:?} is not the name of a flag"),
+        }
+    }
+    Ok(persona)
+}
+
+fn hooks(hooks: Hooks) -> Result<Hooks> {
+    let all: [(&str, &Vec<Hook>); 6] = [
+        ("prestart", &hooks.prestart),
+        ("createRuntime", &hooks.create_runtime),
+        ("createContainer", &hooks.create_container),
+        ("startContainer", &hooks.start_container),
+        ("poststart", &hooks.poststart),
+        ("poststop", &hooks.poststop),
+    ];
+    for (kind, list) in all {
+        for hook in list {
+            if !hook.path.starts_with('/') {
+                bail!("hooks.{kind}: path {:?} must be absolute", hook.path);
+            }
+            if hook.timeout.is_some_and(|seconds| seconds <= 0) {
+                bail!("hooks.{kind}: the timeout of {} must be greater than zero", hook.path);
+            }
+        }
+    }
+    Ok(hooks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(change: &str) -> Result<Plan> {
+        let mut config: serde_json::Value = serde_json::from_str(
+            r#"{"root":{"path":"/tmp"},"process":{"args":["a"],"cwd":"/"},
+                "linux":{"namespaces":[{"type":"mount"},{"type":"uts"},{"type":"ipc"},{"type":"network"}]}}"#,
+        )
+        .unwrap();
+        merge(&mut config, serde_json::from_str(change).unwrap());
+        let spec: Spec = serde_json::from_value(config).unwrap();
+        let host = Host { euid: 0, capabilities: u64::MAX, cgroups: Default::default() };
+        let request = Request { id: "c", bundle: Path::new("/tmp"), roots: None };
+        plan(&spec, request, &host, &Log::quiet())
+    }
+
+    fn merge(into: &mut serde_json::Value, change: serde_json::Value) {
+        match (into, change) {
+            (serde_json::Value::Object(into), serde_json::Value::Object(change)) => {
+                for (key, value) in change {
+                    merge(into.entry(key).or_insert(serde_json::Value::Null), value);
+                }
+            }
+            (into, change) => *into = change,
+        }
+    }
+
+    fn refused(change: &str) -> String {
+        planned(change).unwrap_err().chain()
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_field() {
+        assert_eq!(refused(r#"{"process":null}"#), "process is missing");
+        assert_eq!(refused(r#"{"root":{"path":""}}"#), "root.path is missing");
+        assert_eq!(
+            refused(r#"{"root":{"path":"/nowhere/at/all"}}"#),
+            "root file system /nowhere/at/all: no such file or directory"
+        );
+        assert!(refused(r#"{"hostname":"x","linux":{"namespaces":[{"type":"mount"}]}}"#).contains("\"uts\" namespace"));
+        assert!(refused(r#"{"linux":{"maskedPaths":["proc"]}}"#).contains("must be an absolute path"));
+        assert!(refused(r#"{"hooks":{"poststop":[{"path":"x"}]}}"#).contains("hooks.poststop"));
+        assert!(refused(r#"{"linux":{"personality":{"domain":"BSD"}}}"#).contains("LINUX32"));
+    }
+
+    #[test]
+    fn sysctls_belong_to_the_containers_namespaces() {
+        let plan = planned(r#"{"linux":{"sysctl":{"net.ipv4.conf.eth0/1.rp_filter":"1","kernel.shmmax":"5"}}}"#).unwrap();
+        assert_eq!(plan.sysctls[1].0, "net/ipv4/conf/eth0.1/rp_filter");
+        assert!(refused(r#"{"linux":{"sysctl":{"kernel.core_pattern":"|x"}}}"#).contains("not in a namespace"));
+        assert!(refused(r#"{"linux":{"sysctl":{"net/../kernel/core_pattern":"|x"}}}"#).contains("not in a namespace"));
+    }
+}

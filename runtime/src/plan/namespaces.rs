@@ -1,0 +1,153 @@
+//! Which namespaces are made and which are joined.
+
+use crate::bail;
+use crate::error::Result;
+use crate::spec::linux::{IdMapping, Linux};
+use crate::sys::clone;
+use std::path::PathBuf;
+
+/// In the order in which they are joined: the user namespace first, because it
+/// gives the rights to join the others, the mount namespace last, because
+/// paths change their meaning there.
+pub const KINDS: [(&str, u64); 8] = [
+    ("user", clone::NEWUSER),
+    ("pid", clone::NEWPID),
+    ("network", clone::NEWNET),
+    ("ipc", clone::NEWIPC),
+    ("uts", clone::NEWUTS),
+    ("cgroup", clone::NEWCGROUP),
+    ("time", clone::NEWTIME),
+    ("mount", clone::NEWNS),
+];
+
+#[derive(Debug, Default)]
+pub struct Namespaces {
+    /// CLONE_NEW* of those to make.
+    pub new: u64,
+    /// CLONE_NEW* and the namespace file of those to join, in order.
+    pub join: Vec<(u64, PathBuf)>,
+}
+
+impl Namespaces {
+    pub fn makes(&self, kind: u64) -> bool {
+        self.new & kind != 0
+    }
+
+    pub fn joins(&self, kind: u64) -> bool {
+        self.join.iter().any(|(joined, _)| *joined == kind)
+    }
+
+    /// The container has its own, or someone else's that is not the host's.
+    pub fn has(&self, kind: u64) -> bool {
+        self.makes(kind) || self.joins(kind)
+    }
+}
+
+pub fn plan(linux: &Linux) -> Result<Namespaces> {
+    let mut namespaces = Namespaces::default();
+    for (name, flag) in KINDS {
+        let mut entries = linux.namespaces.iter().filter(|ns| ns.kind == name);
+        let Some(entry) = entries.next() else { continue };
+        if entries.next().is_some() {
+            bail!("linux.namespaces has {name:?} twice");
+        }
+        if entry.path.is_empty() {
+            namespaces.new |= flag;
+        } else if entry.path.starts_with('/') {
+            namespaces.join.push((flag, PathBuf::from(&entry.path)));
+        } else {
+            bail!("linux.namespaces: path {:?} of {name:?} must be absolute", entry.path);
+        }
+    }
+    for entry in &linux.namespaces {
+        if !KINDS.iter().any(|(name, _)| *name == entry.kind) {
+            bail!("linux.namespaces: namespace {:?} does not exist", entry.kind);
+        }
+    }
+    if !namespaces.has(clone::NEWNS) {
+        bail!("linux.namespaces needs a \"mount\" namespace: without one the container's mounts would be the host's");
+    }
+    Ok(namespaces)
+}
+
+/// The mappings of a new user namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdMaps {
+    pub uids: Vec<IdMapping>,
+    pub gids: Vec<IdMapping>,
+}
+
+impl IdMaps {
+    /// The id on the host of `id` in the container.
+    pub fn host(maps: &[IdMapping], id: u32) -> Option<u32> {
+        maps.iter().find_map(|map| {
+            let offset = id.checked_sub(map.container_id)?;
+            (offset < map.size).then(|| map.host_id.checked_add(offset)).flatten()
+        })
+    }
+
+    /// Whether `id` of the host is somebody in the container.
+    pub fn maps_host(maps: &[IdMapping], id: u32) -> bool {
+        maps.iter().any(|map| id.checked_sub(map.host_id).is_some_and(|offset| offset < map.size))
+    }
+
+    /// The text of /proc/PID/uid_map, user_namespaces(7).
+    pub fn text(maps: &[IdMapping]) -> String {
+        maps.iter().map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size)).collect()
+    }
+}
+
+pub fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>> {
+    let (uids, gids) = (linux.uid_mappings.clone(), linux.gid_mappings.clone());
+    if !namespaces.makes(clone::NEWUSER) {
+        if !namespaces.joins(clone::NEWUSER) && !(uids.is_empty() && gids.is_empty()) {
+            bail!("linux.uidMappings and gidMappings need a \"user\" namespace");
+        }
+        return Ok(None);
+    }
+    for (field, maps) in [("uidMappings", &uids), ("gidMappings", &gids)] {
+        if maps.is_empty() {
+            bail!("a new \"user\" namespace needs linux.{field}");
+        }
+        if maps.iter().any(|map| map.size == 0) {
+            bail!("linux.{field} has a mapping of size 0");
+        }
+    }
+    Ok(Some(IdMaps { uids, gids }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::linux::Namespace;
+
+    fn linux(kinds: &[(&str, &str)]) -> Linux {
+        let namespace = |(kind, path): &(&str, &str)| Namespace { kind: (*kind).into(), path: (*path).into() };
+        Linux { namespaces: kinds.iter().map(namespace).collect(), ..Linux::default() }
+    }
+
+    #[test]
+    fn joined_ones_are_ordered_user_first() {
+        let planned = plan(&linux(&[("mount", ""), ("ipc", "/i"), ("user", "/u"), ("pid", "")])).unwrap();
+        assert_eq!(planned.new, clone::NEWNS | clone::NEWPID);
+        let order: Vec<_> = planned.join.iter().map(|(flag, _)| *flag).collect();
+        assert_eq!(order, [clone::NEWUSER, clone::NEWIPC]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let refused = |kinds: &[(&str, &str)]| plan(&linux(kinds)).unwrap_err().chain();
+        assert_eq!(refused(&[("mount", ""), ("dream", "")]), "linux.namespaces: namespace \"dream\" does not exist");
+        assert_eq!(refused(&[("mount", ""), ("mount", "")]), "linux.namespaces has \"mount\" twice");
+        assert!(refused(&[("pid", "")]).contains("needs a \"mount\" namespace"));
+        assert!(refused(&[("mount", ""), ("pid", "ns/pid")]).contains("must be absolute"));
+    }
+
+    #[test]
+    fn ids_are_translated_within_their_ranges() {
+        let maps = [IdMapping { container_id: 0, host_id: 100_000, size: 10 }];
+        assert_eq!(IdMaps::host(&maps, 9), Some(100_009));
+        assert_eq!(IdMaps::host(&maps, 10), None);
+        assert!(!IdMaps::maps_host(&maps, 0));
+    }
+}

@@ -1,0 +1,249 @@
+//! The container's process: who it is, what it may, what it runs. The same for
+//! `create` and for `exec`.
+
+use super::capabilities::{self, CapSets};
+use crate::bail;
+use crate::error::{Context, Error, Result};
+use crate::log::Log;
+use crate::path::InRoot;
+use crate::spec::process::{ConsoleSize, IoPriority, Process, Scheduler};
+use crate::sys::sched::SchedAttr;
+use rustix::process::{Resource, Rlimit};
+use std::ffi::CString;
+
+#[derive(Debug)]
+pub struct ProcessPlan {
+    pub args: Vec<CString>,
+    pub env: Vec<CString>,
+    pub cwd: InRoot,
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+    pub umask: Option<u32>,
+    /// None: keep what there is, as where config.json has no capabilities.
+    pub caps: CapSets,
+    pub rlimits: Vec<(Resource, Rlimit)>,
+    pub no_new_privs: bool,
+    pub oom_score_adj: Option<i32>,
+    pub terminal: bool,
+    pub console_size: Option<ConsoleSize>,
+    pub apparmor: Option<String>,
+    pub selinux: Option<String>,
+    pub scheduler: Option<SchedAttr>,
+    /// As ioprio_set(2) takes it.
+    pub io_priority: Option<u32>,
+}
+
+/// Checks `process` and turns it into what init does.
+pub fn plan(spec: &Process, available_caps: u64, log: &Log) -> Result<ProcessPlan> {
+    if spec.args.is_empty() {
+        bail!("process.args must not be empty");
+    }
+    if spec.cwd.is_empty() {
+        bail!("process.cwd must not be empty");
+    }
+    if !spec.cwd.starts_with('/') {
+        bail!("process.cwd {:?} must be an absolute path", spec.cwd);
+    }
+    if spec.exec_cpu_affinity.is_some() {
+        bail!("process.execCPUAffinity is not supported");
+    }
+    for (name, id) in [("uid", spec.user.uid), ("gid", spec.user.gid)] {
+        if id == u32::MAX {
+            bail!("process.user.{name} {id} is not an id");
+        }
+    }
+    let caps = spec.capabilities.as_ref();
+    Ok(ProcessPlan {
+        args: c_strings(&spec.args, "process.args")?,
+        env: environment(&spec.env)?,
+        cwd: InRoot::new(&spec.cwd),
+        uid: spec.user.uid,
+        gid: spec.user.gid,
+        groups: spec.user.additional_gids.clone(),
+        umask: spec.user.umask,
+        caps: caps.map_or_else(CapSets::default, |caps| capabilities::sets(caps, available_caps, log)),
+        rlimits: rlimits(spec)?,
+        no_new_privs: spec.no_new_privileges,
+        oom_score_adj: spec.oom_score_adj,
+        terminal: spec.terminal,
+        console_size: spec.console_size,
+        apparmor: label(&spec.apparmor_profile, "AppArmor", "apparmor", log)?,
+        selinux: label(&spec.selinux_label, "SELinux", "selinux", log)?,
+        scheduler: spec.scheduler.as_ref().map(scheduler).transpose()?,
+        io_priority: spec.io_priority.as_ref().map(io_priority).transpose()?,
+    })
+}
+
+fn c_strings(strings: &[String], field: &str) -> Result<Vec<CString>> {
+    let convert = |s: &String| {
+        CString::new(s.as_str()).map_err(|_| Error::new(format!("{field} has a NUL byte in {s:?}")))
+    };
+    strings.iter().map(convert).collect()
+}
+
+/// A variable given twice keeps its last value, as for runc.
+fn environment(env: &[String]) -> Result<Vec<CString>> {
+    let mut kept: Vec<&String> = Vec::with_capacity(env.len());
+    for entry in env {
+        let Some((name, _)) = entry.split_once('=') else {
+            bail!("process.env has no '=' in {entry:?}");
+        };
+        if name.is_empty() {
+            bail!("process.env has no name in {entry:?}");
+        }
+        let prefix = &entry[..=name.len()];
+        match kept.iter_mut().find(|other| other.starts_with(prefix)) {
+            Some(earlier) => *earlier = entry,
+            None => kept.push(entry),
+        }
+    }
+    kept.into_iter()
+        .map(|entry| CString::new(entry.as_str()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| Error::new("process.env has a NUL byte"))
+}
+
+fn rlimits(spec: &Process) -> Result<Vec<(Resource, Rlimit)>> {
+    let mut limits: Vec<(Resource, Rlimit)> = Vec::new();
+    for limit in &spec.rlimits {
+        let Some(resource) = resource(&limit.kind) else {
+            bail!("process.rlimits: {:?} is not the name of a limit", limit.kind);
+        };
+        if limits.iter().any(|(other, _)| *other == resource) {
+            bail!("process.rlimits: {} is given twice", limit.kind);
+        }
+        let value = |n: u64| (n != u64::MAX).then_some(n);
+        limits.push((resource, Rlimit { current: value(limit.soft), maximum: value(limit.hard) }));
+    }
+    Ok(limits)
+}
+
+fn resource(name: &str) -> Option<Resource> {
+    Some(match name.strip_prefix("RLIMIT_")? {
+        "AS" => Resource::As,
+        "CORE" => Resource::Core,
+        "CPU" => Resource::Cpu,
+        "DATA" => Resource::Data,
+        "FSIZE" => Resource::Fsize,
+        "LOCKS" => Resource::Locks,
+        "MEMLOCK" => Resource::Memlock,
+        "MSGQUEUE" => Resource::Msgqueue,
+        "NICE" => Resource::Nice,
+        "NOFILE" => Resource::Nofile,
+        "NPROC" => Resource::Nproc,
+        "RSS" => Resource::Rss,
+        "RTPRIO" => Resource::Rtprio,
+        "RTTIME" => Resource::Rttime,
+        "SIGPENDING" => Resource::Sigpending,
+        "STACK" => Resource::Stack,
+        _ => return None,
+    })
+}
+
+/// A security label needs its module in the kernel. SELinux labels without
+/// SELinux are passed over by every engine; an AppArmor profile that can't be
+/// applied is an error, for the container would run unconfined.
+fn label(value: &str, title: &str, module: &str, log: &Log) -> Result<Option<String>> {
+    if value.is_empty() || (module == "apparmor" && value == "unconfined") {
+        return Ok(None);
+    }
+    let present = match module {
+        "apparmor" => std::fs::exists("/sys/kernel/security/apparmor").unwrap_or(false),
+        _ => std::fs::exists("/sys/fs/selinux/enforce").unwrap_or(false),
+    };
+    match (present, module) {
+        (true, _) => Ok(Some(value.to_owned())),
+        (false, "apparmor") => bail!("the config asks for {title} profile {value:?}, but this host has no {title}"),
+        (false, _) => {
+            log.warn(&format!("the config asks for {title} label {value:?}, but this host has no {title}"));
+            Ok(None)
+        }
+    }
+}
+
+fn scheduler(spec: &Scheduler) -> Result<SchedAttr> {
+    const POLICIES: [(&str, u32); 7] = [
+        ("SCHED_OTHER", 0), ("SCHED_FIFO", 1), ("SCHED_RR", 2), ("SCHED_BATCH", 3),
+        ("SCHED_ISO", 4), ("SCHED_IDLE", 5), ("SCHED_DEADLINE", 6),
+    ];
+    const FLAGS: [(&str, u64); 7] = [
+        ("SCHED_FLAG_RESET_ON_FORK", 0x01), ("SCHED_FLAG_RECLAIM", 0x02), ("SCHED_FLAG_DL_OVERRUN", 0x04),
+        ("SCHED_FLAG_KEEP_POLICY", 0x08), ("SCHED_FLAG_KEEP_PARAMS", 0x10), ("SCHED_FLAG_UTIL_CLAMP_MIN", 0x20),
+        ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
+    ];
+    let policy = POLICIES.iter().find(|(name, _)| *name == spec.policy);
+    let Some((_, policy)) = policy else {
+        bail!("process.scheduler: {:?} is not the name of a policy", spec.policy);
+    };
+    let mut flags = 0;
+    for flag in &spec.flags {
+        match FLAGS.iter().find(|(name, _)| name == flag) {
+            Some((_, bit)) => flags |= bit,
+            None => bail!("process.scheduler: {flag:?} is not the name of a flag"),
+        }
+    }
+    let priority = u32::try_from(spec.priority).map_err(std::io::Error::other);
+    Ok(SchedAttr {
+        policy: *policy,
+        flags,
+        nice: spec.nice,
+        priority: priority.doing(|| "process.scheduler.priority")?,
+        runtime: spec.runtime,
+        deadline: spec.deadline,
+        period: spec.period,
+        ..SchedAttr::default()
+    })
+}
+
+fn io_priority(spec: &IoPriority) -> Result<u32> {
+    const CLASS_SHIFT: u32 = 13;
+    let class = match spec.class.as_str() {
+        "IOPRIO_CLASS_RT" => 1,
+        "IOPRIO_CLASS_BE" => 2,
+        "IOPRIO_CLASS_IDLE" => 3,
+        other => bail!("process.ioPriority: {other:?} is not the name of a class"),
+    };
+    match u32::try_from(spec.priority) {
+        Ok(level @ 0..=7) => Ok(class << CLASS_SHIFT | level),
+        _ => bail!("process.ioPriority.priority {} is not within 0 and 7", spec.priority),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process() -> Process {
+        Process { args: vec!["true".into()], cwd: "/".into(), ..Process::default() }
+    }
+
+    fn refused(change: impl FnOnce(&mut Process)) -> String {
+        let mut spec = process();
+        change(&mut spec);
+        plan(&spec, u64::MAX, &Log::quiet()).unwrap_err().chain()
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_eq!(refused(|p| p.args.clear()), "process.args must not be empty");
+        assert_eq!(refused(|p| p.cwd = "tmp".into()), "process.cwd \"tmp\" must be an absolute path");
+        assert_eq!(refused(|p| p.env = vec!["A".into()]), "process.env has no '=' in \"A\"");
+        assert_eq!(refused(|p| p.args[0].push('\0')), "process.args has a NUL byte in \"true\\0\"");
+        assert_eq!(refused(|p| p.user.uid = u32::MAX), "process.user.uid 4294967295 is not an id");
+    }
+
+    #[test]
+    fn a_variable_given_twice_keeps_its_last_value() {
+        let mut spec = process();
+        spec.env = ["A=1", "AB=2", "A=3"].map(String::from).to_vec();
+        let env = plan(&spec, u64::MAX, &Log::quiet()).unwrap().env;
+        assert_eq!(env, [c"A=3".to_owned(), c"AB=2".to_owned()]);
+    }
+
+    #[test]
+    fn io_priority_is_class_and_level() {
+        let spec = IoPriority { class: "IOPRIO_CLASS_BE".into(), priority: 4 };
+        assert_eq!(io_priority(&spec).unwrap(), 2 << 13 | 4);
+    }
+}

@@ -1,0 +1,170 @@
+//! The directory /run/firn/ID, its lock, and its files.
+
+use crate::bail;
+use crate::cli::compat;
+use crate::error::{Context, Error, Result};
+use crate::path::{read_all, write_all};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+
+/// The state directory of one container, locked for as long as this lives.
+#[derive(Debug)]
+pub struct StateDir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// What may stand in an id: it becomes a file name and part of a cgroup's.
+pub fn check_id(id: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+    if id.is_empty() || id.len() > 255 || id == "." || id == ".." || !id.chars().all(allowed) {
+        bail!("{}: {id:?} (letters, digits, '_', '+', '-' and '.' are allowed)", compat::INVALID_ID);
+    }
+    Ok(())
+}
+
+/// The directory that holds all containers' when `--root` does not name one:
+/// /run/firn, or for an ordinary user the same below XDG_RUNTIME_DIR.
+pub fn default_root() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) if !rustix::process::geteuid().is_root() => Path::new(&dir).join("firn"),
+        _ => PathBuf::from("/run/firn"),
+    }
+}
+
+impl StateDir {
+    /// Makes the directory of a new container and takes its lock.
+    pub fn create(root: &Path, id: &str) -> Result<Self> {
+        let path = root.join(id);
+        let make = || rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700));
+        let made = match make() {
+            Err(Errno::NOENT) => {
+                std::fs::create_dir_all(root).doing(|| format!("make {}", root.display()))?;
+                make()
+            }
+            result => result,
+        };
+        match made {
+            Ok(()) => {}
+            Err(Errno::EXIST) => bail!("{}: {id:?}", compat::ALREADY_EXISTS),
+            Err(errno) => return Err(errno).doing(|| format!("make {}", path.display())),
+        }
+        let dir = Self::open_path(path)?;
+        dir.lock()?;
+        Ok(dir)
+    }
+
+    /// Opens the directory of a container that exists, and waits for its lock.
+    pub fn open(root: &Path, id: &str) -> Result<Self> {
+        let dir = Self::look(root, id)?;
+        dir.lock()?;
+        // Whoever had the lock may have deleted the container meanwhile.
+        match rustix::fs::fstat(&dir.fd).doing(|| format!("look at {}", dir.path.display()))?.st_nlink {
+            0 => Err(absent(id)),
+            _ => Ok(dir),
+        }
+    }
+
+    /// Opens the directory to read only; what is read is whole, for files are
+    /// replaced and never changed.
+    pub fn look(root: &Path, id: &str) -> Result<Self> {
+        check_id(id)?;
+        Self::open_path(root.join(id)).map_err(|error| match error.errno() {
+            Some(Errno::NOENT | Errno::NOTDIR) => absent(id),
+            _ => error,
+        })
+    }
+
+    fn open_path(path: PathBuf) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&path, flags, Mode::empty()).doing(|| format!("open {}", path.display()))?;
+        Ok(StateDir { fd, path })
+    }
+
+    fn lock(&self) -> Result<()> {
+        loop {
+            match rustix::fs::flock(&self.fd, FlockOperation::LockExclusive) {
+                Err(Errno::INTR) => {}
+                result => return result.doing(|| format!("lock {}", self.path.display())),
+            }
+        }
+    }
+
+    /// Takes the lock if nobody else has it.
+    pub fn try_lock(&self) -> bool {
+        rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive).is_ok()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Replaces a file as a whole: a reader sees the old one or the new one.
+    pub fn write(&self, name: &CStr, data: &[u8]) -> Result<()> {
+        let what = || format!("write {} in {}", name.to_string_lossy(), self.path.display());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.fd, c".new", flags, Mode::from_raw_mode(0o600)).doing(what)?;
+        write_all(&file, data).doing(what)?;
+        rustix::fs::renameat(&self.fd, c".new", &self.fd, name).doing(what)
+    }
+
+    /// None where there is no such file.
+    pub fn read(&self, name: &CStr) -> Result<Option<Vec<u8>>> {
+        let what = || format!("read {} in {}", name.to_string_lossy(), self.path.display());
+        let file = match rustix::fs::openat(&self.fd, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            result => result.doing(what)?,
+        };
+        read_all(&file, 8191).doing(what).map(Some)
+    }
+
+    pub fn has(&self, name: &CStr) -> bool {
+        rustix::fs::accessat(&self.fd, name, rustix::fs::Access::EXISTS, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    pub fn unlink(&self, name: &CStr) -> Result<()> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno).doing(|| format!("remove {} in {}", name.to_string_lossy(), self.path.display())),
+        }
+    }
+
+    /// Removes the directory; the container is gone then.
+    pub fn remove(self) -> Result<()> {
+        for name in [super::record::FILE, super::record::CONFIG, super::start::SOCKET, c".new"] {
+            self.unlink(name)?;
+        }
+        match rustix::fs::rmdir(&self.path) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno).doing(|| format!("remove {}", self.path.display())),
+        }
+    }
+}
+
+impl AsFd for StateDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn absent(id: &str) -> Error {
+    Error::new(format!("{}: {id:?}", compat::DOES_NOT_EXIST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_file_names() {
+        for good in ["a", "web-1", "a.b_c+d", "..."] {
+            assert!(check_id(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "ä", "a\n", &"x".repeat(256)] {
+            assert!(check_id(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! A process that was started earlier, found again safely: a pid alone may
+//! belong to somebody else by now.
+
+use crate::error::{Context, Result};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// What /proc/PID/stat tells, proc(5): the state letter and the start time in
+/// clock ticks since boot. None where there is no such process.
+pub fn stat(pid: i32) -> Option<(char, u64)> {
+    let path = format!("/proc/{pid}/stat");
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()?;
+    let mut buffer = [0u8; 1024];
+    let length = rustix::io::read(&file, &mut buffer).ok()?;
+    parse(&String::from_utf8_lossy(&buffer[..length]))
+}
+
+/// The command's name may hold spaces and parentheses; fields are counted from
+/// the last one.
+fn parse(stat: &str) -> Option<(char, u64)> {
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+/// Whether the process that started at `start` still lives. A zombie does not.
+pub fn is_alive(pid: i32, start: u64) -> bool {
+    pid > 0 && stat(pid).is_some_and(|(state, begun)| begun == start && !matches!(state, 'Z' | 'X'))
+}
+
+/// A descriptor of the process, if it still is the one that started at `start`.
+pub fn open(pid: i32, start: u64) -> Result<Option<OwnedFd>> {
+    let Some(raw) = Pid::from_raw(pid) else { return Ok(None) };
+    let pidfd = match pidfd_open(raw, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(None),
+        result => result.doing(|| format!("open process {pid}"))?,
+    };
+    // Looked at after opening: now the number can't change hands unseen.
+    Ok(is_alive(pid, start).then_some(pidfd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_can_not_mislead_the_parser() {
+        let line = "7 (a) Z 1 (b)) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 10 20";
+        assert_eq!(parse(line), Some(('S', 4242)));
+        assert_eq!(parse("garbage"), None);
+    }
+
+    #[test]
+    fn this_process_lives_and_another_start_time_does_not() {
+        let pid = std::process::id() as i32;
+        let (_, start) = stat(pid).unwrap();
+        assert!(is_alive(pid, start));
+        assert!(!is_alive(pid, start + 1));
+        assert!(open(pid, start).unwrap().is_some());
+    }
+}

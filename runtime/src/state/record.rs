@@ -1,0 +1,60 @@
+//! What is known of a container between commands. Written before the first
+//! object is made, so that `delete --force` can always clear up.
+
+use super::StateDir;
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::path::PathBuf;
+
+pub const FILE: &CStr = c"state.json";
+/// The bundle's config.json as it was at `create`: later commands need it,
+/// and the bundle may have changed.
+pub const CONFIG: &CStr = c"config.json";
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    pub oci_version: String,
+    pub id: String,
+    /// Of init, as the host counts; 0 until it is ready.
+    pub pid: i32,
+    /// When init started, in clock ticks since boot.
+    pub start_time: u64,
+    pub bundle: PathBuf,
+    pub rootfs: PathBuf,
+    /// RFC 3339.
+    pub created: String,
+    pub owner: u32,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    #[serde(default)]
+    pub cgroup: Cgroup,
+    /// Whether init has a pid namespace of its own: if not, other processes
+    /// outlive it.
+    pub own_pid_namespace: bool,
+}
+
+impl Record {
+    pub fn save(&self, dir: &StateDir) -> Result<()> {
+        let text = serde_json::to_vec(self).doing(|| "write the state record")?;
+        dir.write(FILE, &text)
+    }
+
+    /// A directory without a record belongs to a `create` that died at once.
+    pub fn load(dir: &StateDir) -> Result<Option<Self>> {
+        let what = || format!("{}/state.json", dir.path().display());
+        match dir.read(FILE)? {
+            None => Ok(None),
+            Some(text) => serde_json::from_slice(&text).doing(what).map(Some),
+        }
+    }
+
+    /// The record, for commands that can do nothing without one.
+    pub fn need(dir: &StateDir) -> Result<Self> {
+        let missing = || Error::new(format!("{} has no state record: delete --force removes it", dir.path().display()));
+        Self::load(dir)?.ok_or_else(missing)
+    }
+}

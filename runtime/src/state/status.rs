@@ -1,0 +1,39 @@
+//! Creating → created → running → stopped, worked out from what is there.
+
+use super::{Record, StateDir, process, start};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Creating,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl Status {
+    pub fn of(dir: &StateDir, record: &Record) -> Self {
+        if record.pid == 0 {
+            // `create` holds the lock as long as it works; one that was killed
+            // does not, and its init went with it.
+            return if dir.try_lock() { Status::Stopped } else { Status::Creating };
+        }
+        if !process::is_alive(record.pid, record.start_time) {
+            return Status::Stopped;
+        }
+        if dir.has(start::SOCKET) {
+            return Status::Created;
+        }
+        if record.cgroup.is_frozen() { Status::Paused } else { Status::Running }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}

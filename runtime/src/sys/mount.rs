@@ -1,0 +1,59 @@
+//! mount_setattr(2) (Linux 5.12) and the messages of a file system context.
+
+use super::syscall;
+use rustix::fd::{AsRawFd, BorrowedFd};
+
+pub const ATTR_RDONLY: u64 = 0x1;
+pub const ATTR_NOSUID: u64 = 0x2;
+pub const ATTR_NODEV: u64 = 0x4;
+pub const ATTR_NOEXEC: u64 = 0x8;
+/// The mask of the three access-time modes; a change of mode clears it.
+pub const ATTR_ATIME: u64 = 0x70;
+pub const ATTR_NOATIME: u64 = 0x10;
+pub const ATTR_STRICTATIME: u64 = 0x20;
+pub const ATTR_NODIRATIME: u64 = 0x80;
+/// Linux 5.10.
+pub const ATTR_NOSYMFOLLOW: u64 = 0x20_0000;
+
+pub const PROPAGATION_SHARED: u64 = libc::MS_SHARED;
+pub const PROPAGATION_SLAVE: u64 = libc::MS_SLAVE;
+pub const PROPAGATION_PRIVATE: u64 = libc::MS_PRIVATE;
+pub const PROPAGATION_UNBINDABLE: u64 = libc::MS_UNBINDABLE;
+
+const AT_EMPTY_PATH: libc::c_uint = 0x1000;
+const AT_RECURSIVE: libc::c_uint = 0x8000;
+
+/// struct mount_attr, linux/mount.h: attributes to set and to clear, one
+/// propagation or none (0), the user namespace of an idmapped mount or 0.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct MountAttr {
+    pub set: u64,
+    pub clear: u64,
+    pub propagation: u64,
+    pub userns_fd: u64,
+}
+
+impl MountAttr {
+    pub fn is_noop(&self) -> bool {
+        *self == MountAttr::default()
+    }
+}
+
+/// Changes the mount that `fd` is the root of, and with `recursive` all below it.
+pub fn setattr(fd: BorrowedFd<'_>, recursive: bool, attr: &MountAttr) -> rustix::io::Result<()> {
+    let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is an empty C string, `attr` is a struct mount_attr of
+    // the size passed, and both outlive the call.
+    unsafe {
+        syscall!(
+            libc::SYS_mount_setattr,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const *attr,
+            size_of::<MountAttr>()
+        )?
+    };
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! Scheduling and I/O priority of the calling thread.
+
+use super::syscall;
+
+/// struct sched_attr, linux/sched/types.h, without the utilisation clamps.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct SchedAttr {
+    pub size: u32,
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+}
+
+pub fn set_scheduler(attr: &SchedAttr) -> rustix::io::Result<()> {
+    let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, ..*attr };
+    // SAFETY: `attr` is a struct sched_attr of the size it names.
+    unsafe { syscall!(libc::SYS_sched_setattr, 0, &raw const attr, 0)? };
+    Ok(())
+}
+
+/// `value` is class << 13 | level, ioprio_set(2).
+pub fn set_io_priority(value: u32) -> rustix::io::Result<()> {
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    // SAFETY: integers only.
+    unsafe { syscall!(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value)? };
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! Signal masks, dispositions and waiting, for the foreground of `run` and `exec`.
+
+use super::{check, syscall};
+use std::mem::MaybeUninit;
+
+/// All signals: what the foreground blocks and then waits for.
+fn full_set() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigfillset initialises the whole set.
+    unsafe { libc::sigfillset(set.as_mut_ptr()) };
+    // SAFETY: initialised above.
+    unsafe { set.assume_init() }
+}
+
+/// Blocks every signal. Must come before the clone, so that a child that ends
+/// at once is not missed.
+pub fn block_all() -> rustix::io::Result<()> {
+    let set = full_set();
+    // SAFETY: `set` is a valid set; the old mask is not asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) }.into())?;
+    Ok(())
+}
+
+/// Unblocks every signal.
+pub fn unblock_all() -> rustix::io::Result<()> {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the whole set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: `set` was initialised above; the old mask is not asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut()) }.into())?;
+    Ok(())
+}
+
+/// Rust ignores SIGPIPE, and an ignored signal stays ignored across execve.
+pub fn default_sigpipe() {
+    // SAFETY: SIG_DFL runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// Waits for the next signal, all of which are blocked.
+pub fn wait() -> rustix::io::Result<i32> {
+    let set = full_set();
+    // SAFETY: `set` is valid and no siginfo is asked for.
+    let signal = unsafe {
+        syscall!(libc::SYS_rt_sigtimedwait, &raw const set, std::ptr::null::<u8>(), std::ptr::null::<u8>(), 8usize)
+    }?;
+    Ok(signal as i32)
+}
+
+/// Sends `signal` (1–64) to the process behind `pidfd`.
+pub fn send(pidfd: rustix::fd::BorrowedFd<'_>, signal: i32) -> rustix::io::Result<()> {
+    use rustix::fd::AsRawFd;
+    // SAFETY: integers and no siginfo.
+    unsafe {
+        syscall!(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<u8>(), 0u32)?
+    };
+    Ok(())
+}
+
+/// The descriptor that delivers all blocked signals, signalfd(2).
+pub fn signalfd() -> rustix::io::Result<rustix::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    let set = full_set();
+    // SAFETY: `set` is valid.
+    let fd = check(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }.into())?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { rustix::fd::OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// The size of one record that a signalfd delivers; its first four bytes are
+/// the signal's number.
+pub const SIGNALFD_RECORD: usize = size_of::<libc::signalfd_siginfo>();
+
+/// A child that has ended and waits to be reaped, waitid(2); rustix does not
+/// tell whose a status is.
+pub fn ended_child() -> rustix::io::Result<Option<rustix::process::Pid>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: waitid fills in the siginfo, which is zeroed before.
+    check(unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) }.into())?;
+    // SAFETY: zeroed, and then filled in or left so by waitid.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: the siginfo is one of SIGCHLD, or all zero.
+    Ok(rustix::process::Pid::from_raw(unsafe { info.si_pid() }))
+}
