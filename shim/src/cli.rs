@@ -2,6 +2,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::policy::Restart;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};
 
@@ -105,6 +106,9 @@ pub fn parse() -> Result<Command> {
         Ok(cli) => {
             let Verb::Run(options) = cli.verb;
             Ok(Command::Run(options))
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Err(Error::new("a command is needed, see firn-shim --help"))
         }
         Err(error) if error.use_stderr() => {
             let text = error.to_string();
