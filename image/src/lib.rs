@@ -8,7 +8,7 @@
 //!                              config, firn_json        (contents, pure)
 //!                              mounts                   (used by config)
 //!                              copy                     (only with --copy)
-//!                              write                    (to disk, all or nothing)
+//!                              temp, write              (to disk, all or nothing)
 //! ```
 //!
 //! `cli::inspect` goes the other way, from a bundle to what it is made of.

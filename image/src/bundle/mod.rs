@@ -12,6 +12,8 @@ pub mod firn_json;
 
 pub mod copy;
 
+pub mod temp;
+
 pub mod write;
 
 use crate::source::rootfs_dir::Layers;

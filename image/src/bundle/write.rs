@@ -3,6 +3,7 @@
 
 use super::copy::{self, CopyError};
 use super::init::Init;
+use super::temp::Temp;
 use super::{Closure, Plan, config, firn_json, names};
 use crate::source::nix_cli::{self, NixError};
 use firn::spec::roots;
@@ -38,13 +39,13 @@ pub enum WriteError {
 /// Writes the bundle; with `force`, in the place of an earlier one.
 pub fn write(plan: &Plan, force: bool) -> Result<(), WriteError> {
     let replaces = check_place(&plan.output, force)?;
-    let temp = Temp::beside(&plan.output)?;
-    fill(plan, &temp.path)?;
+    let temp = Temp::beside(&plan.output).map_err(failed("make folder beside", &plan.output))?;
+    fill(plan, temp.path())?;
     // Rooted here already, so that nothing is collected before the move.
-    let roots = add_roots(plan, &temp.path)?;
+    let roots = add_roots(plan, temp.path())?;
     // A copied root may hold setuid programs, which are for the container only.
-    set_mode(&temp.path, if plan.copy { 0o700 } else { 0o755 })?;
-    move_in(&temp.path, &plan.output, replaces)?;
+    set_mode(temp.path(), if plan.copy { 0o700 } else { 0o755 })?;
+    move_in(temp.path(), &plan.output, replaces)?;
     // Nix knows roots by their place, which is another one now.
     if roots && let Err(error) = add_roots(plan, &plan.output) {
         // The move undone; what lies in the temporary folder goes with it.
@@ -53,7 +54,7 @@ pub fn write(plan: &Plan, force: bool) -> Result<(), WriteError> {
         } else {
             RenameFlags::NOREPLACE
         };
-        let back = renameat_with(CWD, &plan.output, CWD, &temp.path, flags);
+        let back = renameat_with(CWD, &plan.output, CWD, temp.path(), flags);
         back.map_err(|source| failed("remove", &plan.output)(source.into()))?;
         return Err(error);
     }
@@ -255,41 +256,6 @@ fn move_in(temp: &Path, output: &Path, replaces: bool) -> Result<(), WriteError>
         rustix::io::Errno::EXIST => WriteError::Exists(output.to_owned()),
         error => failed("make bundle", output)(error.into()),
     })
-}
-
-/// The folder in which the bundle is built; whatever is in it at the end goes.
-struct Temp {
-    path: PathBuf,
-}
-
-impl Temp {
-    fn beside(output: &Path) -> Result<Self, WriteError> {
-        let name = output.file_name().unwrap_or_default().to_string_lossy();
-        let path = output.with_file_name(format!(".{name}.firn-image-{}", std::process::id()));
-        make_dir(&path, 0o700)?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for Temp {
-    fn drop(&mut self) {
-        // After a new bundle was moved out nothing is left to remove.
-        if fs::remove_dir_all(&self.path).is_err() {
-            // Folders of a copied root may forbid it to all but root.
-            let _ = make_writable(&self.path).and_then(|()| fs::remove_dir_all(&self.path));
-        }
-    }
-}
-
-fn make_writable(dir: &Path) -> io::Result<()> {
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            make_writable(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WriteError {
