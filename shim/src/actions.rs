@@ -22,6 +22,11 @@ impl Monitor {
     pub(crate) fn act(&mut self, action: Action) {
         match action {
             Action::Create => {
+                self.starts = self.starts.saturating_add(1);
+                // What the last container told must not count for this one.
+                if let Some(inbox) = &self.inbox {
+                    inbox.discard();
+                }
                 self.attempt = Attempt::begin();
                 self.stdio.begin();
                 self.commands.queue(Verb::Create);
@@ -227,7 +232,6 @@ impl Monitor {
 
     fn again(&mut self, reason: Reason, after: Duration) {
         self.record(reason, None, None);
-        self.restarts += 1;
         let why = match self.attempt.cause {
             Some(_) => self.start_error().chain(),
             None => format!("{} {}", self.id, how(self.attempt.exit)),
@@ -290,7 +294,7 @@ impl Monitor {
         let record = Record {
             pid: attempt.pid,
             exit_code,
-            restarts: self.restarts,
+            restarts: self.starts.saturating_sub(1),
             ready_at: attempt.ready_at.as_deref(),
             oom_killed: attempt.oom_killed,
             error,

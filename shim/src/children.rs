@@ -10,7 +10,7 @@ use nix::sys::signal;
 use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, WaitOptions, pidfd_open};
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -76,13 +76,28 @@ pub fn wait_for_earlier(pid: i32, argument: &Path, limit: Duration) {
     if !line.split(|byte| *byte == 0).any(|word| word == argument) {
         return;
     }
+    end_within(&pidfd, limit);
+}
+
+/// Waits for our child `pid`, and kills it when it takes too long; its status
+/// is still to be collected.
+pub fn wait_or_kill(pid: u32, limit: Duration) {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(Ok(pidfd)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
+        end_within(&pidfd, limit);
+    }
+}
+
+fn end_within(pidfd: &OwnedFd, limit: Duration) {
     let ended = |limit: Duration| {
         let millis = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, millis).is_ok_and(|count| count > 0)
     };
     if !ended(limit) {
-        let _ = signal_pidfd(&pidfd, Signal::KILL.0);
+        let _ = signal_pidfd(pidfd, Signal::KILL.0);
         ended(limit);
     }
 }

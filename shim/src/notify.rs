@@ -73,6 +73,15 @@ impl Inbox {
         told
     }
 
+    /// Drops what is queued (net.unix.max_dgram_qlen, 512 at most by default).
+    pub fn discard(&self) {
+        for _ in 0..1024 {
+            if self.message().is_err() {
+                break;
+            }
+        }
+    }
+
     fn message(&self) -> nix::Result<Vec<Told>> {
         let mut text = [0; LARGEST];
         // Room for the most fds that a message can carry (SCM_MAX_FD), so that

@@ -70,7 +70,11 @@ pub fn clean_up(dir: &StateDir, runtime: &Runtime) -> Result<()> {
     let failed = || format!("clean up after an earlier monitor of {}", earlier.id);
     let status = earlier
         .other(Verb::Delete)
-        .and_then(|mut command| command.status())
+        .and_then(|mut command| {
+            let mut child = command.spawn()?;
+            children::wait_or_kill(child.id(), COMMAND_TIME);
+            child.wait()
+        })
         .context(failed)?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let error = match code {

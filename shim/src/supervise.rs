@@ -67,7 +67,7 @@ pub struct Monitor {
     pub(crate) retry: Option<Instant>,
     pub(crate) attempt: Attempt,
     pub(crate) events: VecDeque<Event>,
-    pub(crate) restarts: u32,
+    pub(crate) starts: u32,
     pub(crate) outcome: Option<Result<u8>>,
 }
 
@@ -89,14 +89,23 @@ impl Monitor {
         let bundle = std::path::absolute(&options.bundle)
             .context(|| format!("bundle {}", options.bundle.display()))?;
         let id = options.name(&bundle)?;
+        let upstream = Upstream::from_env()?;
         let first = Bundle::load(&bundle)?;
         let dir = StateDir::lock(&options.state_dir, &id)?;
         let runtime = setup::runtime(&options, &dir, &id)?;
         setup::clean_up(&dir, &runtime)?;
-        let log_path = options.log.clone().unwrap_or_else(|| dir.file("log"));
+        let log_path = match &options.log {
+            Some(path) => {
+                std::path::absolute(path).context(|| format!("log {}", path.display()))?
+            }
+            None => dir.file("log"),
+        };
         let log = Log::open(log_path.clone(), options.log_size)
             .context(|| format!("open {}", log_path.display()))?;
         dir.remove(crate::exit::NAME)?;
+        // All paths are absolute now; a long-lived process in the caller's
+        // folder would keep its file system from being unmounted.
+        std::env::set_current_dir("/").context(|| "chdir /".into())?;
 
         let epoll =
             Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context(|| "epoll_create".into())?;
@@ -118,7 +127,7 @@ impl Monitor {
 
         let (machine, first_actions) = begin(&options, &first);
         let mut monitor = Monitor {
-            upstream: Upstream::from_env()?,
+            upstream,
             stdio: Stdio::new(log),
             commands: Commands::default(),
             attempt: Attempt::begin(),
@@ -126,7 +135,7 @@ impl Monitor {
             timer: None,
             retry: None,
             events: VecDeque::new(),
-            restarts: 0,
+            starts: 0,
             outcome: None,
             options,
             id,

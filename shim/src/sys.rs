@@ -1,8 +1,10 @@
 //! The only file that may hold unsafe code: real-time signals, for which
-//! neither nix nor rustix has a checked type, and the signal mask of children.
+//! neither nix nor rustix has a checked type; and what a process inherits, from
+//! us and by us.
 #![allow(unsafe_code)]
 
-use nix::sys::signal::SigSet;
+use nix::libc;
+use nix::sys::signal::{self, SigHandler, SigSet};
 use rustix::process::Signal;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -42,4 +44,23 @@ pub fn prepare(command: &mut Command, mark: OwnedFd) {
     // the closure makes three (getpid, write, pthread_sigmask), allocates
     // nothing, and its file is closed by execve.
     unsafe { command.pre_exec(prepare) };
+}
+
+/// Gives up what a careless caller left us with. To be called before anything
+/// is opened.
+///
+/// * Open files: they would reach the runtime and perhaps the container
+///   (CVE-2016-9962 and CVE-2024-21626 began so), and the caller may wait for
+///   the end of a pipe that we would hold open for as long as we live.
+/// * An ignored SIGCHLD: the kernel would then reap init itself, and its status
+///   would be lost.
+pub fn shed_inheritance() -> io::Result<()> {
+    // SAFETY: SIG_DFL is no handler, so no code of ours can run in one.
+    unsafe { signal::signal(signal::Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    // SAFETY: nothing has been opened yet, so no value of this program owns a
+    // descriptor above the standard ones.
+    match unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

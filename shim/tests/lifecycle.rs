@@ -300,3 +300,27 @@ fn out_of_memory() {
     assert_eq!(fixture.record()["oomKilled"], true);
     fixture.assert_clean();
 }
+
+/// A careless caller: SIGCHLD ignored, and files left open.
+#[test]
+fn nothing_is_inherited() {
+    let fixture = Fixture::new("inherited", "ls /proc/self/fd > /data/fds; exit 3");
+    let monitor = fixture.command(&[]);
+    let mut command = std::process::Command::new("/bin/busybox");
+    command.args([
+        "sh",
+        "-c",
+        "trap '' CHLD; exec 7</etc 8>&1; exec \"$@\"",
+        "sh",
+    ]);
+    command.arg(monitor.get_program()).args(monitor.get_args());
+    command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let ended = common::Monitor::spawn(command).end();
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let fds = fs::read_to_string(fixture.data("fds")).unwrap();
+    // The three, and the one that ls opens.
+    assert_eq!(fds.split_whitespace().count(), 4, "{fds}");
+    fixture.assert_clean();
+}

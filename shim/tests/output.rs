@@ -96,6 +96,20 @@ fn a_reader_that_is_gone_costs_only_its_copy() {
     assert_eq!(fixture.log().lines().count(), 3);
 }
 
+/// The journal's end of a unit's output is a socket, which can't be reopened.
+#[test]
+fn into_a_socket() {
+    let fixture = Fixture::new("socket", "for n in 1 2 3; do echo line $n; done");
+    let mut command = fixture.command(&[]);
+    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    command.stdout(std::os::fd::OwnedFd::from(theirs));
+    let mut monitor = common::Monitor::spawn(command);
+    assert_eq!(monitor.wait(), Some(0));
+    let mut text = String::new();
+    ours.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "line 1\nline 2\nline 3\n");
+}
+
 #[test]
 fn into_a_file() {
     let fixture = Fixture::new("file", "for n in 1 2 3; do echo line $n; done");
