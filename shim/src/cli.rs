@@ -61,10 +61,10 @@ pub struct Options {
     /// Size at which the log is moved to FILE.1, with suffix K, M or G; 0: never
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = size)]
     pub log_size: u64,
-    /// Seconds until the container must be ready
+    /// Seconds until the container must be ready; 0: no limit
     #[arg(long, value_name = "SECS", default_value_t = 60)]
     pub timeout_start: u32,
-    /// Seconds from the stop signal to SIGKILL
+    /// Seconds from the stop signal to SIGKILL; 0: no limit
     #[arg(long, value_name = "SECS", default_value_t = 90)]
     pub timeout_stop: u32,
     /// Which ends are followed by a new start

@@ -21,21 +21,25 @@ enum Way {
     Socket(OwnedFd),
     /// A regular file never blocks, and epoll doesn't take it.
     File(OwnedFd),
-    /// Nobody reads any more.
-    Closed,
+    /// There was nothing to begin with.
+    Nowhere,
 }
 
 /// One of the two outputs.
 #[derive(Debug)]
 pub struct Sink {
     way: Way,
+    /// Nobody reads any more. The descriptor stays open: a socket is shared
+    /// with fd 1, so closing ours would leave it in the epoll set for good.
+    closed: bool,
     pending: Vec<u8>,
 }
 
 impl Sink {
     pub fn new(fd: BorrowedFd<'_>) -> Sink {
         Sink {
-            way: way(fd).unwrap_or(Way::Closed),
+            way: way(fd).unwrap_or(Way::Nowhere),
+            closed: false,
             pending: Vec::new(),
         }
     }
@@ -44,7 +48,7 @@ impl Sink {
     pub fn pollable(&self) -> Option<BorrowedFd<'_>> {
         match &self.way {
             Way::Own(fd) | Way::Socket(fd) => Some(fd.as_fd()),
-            Way::File(_) | Way::Closed => None,
+            Way::File(_) | Way::Nowhere => None,
         }
     }
 
@@ -59,7 +63,7 @@ impl Sink {
         if self.pending.is_empty() {
             rest = &bytes[self.write(bytes)..];
         }
-        if !matches!(self.way, Way::Closed) && self.pending.len() + rest.len() <= BOUND {
+        if !self.closed && self.pending.len() + rest.len() <= BOUND {
             self.pending.extend_from_slice(rest);
         }
     }
@@ -68,7 +72,7 @@ impl Sink {
     pub fn flush(&mut self) {
         let pending = std::mem::take(&mut self.pending);
         let written = self.write(&pending);
-        if written < pending.len() && !matches!(self.way, Way::Closed) {
+        if written < pending.len() && !self.closed {
             self.pending = pending[written..].to_vec();
         }
     }
@@ -76,7 +80,7 @@ impl Sink {
     /// How many bytes went out before it would have blocked.
     fn write(&mut self, bytes: &[u8]) -> usize {
         let mut done = 0;
-        while done < bytes.len() {
+        while done < bytes.len() && !self.closed {
             let rest = &bytes[done..];
             let written = match &self.way {
                 Way::Own(fd) | Way::File(fd) => nix::unistd::write(fd, rest),
@@ -85,13 +89,13 @@ impl Sink {
                     rest,
                     MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
                 ),
-                Way::Closed => return bytes.len(),
+                Way::Nowhere => return bytes.len(),
             };
             match written {
                 Ok(count) => done += count,
                 Err(nix::Error::EINTR) => {}
                 Err(nix::Error::EAGAIN) => break,
-                Err(_) => self.way = Way::Closed,
+                Err(_) => self.closed = true,
             }
         }
         done

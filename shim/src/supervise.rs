@@ -309,6 +309,10 @@ impl Monitor {
 fn begin(options: &Options, bundle: &Bundle) -> (Machine, Vec<crate::machine::Action>) {
     let seconds = |secs: u32| Duration::from_secs(secs.into());
     let limit = StartLimit::new(options.start_limit, seconds(options.start_limit_interval));
+    let limit_of = |secs: u32| match secs {
+        0 => Duration::MAX,
+        _ => seconds(secs),
+    };
     let policy = Policy::new(
         options.restart,
         bundle.restart_status(),
@@ -316,8 +320,8 @@ fn begin(options: &Options, bundle: &Bundle) -> (Machine, Vec<crate::machine::Ac
         limit,
     );
     let times = Times {
-        start: seconds(options.timeout_start),
-        stop: seconds(options.timeout_stop),
+        start: limit_of(options.timeout_start),
+        stop: limit_of(options.timeout_stop),
     };
     Machine::begin(
         policy,

@@ -110,6 +110,53 @@ fn into_a_socket() {
     assert_eq!(text, "line 1\nline 2\nline 3\n");
 }
 
+/// A socket whose reader goes while it is full must not keep the loop awake.
+#[test]
+fn a_full_socket_whose_reader_goes() {
+    let script = "trap 'exit 0' 37; head -c 4194304 /dev/zero; echo > /data/done; while :; do sleep 0.1; done";
+    let fixture = Fixture::new("hangup", script);
+    let mut command = fixture.command(&[]);
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    command.stdout(std::os::fd::OwnedFd::from(theirs));
+    let mut monitor = common::Monitor::spawn(command);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!fixture.data("done").exists());
+    drop(ours);
+    fixture.wait_for("done");
+    let ticks = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", monitor.pid())).unwrap();
+        let fields: Vec<u64> = stat
+            .split(' ')
+            .skip(13)
+            .take(2)
+            .map(|n| n.parse().unwrap())
+            .collect();
+        fields[0] + fields[1]
+    };
+    std::thread::sleep(Duration::from_millis(100));
+    let before = ticks();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(ticks() - before < 10, "the loop is hot");
+    monitor.signal(Signal::SIGTERM);
+    assert_eq!(monitor.wait(), Some(0));
+    fixture.assert_clean();
+}
+
+/// As on a full disk: the container goes on without its log.
+#[test]
+fn a_log_that_takes_nothing() {
+    let fixture = Fixture::new("full", "for n in 1 2 3; do echo line $n; sleep 0.1; done");
+    let ended = fixture.run(&["--log=/dev/full"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stdout, "line 1\nline 2\nline 3\n");
+    assert_eq!(
+        ended.stderr.matches("write the log").count(),
+        1,
+        "{}",
+        ended.stderr
+    );
+}
+
 #[test]
 fn into_a_file() {
     let fixture = Fixture::new("file", "for n in 1 2 3; do echo line $n; done");

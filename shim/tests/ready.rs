@@ -199,3 +199,26 @@ fn long_names_have_sockets_too() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     fixture.assert_clean();
 }
+
+#[test]
+fn from_a_user_namespace() {
+    let script = format!("{}; exit 0", tell("STATUS=from+below"));
+    let mut fixture = Fixture::new("userns", &script).with_helper();
+    let mapping = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    fixture.config["linux"]["uidMappings"] = mapping.clone();
+    fixture.config["linux"]["gidMappings"] = mapping;
+    fixture.config["linux"]["namespaces"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"type": "user"}));
+    let root = fixture.dir.join("bundle");
+    let owner = common::host("chown", &["-R", "100000:100000", root.to_str().unwrap()]);
+    assert!(owner.status.success());
+    let manager = Manager::new(&fixture);
+    let monitor = manager.start(fixture.command(&[]));
+    let ended = monitor.end();
+    assert_eq!(ended.code, Some(0), "{ended:?} {}", fixture.log());
+    let told = [manager.next(), manager.next()];
+    assert!(told.contains(&"STATUS=from below".into()), "{told:?}");
+    fixture.assert_clean();
+}

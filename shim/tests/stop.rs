@@ -171,3 +171,34 @@ fn user_signals_are_the_container_s() {
     let ended = monitor.end();
     assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "got it\n"));
 }
+
+/// Without a pid namespace the stop signal's default action ends init, and what
+/// init has left behind must go too.
+#[test]
+fn without_a_pid_namespace() {
+    let mut fixture = Fixture::new(
+        "host-pid",
+        "sleep 77.25 & echo $! > /data/pid; echo > /data/up; exec sleep 77.25",
+    );
+    let namespaces = fixture.config["linux"]["namespaces"]
+        .as_array_mut()
+        .unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "pid");
+    let monitor = fixture.start(&[]);
+    fixture.wait_for("up");
+    let left: i32 = std::fs::read_to_string(fixture.data("pid"))
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    monitor.signal(Signal::SIGTERM);
+    let ended = monitor.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let record = fixture.record();
+    assert_eq!(
+        (&record["signal"], &record["reason"]),
+        (&json!(37), &json!("stopped"))
+    );
+    common::until("the end of what init left", || !common::exists(left));
+    fixture.assert_clean();
+}
