@@ -131,10 +131,7 @@ mod tests {
 
     #[test]
     fn a_chain_names_each_operation_once_and_ends_in_the_reason() {
-        let error = Err::<(), _>(Errno::NOENT)
-            .doing(|| "open /etc/passwd")
-            .doing(|| "init: user")
-            .unwrap_err();
+        let error = Err::<(), _>(Errno::NOENT).doing(|| "open /etc/passwd").doing(|| "init: user").unwrap_err();
         assert_eq!(error.chain(), "init: user: open /etc/passwd: no such file or directory");
         assert_eq!(error.errno(), Some(Errno::NOENT));
         assert_eq!(error.to_string(), "init: user");

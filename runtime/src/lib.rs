@@ -20,18 +20,18 @@
 
 #![deny(unsafe_code)]
 
+pub mod cgroup;
 pub mod cli;
-pub mod spec;
-pub mod host;
-pub mod plan;
-pub mod state;
 pub mod create;
+pub mod error;
+pub mod host;
 pub mod init;
 pub mod join;
-pub mod cgroup;
-pub mod seccomp;
+pub mod log;
 pub mod path;
+pub mod plan;
+pub mod seccomp;
+pub mod spec;
+pub mod state;
 #[allow(unsafe_code)]
 pub mod sys;
-pub mod log;
-pub mod error;

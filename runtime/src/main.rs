@@ -1,9 +1,8 @@
 //! The `firn` binary: arguments in, exit code out.
 
-#![forbid(unsafe_code)]
+#![no_main]
+#![deny(unsafe_code)]
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    firn::cli::run(std::env::args_os().collect())
-}
+#[allow(unsafe_code)]
+#[path = "sys/entry.rs"]
+mod entry;

@@ -158,10 +158,22 @@ mod tests {
                     };
                     false
                 }
-                AND => { registers[destination] &= immediate; false }
-                RIGHT_SHIFT => { registers[destination] >>= immediate; false }
-                MOVE => { registers[destination] = registers[source]; false }
-                SET => { registers[destination] = immediate; false }
+                AND => {
+                    registers[destination] &= immediate;
+                    false
+                }
+                RIGHT_SHIFT => {
+                    registers[destination] >>= immediate;
+                    false
+                }
+                MOVE => {
+                    registers[destination] = registers[source];
+                    false
+                }
+                SET => {
+                    registers[destination] = immediate;
+                    false
+                }
                 JUMP_NOT_EQUAL => registers[destination] != immediate,
                 JUMP_EQUAL => registers[destination] == immediate,
                 JUMP_NOT_EQUAL_REGISTER => registers[destination] != registers[source],

@@ -49,7 +49,8 @@ fn freeze_v1(dir: &Path, state: &str) -> Result<()> {
 
 fn freeze_v2(dir: &Path, frozen: bool) -> Result<()> {
     let what = || format!("freeze cgroup {}", dir.display());
-    let events = rustix::fs::open(dir.join("cgroup.events"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(what)?;
+    let events =
+        rustix::fs::open(dir.join("cgroup.events"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(what)?;
     write(dir, "cgroup.freeze", if frozen { "1" } else { "0" }).doing(what)?;
     let wanted = format!("frozen {}", u8::from(frozen));
     loop {

@@ -83,7 +83,6 @@ impl Cgroup {
     }
 }
 
-
 /// Waits until the process behind `pidfd` has ended.
 pub fn wait_end(pidfd: &OwnedFd) -> rustix::io::Result<()> {
     loop {

@@ -3,6 +3,7 @@
 //! not read: it has a line for every mount of the host.
 
 use crate::error::{Context, Result};
+use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
 
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -48,8 +49,12 @@ impl Hierarchy {
 impl Layout {
     pub fn probe() -> Result<Self> {
         let magic = rustix::fs::statfs(MOUNT).map(|stat| stat.f_type as i64);
-        let text = std::fs::read_to_string("/proc/self/cgroup").doing(|| "read /proc/self/cgroup")?;
-        Ok(Self::from_text(&text, magic == Ok(CGROUP2_SUPER_MAGIC)))
+        let read = || {
+            let file = rustix::fs::open("/proc/self/cgroup", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            crate::path::read_all(&file, 4095)
+        };
+        let text = read().doing(|| "read /proc/self/cgroup")?;
+        Ok(Self::from_text(&String::from_utf8_lossy(&text), magic == Ok(CGROUP2_SUPER_MAGIC)))
     }
 
     fn from_text(text: &str, pure_v2: bool) -> Self {

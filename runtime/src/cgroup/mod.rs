@@ -102,6 +102,10 @@ impl Entry {
         self.v2.as_ref().map(AsFd::as_fd)
     }
 
+    pub fn into_fds(self) -> impl Iterator<Item = OwnedFd> {
+        self.v2.into_iter().chain(self.tasks)
+    }
+
     /// The same entry with another directory of cgroup v2.
     pub fn replace_v2(self, path: &Path) -> Result<Self> {
         Ok(Entry { v2: Some(open_dir(path)?), ..self })
@@ -142,7 +146,11 @@ fn write(dir: &Path, file: &str, value: &str) -> rustix::io::Result<()> {
 
 fn read(dir: &Path, file: &str) -> rustix::io::Result<String> {
     let fd = rustix::fs::open(dir.join(file), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let text = crate::path::read_all(&fd, 4095)?;
+    let text = match file {
+        // As long as it likes.
+        "cgroup.procs" => crate::path::read_all(&fd, 4095)?,
+        _ => crate::path::read_once(&fd)?,
+    };
     String::from_utf8(text).map_err(|_| Errno::ILSEQ)
 }
 

@@ -16,9 +16,8 @@ pub fn apply(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
                 return Err(missing(setting.controller));
             }
             Err(errno) => {
-                return Err(errno).doing(|| {
-                    format!("write {:?} to {}", setting.value, dir.path.join(&setting.file).display())
-                });
+                return Err(errno)
+                    .doing(|| format!("write {:?} to {}", setting.value, dir.path.join(&setting.file).display()));
             }
         }
     }

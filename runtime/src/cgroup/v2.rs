@@ -38,7 +38,8 @@ fn hand_down(path: &Path, wanted: &[&str], plan: &CgroupPlan) -> Result<()> {
     above.reverse();
     for dir in above {
         let available = has(dir)?;
-        let on = read(dir, "cgroup.subtree_control").doing(|| format!("read the subtree control of {}", dir.display()))?;
+        let on =
+            read(dir, "cgroup.subtree_control").doing(|| format!("read the subtree control of {}", dir.display()))?;
         for name in wanted.iter().filter(|name| available.iter().any(|a| a == *name)) {
             if on.split_whitespace().any(|have| have == *name) {
                 continue;

@@ -6,6 +6,7 @@ use crate::create::hooks;
 use crate::create::serve::state_json;
 use crate::error::{Context as _, Result};
 use crate::log::Log;
+use crate::spec::hooks::Hook;
 use crate::state::{self, Record, StateDir, Status};
 use rustix::process::{Signal, pidfd_send_signal};
 
@@ -40,7 +41,8 @@ fn one(id: &str, force: bool, context: &Context) -> Result<()> {
         _ if force => end(&record)?,
         other => bail!("cannot delete container {id} that is not stopped: {}", other.name()),
     }
-    destroy(dir, &record, &context.log)
+    let hooks = start::hooks_of(&dir)?.poststop;
+    destroy(dir, &record, &hooks, &context.log)
 }
 
 /// With --force also a record that can't be read gives way: nothing better can
@@ -72,17 +74,16 @@ pub fn end(record: &Record) -> Result<()> {
 }
 
 /// Removes all that is left of a container whose processes are gone.
-pub fn destroy(dir: StateDir, record: &Record, log: &Log) -> Result<()> {
+pub fn destroy(dir: StateDir, record: &Record, poststop: &[Hook], log: &Log) -> Result<()> {
     if !record.own_pid_namespace {
         // Its other processes did not end with its init.
         record.cgroup.kill_all()?;
     }
     record.cgroup.remove()?;
-    let hooks = start::hooks_of(&dir)?.poststop;
     dir.remove()?;
-    if !hooks.is_empty() {
+    if !poststop.is_empty() {
         let state = state_json(record, Status::Stopped, 0);
-        if let Err(error) = hooks::run("poststop", &hooks, &state) {
+        if let Err(error) = hooks::run("poststop", poststop, &state) {
             // The container is gone all the same: runtime.md, step 13.
             log.warn(&error.chain());
         }

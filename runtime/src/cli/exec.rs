@@ -14,7 +14,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  firn exec web ls /etc\n  firn exec -t web /bin/sh\n  firn exec --user 1000:1000 --cwd /srv --env A=b web ./job")]
+#[command(
+    after_help = "Examples:\n  firn exec web ls /etc\n  firn exec -t web /bin/sh\n  firn exec --user 1000:1000 --cwd /srv --env A=b web ./job"
+)]
 pub struct Args {
     #[arg(value_name = "ID")]
     id: String,

@@ -46,10 +46,39 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
 
 /// signal(7), with glibc's SIGRTMIN.
 const NAMES: [(&str, i32); 34] = [
-    ("HUP", 1), ("INT", 2), ("QUIT", 3), ("ILL", 4), ("TRAP", 5), ("ABRT", 6), ("IOT", 6), ("BUS", 7), ("FPE", 8),
-    ("KILL", 9), ("USR1", 10), ("SEGV", 11), ("USR2", 12), ("PIPE", 13), ("ALRM", 14), ("TERM", 15), ("STKFLT", 16),
-    ("CHLD", 17), ("CLD", 17), ("CONT", 18), ("STOP", 19), ("TSTP", 20), ("TTIN", 21), ("TTOU", 22), ("URG", 23),
-    ("XCPU", 24), ("XFSZ", 25), ("VTALRM", 26), ("PROF", 27), ("WINCH", 28), ("IO", 29), ("POLL", 29), ("PWR", 30),
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("IOT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("POLL", 29),
+    ("PWR", 30),
     ("SYS", 31),
 ];
 const RTMIN: i32 = 34;
@@ -79,10 +108,18 @@ pub fn signal(text: &str) -> Result<i32> {
 
 fn real_time(name: &str) -> Option<i32> {
     if let Some(offset) = name.strip_prefix("RTMIN") {
-        return if offset.is_empty() { Some(RTMIN) } else { offset.strip_prefix('+')?.parse::<u8>().ok().map(|n| RTMIN + i32::from(n)) };
+        return if offset.is_empty() {
+            Some(RTMIN)
+        } else {
+            offset.strip_prefix('+')?.parse::<u8>().ok().map(|n| RTMIN + i32::from(n))
+        };
     }
     let offset = name.strip_prefix("RTMAX")?;
-    if offset.is_empty() { Some(RTMAX) } else { offset.strip_prefix('-')?.parse::<u8>().ok().map(|n| RTMAX - i32::from(n)) }
+    if offset.is_empty() {
+        Some(RTMAX)
+    } else {
+        offset.strip_prefix('-')?.parse::<u8>().ok().map(|n| RTMAX - i32::from(n))
+    }
 }
 
 #[cfg(test)]
@@ -92,8 +129,16 @@ mod tests {
     #[test]
     fn signals_by_any_name() {
         for (text, number) in [
-            ("TERM", 15), ("sigterm", 15), ("15", 15), ("RTMIN+3", 37), ("SIGRTMIN+3", 37), ("37", 37),
-            ("SIGRTMIN", 34), ("RTMAX-1", 63), ("", 15), ("0", 0),
+            ("TERM", 15),
+            ("sigterm", 15),
+            ("15", 15),
+            ("RTMIN+3", 37),
+            ("SIGRTMIN+3", 37),
+            ("37", 37),
+            ("SIGRTMIN", 34),
+            ("RTMAX-1", 63),
+            ("", 15),
+            ("0", 0),
         ] {
             assert_eq!(signal(text).unwrap(), number, "{text}");
         }

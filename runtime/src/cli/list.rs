@@ -61,7 +61,14 @@ fn table(states: &[State]) -> String {
     const HEAD: [&str; 6] = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
     let mut rows = vec![HEAD.map(String::from)];
     rows.extend(states.iter().map(|s| {
-        [s.id.clone(), s.pid.to_string(), s.status.into(), s.bundle.display().to_string(), s.created.clone(), s.owner.clone()]
+        [
+            s.id.clone(),
+            s.pid.to_string(),
+            s.status.into(),
+            s.bundle.display().to_string(),
+            s.created.clone(),
+            s.owner.clone(),
+        ]
     }));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(9) + 3;
     let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();

@@ -24,7 +24,6 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// An OCI container runtime: a drop-in for runc that also runs Nix closures and
 /// layered root file systems.
@@ -125,7 +124,7 @@ pub struct Context {
 
 /// Runs the command line; the error, if there is one, is told here and nowhere
 /// else.
-pub fn run(arguments: Vec<OsString>) -> ExitCode {
+pub fn run(arguments: Vec<OsString>) -> u8 {
     // Before anything else, and for the commands alone that make a process
     // inside a container. A name in another place costs time and nothing else.
     let enters = |argument: &OsString| argument == "create" || argument == "run" || argument == "exec";
@@ -133,7 +132,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         && let Err(error) = seal::protect()
     {
         Log::default().error(&error.chain());
-        return ExitCode::FAILURE;
+        return 1;
     }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -145,7 +144,7 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         Ok(log) => log,
         Err(error) => {
             Log::default().error(&error.chain());
-            return ExitCode::from(failure);
+            return failure;
         }
     };
     let context = Context {
@@ -154,10 +153,10 @@ pub fn run(arguments: Vec<OsString>) -> ExitCode {
         no_cgroup: cli.globals.cgroup_manager == Some(CgroupManager::Disabled),
     };
     match cli.run(&context) {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             context.log.error(&error.chain());
-            ExitCode::from(failure)
+            failure
         }
     }
 }
@@ -186,13 +185,13 @@ impl Cli {
 }
 
 /// Help is an answer; a mistake is an error with runc's exit codes.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error) -> u8 {
     // A closed stdout or stderr leaves nobody to tell.
     let _ = error.print();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        ErrorKind::InvalidSubcommand => ExitCode::from(compat::UNKNOWN_COMMAND),
-        _ => ExitCode::from(1),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        ErrorKind::InvalidSubcommand => compat::UNKNOWN_COMMAND,
+        _ => 1,
     }
 }
 

@@ -42,9 +42,9 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     }
     let terminal = terminal.filter(|_| created.plan.process.terminal);
     let status = foreground::wait(created.pid, &created.pidfd, terminal);
-    let Created { dir, record, .. } = created;
+    let Created { dir, record, plan, .. } = created;
     if !keep {
-        delete::destroy(dir, &record, &context.log)?;
+        delete::destroy(dir, &record, &plan.hooks.poststop, &context.log)?;
     }
     status
 }
@@ -59,8 +59,8 @@ fn begin(created: &Created) -> Result<()> {
 
 fn undo(created: Created, context: &Context, error: Error) -> Error {
     create::kill(created.pid, &created.pidfd);
-    let Created { dir, record, .. } = created;
-    let cleared = delete::end(&record).and_then(|()| delete::destroy(dir, &record, &context.log));
+    let Created { dir, record, plan, .. } = created;
+    let cleared = delete::end(&record).and_then(|()| delete::destroy(dir, &record, &plan.hooks.poststop, &context.log));
     if let Err(error) = cleared {
         context.log.warn(&format!("clear up after the error that follows: {}", error.chain()));
     }

@@ -13,8 +13,7 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 
 /// The namespaces that are made here. The cgroup namespace comes when init sits
 /// in its cgroup, the time namespace when its offsets are written.
-const AT_CLONE: u64 =
-    clone::NEWUSER | clone::NEWNS | clone::NEWPID | clone::NEWNET | clone::NEWIPC | clone::NEWUTS;
+const AT_CLONE: u64 = clone::NEWUSER | clone::NEWNS | clone::NEWPID | clone::NEWNET | clone::NEWIPC | clone::NEWUTS;
 
 /// Forks. In the child, which returns `Fork::Child`, everything of the parent's
 /// is still open; it goes on to `init::run`.

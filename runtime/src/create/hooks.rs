@@ -27,7 +27,8 @@ fn one(hook: &Hook, state: &str) -> Result<()> {
     command.env_clear().envs(hook.env.iter().filter_map(|entry| entry.split_once('=')));
     // One file in memory for both streams: it can't block the hook as a pipe
     // that nobody reads would.
-    let output = rustix::fs::memfd_create(c"hook output", MemfdFlags::CLOEXEC).doing(|| "make a place for its output")?;
+    let output =
+        rustix::fs::memfd_create(c"hook output", MemfdFlags::CLOEXEC).doing(|| "make a place for its output")?;
     let stream = || output.try_clone().map(Stdio::from).doing(|| "make a place for its output");
     let mut child = command.stdin(Stdio::piped()).stdout(stream()?).stderr(stream()?).spawn().doing(|| "start it")?;
     // A hook need not read its state: a broken pipe is its choice.
@@ -72,7 +73,12 @@ mod tests {
 
     #[test]
     fn a_hook_gets_its_state_and_its_environment_alone() {
-        run("prestart", &[shell("read line && test \"$line\" = '{}' && test $WORD = x && test -z \"$HOME\"", None)], "{}\n").unwrap();
+        run(
+            "prestart",
+            &[shell("read line && test \"$line\" = '{}' && test $WORD = x && test -z \"$HOME\"", None)],
+            "{}\n",
+        )
+        .unwrap();
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod seal;
 pub mod serve;
 pub mod sources;
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Entry};
 use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::init;
@@ -19,9 +19,11 @@ use crate::spec::roots::Roots;
 use crate::spec::{self, Spec};
 use crate::state::{self, Record, StateDir};
 use crate::sys::clone::Fork;
+use crate::sys::fds::Bin;
 use protocol::{Channel, Message};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+use sources::Sources;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -70,7 +72,9 @@ impl Console {
     pub fn check(&self, terminal: bool) -> Result<()> {
         match (self, terminal) {
             (Console::None, true) => {
-                crate::bail!("process.terminal is true: a terminal needs --console-socket when it is not in the foreground")
+                crate::bail!(
+                    "process.terminal is true: a terminal needs --console-socket when it is not in the foreground"
+                )
             }
             (Console::Path(path), false) => {
                 crate::bail!("--console-socket {} is given, but process.terminal is false", path.display())
@@ -133,7 +137,13 @@ fn roots(bundle: &Path, euid: u32) -> Result<Option<plan::roots::RootsPlan>> {
 type Made = (Record, Pid, OwnedFd, Channel, StateDir);
 
 fn make(
-    making: &mut Making, plan: &Plan, spec: &Spec, config: &[u8], bundle: &Path, host: &Host, options: &Options,
+    making: &mut Making,
+    plan: &Plan,
+    spec: &Spec,
+    config: &[u8],
+    bundle: &Path,
+    host: &Host,
+    options: &Options,
 ) -> Result<Made> {
     let dir = making.dir.as_ref().unwrap_or_else(|| unreachable!("taken at the end only"));
     if !options.no_cgroup {
@@ -141,7 +151,7 @@ fn make(
     }
     let mut record = record(plan, spec, bundle, host, &making.cgroup);
     record.save(dir)?;
-    dir.write(state::record::CONFIG, config)?;
+    dir.write_new(state::record::CONFIG, config)?;
 
     let mut sources = sources::open(plan, &options.console)?;
     if !options.no_cgroup {
@@ -159,7 +169,7 @@ fn make(
         }
     };
     making.init = Some((pid, pidfd));
-    drop((far_end, sources, entry));
+    discard(far_end, sources, entry);
     serve::until_ready(&channel, plan, &record, pid, host)?;
 
     record.pid = pid.as_raw_nonzero().get();
@@ -177,6 +187,16 @@ fn make(
         (Some((pid, pidfd)), Some(dir)) => Ok((record, pid, pidfd, channel, dir)),
         _ => unreachable!("both were set above"),
     }
+}
+
+/// Closes the parent's copies of what init has now.
+fn discard(far_end: Channel, sources: Sources, entry: Entry) {
+    let mut bin = Bin::default();
+    let Sources { mounts, cgroups, null, nodes, namespaces, console_socket } = sources;
+    let opened = mounts.into_iter().flatten().chain(null).chain(nodes).chain(console_socket);
+    opened.chain(cgroups.into_iter().map(|(_, fd)| fd)).for_each(|fd| bin.put(fd));
+    entry.into_fds().chain(namespaces.into_iter().map(|(_, fd)| fd)).for_each(|fd| bin.put(fd));
+    bin.put(far_end.into());
 }
 
 fn record(plan: &Plan, spec: &Spec, bundle: &Path, host: &Host, cgroup: &Cgroup) -> Record {

@@ -93,6 +93,12 @@ impl Channel {
     }
 }
 
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.0
+    }
+}
+
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -132,8 +138,13 @@ mod tests {
     fn messages_survive_the_way_and_an_end_is_noticed() {
         let (a, b) = Channel::pair().unwrap();
         let all = [
-            Message::Mapped, Message::Hooks, Message::HooksDone, Message::Ready, Message::Go,
-            Message::Failed("init: mount /proc: ü".into()), Message::Pid(4_000_000),
+            Message::Mapped,
+            Message::Hooks,
+            Message::HooksDone,
+            Message::Ready,
+            Message::Go,
+            Message::Failed("init: mount /proc: ü".into()),
+            Message::Pid(4_000_000),
         ];
         for message in all {
             a.send(&message).unwrap();

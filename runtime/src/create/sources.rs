@@ -2,8 +2,8 @@
 //! rights, at the caller's paths, and a missing one is an error before
 //! anything has been made.
 
-use crate::bail;
 use super::Console;
+use crate::bail;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Result};
 use crate::plan::Plan;
@@ -22,7 +22,7 @@ pub struct Sources {
     /// For each mount of the plan, its source as a detached mount.
     pub mounts: Vec<Option<OwnedFd>>,
     /// The container's cgroups with the names under which they are shown, as
-    /// detached mounts; cgroup v2 has the one name "".
+    /// detached mounts with their options; cgroup v2 has the one name "".
     pub cgroups: Vec<(String, OwnedFd)>,
     /// /dev/null as a detached mount, which covers masked files.
     pub null: Option<OwnedFd>,
@@ -56,14 +56,29 @@ fn bind_source(mount: &MountPlan) -> Result<Option<OwnedFd>> {
     // A bind of the host's mount would be its peer, and what is mounted below
     // it inside would show outside: a slave unless the config says otherwise.
     let (propagation, deep) = mount.propagation.unwrap_or((PROPAGATION_SLAVE, true));
-    let own = MountAttr { propagation: if deep { 0 } else { propagation }, ..mount.attr };
-    let below = MountAttr { propagation: if deep { propagation } else { 0 }, ..mount.recursive_attr };
+    let mut own = MountAttr { propagation: if deep { 0 } else { propagation }, ..mount.attr };
+    let mut below = MountAttr { propagation: if deep { propagation } else { 0 }, ..mount.recursive_attr };
+    if !recursive {
+        // There is nothing below: one call does both.
+        own = join(below, own);
+        below = MountAttr::default();
+    }
     for (recursive, attr) in [(true, below), (false, own)] {
         if !attr.is_noop() {
             setattr(tree.as_fd(), recursive, &attr).doing(|| format!("bind mount options of {}", source.display()))?;
         }
     }
     Ok(Some(tree))
+}
+
+/// Both, of which the second decides where they contradict each other.
+fn join(first: MountAttr, second: MountAttr) -> MountAttr {
+    MountAttr {
+        set: first.set & !second.clear | second.set,
+        clear: first.clear & !second.set | second.clear,
+        propagation: if second.propagation == 0 { first.propagation } else { second.propagation },
+        userns_fd: 0,
+    }
 }
 
 /// A copy of the mount at `path`, attached nowhere.
@@ -108,9 +123,11 @@ pub fn connect(path: &Path) -> Result<OwnedFd> {
 /// namespace a container sees its own as the root; without one the whole
 /// hierarchy of cgroup v2, as under every runtime.
 pub fn cgroups(plan: &Plan, cgroup: &Cgroup) -> Result<Vec<(String, OwnedFd)>> {
-    if !plan.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Cgroup)) {
+    let Some(mount) = plan.mounts.iter().find(|mount| matches!(mount.kind, MountKind::Cgroup)) else {
         return Ok(Vec::new());
-    }
+    };
+    let slave = MountAttr { propagation: PROPAGATION_SLAVE, ..MountAttr::default() };
+    let attr = join(join(slave, mount.recursive_attr), mount.attr);
     let private = plan.namespaces.has(clone::NEWCGROUP);
     let open = |dir: &crate::cgroup::Dir| {
         let path = if cgroup.pure_v2 && !private { Path::new("/sys/fs/cgroup") } else { &dir.path };
@@ -121,8 +138,7 @@ pub fn cgroups(plan: &Plan, cgroup: &Cgroup) -> Result<Vec<(String, OwnedFd)>> {
             None => &dir.hierarchy,
         };
         let tree = tree(path, true).doing(|| format!("open cgroup {}", path.display()))?;
-        setattr(tree.as_fd(), true, &MountAttr { propagation: PROPAGATION_SLAVE, ..MountAttr::default() })
-            .doing(|| format!("open cgroup {}", path.display()))?;
+        setattr(tree.as_fd(), true, &attr).doing(|| format!("open cgroup {}", path.display()))?;
         Ok((name.to_owned(), tree))
     };
     cgroup.dirs.iter().map(open).collect()

@@ -32,7 +32,8 @@ pub fn lower(task: &Task<'_>) -> Result<()> {
 pub fn keep(task: &Task<'_>) -> Result<()> {
     let sets = task.process.caps;
     if task.filter.is_some() && !task.process.no_new_privs && sets.permitted & SYS_ADMIN == 0 {
-        caps::set(sets.effective & sets.permitted, sets.permitted, sets.inheritable).doing(|| "set the capabilities")?;
+        caps::set(sets.effective & sets.permitted, sets.permitted, sets.inheritable)
+            .doing(|| "set the capabilities")?;
     }
     Ok(())
 }

@@ -39,7 +39,8 @@ pub fn open(task: &mut Task<'_>, as_console: bool) -> Result<()> {
         rustix::termios::tcsetwinsize(&terminal, size).doing(|| "set the terminal's size")?;
     }
     // The group stays that of devpts, tty(4): write(1) needs it.
-    rustix::fs::fchown(&terminal, Some(Uid::from_raw(task.process.uid)), None).doing(|| "give the terminal its owner")?;
+    rustix::fs::fchown(&terminal, Some(Uid::from_raw(task.process.uid)), None)
+        .doing(|| "give the terminal its owner")?;
     send(&socket, &master)?;
     if as_console {
         show(root, &terminal)?;

@@ -73,7 +73,8 @@ fn own(to: &OwnedFd, name: &CStr, stat: &Stat) -> Result<()> {
     rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).doing(|| "give it its owner")?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
         // chown took setuid and setgid away.
-        rustix::fs::chmodat(to, name, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty()).doing(|| "give it its mode")?;
+        rustix::fs::chmodat(to, name, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())
+            .doing(|| "give it its mode")?;
     }
     Ok(())
 }

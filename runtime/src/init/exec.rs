@@ -4,10 +4,10 @@ use super::{Task, fds};
 use crate::cli::compat;
 use crate::error::{Context, Error, Result};
 use crate::path::InRoot;
-use crate::sys::exec::{CVec, execve};
+use crate::sys::exec::{CVec, execve, may_execute};
 use crate::sys::signal;
-use rustix::fd::OwnedFd;
-use rustix::fs::{Access, AtFlags, FileType, OFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 
@@ -63,7 +63,7 @@ fn check(task: &Task<'_>, path: &InRoot) -> rustix::io::Result<()> {
     if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
         return Err(Errno::ACCESS);
     }
-    rustix::fs::accessat(&file, c"", Access::EXEC_OK, AtFlags::EACCESS | AtFlags::EMPTY_PATH)
+    may_execute(file.as_fd())
 }
 
 /// Becomes the program; returns only the error.

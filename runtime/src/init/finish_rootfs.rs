@@ -7,6 +7,7 @@ use super::rootfs::attach;
 use crate::error::{Context, Result};
 use crate::path::{InRoot, RootFd};
 use crate::sys::clone;
+use crate::sys::fds::Bin;
 use crate::sys::mount::{ATTR_RDONLY, MountAttr, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -17,6 +18,7 @@ const READ_ONLY: MountAttr = MountAttr { set: ATTR_RDONLY, clear: 0, propagation
 
 pub fn read_only_paths(init: &mut Init<'_>) -> Result<()> {
     let root = init.task.root()?;
+    let mut bin = Bin::default();
     for path in &init.plan.readonly {
         let what = || format!("make {path} read-only");
         let target = match root.open(path, OFlags::PATH) {
@@ -26,6 +28,8 @@ pub fn read_only_paths(init: &mut Init<'_>) -> Result<()> {
         let tree = clone_mount(&target, true).doing(what)?;
         setattr(tree.as_fd(), true, &READ_ONLY).doing(what)?;
         attach(&tree, &target).doing(what)?;
+        bin.put(target);
+        bin.put(tree);
     }
     Ok(())
 }
@@ -34,22 +38,23 @@ pub fn masked_paths(init: &mut Init<'_>) -> Result<()> {
     let root = init.task.root()?;
     let mut file = Cover::new(init.sources.null.take());
     let mut directory = Cover::new(None);
+    let mut bin = Bin::default();
     for path in &init.plan.masked {
-        mask(root, path, &mut file, &mut directory).doing(|| format!("mask {path}"))?;
+        mask(root, path, &mut file, &mut directory, &mut bin).doing(|| format!("mask {path}"))?;
     }
     Ok(())
 }
 
-fn mask(root: &RootFd, path: &InRoot, file: &mut Cover, directory: &mut Cover) -> Result<()> {
+fn mask(root: &RootFd, path: &InRoot, file: &mut Cover, directory: &mut Cover, bin: &mut Bin) -> Result<()> {
     match root.open(path, OFlags::PATH | OFlags::DIRECTORY) {
         Ok(target) => {
             if directory.mount.is_none() {
-                directory.mount = Some(empty_directory()?);
+                directory.mount = Some(empty_directory(bin)?);
             }
-            directory.lay(&target)
+            directory.lay(target, bin)
         }
         Err(Errno::NOTDIR) => match root.open(path, OFlags::PATH) {
-            Ok(target) => file.lay(&target),
+            Ok(target) => file.lay(target, bin),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(errno) => Err(errno).doing(|| "open it"),
         },
@@ -58,12 +63,14 @@ fn mask(root: &RootFd, path: &InRoot, file: &mut Cover, directory: &mut Cover) -
     }
 }
 
-fn empty_directory() -> Result<OwnedFd> {
+fn empty_directory(bin: &mut Bin) -> Result<OwnedFd> {
     let fs = FileSystem::open("tmpfs")?;
     fs.set("source", Some("tmpfs"))?;
     fs.set("nr_inodes", Some("1"))?;
     fs.set("mode", Some("0755"))?;
-    fs.mount(MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)
+    let flags =
+        MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    fs.mount(flags, bin)
 }
 
 /// One mount that covers many places: itself the first, a copy each other.
@@ -78,14 +85,17 @@ impl Cover {
         Cover { mount, attached: false }
     }
 
-    fn lay(&mut self, target: &OwnedFd) -> Result<()> {
+    fn lay(&mut self, target: OwnedFd, bin: &mut Bin) -> Result<()> {
         let Some(mount) = &self.mount else { crate::bail!("there is nothing to cover it with") };
         if self.attached {
             let copy = clone_mount(mount, false).doing(|| "copy the cover")?;
-            return attach(&copy, target).doing(|| "cover it");
+            attach(&copy, &target).doing(|| "cover it")?;
+            bin.put(copy);
+        } else {
+            attach(mount, &target).doing(|| "cover it")?;
+            self.attached = true;
         }
-        attach(mount, target).doing(|| "cover it")?;
-        self.attached = true;
+        bin.put(target);
         Ok(())
     }
 }

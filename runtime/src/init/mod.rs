@@ -128,7 +128,12 @@ pub const STEPS: &[(&str, Step)] = &[
 /// Runs the steps and then the program; never returns.
 #[allow(clippy::too_many_arguments)]
 pub fn run(
-    plan: &Plan, mut sources: Sources, entry: Entry, channel: Channel, start: Option<OwnedFd>, record: &Record,
+    plan: &Plan,
+    mut sources: Sources,
+    entry: Entry,
+    channel: Channel,
+    start: Option<OwnedFd>,
+    record: &Record,
     options: &Options,
 ) -> ! {
     if options.run {

@@ -2,17 +2,19 @@
 //! mount, a target is opened inside the root, and move_mount(2) joins the two.
 
 use super::Init;
+use super::rootfs::attach;
 use super::{cgroup_mount, copy_up};
 use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::path::in_root::Missing;
 use crate::path::{InRoot, RootFd};
 use crate::plan::mounts::{MountKind, MountPlan, may_cover};
+use crate::sys::fds::Bin;
 use crate::sys::mount::{self as attr, MountAttr, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -22,23 +24,30 @@ const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
 pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
     let root = init.task.root()?;
+    let mut bin = Bin::default();
     for (number, mount) in init.plan.mounts.iter().enumerate() {
         let source = init.sources.mounts.get_mut(number).and_then(Option::take);
-        one(root, mount, source, &init.sources.cgroups).doing(|| format!("mount {}", mount.target))?;
+        one(root, mount, source, &init.sources.cgroups, &mut bin).doing(|| format!("mount {}", mount.target))?;
     }
     Ok(())
 }
 
-fn one(root: &RootFd, mount: &MountPlan, source: Option<OwnedFd>, cgroups: &[(String, OwnedFd)]) -> Result<()> {
+fn one(
+    root: &RootFd,
+    mount: &MountPlan,
+    source: Option<OwnedFd>,
+    cgroups: &[(String, OwnedFd)],
+    bin: &mut Bin,
+) -> Result<()> {
     match &mount.kind {
         MountKind::Bind { .. } => {
             let Some(tree) = source else { bail!("its source was not opened") };
-            let target = target(root, mount, is_directory(&tree)?)?;
-            put(&tree, &target)
+            let target = target(root, mount, is_directory(&tree)?, bin)?;
+            put(tree, target, bin)
         }
-        MountKind::Cgroup => cgroup_mount::mount(root, mount, cgroups),
+        MountKind::Cgroup => cgroup_mount::mount(root, mount, cgroups, bin),
         MountKind::FileSystem { kind, source, data, copy_up } => {
-            let target = target(root, mount, true)?;
+            let target = target(root, mount, true, bin)?;
             let fs = FileSystem::open(kind)?;
             fs.set("source", Some(source))?;
             for (name, value) in data {
@@ -49,18 +58,18 @@ fn one(root: &RootFd, mount: &MountPlan, source: Option<OwnedFd>, cgroups: &[(St
                 let mode = rustix::fs::fstat(&target).doing(|| "look at the target")?.st_mode & 0o7777;
                 fs.set("mode", Some(&format!("{mode:o}")))?;
             }
-            let tree = fs.mount(attributes(mount.attr.set))?;
+            let tree = fs.mount(attributes(mount.attr.set), bin)?;
             if *copy_up {
                 copy_up::copy(&target, &tree)?;
             }
             recursive_options(&tree, mount)?;
-            put(&tree, &target)
+            put(tree, target, bin)
         }
     }
 }
 
 /// What fsmount(2) can't set: propagation, and attributes given recursively.
-pub fn recursive_options(tree: &OwnedFd, mount: &MountPlan) -> Result<()> {
+fn recursive_options(tree: &OwnedFd, mount: &MountPlan) -> Result<()> {
     let propagation = mount.propagation.map_or(0, |(kind, _)| kind);
     let rest = MountAttr { propagation, ..mount.recursive_attr };
     if rest.is_noop() {
@@ -70,13 +79,20 @@ pub fn recursive_options(tree: &OwnedFd, mount: &MountPlan) -> Result<()> {
 }
 
 /// The target of a mount, made where it is missing.
-pub fn target(root: &RootFd, mount: &MountPlan, directory: bool) -> Result<OwnedFd> {
+pub fn target(root: &RootFd, mount: &MountPlan, directory: bool, bin: &mut Bin) -> Result<OwnedFd> {
     let path = &mount.target;
+    let (missing, mode) = if directory { (Missing::Directory, 0o755) } else { (Missing::File, 0o644) };
+    let mode = Mode::from_raw_mode(mode);
     // Without links the text of the path is the place; no mount may cover
     // more of /proc than the plan has checked (CVE-2019-16884).
     match root.open_plain(path, OFlags::PATH) {
         Ok(target) => return Ok(target),
-        Err(Errno::LOOP | Errno::NOENT) => {}
+        Err(Errno::NOENT) => {
+            if let Some(target) = root.make_plain(path, missing, mode, bin)? {
+                return Ok(target);
+            }
+        }
+        Err(Errno::LOOP) => {}
         Err(errno) => return Err(errno).doing(|| "open the target"),
     }
     if let MountKind::FileSystem { kind, .. } = &mount.kind
@@ -84,8 +100,7 @@ pub fn target(root: &RootFd, mount: &MountPlan, directory: bool) -> Result<Owned
     {
         refuse_links(root, path, kind)?;
     }
-    let (missing, mode) = if directory { (Missing::Directory, 0o755) } else { (Missing::File, 0o644) };
-    let target = root.open_or_make(path, missing, Mode::from_raw_mode(mode))?;
+    let target = root.open_or_make(path, missing, mode)?;
     let magic = rustix::fs::fstatfs(&target).doing(|| "look at the target")?.f_type as u64;
     if magic == PROC_SUPER_MAGIC && may_cover(path, &mount.kind) && !InRoot::new("/proc").contains(path) {
         bail!("{path} leads into /proc, where nothing may be mounted");
@@ -106,15 +121,17 @@ fn refuse_links(root: &RootFd, path: &InRoot, kind: &str) -> Result<()> {
     }
 }
 
-fn put(tree: &OwnedFd, target: &OwnedFd) -> Result<()> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    match rustix::mount::move_mount(tree, c"", target, c"", flags) {
-        Err(Errno::NOTDIR | Errno::INVAL) if is_directory(tree)? != is_directory(target)? => {
+fn put(tree: OwnedFd, target: OwnedFd, bin: &mut Bin) -> Result<()> {
+    match attach(&tree, &target) {
+        Err(Errno::NOTDIR | Errno::INVAL) if is_directory(&tree)? != is_directory(&target)? => {
             let kind = |directory| if directory { "a directory" } else { "a file" };
-            bail!("its source is {}, but its target is {}", kind(is_directory(tree)?), kind(is_directory(target)?))
+            bail!("its source is {}, but its target is {}", kind(is_directory(&tree)?), kind(is_directory(&target)?))
         }
-        result => result.doing(|| "attach it"),
+        result => result.doing(|| "attach it")?,
     }
+    bin.put(tree);
+    bin.put(target);
+    Ok(())
 }
 
 fn is_directory(fd: &OwnedFd) -> Result<bool> {
@@ -165,10 +182,12 @@ impl FileSystem {
     }
 
     /// The mount, attached nowhere yet.
-    pub fn mount(&self, attributes: MountAttrFlags) -> Result<OwnedFd> {
+    pub fn mount(self, attributes: MountAttrFlags, bin: &mut Bin) -> Result<OwnedFd> {
         rustix::mount::fsconfig_create(&self.context).doing(|| self.told(&format!("make the {}", self.kind)))?;
-        rustix::mount::fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-            .doing(|| self.told(&format!("mount the {}", self.kind)))
+        let mount = rustix::mount::fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+            .doing(|| self.told(&format!("mount the {}", self.kind)))?;
+        bin.put(self.context);
+        Ok(mount)
     }
 
     /// `what`, with what the kernel noted: lines such as `e tmpfs: Bad value`.

@@ -6,6 +6,7 @@ use super::rootfs::{attach, open_directory};
 use crate::bail;
 use crate::error::{Context, Result};
 use crate::plan::roots::{RootsPlan, Upper};
+use crate::sys::fds::Bin;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
@@ -50,7 +51,7 @@ fn tmpfs(options: &str) -> Result<OwnedFd> {
             None => fs.set(option, None)?,
         }
     }
-    fs.mount(attributes(0))
+    fs.mount(attributes(0), &mut Bin::default())
 }
 
 fn bind(path: &Path) -> Result<OwnedFd> {
@@ -81,7 +82,7 @@ fn overlay(layers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<Own
     for (name, path) in [("upperdir", upper), ("workdir", work)] {
         fs.set_path(name, path).doing(|| fs.told(&format!("overlay {name}")))?;
     }
-    fs.mount(MountAttrFlags::empty())
+    fs.mount(MountAttrFlags::empty(), &mut Bin::default())
 }
 
 /// Before 6.7: all in one string, of at most 256 bytes in a file system

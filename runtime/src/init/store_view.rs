@@ -7,10 +7,11 @@ use crate::error::{Context, Result};
 use crate::path::in_root::Missing;
 use crate::path::{InRoot, RootFd};
 use crate::plan::roots::{Closure, DEFAULT_STORE};
+use crate::sys::fds::Bin;
 use crate::sys::mount::{ATTR_NODEV, ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use rustix::mount::{MountAttrFlags, OpenTreeFlags};
+use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 use std::ffi::OsStr;
 
 /// Mounts the view at /nix/store of `root`: a small tmpfs with one entry for
@@ -20,17 +21,20 @@ pub fn mount(root: &RootFd, closure: &Closure) -> Result<()> {
     let fs = FileSystem::open("tmpfs")?;
     fs.set("source", Some("nix-store"))?;
     fs.set("mode", Some("0755"))?;
-    let view = fs.mount(MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV)?;
+    let mut bin = Bin::default();
+    let view = fs.mount(MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, &mut bin)?;
     let target = root.open_or_make(&InRoot::new(DEFAULT_STORE), Missing::Directory, Mode::from_raw_mode(0o755))?;
     attach(&view, &target).doing(what)?;
     for name in &closure.names {
-        show(&view, closure, name).doing(|| format!("show {} at /nix/store", closure.store.join(name).display()))?;
+        show(&view, closure, name, &mut bin)
+            .doing(|| format!("show {} at /nix/store", closure.store.join(name).display()))?;
     }
-    let read_only = MountAttr { set: ATTR_RDONLY | ATTR_NODEV, propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
+    let read_only =
+        MountAttr { set: ATTR_RDONLY | ATTR_NODEV, propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
     setattr(view.as_fd(), true, &read_only).doing(what)
 }
 
-fn show(view: &OwnedFd, closure: &Closure, name: &OsStr) -> rustix::io::Result<()> {
+fn show(view: &OwnedFd, closure: &Closure, name: &OsStr, bin: &mut Bin) -> rustix::io::Result<()> {
     let path = closure.store.join(name);
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     let tree = rustix::mount::open_tree(CWD, &path, flags)?;
@@ -46,6 +50,8 @@ fn show(view: &OwnedFd, closure: &Closure, name: &OsStr) -> rustix::io::Result<(
             drop(rustix::fs::openat(view, name, flags, Mode::from_raw_mode(0o444))?);
         }
     }
-    let target = rustix::fs::openat(view, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    attach(&tree, &target)
+    // By name, for nobody else has this tmpfs yet.
+    rustix::mount::move_mount(&tree, c"", view, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    bin.put(tree);
+    Ok(())
 }

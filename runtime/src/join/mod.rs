@@ -3,8 +3,8 @@
 
 use crate::bail;
 use crate::cgroup::{Cgroup, Dir, Entry};
-use crate::create::protocol::{Channel, Message};
 use crate::create::Console;
+use crate::create::protocol::{Channel, Message};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::init::{Task, caps, console, exec, fds, limits, lsm, sched, seccomp, user, working_dir};
@@ -17,8 +17,8 @@ use crate::spec::Spec;
 use crate::spec::process::Process;
 use crate::state::record::CONFIG;
 use crate::state::{self, Record, StateDir, Status};
-use crate::sys::clone::{self, Fork};
 use crate::sys;
+use crate::sys::clone::{self, Fork};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -152,7 +152,10 @@ fn fork(container: &Container, entry: Entry) -> Result<(Fork, Entry)> {
 fn init_cgroup(container: &Container) -> Result<std::path::PathBuf> {
     let path = format!("/proc/{}/cgroup", container.record.pid);
     let text = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;
-    let own = text.lines().find_map(|line| line.strip_prefix("0::/")).ok_or_else(|| Error::new(format!("{path} has no cgroup v2")))?;
+    let own = text
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .ok_or_else(|| Error::new(format!("{path} has no cgroup v2")))?;
     let mount = if container.record.cgroup.pure_v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" };
     Ok(std::path::Path::new(mount).join(own))
 }
@@ -171,7 +174,10 @@ fn until_ready(channel: &Channel, plan: &ProcessPlan, pid: Pid) -> Result<()> {
 }
 
 fn task<'a>(
-    process: &'a ProcessPlan, filter: Option<&'a Filter>, preserve_fds: u32, console_socket: Option<OwnedFd>,
+    process: &'a ProcessPlan,
+    filter: Option<&'a Filter>,
+    preserve_fds: u32,
+    console_socket: Option<OwnedFd>,
 ) -> Task<'a> {
     Task {
         process,

@@ -4,6 +4,7 @@
 //! root's descriptor (CVE-2021-30465, CVE-2019-18837, CVE-2024-45310).
 
 use crate::error::{Context, Error, Result};
+use crate::sys::fds::Bin;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -137,6 +138,23 @@ impl RootFd {
         }
     }
 
+    /// Makes `path` in a directory that is reached without symbolic links. None
+    /// where that is not so, or something is there already.
+    pub fn make_plain(&self, path: &InRoot, missing: Missing, mode: Mode, bin: &mut Bin) -> Result<Option<OwnedFd>> {
+        let (above, name) = path.split();
+        let Ok(parent) = self.open_plain(&above, OFlags::PATH | OFlags::DIRECTORY) else { return Ok(None) };
+        let name = OsStr::from_bytes(name);
+        match make_entry(&parent, name, missing, mode) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(None),
+            Err(errno) => return Err(errno).doing(|| format!("make {path} in the container's root")),
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(&parent, name, flags, Mode::empty());
+        bin.put(parent);
+        made.map(Some).doing(|| format!("open {path} in the container's root"))
+    }
+
     /// Makes `path` and the directories above it. A symbolic link that leads
     /// nowhere is followed inside the root, as in an image whose resolv.conf
     /// points into an empty /run.
@@ -147,14 +165,7 @@ impl RootFd {
             result => result.doing(|| format!("open {above} in the container's root"))?,
         };
         let name = OsStr::from_bytes(name);
-        let made = match missing {
-            Missing::Directory => rustix::fs::mkdirat(&parent, name, mode),
-            Missing::File => {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-                rustix::fs::openat(&parent, name, flags, mode).map(drop)
-            }
-        };
-        match made {
+        match make_entry(&parent, name, missing, mode) {
             Ok(()) => {}
             Err(Errno::EXIST) => return self.make_behind_link(path, &above, &parent, name, (missing, mode, links)),
             Err(errno) => return Err(errno).doing(|| format!("make {path} in the container's root")),
@@ -208,6 +219,15 @@ impl RootFd {
     }
 }
 
+fn make_entry(parent: &OwnedFd, name: &OsStr, missing: Missing, mode: Mode) -> rustix::io::Result<()> {
+    match missing {
+        Missing::Directory => rustix::fs::mkdirat(parent, name, mode),
+        Missing::File => {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(parent, name, flags, mode).map(drop)
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -215,7 +235,9 @@ mod tests {
 
     #[test]
     fn paths_are_cleaned_as_text() {
-        for (path, clean) in [("/", "/"), ("a//b/./c", "/a/b/c"), ("/a/../../b", "/b"), ("../../etc", "/etc"), ("", "/")] {
+        for (path, clean) in
+            [("/", "/"), ("a//b/./c", "/a/b/c"), ("/a/../../b", "/b"), ("../../etc", "/etc"), ("", "/")]
+        {
             assert_eq!(InRoot::new(path).to_string(), clean, "{path}");
         }
     }

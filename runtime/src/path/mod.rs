@@ -28,6 +28,15 @@ pub fn read_all(fd: impl AsFd, expected: usize) -> rustix::io::Result<Vec<u8>> {
     Ok(buffer)
 }
 
+/// Reads a small file of the kernel's (procfs, cgroups) in one call: those give
+/// all they have, up to 4095 bytes here, at once.
+pub fn read_once(fd: impl AsFd) -> rustix::io::Result<Vec<u8>> {
+    let mut buffer = vec![0; 4095];
+    let length = rustix::io::read(&fd, &mut buffer)?;
+    buffer.truncate(length);
+    Ok(buffer)
+}
+
 /// Writes all of `data`, in one system call where the kernel takes it whole
 /// (cgroup and /proc files want that).
 pub fn write_all(fd: impl AsFd, mut data: &[u8]) -> rustix::io::Result<()> {

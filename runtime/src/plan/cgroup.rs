@@ -182,7 +182,9 @@ fn v2(resources: &Resources) -> Result<Vec<Setting>> {
     rdma(resources, &mut list);
     for (file, value) in &resources.unified {
         let controller = match file.split('.').next() {
-            _ if file.contains('/') || file.contains('\0') => bail!("linux.resources.unified: {file:?} is not a file name"),
+            _ if file.contains('/') || file.contains('\0') => {
+                bail!("linux.resources.unified: {file:?} is not a file name")
+            }
             Some("memory") => "memory",
             Some("cpu") => "cpu",
             Some("cpuset") => "cpuset",
@@ -338,9 +340,16 @@ fn default_rules() -> impl Iterator<Item = Rule> {
     let mknod = |kind| Rule { read: false, write: false, ..Rule::allow(kind, None, None) };
     let node = |major, minor| Rule::allow('c', Some(major), minor);
     [
-        mknod('c'), mknod('b'),
-        node(1, Some(3)), node(1, Some(5)), node(1, Some(7)), node(1, Some(8)), node(1, Some(9)),
-        node(5, Some(0)), node(5, Some(2)), node(136, None),
+        mknod('c'),
+        mknod('b'),
+        node(1, Some(3)),
+        node(1, Some(5)),
+        node(1, Some(7)),
+        node(1, Some(8)),
+        node(1, Some(9)),
+        node(5, Some(0)),
+        node(5, Some(2)),
+        node(136, None),
     ]
     .into_iter()
 }
@@ -408,7 +417,9 @@ mod tests {
 
     #[test]
     fn device_rules_keep_their_order_and_end_in_the_defaults() {
-        let r = resources(r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":10,"minor":229,"access":"rw"}]}"#);
+        let r = resources(
+            r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":10,"minor":229,"access":"rw"}]}"#,
+        );
         let rules = devices(&r.devices).unwrap();
         assert_eq!(rules[0].text(), "a *:* rwm");
         assert_eq!(rules[1].text(), "c 10:229 rw");

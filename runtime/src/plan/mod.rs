@@ -180,17 +180,28 @@ fn inside(paths: &[String], field: &str) -> Result<Vec<InRoot>> {
 /// there; anything else would be the host's.
 fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
     const IPC: [&str; 8] = [
-        "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem",
-        "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced",
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
     ];
     let mut list = Vec::new();
     for (key, value) in &linux.sysctl {
         // Either separator may be used, and interface names may have dots:
         // the first separator decides, sysctl.d(5).
         let path = match key.find(['.', '/']) {
-            Some(at) if key.as_bytes()[at] == b'.' => {
-                key.chars().map(|c| match c { '.' => '/', '/' => '.', c => c }).collect()
-            }
+            Some(at) if key.as_bytes()[at] == b'.' => key
+                .chars()
+                .map(|c| match c {
+                    '.' => '/',
+                    '/' => '.',
+                    c => c,
+                })
+                .collect(),
             _ => key.clone(),
         };
         let dotted = path.replace('/', ".");
@@ -214,9 +225,15 @@ fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String
 /// personality(2).
 fn personality(spec: &Personality) -> Result<u32> {
     const FLAGS: [(&str, u32); 9] = [
-        ("UNAME26", 0x0002_0000), ("ADDR_NO_RANDOMIZE", 0x0004_0000), ("FDPIC_FUNCPTRS", 0x0008_0000),
-        ("MMAP_PAGE_ZERO", 0x0010_0000), ("ADDR_COMPAT_LAYOUT", 0x0020_0000), ("READ_IMPLIES_EXEC", 0x0040_0000),
-        ("ADDR_LIMIT_32BIT", 0x0080_0000), ("SHORT_INODE", 0x0100_0000), ("WHOLE_SECONDS", 0x0200_0000),
+        ("UNAME26", 0x0002_0000),
+        ("ADDR_NO_RANDOMIZE", 0x0004_0000),
+        ("FDPIC_FUNCPTRS", 0x0008_0000),
+        ("MMAP_PAGE_ZERO", 0x0010_0000),
+        ("ADDR_COMPAT_LAYOUT", 0x0020_0000),
+        ("READ_IMPLIES_EXEC", 0x0040_0000),
+        ("ADDR_LIMIT_32BIT", 0x0080_0000),
+        ("SHORT_INODE", 0x0100_0000),
+        ("WHOLE_SECONDS", 0x0200_0000),
     ];
     let mut persona = match spec.domain.as_str() {
         "LINUX" => 0,
@@ -302,7 +319,8 @@ mod tests {
 
     #[test]
     fn sysctls_belong_to_the_containers_namespaces() {
-        let plan = planned(r#"{"linux":{"sysctl":{"net.ipv4.conf.eth0/1.rp_filter":"1","kernel.shmmax":"5"}}}"#).unwrap();
+        let plan =
+            planned(r#"{"linux":{"sysctl":{"net.ipv4.conf.eth0/1.rp_filter":"1","kernel.shmmax":"5"}}}"#).unwrap();
         assert_eq!(plan.sysctls[1].0, "net/ipv4/conf/eth0.1/rp_filter");
         assert!(refused(r#"{"linux":{"sysctl":{"kernel.core_pattern":"|x"}}}"#).contains("not in a namespace"));
         assert!(refused(r#"{"linux":{"sysctl":{"net/../kernel/core_pattern":"|x"}}}"#).contains("not in a namespace"));

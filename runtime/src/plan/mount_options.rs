@@ -10,15 +10,26 @@ use crate::sys::mount::{self as attr, MountAttr};
 pub enum Effect {
     Nothing,
     /// Set and clear attributes of the mount; `true`: of all mounts below too.
-    Attr { set: u64, clear: u64, recursive: bool },
-    Propagation { kind: u64, recursive: bool },
-    Bind { recursive: bool },
+    Attr {
+        set: u64,
+        clear: u64,
+        recursive: bool,
+    },
+    Propagation {
+        kind: u64,
+        recursive: bool,
+    },
+    Bind {
+        recursive: bool,
+    },
     /// A flag of the file system itself (super block), set by its name.
     Super,
     /// Copy what the directory under a tmpfs holds into it.
     CopyUp,
     /// An idmapped mount with the container's own mapping.
-    Idmap { recursive: bool },
+    Idmap {
+        recursive: bool,
+    },
 }
 
 const fn set(set: u64) -> Effect {

@@ -31,8 +31,16 @@ pub enum MountKind {
 /// Files that a mount may cover in /proc: those that lxcfs and friends provide
 /// (CVE-2019-19921 came from mounts over other parts of it).
 const PROC_FILES: [&str; 10] = [
-    "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat", "/proc/swaps", "/proc/uptime",
-    "/proc/loadavg", "/proc/slabinfo", "/proc/sys/kernel/ns_last_pid", "/proc/sys/crypto/fips_enabled",
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
 ];
 
 /// Whether a mount may stand at `target` while the container starts.
@@ -63,7 +71,9 @@ fn one(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
     if target.is_root() {
         bail!("mounts: {name:?} would cover the root file system");
     }
-    if [name, &mount.source, &mount.kind].iter().any(|s| s.contains('\0')) || mount.options.iter().any(|o| o.contains('\0')) {
+    if [name, &mount.source, &mount.kind].iter().any(|s| s.contains('\0'))
+        || mount.options.iter().any(|o| o.contains('\0'))
+    {
         bail!("mounts: {name:?} has a NUL byte");
     }
     let options = mount_options::parse(&mount.options);
@@ -149,7 +159,9 @@ mod tests {
     fn sources_are_relative_to_the_bundle() {
         let planned = one(&mount("data", "", "volumes/x", &["bind", "ro"]), Path::new("/b")).unwrap();
         assert_eq!(planned.target.to_string(), "/data");
-        assert!(matches!(planned.kind, MountKind::Bind { source, recursive: false } if source == Path::new("/b/volumes/x")));
+        assert!(
+            matches!(planned.kind, MountKind::Bind { source, recursive: false } if source == Path::new("/b/volumes/x"))
+        );
         assert_eq!(planned.attr.set, attr::ATTR_RDONLY);
     }
 

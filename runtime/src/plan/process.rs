@@ -76,9 +76,8 @@ pub fn plan(spec: &Process, available_caps: u64, log: &Log) -> Result<ProcessPla
 }
 
 fn c_strings(strings: &[String], field: &str) -> Result<Vec<CString>> {
-    let convert = |s: &String| {
-        CString::new(s.as_str()).map_err(|_| Error::new(format!("{field} has a NUL byte in {s:?}")))
-    };
+    let convert =
+        |s: &String| CString::new(s.as_str()).map_err(|_| Error::new(format!("{field} has a NUL byte in {s:?}")));
     strings.iter().map(convert).collect()
 }
 
@@ -164,12 +163,21 @@ fn label(value: &str, title: &str, module: &str, log: &Log) -> Result<Option<Str
 
 fn scheduler(spec: &Scheduler) -> Result<SchedAttr> {
     const POLICIES: [(&str, u32); 7] = [
-        ("SCHED_OTHER", 0), ("SCHED_FIFO", 1), ("SCHED_RR", 2), ("SCHED_BATCH", 3),
-        ("SCHED_ISO", 4), ("SCHED_IDLE", 5), ("SCHED_DEADLINE", 6),
+        ("SCHED_OTHER", 0),
+        ("SCHED_FIFO", 1),
+        ("SCHED_RR", 2),
+        ("SCHED_BATCH", 3),
+        ("SCHED_ISO", 4),
+        ("SCHED_IDLE", 5),
+        ("SCHED_DEADLINE", 6),
     ];
     const FLAGS: [(&str, u64); 7] = [
-        ("SCHED_FLAG_RESET_ON_FORK", 0x01), ("SCHED_FLAG_RECLAIM", 0x02), ("SCHED_FLAG_DL_OVERRUN", 0x04),
-        ("SCHED_FLAG_KEEP_POLICY", 0x08), ("SCHED_FLAG_KEEP_PARAMS", 0x10), ("SCHED_FLAG_UTIL_CLAMP_MIN", 0x20),
+        ("SCHED_FLAG_RESET_ON_FORK", 0x01),
+        ("SCHED_FLAG_RECLAIM", 0x02),
+        ("SCHED_FLAG_DL_OVERRUN", 0x04),
+        ("SCHED_FLAG_KEEP_POLICY", 0x08),
+        ("SCHED_FLAG_KEEP_PARAMS", 0x10),
+        ("SCHED_FLAG_UTIL_CLAMP_MIN", 0x20),
         ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
     ];
     let policy = POLICIES.iter().find(|(name, _)| *name == spec.policy);

@@ -79,7 +79,9 @@ fn store_name(store: &Path, path: &Path) -> Result<OsString> {
     let mut parts = below.map(Path::components).into_iter().flatten();
     match (parts.next(), parts.next()) {
         (Some(Component::Normal(name)), None) => Ok(name.to_owned()),
-        _ => bail!("firn.json: the closure has {}, which is not a path of the store {}", path.display(), store.display()),
+        _ => {
+            bail!("firn.json: the closure has {}, which is not a path of the store {}", path.display(), store.display())
+        }
     }
 }
 

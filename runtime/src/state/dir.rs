@@ -111,6 +111,14 @@ impl StateDir {
         rustix::fs::renameat(&self.fd, c".new", &self.fd, name).doing(what)
     }
 
+    /// Writes a file that is new, before anybody looks for it.
+    pub fn write_new(&self, name: &CStr, data: &[u8]) -> Result<()> {
+        let what = || format!("write {} in {}", name.to_string_lossy(), self.path.display());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600)).doing(what)?;
+        write_all(&file, data).doing(what)
+    }
+
     /// None where there is no such file.
     pub fn read(&self, name: &CStr) -> Result<Option<Vec<u8>>> {
         let what = || format!("read {} in {}", name.to_string_lossy(), self.path.display());
@@ -134,13 +142,18 @@ impl StateDir {
 
     /// Removes the directory; the container is gone then.
     pub fn remove(self) -> Result<()> {
-        for name in [super::record::FILE, super::record::CONFIG, super::start::SOCKET, c".new"] {
-            self.unlink(name)?;
+        // The last two are there only if a command was cut off.
+        for files in [[super::record::CONFIG, super::record::FILE], [super::start::SOCKET, c".new"]] {
+            for name in files {
+                self.unlink(name)?;
+            }
+            match rustix::fs::rmdir(&self.path) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                Err(Errno::NOTEMPTY) => {}
+                Err(errno) => return Err(errno).doing(|| format!("remove {}", self.path.display())),
+            }
         }
-        match rustix::fs::rmdir(&self.path) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(errno).doing(|| format!("remove {}", self.path.display())),
-        }
+        bail!("{} has files that are not firn's", self.path.display());
     }
 }
 

@@ -50,16 +50,7 @@ pub fn execve(path: &CStr, argv: &CVec, envp: &CVec) -> Errno {
 pub fn fexecve(fd: BorrowedFd<'_>, argv: &CVec, envp: &CVec) -> Errno {
     let (argv, envp) = (argv.pointers.as_ptr(), envp.pointers.as_ptr());
     // SAFETY: as in `execve`; the path is an empty C string.
-    let result = unsafe {
-        syscall!(
-            libc::SYS_execveat,
-            fd.as_raw_fd(),
-            c"".as_ptr(),
-            argv,
-            envp,
-            libc::AT_EMPTY_PATH
-        )
-    };
+    let result = unsafe { syscall!(libc::SYS_execveat, fd.as_raw_fd(), c"".as_ptr(), argv, envp, libc::AT_EMPTY_PATH) };
     match result {
         Ok(_) => Errno::IO,
         Err(errno) => errno,
@@ -70,4 +61,13 @@ pub fn fexecve(fd: BorrowedFd<'_>, argv: &CVec, envp: &CVec) -> Errno {
 pub fn exit(status: i32) -> ! {
     // SAFETY: _exit has no preconditions.
     unsafe { libc::_exit(status) }
+}
+
+/// Whether this user may execute the file behind `fd`, an O_PATH descriptor
+/// (faccessat2(2), Linux 5.8).
+pub fn may_execute(fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let flags = libc::AT_EACCESS | libc::AT_EMPTY_PATH;
+    // SAFETY: the path is an empty C string; nothing is written.
+    unsafe { syscall!(libc::SYS_faccessat2, fd.as_raw_fd(), c"".as_ptr(), libc::X_OK, flags)? };
+    Ok(())
 }

@@ -19,17 +19,11 @@ use rustix::io::Errno;
 
 /// Turns the C library's -1 into an errno, in one place.
 fn check(result: libc::c_long) -> rustix::io::Result<libc::c_long> {
-    if result == -1 {
-        Err(last_errno())
-    } else {
-        Ok(result)
-    }
+    if result == -1 { Err(last_errno()) } else { Ok(result) }
 }
 
 fn last_errno() -> Errno {
-    std::io::Error::last_os_error()
-        .raw_os_error()
-        .map_or(Errno::IO, Errno::from_raw_os_error)
+    std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
 }
 
 /// A system call whose arguments are plain integers and pointers, as a Result.

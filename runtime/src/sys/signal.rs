@@ -31,7 +31,13 @@ pub fn unblock_all() -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Rust ignores SIGPIPE, and an ignored signal stays ignored across execve.
+/// Writing to a reader that went away shall be an error, not the end.
+pub fn ignore_sigpipe() {
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// This program ignores SIGPIPE, and an ignored signal stays ignored across execve.
 pub fn default_sigpipe() {
     // SAFETY: SIG_DFL runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
@@ -51,9 +57,7 @@ pub fn wait() -> rustix::io::Result<i32> {
 pub fn send(pidfd: rustix::fd::BorrowedFd<'_>, signal: i32) -> rustix::io::Result<()> {
     use rustix::fd::AsRawFd;
     // SAFETY: integers and no siginfo.
-    unsafe {
-        syscall!(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<u8>(), 0u32)?
-    };
+    unsafe { syscall!(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<u8>(), 0u32)? };
     Ok(())
 }
 
