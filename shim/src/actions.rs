@@ -54,13 +54,7 @@ impl Monitor {
     pub(crate) fn next_command(&mut self) {
         while let Some(verb) = self.commands.take_turn() {
             let started = self.command(verb).and_then(|command| {
-                let name = || {
-                    format!(
-                        "container {}: run {}",
-                        self.id,
-                        self.runtime.program.display()
-                    )
-                };
+                let name = || format!("container {}: run {}", self.id, self.runtime.program.display());
                 self.commands.spawn(verb, command).context(name)
             });
             match started {
@@ -73,10 +67,7 @@ impl Monitor {
     fn command(&mut self, verb: Verb) -> Result<Command> {
         match verb {
             Verb::Create => self.create(),
-            _ => self
-                .runtime
-                .other(verb)
-                .context(|| format!("container {}: prepare {verb}", self.id)),
+            _ => self.runtime.other(verb).context(|| format!("container {}: prepare {verb}", self.id)),
         }
     }
 
@@ -85,8 +76,7 @@ impl Monitor {
     fn create(&mut self) -> Result<Command> {
         let bundle = Bundle::load(&self.bundle)?;
         let expects_ready = bundle.expects_ready(self.options.notify);
-        self.machine
-            .set_rules(bundle.restart_status(), bundle.stop_signal, expects_ready);
+        self.machine.set_rules(bundle.restart_status(), bundle.stop_signal, expects_ready);
         let terminal = bundle.terminal;
         for name in ["pid", "console"] {
             self.dir.remove(name)?;
@@ -96,33 +86,20 @@ impl Monitor {
             std::fs::remove_dir_all(&into).context(|| format!("remove {}", into.display()))?;
         }
         bundle.write(&into, self.inbox.as_ref().map(|inbox| inbox.path()))?;
-        let mut args = CreateArgs {
-            bundle: into,
-            pid_file: self.dir.file("pid"),
-            console_socket: None,
-        };
+        let mut args = CreateArgs { bundle: into, pid_file: self.dir.file("pid"), console_socket: None };
         if terminal {
             let socket = ConsoleSocket::listen(&self.dir)?;
             args.console_socket = Some(socket.path());
             self.attempt.listen_for_console(socket, &self.epoll)?;
         }
-        let mut command = self
-            .runtime
-            .create(&args)
-            .context(|| "prepare create".into())?;
+        let mut command = self.runtime.create(&args).context(|| "prepare create".into())?;
         if !terminal {
             let pipe = || "pipe".into();
             let (stdout, out) = pipes::output().context(pipe)?;
             let (stderr, err) = pipes::output().context(pipe)?;
-            command
-                .stdout(Redirect::from(out))
-                .stderr(Redirect::from(err));
-            self.stdio
-                .add(stdout, Stream::Stdout, &self.epoll)
-                .context(pipe)?;
-            self.stdio
-                .add(stderr, Stream::Stderr, &self.epoll)
-                .context(pipe)?;
+            command.stdout(Redirect::from(out)).stderr(Redirect::from(err));
+            self.stdio.add(stdout, Stream::Stdout, &self.epoll).context(pipe)?;
+            self.stdio.add(stderr, Stream::Stderr, &self.epoll).context(pipe)?;
         }
         Ok(command)
     }
@@ -271,9 +248,7 @@ impl Monitor {
             None => format!("the last time it {}", how(self.attempt.exit)),
         };
         let id = &self.id;
-        Error::new(format!(
-            "container {id}: started {starts} times within {seconds} s, which is the limit: {last}"
-        ))
+        Error::new(format!("container {id}: started {starts} times within {seconds} s, which is the limit: {last}"))
     }
 
     fn start_error(&mut self) -> Error {
@@ -298,13 +273,7 @@ impl Monitor {
             ready_at: attempt.ready_at.as_deref(),
             oom_killed: attempt.oom_killed,
             error,
-            ..Record::new(
-                &self.id,
-                attempt.exit,
-                reason,
-                &attempt.started_at,
-                exited_at,
-            )
+            ..Record::new(&self.id, attempt.exit, reason, &attempt.started_at, exited_at)
         };
         if let Err(error) = record.write(&self.dir) {
             self.say(&format!("warning: {}", error.chain()));

@@ -59,9 +59,7 @@ impl Attempt {
     /// Waits for the terminal of this attempt.
     pub fn listen_for_console(&mut self, socket: ConsoleSocket, epoll: &Epoll) -> Result<()> {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, token::CONSOLE);
-        epoll
-            .add(&socket, event)
-            .context(|| "epoll_ctl: console socket".into())?;
+        epoll.add(&socket, event).context(|| "epoll_ctl: console socket".into())?;
         self.console = Some(socket);
         Ok(())
     }
@@ -98,13 +96,9 @@ impl Attempt {
             let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
             pidfd_open(pid, PidfdFlags::NONBLOCK)
         };
-        let pidfd = open()
-            .map_err(std::io::Error::from)
-            .context(|| format!("pidfd_open {pid}"))?;
+        let pidfd = open().map_err(std::io::Error::from).context(|| format!("pidfd_open {pid}"))?;
         let event = EpollEvent::new(EpollFlags::EPOLLIN, token::INIT);
-        epoll
-            .add(&pidfd, event)
-            .context(|| "epoll_ctl: pidfd".into())?;
+        epoll.add(&pidfd, event).context(|| "epoll_ctl: pidfd".into())?;
         self.pidfd = Some(pidfd);
         self.oom = Counters::of(pid);
         Ok(None)
@@ -124,12 +118,9 @@ impl Attempt {
     /// Whether init, whose pidfd says that it ended, is no child of ours.
     pub fn is_gone_elsewhere(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        self.pidfd.as_ref().is_some_and(|pidfd| {
-            matches!(
-                waitid(WaitId::PidFd(pidfd.as_fd()), options),
-                Err(rustix::io::Errno::CHILD)
-            )
-        })
+        self.pidfd
+            .as_ref()
+            .is_some_and(|pidfd| matches!(waitid(WaitId::PidFd(pidfd.as_fd()), options), Err(rustix::io::Errno::CHILD)))
     }
 
     /// Init has ended: keeps what only its cgroup knows.

@@ -42,30 +42,20 @@ impl Bundle {
         let firn = read_roots(path)?;
         let init = match &firn {
             Some(text) => {
-                let roots: Roots = serde_json::from_slice(text)
-                    .context(|| format!("bundle {}: {}", path.display(), roots::FILE))?;
+                let roots: Roots =
+                    serde_json::from_slice(text).context(|| format!("bundle {}: {}", path.display(), roots::FILE))?;
                 roots.init.unwrap_or_default()
             }
             None => Init::default(),
         };
-        let stop_signal = match config
-            .pointer("/annotations")
-            .and_then(|all| all.get(STOP_ANNOTATION))
-        {
-            Some(Value::String(text)) => text.parse().map_err(|why: String| {
-                Error::new(format!("{}: annotation {STOP_ANNOTATION}: {why}", name()))
-            })?,
+        let stop_signal = match config.pointer("/annotations").and_then(|all| all.get(STOP_ANNOTATION)) {
+            Some(Value::String(text)) => text
+                .parse()
+                .map_err(|why: String| Error::new(format!("{}: annotation {STOP_ANNOTATION}: {why}", name())))?,
             _ => Signal::HALT,
         };
         let terminal = config.pointer("/process/terminal") == Some(&Value::Bool(true));
-        Ok(Bundle {
-            path: path.to_owned(),
-            config,
-            firn,
-            init,
-            terminal,
-            stop_signal,
-        })
+        Ok(Bundle { path: path.to_owned(), config, firn, init, terminal, stop_signal })
     }
 
     /// A further exit status by which init asks to be restarted.
@@ -97,12 +87,7 @@ impl Bundle {
 }
 
 fn write_new(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?
-        .write_all(text)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text)
 }
 
 fn read_bounded(file: File) -> std::io::Result<Vec<u8>> {
@@ -127,10 +112,7 @@ fn read_roots(bundle: &Path) -> Result<Option<Vec<u8>>> {
     let meta = file.metadata().context(name)?;
     let trusted = meta.uid() == 0 || meta.uid() == nix::unistd::geteuid().as_raw();
     if !meta.is_file() || !trusted || meta.mode() & 0o022 != 0 {
-        return Err(Error::new(format!(
-            "{}: must be a file of the caller that nobody else can write",
-            name()
-        )));
+        return Err(Error::new(format!("{}: must be a file of the caller that nobody else can write", name())));
     }
     read_bounded(file).context(name).map(Some)
 }
@@ -174,12 +156,8 @@ fn is_bind(mount: &Value) -> bool {
 }
 
 fn add_notify(config: &mut Value, socket: &Path) -> Result<()> {
-    let socket = socket.to_str().ok_or_else(|| {
-        Error::new(format!(
-            "socket {}: its path is not UTF-8",
-            socket.display()
-        ))
-    })?;
+    let socket =
+        socket.to_str().ok_or_else(|| Error::new(format!("socket {}: its path is not UTF-8", socket.display())))?;
     let mount = json!({
         "destination": NOTIFY_INSIDE,
         "type": "bind",
@@ -187,20 +165,12 @@ fn add_notify(config: &mut Value, socket: &Path) -> Result<()> {
         "options": ["bind", "nosuid", "nodev", "noexec"],
     });
     let mounts = list(config, "mounts")?;
-    mounts.retain(|mount| {
-        mount
-            .get("destination")
-            .is_none_or(|at| at != NOTIFY_INSIDE)
-    });
+    mounts.retain(|mount| mount.get("destination").is_none_or(|at| at != NOTIFY_INSIDE));
     // Last, so that it lies on top of a tmpfs at /run.
     mounts.push(mount);
     if let Some(process) = config.get_mut("process") {
         let env = list(process, "env")?;
-        env.retain(|entry| {
-            !entry
-                .as_str()
-                .is_some_and(|entry| entry.starts_with("NOTIFY_SOCKET="))
-        });
+        env.retain(|entry| !entry.as_str().is_some_and(|entry| entry.starts_with("NOTIFY_SOCKET=")));
         env.push(format!("NOTIFY_SOCKET={NOTIFY_INSIDE}").into());
     }
     Ok(())
@@ -258,37 +228,17 @@ mod tests {
         let mounts = config["mounts"].as_array().unwrap();
         assert_eq!(mounts.len(), 2);
         assert_eq!(mounts[1]["source"], "/s/notify");
-        assert_eq!(
-            config["process"]["env"],
-            json!(["A=1", "B=2", "NOTIFY_SOCKET=/run/host/notify"])
-        );
+        assert_eq!(config["process"]["env"], json!(["A=1", "B=2", "NOTIFY_SOCKET=/run/host/notify"]));
     }
 
     #[test]
     fn missing_lists_are_made() {
-        for config in [
-            json!({"process": {}}),
-            json!({"process": {"env": null}, "mounts": null}),
-        ] {
+        for config in [json!({"process": {}}), json!({"process": {"env": null}, "mounts": null})] {
             let config = derived(config, Some("/s/notify"));
             assert_eq!(config["mounts"].as_array().unwrap().len(), 1);
             assert_eq!(config["process"]["env"].as_array().unwrap().len(), 1);
         }
-        assert!(
-            derive(
-                &mut json!({"mounts": 1}),
-                Path::new("/b"),
-                Some(Path::new("/s"))
-            )
-            .is_err()
-        );
-        assert!(
-            derive(
-                &mut json!({"process": 1}),
-                Path::new("/b"),
-                Some(Path::new("/s"))
-            )
-            .is_err()
-        );
+        assert!(derive(&mut json!({"mounts": 1}), Path::new("/b"), Some(Path::new("/s"))).is_err());
+        assert!(derive(&mut json!({"process": 1}), Path::new("/b"), Some(Path::new("/s"))).is_err());
     }
 }

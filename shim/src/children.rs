@@ -52,9 +52,7 @@ pub fn kill_those_of(pid: i32) -> bool {
 
 fn kill_listed(path: impl AsRef<Path>) -> bool {
     let text = fs::read_to_string(path).unwrap_or_default();
-    let pids = text
-        .split_ascii_whitespace()
-        .filter_map(|pid| pid.parse().ok());
+    let pids = text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
     let killed = pids.map(|pid| signal::kill(Pid::from_raw(pid), signal::Signal::SIGKILL));
     killed.filter(Result::is_ok).count() > 0
 }
@@ -82,9 +80,7 @@ pub fn wait_for_earlier(pid: i32, argument: &Path, limit: Duration) {
 /// Waits for our child `pid`, and kills it when it takes too long; its status
 /// is still to be collected.
 pub fn wait_or_kill(pid: u32, limit: Duration) {
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw);
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     if let Some(Ok(pidfd)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
         end_within(&pidfd, limit);
     }

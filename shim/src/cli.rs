@@ -126,12 +126,7 @@ impl Options {
             None => bundle
                 .file_name()
                 .map(|name| name.to_string_lossy().into_owned())
-                .ok_or_else(|| {
-                    Error::new(format!(
-                        "bundle {}: has no name, --id is needed",
-                        bundle.display()
-                    ))
-                })?,
+                .ok_or_else(|| Error::new(format!("bundle {}: has no name, --id is needed", bundle.display())))?,
         };
         let known = |b: u8| b.is_ascii_alphanumeric() || b"_.-+".contains(&b);
         let good = !name.is_empty()
@@ -156,10 +151,8 @@ impl Options {
                 _ => std::path::absolute(given).context(|| format!("runtime {}", given.display())),
             };
         }
-        let beside = std::env::current_exe()
-            .ok()
-            .and_then(|exe| Some(exe.parent()?.join("firn")))
-            .filter(|path| path.is_file());
+        let beside =
+            std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("firn"))).filter(|path| path.is_file());
         Ok(beside.unwrap_or_else(|| PathBuf::from("firn")))
     }
 }
@@ -217,21 +210,12 @@ mod tests {
             let options = options(&["/srv/web", &format!("--id={id}")]);
             assert_eq!(options.name(Path::new("/srv/web")).is_ok(), good, "{id}");
         }
-        assert_eq!(
-            options(&["/srv/web"]).name(Path::new("/srv/web")).unwrap(),
-            "web"
-        );
+        assert_eq!(options(&["/srv/web"]).name(Path::new("/srv/web")).unwrap(), "web");
     }
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [
-            ("0", 0),
-            ("12", 12),
-            ("500K", 512_000),
-            ("16M", 16 << 20),
-            ("1G", 1 << 30),
-        ] {
+        for (text, bytes) in [("0", 0), ("12", 12), ("500K", 512_000), ("16M", 16 << 20), ("1G", 1 << 30)] {
             assert_eq!(size(text), Ok(bytes));
         }
         for text in ["", "M", "-1", "1T", "99999999999999999999", "99999999999G"] {

@@ -61,15 +61,11 @@ impl Commands {
 
     /// Which command the ended process `pid` was.
     pub fn ended(&mut self, pid: i32) -> Option<Verb> {
-        self.running
-            .take_if(|running| running.pid == pid)
-            .map(|running| running.verb)
+        self.running.take_if(|running| running.pid == pid).map(|running| running.verb)
     }
 
     pub fn is_pid(&self, pid: i32) -> bool {
-        self.running
-            .as_ref()
-            .is_some_and(|running| running.pid == pid)
+        self.running.as_ref().is_some_and(|running| running.pid == pid)
     }
 
     /// Makes the command under way end; its end is noticed as usual. First its

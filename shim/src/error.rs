@@ -16,10 +16,7 @@ pub struct Error {
 impl Error {
     /// An error without a cause of its own.
     pub fn new(message: impl Into<String>) -> Error {
-        Error {
-            message: message.into(),
-            cause: None,
-        }
+        Error { message: message.into(), cause: None }
     }
 
     /// The message and all causes, `operation: object: cause`.
@@ -61,10 +58,7 @@ where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     fn context(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|cause| Error {
-            message: what(),
-            cause: Some(cause.into()),
-        })
+        self.map_err(|cause| Error { message: what(), cause: Some(cause.into()) })
     }
 }
 
@@ -78,9 +72,6 @@ mod tests {
         let text = io.to_string();
         let inner: Result<()> = Err(io).context(|| "open config.json".into());
         let outer = inner.context(|| "bundle /b".into()).unwrap_err();
-        assert_eq!(
-            outer.chain(),
-            format!("bundle /b: open config.json: {text}")
-        );
+        assert_eq!(outer.chain(), format!("bundle /b: open config.json: {text}"));
     }
 }

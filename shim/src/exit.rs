@@ -43,13 +43,7 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// A record of an attempt that began at `started_at`.
-    pub fn new(
-        id: &'a str,
-        exit: Option<Exit>,
-        reason: Reason,
-        started_at: &'a str,
-        exited_at: &'a str,
-    ) -> Record<'a> {
+    pub fn new(id: &'a str, exit: Option<Exit>, reason: Reason, started_at: &'a str, exited_at: &'a str) -> Record<'a> {
         let (status, signal) = match exit {
             Some(Exit::Status(status)) => (Some(status), None),
             Some(Exit::Signal(signal)) => (None, Some(signal.0)),
@@ -79,19 +73,12 @@ impl<'a> Record<'a> {
         let mut text = serde_json::to_vec(self).context(failed)?;
         text.push(b'\n');
         let temporary = dir.file("exit.tmp");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .context(failed)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).context(failed)?;
         file.write_all(&text).context(failed)?;
         file.sync_all().context(failed)?;
         fs::rename(&temporary, &path).context(failed)?;
-        rustix::fs::fsync(dir.fd())
-            .map_err(std::io::Error::from)
-            .context(failed)
+        rustix::fs::fsync(dir.fd()).map_err(std::io::Error::from).context(failed)
     }
 }
 
@@ -102,9 +89,7 @@ mod tests {
 
     #[test]
     fn status_or_signal() {
-        let json = |exit| {
-            serde_json::to_value(Record::new("web", exit, Reason::StartTimeout, "a", "b")).unwrap()
-        };
+        let json = |exit| serde_json::to_value(Record::new("web", exit, Reason::StartTimeout, "a", "b")).unwrap();
         let record = json(Some(Exit::Status(0)));
         assert_eq!(record["status"], 0);
         assert_eq!(record["reason"], "start-timeout");

@@ -100,12 +100,7 @@ pub struct Machine {
 
 impl Machine {
     /// A machine and its first actions.
-    pub fn begin(
-        policy: Policy,
-        times: Times,
-        expects_ready: bool,
-        now: Duration,
-    ) -> (Machine, Vec<Action>) {
+    pub fn begin(policy: Policy, times: Times, expects_ready: bool, now: Duration) -> (Machine, Vec<Action>) {
         let mut machine = Machine {
             state: State::Creating,
             policy,
@@ -141,12 +136,7 @@ impl Machine {
     }
 
     /// What the bundle says, which may have changed since the last attempt.
-    pub fn set_rules(
-        &mut self,
-        restart_status: Option<u8>,
-        stop_signal: Signal,
-        expects_ready: bool,
-    ) {
+    pub fn set_rules(&mut self, restart_status: Option<u8>, stop_signal: Signal, expects_ready: bool) {
         self.policy.restart_status = restart_status;
         self.policy.stop_signal = stop_signal;
         self.expects_ready = expects_ready;

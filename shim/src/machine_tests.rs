@@ -15,10 +15,7 @@ type Step = (Event, State, Vec<Action>);
 fn live(restart: Restart, expects_ready: bool, steps: Vec<Step>) {
     let limit = StartLimit::new(5, Duration::from_secs(10));
     let policy = Policy::new(restart, None, Signal::HALT, limit);
-    let times = Times {
-        start: START,
-        stop: STOP,
-    };
+    let times = Times { start: START, stop: STOP };
     let (mut machine, first) = Machine::begin(policy, times, expects_ready, NOW);
     assert_eq!(first, create());
     for (n, (event, state, actions)) in steps.into_iter().enumerate() {
@@ -32,10 +29,7 @@ fn create() -> Vec<Action> {
 }
 
 fn up() -> Vec<Step> {
-    vec![
-        (Event::Created(true), Starting, vec![Start]),
-        (Event::Started(true), Running, vec![Disarm, AnnounceReady]),
-    ]
+    vec![(Event::Created(true), Starting, vec![Start]), (Event::Started(true), Running, vec![Disarm, AnnounceReady])]
 }
 
 fn then(mut steps: Vec<Step>, more: Vec<Step>) -> Vec<Step> {
@@ -58,10 +52,7 @@ fn stopping() -> Vec<Action> {
 #[test]
 fn a_plain_life() {
     let exit = Event::Exited(Exit::Status(3));
-    let steps = vec![
-        (exit, Exited, delete()),
-        (Event::Deleted, State::Done, finish(3, Reason::Failed)),
-    ];
+    let steps = vec![(exit, Exited, delete()), (Event::Deleted, State::Done, finish(3, Reason::Failed))];
     live(Restart::No, false, then(up(), steps));
 }
 
@@ -81,11 +72,7 @@ fn an_exit_may_come_before_the_start_command_ends() {
     let steps = vec![
         (Event::Created(true), Starting, vec![Start]),
         (exit, Starting, vec![]),
-        (
-            Event::Started(true),
-            Exited,
-            vec![Disarm, AnnounceReady, Disarm, Delete],
-        ),
+        (Event::Started(true), Exited, vec![Disarm, AnnounceReady, Disarm, Delete]),
         (Event::Deleted, State::Done, finish(0, Reason::Exited)),
     ];
     live(Restart::No, false, steps);
@@ -115,10 +102,8 @@ fn a_create_that_hangs_is_aborted() {
 
 #[test]
 fn a_failed_create_is_cleaned_up_too() {
-    let steps = vec![
-        (Event::Created(false), Exited, delete()),
-        (Event::Deleted, State::Done, finish(1, Reason::Failed)),
-    ];
+    let steps =
+        vec![(Event::Created(false), Exited, delete()), (Event::Deleted, State::Done, finish(1, Reason::Failed))];
     live(Restart::No, false, steps);
 }
 
@@ -196,10 +181,8 @@ fn stop_while_it_boots_is_sent_again_once_it_is_ready() {
 #[test]
 fn a_restart_that_is_asked_for_twice_over() {
     let again = vec![Again(Reason::Restart, Duration::ZERO), Create, Arm(START)];
-    let from_inside = vec![
-        (Event::Exited(Exit::Signal(Signal::HUP)), Exited, delete()),
-        (Event::Deleted, Creating, again.clone()),
-    ];
+    let from_inside =
+        vec![(Event::Exited(Exit::Signal(Signal::HUP)), Exited, delete()), (Event::Deleted, Creating, again.clone())];
     let from_outside = vec![
         (Event::Restart, Stopping, vec![SendStop, Arm(STOP)]),
         (Event::Exited(Exit::Status(0)), Exited, delete()),
@@ -214,11 +197,7 @@ fn a_stop_ends_the_back_off() {
     let pause = Duration::from_millis(100);
     let steps = vec![
         (Event::Exited(Exit::Status(1)), Exited, delete()),
-        (
-            Event::Deleted,
-            Restarting,
-            vec![Again(Reason::Failed, pause), Arm(pause)],
-        ),
+        (Event::Deleted, Restarting, vec![Again(Reason::Failed, pause), Arm(pause)]),
         (Event::Stop, State::Done, finish(0, Reason::Stopped)),
     ];
     live(Restart::OnFailure, false, then(up(), steps));

@@ -50,9 +50,7 @@ impl Inbox {
         // the socket lets only its owner pass.
         fs::set_permissions(&path, Permissions::from_mode(0o666)).context(name)?;
         socket.set_nonblocking(true).context(name)?;
-        rustix::net::sockopt::set_socket_passcred(&socket, true)
-            .map_err(io::Error::from)
-            .context(name)?;
+        rustix::net::sockopt::set_socket_passcred(&socket, true).map_err(io::Error::from).context(name)?;
         Ok(Inbox { socket, path })
     }
 
@@ -90,12 +88,7 @@ impl Inbox {
         let mut control = nix::cmsg_space!([std::os::fd::RawFd; 253], nix::libc::ucred);
         let mut parts = [IoSliceMut::new(&mut text)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = recvmsg::<()>(
-            self.socket.as_raw_fd(),
-            &mut parts,
-            Some(&mut control),
-            flags,
-        )?;
+        let message = recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
         let mut sender = 0;
         for part in message.cmsgs()? {
             match part {
@@ -152,9 +145,7 @@ impl Upstream {
         let address = address(&name).context(context)?;
         let socket = UnixDatagram::unbound().context(context)?;
         // A service manager that hangs must not take the container along.
-        socket
-            .set_write_timeout(Some(Duration::from_secs(1)))
-            .context(context)?;
+        socket.set_write_timeout(Some(Duration::from_secs(1))).context(context)?;
         Ok(Upstream(Some((socket, address))))
     }
 
@@ -170,10 +161,7 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name),
         [b'/', ..] => SocketAddr::from_pathname(name),
-        _ => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "is neither a path nor abstract",
-        )),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "is neither a path nor abstract")),
     }
 }
 
@@ -183,36 +171,19 @@ mod tests {
 
     #[test]
     fn only_what_is_known_is_told() {
-        let message = b"STATUS=up \x1b[31mred\nREADY=1\nMAINPID=1\nREADY=2\nEXIT_STATUS=133\nEXIT_STATUS=x\nSTOPPING=1\n\xff";
-        let expected = [
-            Told::Status("up [31mred".into()),
-            Told::Ready,
-            Told::ExitStatus(133),
-            Told::Stopping,
-        ];
+        let message =
+            b"STATUS=up \x1b[31mred\nREADY=1\nMAINPID=1\nREADY=2\nEXIT_STATUS=133\nEXIT_STATUS=x\nSTOPPING=1\n\xff";
+        let expected = [Told::Status("up [31mred".into()), Told::Ready, Told::ExitStatus(133), Told::Stopping];
         assert_eq!(parse(message), expected);
         assert_eq!(parse(b""), []);
         let long = format!("STATUS={}", "ä".repeat(2000));
-        assert_eq!(
-            parse(long.as_bytes()),
-            [Told::Status("ä".repeat(LONGEST_STATUS))]
-        );
+        assert_eq!(parse(long.as_bytes()), [Told::Status("ä".repeat(LONGEST_STATUS))]);
     }
 
     #[test]
     fn addresses() {
-        assert!(
-            address(OsStr::new("@name"))
-                .unwrap()
-                .as_abstract_name()
-                .is_some()
-        );
-        assert!(
-            address(OsStr::new("/run/s"))
-                .unwrap()
-                .as_pathname()
-                .is_some()
-        );
+        assert!(address(OsStr::new("@name")).unwrap().as_abstract_name().is_some());
+        assert!(address(OsStr::new("/run/s")).unwrap().as_pathname().is_some());
         assert!(address(OsStr::new("vsock:2:1")).is_err());
     }
 }

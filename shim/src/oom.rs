@@ -18,22 +18,14 @@ impl Counters {
 
     /// Whether any of them counted; `None` if none can be read.
     pub fn killed(&self) -> Option<bool> {
-        let counts = self
-            .0
-            .iter()
-            .filter_map(|path| fs::read_to_string(path).ok());
-        counts
-            .filter_map(|text| count(&text))
-            .map(|kills| kills > 0)
-            .reduce(|a, b| a || b)
+        let counts = self.0.iter().filter_map(|path| fs::read_to_string(path).ok());
+        counts.filter_map(|text| count(&text)).map(|kills| kills > 0).reduce(|a, b| a || b)
     }
 }
 
 /// A cgroup that we share says nothing about the container.
 fn files(cgroups: &str, own: &str) -> Vec<PathBuf> {
-    let apart = cgroups
-        .lines()
-        .filter(|line| own.lines().all(|ours| ours != *line));
+    let apart = cgroups.lines().filter(|line| own.lines().all(|ours| ours != *line));
     let file = |line: &str| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, path) = (fields.next()?, fields.next()?);
@@ -42,9 +34,9 @@ fn files(cgroups: &str, own: &str) -> Vec<PathBuf> {
         }
         match controllers {
             "" => Some(format!("/sys/fs/cgroup{path}/memory.events")),
-            _ if controllers.split(',').any(|name| name == "memory") => Some(format!(
-                "/sys/fs/cgroup/{controllers}{path}/memory.oom_control"
-            )),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                Some(format!("/sys/fs/cgroup/{controllers}{path}/memory.oom_control"))
+            }
             _ => None,
         }
     };
@@ -52,11 +44,7 @@ fn files(cgroups: &str, own: &str) -> Vec<PathBuf> {
 }
 
 fn count(text: &str) -> Option<u64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix("oom_kill "))?
-        .trim()
-        .parse()
-        .ok()
+    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -66,10 +54,7 @@ mod tests {
     #[test]
     fn where_the_counts_are() {
         let cgroups = "8:pids:/c\n4:memory:/c/m\n1:cpu:/\n0::/c\n";
-        let expected = [
-            "/sys/fs/cgroup/memory/c/m/memory.oom_control",
-            "/sys/fs/cgroup/c/memory.events",
-        ];
+        let expected = ["/sys/fs/cgroup/memory/c/m/memory.oom_control", "/sys/fs/cgroup/c/memory.events"];
         assert_eq!(files(cgroups, "0::/\n"), expected.map(PathBuf::from));
         assert!(files(cgroups, cgroups).is_empty());
         assert!(files("0::/../x\n0::/\nnonsense\n", "").is_empty());
@@ -77,14 +62,8 @@ mod tests {
 
     #[test]
     fn counts() {
-        assert_eq!(
-            count("low 0\noom 2\noom_kill 1\noom_group_kill 0\n"),
-            Some(1)
-        );
-        assert_eq!(
-            count("oom_kill_disable 0\nunder_oom 0\noom_kill 0\n"),
-            Some(0)
-        );
+        assert_eq!(count("low 0\noom 2\noom_kill 1\noom_group_kill 0\n"), Some(1));
+        assert_eq!(count("oom_kill_disable 0\nunder_oom 0\noom_kill 0\n"), Some(0));
         assert_eq!(count(""), None);
     }
 }

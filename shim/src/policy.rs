@@ -121,28 +121,15 @@ pub struct Policy {
 }
 
 impl Policy {
-    pub fn new(
-        restart: Restart,
-        restart_status: Option<u8>,
-        stop_signal: Signal,
-        limit: StartLimit,
-    ) -> Policy {
-        Policy {
-            restart,
-            restart_status,
-            stop_signal,
-            limit,
-            failures: 0,
-        }
+    pub fn new(restart: Restart, restart_status: Option<u8>, stop_signal: Signal, limit: StartLimit) -> Policy {
+        Policy { restart, restart_status, stop_signal, limit, failures: 0 }
     }
 
     /// What an end means. Only a real exit status of 133 asks for a restart:
     /// death by SIGTRAP, which shells show as 133, is a failure.
     pub fn meaning(&self, exit: Exit) -> Meaning {
         match exit {
-            Exit::Status(status)
-                if status == RESTART_STATUS || Some(status) == self.restart_status =>
-            {
+            Exit::Status(status) if status == RESTART_STATUS || Some(status) == self.restart_status => {
                 Meaning::AsksForRestart
             }
             Exit::Signal(Signal::HUP) => Meaning::AsksForRestart,
@@ -155,10 +142,9 @@ impl Policy {
     pub fn next(&mut self, ended: &Ended, now: Duration) -> Next {
         match ended.intent {
             Intent::Stop => self.stopped(ended),
-            Intent::Restart if ended.cause.is_none() => Next::Restart {
-                after: Duration::ZERO,
-                reason: Reason::Restart,
-            },
+            Intent::Restart if ended.cause.is_none() => {
+                Next::Restart { after: Duration::ZERO, reason: Reason::Restart }
+            }
             _ => self.unasked(ended, now),
         }
     }
@@ -168,9 +154,7 @@ impl Policy {
             (Some(Cause::Interrupted | Cause::Stuck), _) => (KILLED_STATUS, Reason::Killed),
             (Some(Cause::StartFailed), _) => (FAILURE_STATUS, Reason::Failed),
             (Some(Cause::StartTimeout), _) => (FAILURE_STATUS, Reason::StartTimeout),
-            (None, Some(Exit::Signal(Signal::KILL))) if ended.killed => {
-                (KILLED_STATUS, Reason::Killed)
-            }
+            (None, Some(Exit::Signal(Signal::KILL))) if ended.killed => (KILLED_STATUS, Reason::Killed),
             (None, None) => (0, Reason::Stopped),
             (None, Some(exit)) if exit == Exit::Signal(self.stop_signal) => (0, Reason::Stopped),
             (None, Some(exit)) if self.meaning(exit) != Meaning::Failure => (0, Reason::Stopped),
@@ -189,18 +173,12 @@ impl Policy {
         }
         let (after, reason) = match meaning {
             Meaning::AsksForRestart if self.restart == Restart::Unit => {
-                return Next::End {
-                    code: RESTART_STATUS,
-                    reason: Reason::Restart,
-                };
+                return Next::End { code: RESTART_STATUS, reason: Reason::Restart };
             }
             Meaning::AsksForRestart => (Duration::ZERO, Reason::Restart),
             Meaning::Clean if self.restart == Restart::Always => (FIRST_BACKOFF, Reason::Exited),
             Meaning::Clean => {
-                return Next::End {
-                    code: 0,
-                    reason: Reason::Exited,
-                };
+                return Next::End { code: 0, reason: Reason::Exited };
             }
             Meaning::Failure => {
                 let (code, reason) = self.failure(ended);
@@ -214,10 +192,7 @@ impl Policy {
         if self.limit.allows(now + after) {
             Next::Restart { after, reason }
         } else {
-            Next::End {
-                code: FAILURE_STATUS,
-                reason: Reason::StartLimit,
-            }
+            Next::End { code: FAILURE_STATUS, reason: Reason::StartLimit }
         }
     }
 
@@ -243,9 +218,7 @@ impl Policy {
 /// The pause before the restart that follows the n-th failure in a row.
 fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
-    FIRST_BACKOFF
-        .saturating_mul(1 << doublings)
-        .min(LAST_BACKOFF)
+    FIRST_BACKOFF.saturating_mul(1 << doublings).min(LAST_BACKOFF)
 }
 
 /// At most `burst` starts within `interval`; a burst of 0 is no limit.
@@ -258,11 +231,7 @@ pub struct StartLimit {
 
 impl StartLimit {
     pub fn new(burst: u32, interval: Duration) -> StartLimit {
-        StartLimit {
-            burst,
-            interval,
-            starts: VecDeque::new(),
-        }
+        StartLimit { burst, interval, starts: VecDeque::new() }
     }
 
     /// Counts a start.
@@ -279,11 +248,7 @@ impl StartLimit {
     }
 
     fn forget(&mut self, now: Duration) {
-        while self
-            .starts
-            .front()
-            .is_some_and(|start| now.saturating_sub(*start) >= self.interval)
-        {
+        while self.starts.front().is_some_and(|start| now.saturating_sub(*start) >= self.interval) {
             self.starts.pop_front();
         }
     }
@@ -296,22 +261,11 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn policy(restart: Restart) -> Policy {
-        Policy::new(
-            restart,
-            Some(42),
-            Signal::HALT,
-            StartLimit::new(5, 10 * SECOND),
-        )
+        Policy::new(restart, Some(42), Signal::HALT, StartLimit::new(5, 10 * SECOND))
     }
 
     fn ended(exit: Exit, intent: Intent) -> Ended {
-        Ended {
-            exit: Some(exit),
-            cause: None,
-            intent,
-            killed: false,
-            ran: SECOND,
-        }
+        Ended { exit: Some(exit), cause: None, intent, killed: false, ran: SECOND }
     }
 
     fn end(code: u8, reason: Reason) -> Next {
@@ -319,10 +273,7 @@ mod tests {
     }
 
     fn restart(millis: u64, reason: Reason) -> Next {
-        Next::Restart {
-            after: Duration::from_millis(millis),
-            reason,
-        }
+        Next::Restart { after: Duration::from_millis(millis), reason }
     }
 
     #[test]
@@ -338,63 +289,16 @@ mod tests {
             (signal(1), again, again, again, end(133, asks)),
             (Exit::Status(133), again, again, again, end(133, asks)),
             (Exit::Status(42), again, again, again, end(133, asks)),
-            (
-                signal(2),
-                end(0, Exited),
-                end(0, Exited),
-                restart(100, Exited),
-                end(0, Exited),
-            ),
-            (
-                Exit::Status(0),
-                end(0, Exited),
-                end(0, Exited),
-                restart(100, Exited),
-                end(0, Exited),
-            ),
-            (
-                Exit::Status(3),
-                failed(3),
-                restart(100, Failed),
-                restart(100, Failed),
-                failed(3),
-            ),
-            (
-                signal(9),
-                failed(137),
-                restart(100, Failed),
-                restart(100, Failed),
-                failed(137),
-            ),
-            (
-                signal(5),
-                failed(133),
-                restart(100, Failed),
-                restart(100, Failed),
-                failed(1),
-            ),
-            (
-                signal(37),
-                failed(165),
-                restart(100, Failed),
-                restart(100, Failed),
-                failed(165),
-            ),
-            (
-                Exit::Unknown,
-                failed(255),
-                restart(100, Failed),
-                restart(100, Failed),
-                failed(255),
-            ),
+            (signal(2), end(0, Exited), end(0, Exited), restart(100, Exited), end(0, Exited)),
+            (Exit::Status(0), end(0, Exited), end(0, Exited), restart(100, Exited), end(0, Exited)),
+            (Exit::Status(3), failed(3), restart(100, Failed), restart(100, Failed), failed(3)),
+            (signal(9), failed(137), restart(100, Failed), restart(100, Failed), failed(137)),
+            (signal(5), failed(133), restart(100, Failed), restart(100, Failed), failed(1)),
+            (signal(37), failed(165), restart(100, Failed), restart(100, Failed), failed(165)),
+            (Exit::Unknown, failed(255), restart(100, Failed), restart(100, Failed), failed(255)),
         ];
         for (exit, no, on_failure, always, unit) in table {
-            for (rule, expected) in [
-                (R::No, no),
-                (R::OnFailure, on_failure),
-                (R::Always, always),
-                (R::Unit, unit),
-            ] {
+            for (rule, expected) in [(R::No, no), (R::OnFailure, on_failure), (R::Always, always), (R::Unit, unit)] {
                 let next = policy(rule).next(&ended(exit, Intent::Run), SECOND);
                 assert_eq!(next, expected, "{exit:?} with {rule:?}");
             }
@@ -415,15 +319,8 @@ mod tests {
             (Exit::Status(7), false, end(7, Failed)),
         ];
         for (exit, killed, expected) in table {
-            let ended = Ended {
-                killed,
-                ..ended(exit, Intent::Stop)
-            };
-            assert_eq!(
-                policy(Restart::Always).next(&ended, SECOND),
-                expected,
-                "{exit:?}"
-            );
+            let ended = Ended { killed, ..ended(exit, Intent::Stop) };
+            assert_eq!(policy(Restart::Always).next(&ended, SECOND), expected, "{exit:?}");
         }
     }
 
@@ -441,19 +338,10 @@ mod tests {
 
     #[test]
     fn failures_of_the_start_itself() {
-        for (cause, reason) in [
-            (Cause::StartFailed, Reason::Failed),
-            (Cause::StartTimeout, Reason::StartTimeout),
-        ] {
-            let ended = Ended {
-                cause: Some(cause),
-                ..ended(Exit::Signal(Signal::KILL), Intent::Run)
-            };
+        for (cause, reason) in [(Cause::StartFailed, Reason::Failed), (Cause::StartTimeout, Reason::StartTimeout)] {
+            let ended = Ended { cause: Some(cause), ..ended(Exit::Signal(Signal::KILL), Intent::Run) };
             assert_eq!(policy(Restart::No).next(&ended, SECOND), end(1, reason));
-            assert_eq!(
-                policy(Restart::OnFailure).next(&ended, SECOND),
-                restart(100, reason)
-            );
+            assert_eq!(policy(Restart::OnFailure).next(&ended, SECOND), restart(100, reason));
         }
     }
 
@@ -463,15 +351,9 @@ mod tests {
         policy.limit.burst = 0;
         let failure = ended(Exit::Status(1), Intent::Run);
         for millis in [100, 200, 400, 800] {
-            assert_eq!(
-                policy.next(&failure, SECOND),
-                restart(millis, Reason::Failed)
-            );
+            assert_eq!(policy.next(&failure, SECOND), restart(millis, Reason::Failed));
         }
-        let good = Ended {
-            ran: 10 * SECOND,
-            ..failure
-        };
+        let good = Ended { ran: 10 * SECOND, ..failure };
         assert_eq!(policy.next(&good, SECOND), restart(100, Reason::Failed));
         assert_eq!(backoff(u32::MAX), LAST_BACKOFF);
     }

@@ -52,18 +52,12 @@ impl ConsoleSocket {
         let mut text = [0; 4096];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        recvmsg(
-            &stream,
-            &mut [IoSliceMut::new(&mut text)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )?;
+        recvmsg(&stream, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
         let master = control.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
-        let master =
-            master.ok_or_else(|| io::Error::other("no terminal came over the console socket"))?;
+        let master = master.ok_or_else(|| io::Error::other("no terminal came over the console socket"))?;
         pipes::unblock(&master)?;
         copy_size(&master);
         Ok(Some(master))

@@ -90,14 +90,7 @@ impl Runtime {
         command.args(["--log-format", "json", &verb.to_string()]);
         // They belong to this process; runc would set up its own forwarding
         // for NOTIFY_SOCKET, and hand LISTEN_FDS on into the container.
-        for name in [
-            "NOTIFY_SOCKET",
-            "WATCHDOG_USEC",
-            "WATCHDOG_PID",
-            "LISTEN_FDS",
-            "LISTEN_PID",
-            "LISTEN_FDNAMES",
-        ] {
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] {
             command.env_remove(name);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -109,29 +102,19 @@ impl Runtime {
     /// printed, where that went elsewhere than to the stderr file.
     pub fn failure(&self, verb: Verb, exit: Exit, output: &str) -> Error {
         let name = self.program.file_name().unwrap_or(self.program.as_os_str());
-        let said = last_error(&tail(&self.log))
-            .or_else(|| last_line(&tail(&self.stderr)))
-            .or_else(|| last_line(output));
+        let said =
+            last_error(&tail(&self.log)).or_else(|| last_line(&tail(&self.stderr))).or_else(|| last_line(output));
         let why = match (said, exit) {
             (Some(said), _) => said,
             (None, Exit::Signal(signal)) => format!("ended by {signal}"),
             (None, exit) => format!("exit status {}", exit.code()),
         };
-        Error::new(format!(
-            "container {}: {} {verb}: {why}",
-            self.id,
-            name.display()
-        ))
+        Error::new(format!("container {}: {} {verb}: {why}", self.id, name.display()))
     }
 }
 
 fn private_file(path: &Path) -> io::Result<File> {
-    File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
+    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 /// The end of a file as text; a file that can't be read is an empty one.
@@ -174,13 +157,7 @@ mod tests {
 {"level":"info","msg":"told","time":"t"}
 {"level":"error","msg":"cut o"#;
         assert_eq!(last_error(log).as_deref(), Some("second"));
-        for nothing in [
-            "",
-            "text",
-            r#"{"level":"info","msg":"x"}"#,
-            r#"{"level":"error"}"#,
-            "[1]",
-        ] {
+        for nothing in ["", "text", r#"{"level":"info","msg":"x"}"#, r#"{"level":"error"}"#, "[1]"] {
             assert_eq!(last_error(nothing), None, "{nothing}");
         }
     }
@@ -189,9 +166,6 @@ mod tests {
     fn without_a_log_the_last_line_counts() {
         assert_eq!(last_line("a\n  b  \n\n").as_deref(), Some("b"));
         assert_eq!(last_line("\n"), None);
-        assert_eq!(
-            last_line(&"x".repeat(9000)).map(|line| line.len()),
-            Some(500)
-        );
+        assert_eq!(last_line(&"x".repeat(9000)).map(|line| line.len()), Some(500));
     }
 }

@@ -18,11 +18,7 @@ const COMMAND_TIME: Duration = Duration::from_secs(30);
 
 /// The runtime as the options name it.
 pub fn runtime(options: &Options, dir: &StateDir, id: &str) -> Result<Runtime> {
-    let root = options
-        .runtime_root
-        .as_ref()
-        .map(std::path::absolute)
-        .transpose();
+    let root = options.runtime_root.as_ref().map(std::path::absolute).transpose();
     Ok(Runtime {
         program: options.runtime_program()?,
         root: root.context(|| "--runtime-root".into())?,
@@ -49,12 +45,7 @@ pub fn clean_up(dir: &StateDir, runtime: &Runtime) -> Result<()> {
     };
     // Cut short by a crash, it tells nothing: then the runtime is the same one.
     let noted: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-    let text = |name: &str| {
-        noted
-            .get(name)
-            .and_then(|value| value.as_str())
-            .map(PathBuf::from)
-    };
+    let text = |name: &str| noted.get(name).and_then(|value| value.as_str()).map(PathBuf::from);
     let earlier = Runtime {
         program: text("program").unwrap_or_else(|| runtime.program.clone()),
         root: match noted.is_object() {
@@ -90,9 +81,7 @@ pub fn clean_up(dir: &StateDir, runtime: &Runtime) -> Result<()> {
 }
 
 fn wait_for_command(dir: &StateDir, runtime: &Runtime) {
-    let pid = fs::read(dir.file("command"))
-        .ok()
-        .and_then(|bytes| bytes.try_into().ok());
+    let pid = fs::read(dir.file("command")).ok().and_then(|bytes| bytes.try_into().ok());
     if let Some(bytes) = pid {
         children::wait_for_earlier(i32::from_ne_bytes(bytes), &runtime.log, COMMAND_TIME);
     }

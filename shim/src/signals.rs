@@ -83,10 +83,7 @@ fn named(name: &str) -> Option<i32> {
         return Some(*number);
     }
     let offset = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
-        true => text
-            .parse::<i32>()
-            .ok()
-            .filter(|offset| *offset <= RTMAX - RTMIN),
+        true => text.parse::<i32>().ok().filter(|offset| *offset <= RTMAX - RTMIN),
         false => None,
     };
     match name {
@@ -181,13 +178,10 @@ mod tests {
     fn awaited_when_caught_or_blocked() {
         let mask = |n: i32| format!("{:016x}", 1u64 << (n - 1));
         let zero = "0000000000000000";
-        for (blocked, caught, awaited) in [
-            (mask(37), zero.to_string(), true),
-            (zero.to_string(), mask(37), true),
-            (mask(36), mask(38), false),
-        ] {
-            let status =
-                format!("Name:\tinit\nSigBlk:\t{blocked}\nSigIgn:\t{zero}\nSigCgt:\t{caught}\n");
+        for (blocked, caught, awaited) in
+            [(mask(37), zero.to_string(), true), (zero.to_string(), mask(37), true), (mask(36), mask(38), false)]
+        {
+            let status = format!("Name:\tinit\nSigBlk:\t{blocked}\nSigIgn:\t{zero}\nSigCgt:\t{caught}\n");
             assert_eq!(is_awaited(&status, Signal::HALT), awaited, "{status}");
         }
         assert!(!is_awaited("", Signal::HALT));

@@ -37,11 +37,7 @@ pub struct Sink {
 
 impl Sink {
     pub fn new(fd: BorrowedFd<'_>) -> Sink {
-        Sink {
-            way: way(fd).unwrap_or(Way::Nowhere),
-            closed: false,
-            pending: Vec::new(),
-        }
+        Sink { way: way(fd).unwrap_or(Way::Nowhere), closed: false, pending: Vec::new() }
     }
 
     /// What to wait on while something is pending.
@@ -84,11 +80,7 @@ impl Sink {
             let rest = &bytes[done..];
             let written = match &self.way {
                 Way::Own(fd) | Way::File(fd) => nix::unistd::write(fd, rest),
-                Way::Socket(fd) => send(
-                    fd.as_raw_fd(),
-                    rest,
-                    MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL,
-                ),
+                Way::Socket(fd) => send(fd.as_raw_fd(), rest, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
                 Way::Nowhere => return bytes.len(),
             };
             match written {

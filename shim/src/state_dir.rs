@@ -34,18 +34,13 @@ pub struct StateDir {
 impl StateDir {
     /// Makes and locks the folder of `id` below `base`.
     pub fn lock(base: &Path, id: &str) -> Result<StateDir> {
-        let base =
-            std::path::absolute(base).context(|| format!("state directory {}", base.display()))?;
+        let base = std::path::absolute(base).context(|| format!("state directory {}", base.display()))?;
         let path = base.join(id);
         let shown = path.display();
         // The monitor that just ended may remove folder and lock at any moment
         // before we hold the lock: then a new one is made.
         for _ in 0..100 {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&path)
-                .context(|| format!("create {shown}"))?;
+            DirBuilder::new().recursive(true).mode(0o700).create(&path).context(|| format!("create {shown}"))?;
             let dir = File::open(&path).context(|| format!("open {shown}"))?;
             check_private(&dir, &path)?;
             let file = OpenOptions::new()
@@ -65,16 +60,10 @@ impl StateDir {
             if fs::metadata(path.join("lock")).is_ok_and(|now| now.ino() == ours.ino()) {
                 let _ = lock.set_len(0);
                 let _ = write!(&mut *lock, "{}", std::process::id());
-                return Ok(StateDir {
-                    path,
-                    dir,
-                    _lock: lock,
-                });
+                return Ok(StateDir { path, dir, _lock: lock });
             }
         }
-        Err(Error::new(format!(
-            "lock {shown}/lock: it is removed again and again"
-        )))
+        Err(Error::new(format!("lock {shown}/lock: it is removed again and again")))
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -108,16 +97,7 @@ impl StateDir {
             }
             _ => {}
         }
-        for name in [
-            "notify",
-            "console",
-            "pid",
-            "runtime.log",
-            "runtime.err",
-            "command",
-            "exit.tmp",
-            "owner",
-        ] {
+        for name in ["notify", "console", "pid", "runtime.log", "runtime.err", "command", "exit.tmp", "owner"] {
             self.remove(name)?;
         }
         Ok(())
@@ -142,9 +122,7 @@ impl StateDir {
 
 /// Whoever can write here could swap the bundle under a privileged runtime.
 fn check_private(dir: &File, path: &Path) -> Result<()> {
-    let meta = dir
-        .metadata()
-        .context(|| format!("stat {}", path.display()))?;
+    let meta = dir.metadata().context(|| format!("stat {}", path.display()))?;
     let ours = meta.uid() == nix::unistd::geteuid().as_raw();
     match ours && meta.mode() & 0o022 == 0 {
         true => Ok(()),

@@ -44,11 +44,7 @@ pub struct Stdio {
 
 impl Stdio {
     pub fn new(log: Log) -> Stdio {
-        let output = |sink, token| Output {
-            sink,
-            token,
-            polled: false,
-        };
+        let output = |sink, token| Output { sink, token, polled: false };
         Stdio {
             log,
             log_failed: false,
@@ -64,29 +60,15 @@ impl Stdio {
     /// Reads `fd` from now on.
     pub fn add(&mut self, fd: OwnedFd, stream: Stream, epoll: &Epoll) -> io::Result<()> {
         let token = token::SOURCE + stream as u64;
-        let mut source = Source {
-            fd,
-            stream,
-            token,
-            polled: false,
-        };
-        set_polled(
-            epoll,
-            &source.fd,
-            &mut source.polled,
-            true,
-            EpollFlags::EPOLLIN,
-            token,
-        )?;
+        let mut source = Source { fd, stream, token, polled: false };
+        set_polled(epoll, &source.fd, &mut source.polled, true, EpollFlags::EPOLLIN, token)?;
         self.sources.push(source);
         Ok(())
     }
 
     /// A line of the monitor's own.
     pub fn say(&mut self, text: &str, epoll: &Epoll) {
-        self.outputs[1]
-            .sink
-            .push(format!("firn-shim: {text}\n").as_bytes());
+        self.outputs[1].sink.push(format!("firn-shim: {text}\n").as_bytes());
         self.balance(epoll);
     }
 
@@ -153,10 +135,7 @@ impl Stdio {
                 let Some(fd) = output.sink.pollable().filter(|_| output.sink.is_blocked()) else {
                     break;
                 };
-                let _ = poll(
-                    &mut [PollFd::new(fd, PollFlags::POLLOUT)],
-                    PollTimeout::from(100u8),
-                );
+                let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::from(100u8));
                 output.sink.flush();
             }
         }
@@ -202,26 +181,12 @@ impl Stdio {
         for output in &mut self.outputs {
             let blocked = output.sink.is_blocked();
             if let Some(fd) = output.sink.pollable() {
-                let _ = set_polled(
-                    epoll,
-                    fd,
-                    &mut output.polled,
-                    blocked,
-                    EpollFlags::EPOLLOUT,
-                    output.token,
-                );
+                let _ = set_polled(epoll, fd, &mut output.polled, blocked, EpollFlags::EPOLLOUT, output.token);
             }
         }
         for source in &mut self.sources {
             let free = !self.pass || !self.outputs[source.stream as usize].sink.is_blocked();
-            let _ = set_polled(
-                epoll,
-                &source.fd,
-                &mut source.polled,
-                free,
-                EpollFlags::EPOLLIN,
-                source.token,
-            );
+            let _ = set_polled(epoll, &source.fd, &mut source.polled, free, EpollFlags::EPOLLIN, source.token);
         }
     }
 }

@@ -36,14 +36,8 @@ pub mod token {
 }
 
 /// The signals that are read here and interrupt nothing.
-const SIGNALS: [Signal; 6] = [
-    Signal::SIGTERM,
-    Signal::SIGINT,
-    Signal::SIGHUP,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGCHLD,
-];
+const SIGNALS: [Signal; 6] =
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGCHLD];
 
 /// The monitor of one container.
 #[derive(Debug)]
@@ -86,8 +80,7 @@ impl Monitor {
     fn new(options: Box<Options>) -> Result<Monitor> {
         // First of all: a stop must not end us with a container half made.
         let signals = block_signals().context(|| "signalfd".into())?;
-        let bundle = std::path::absolute(&options.bundle)
-            .context(|| format!("bundle {}", options.bundle.display()))?;
+        let bundle = std::path::absolute(&options.bundle).context(|| format!("bundle {}", options.bundle.display()))?;
         let id = options.name(&bundle)?;
         let upstream = Upstream::from_env()?;
         let first = Bundle::load(&bundle)?;
@@ -95,20 +88,16 @@ impl Monitor {
         let runtime = setup::runtime(&options, &dir, &id)?;
         setup::clean_up(&dir, &runtime)?;
         let log_path = match &options.log {
-            Some(path) => {
-                std::path::absolute(path).context(|| format!("log {}", path.display()))?
-            }
+            Some(path) => std::path::absolute(path).context(|| format!("log {}", path.display()))?,
             None => dir.file("log"),
         };
-        let log = Log::open(log_path.clone(), options.log_size)
-            .context(|| format!("open {}", log_path.display()))?;
+        let log = Log::open(log_path.clone(), options.log_size).context(|| format!("open {}", log_path.display()))?;
         dir.remove(crate::exit::NAME)?;
         // All paths are absolute now; a long-lived process in the caller's
         // folder would keep its file system from being unmounted.
         std::env::set_current_dir("/").context(|| "chdir /".into())?;
 
-        let epoll =
-            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context(|| "epoll_create".into())?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context(|| "epoll_create".into())?;
         let watch = |fd: &dyn std::os::fd::AsFd, token| {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
             epoll.add(fd.as_fd(), event).context(|| "epoll_ctl".into())
@@ -121,8 +110,7 @@ impl Monitor {
         if let Some(inbox) = &inbox {
             watch(inbox, token::NOTIFY)?;
         }
-        nix::sys::prctl::set_child_subreaper(true)
-            .context(|| "prctl PR_SET_CHILD_SUBREAPER".into())?;
+        nix::sys::prctl::set_child_subreaper(true).context(|| "prctl PR_SET_CHILD_SUBREAPER".into())?;
         setup::mark(&dir, &runtime)?;
 
         let (machine, first_actions) = begin(&options, &first);
@@ -190,9 +178,7 @@ impl Monitor {
                 token::INIT => self.init_may_have_ended(),
                 token::NOTIFY => self.read_notifications(),
                 token::CONSOLE => self.receive_console(),
-                sink @ (token::SINK_OUT | token::SINK_ERR) => {
-                    self.stdio.writable(sink, &self.epoll)
-                }
+                sink @ (token::SINK_OUT | token::SINK_ERR) => self.stdio.writable(sink, &self.epoll),
                 source => self.stdio.readable(source, &self.epoll),
             }
         }
@@ -243,9 +229,8 @@ impl Monitor {
     /// Collects ended children: first init, so that its end is known when the
     /// command that made it is looked at.
     fn reap(&mut self) {
-        let (commands, others): (Vec<_>, Vec<_>) = children::reap()
-            .into_iter()
-            .partition(|(pid, _)| self.commands.is_pid(*pid));
+        let (commands, others): (Vec<_>, Vec<_>) =
+            children::reap().into_iter().partition(|(pid, _)| self.commands.is_pid(*pid));
         for (pid, exit) in others {
             if self.attempt.is_init(pid) {
                 self.init_ended(exit);
@@ -290,18 +275,13 @@ impl Monitor {
     fn receive_console(&mut self) {
         match self.attempt.receive_console(&self.epoll) {
             Ok(Some(master)) => {
-                let added = self
-                    .stdio
-                    .add(master, crate::log::Stream::Stdout, &self.epoll);
+                let added = self.stdio.add(master, crate::log::Stream::Stdout, &self.epoll);
                 if let Err(error) = added {
-                    self.stdio
-                        .say(&format!("warning: terminal: {error}"), &self.epoll);
+                    self.stdio.say(&format!("warning: terminal: {error}"), &self.epoll);
                 }
             }
             Ok(None) => {}
-            Err(error) => self
-                .stdio
-                .say(&format!("warning: {}", error.chain()), &self.epoll),
+            Err(error) => self.stdio.say(&format!("warning: {}", error.chain()), &self.epoll),
         }
     }
 }
@@ -313,22 +293,9 @@ fn begin(options: &Options, bundle: &Bundle) -> (Machine, Vec<crate::machine::Ac
         0 => Duration::MAX,
         _ => seconds(secs),
     };
-    let policy = Policy::new(
-        options.restart,
-        bundle.restart_status(),
-        bundle.stop_signal,
-        limit,
-    );
-    let times = Times {
-        start: limit_of(options.timeout_start),
-        stop: limit_of(options.timeout_stop),
-    };
-    Machine::begin(
-        policy,
-        times,
-        bundle.expects_ready(options.notify),
-        Duration::ZERO,
-    )
+    let policy = Policy::new(options.restart, bundle.restart_status(), bundle.stop_signal, limit);
+    let times = Times { start: limit_of(options.timeout_start), stop: limit_of(options.timeout_stop) };
+    Machine::begin(policy, times, bundle.expects_ready(options.notify), Duration::ZERO)
 }
 
 fn block_signals() -> nix::Result<SignalFd> {
@@ -343,7 +310,5 @@ pub(crate) fn not_ready(id: &str, seconds: u32, output: &str) -> Error {
         true => String::from("; it printed nothing"),
         false => format!("; its last lines:\n{output}"),
     };
-    Error::new(format!(
-        "container {id}: not ready after {seconds} s{output}"
-    ))
+    Error::new(format!("container {id}: not ready after {seconds} s{output}"))
 }

@@ -14,10 +14,7 @@ fn counting(then: &str) -> String {
 }
 
 fn starts(fixture: &Fixture) -> String {
-    fs::read_to_string(fixture.data("n"))
-        .unwrap()
-        .trim()
-        .to_owned()
+    fs::read_to_string(fixture.data("n")).unwrap().trim().to_owned()
 }
 
 /// busybox calls reboot(2), which in a pid namespace of its own ends only that.
@@ -61,10 +58,7 @@ fn death_by_a_signal() {
     let ended = monitor.end();
     assert_eq!(ended.code, Some(137), "{ended:?}");
     let record = fixture.record();
-    assert_eq!(
-        (&record["signal"], &record["reason"]),
-        (&json!(9), &json!("failed"))
-    );
+    assert_eq!((&record["signal"], &record["reason"]), (&json!(9), &json!("failed")));
     fixture.assert_clean();
 }
 
@@ -76,21 +70,14 @@ fn status_133_starts_it_again() {
     assert_eq!(ended.stdout, "run 1\nrun 2\nrun 3\n");
     assert_eq!(fixture.record()["restarts"], 2);
     // The log goes on across restarts.
-    assert_eq!(
-        fixture
-            .log()
-            .lines()
-            .filter(|line| line.contains("stdout F run"))
-            .count(),
-        3
-    );
+    assert_eq!(fixture.log().lines().filter(|line| line.contains("stdout F run")).count(), 3);
     fixture.assert_clean();
 }
 
 #[test]
 fn the_restart_status_of_firn_json() {
-    let fixture = Fixture::new("roots", &counting("[ $n = 2 ] || exit 42"))
-        .with_roots(json!({"init": {"restartExitCode": 42}}));
+    let fixture =
+        Fixture::new("roots", &counting("[ $n = 2 ] || exit 42")).with_roots(json!({"init": {"restartExitCode": 42}}));
     assert_eq!(fixture.run(&[]).code, Some(0));
     assert_eq!(starts(&fixture), "2");
     fixture.assert_clean();
@@ -98,20 +85,13 @@ fn the_restart_status_of_firn_json() {
 
 #[test]
 fn reboot_and_power_off() {
-    let script = counting(&format!(
-        "[ $n = 3 ] && {{ {}; }}; {}",
-        reboot("poweroff"),
-        reboot("reboot")
-    ));
+    let script = counting(&format!("[ $n = 3 ] && {{ {}; }}; {}", reboot("poweroff"), reboot("reboot")));
     let fixture = Fixture::new("reboot", &script);
     let ended = fixture.run(&[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(starts(&fixture), "3");
     let record = fixture.record();
-    assert_eq!(
-        (&record["signal"], &record["reason"]),
-        (&json!(2), &json!("exited"))
-    );
+    assert_eq!((&record["signal"], &record["reason"]), (&json!(2), &json!("exited")));
     fixture.assert_clean();
 }
 
@@ -119,11 +99,7 @@ fn reboot_and_power_off() {
 fn restarts_left_to_the_unit() {
     for (name, script) in [("unit-133", "exit 133"), ("unit-reboot", &reboot("reboot"))] {
         let fixture = Fixture::new(name, &counting(script));
-        assert_eq!(
-            fixture.run(&["--restart", "unit"]).code,
-            Some(133),
-            "{name}"
-        );
+        assert_eq!(fixture.run(&["--restart", "unit"]).code, Some(133), "{name}");
         assert_eq!(starts(&fixture), "1");
         assert_eq!(fixture.record()["reason"], "restart");
         fixture.assert_clean();
@@ -135,11 +111,7 @@ fn the_start_limit() {
     let fixture = Fixture::new("limit", &counting("exit 133"));
     let ended = fixture.run(&["--start-limit", "3", "--start-limit-interval=60"]);
     assert_eq!(ended.code, Some(1));
-    assert!(
-        ended.stderr.contains("started 3 times within 60 s"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("started 3 times within 60 s"), "{}", ended.stderr);
     assert_eq!(starts(&fixture), "3");
     assert_eq!(fixture.record()["reason"], "start-limit");
     fixture.assert_clean();
@@ -151,16 +123,8 @@ fn failures_restart_only_on_request_and_with_a_pause() {
     let ended = fixture.run(&["--restart", "on-failure"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(starts(&fixture), "3");
-    assert!(
-        ended.stderr.contains("starting it again in 100 ms"),
-        "{}",
-        ended.stderr
-    );
-    assert!(
-        ended.stderr.contains("starting it again in 200 ms"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("starting it again in 100 ms"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("starting it again in 200 ms"), "{}", ended.stderr);
     assert!(ended.took > Duration::from_millis(300));
     fixture.assert_clean();
 }
@@ -191,15 +155,8 @@ fn what_can_not_be_created_is_told_once() {
     let text = ended.stderr.to_lowercase();
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.starts_with("firn-shim: error: container "), "{text}");
-    assert!(
-        text.contains("/no/such/program") && text.contains("no such file or directory"),
-        "{text}"
-    );
-    assert!(
-        fixture.record()["error"]
-            .as_str()
-            .is_some_and(|error| error.contains("/no/such/program"))
-    );
+    assert!(text.contains("/no/such/program") && text.contains("no such file or directory"), "{text}");
+    assert!(fixture.record()["error"].as_str().is_some_and(|error| error.contains("/no/such/program")));
     fixture.assert_clean();
 }
 
@@ -208,43 +165,25 @@ fn errors_before_any_container() {
     let fixture = Fixture::new("errors", "");
     let cases = [
         ("--restart=sometimes", "sometimes"),
-        (
-            "--log=/no/such/folder/log",
-            "open /no/such/folder/log: No such file",
-        ),
+        ("--log=/no/such/folder/log", "open /no/such/folder/log: No such file"),
         ("--log-size=big", "not a size"),
     ];
     for (option, expected) in cases {
         let ended = fixture.run(&[option]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(
-            ended.stderr.starts_with("firn-shim: error: "),
-            "{}",
-            ended.stderr
-        );
+        assert!(ended.stderr.starts_with("firn-shim: error: "), "{}", ended.stderr);
         assert!(ended.stderr.contains(expected), "{}", ended.stderr);
     }
     let firn_json = fixture.dir.join("bundle/firn.json");
     fs::write(&firn_json, "{}").unwrap();
-    fs::set_permissions(
-        &firn_json,
-        std::os::unix::fs::PermissionsExt::from_mode(0o666),
-    )
-    .unwrap();
+    fs::set_permissions(&firn_json, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     let ended = fixture.run(&[]);
-    assert!(
-        ended.stderr.contains("nobody else can write"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("nobody else can write"), "{}", ended.stderr);
 }
 
 #[test]
 fn one_monitor_for_one_name() {
-    let fixture = Fixture::new(
-        "twice",
-        "trap 'exit 0' 37; echo > /data/up; while :; do sleep 0.1; done",
-    );
+    let fixture = Fixture::new("twice", "trap 'exit 0' 37; echo > /data/up; while :; do sleep 0.1; done");
     let first = fixture.start(&[]);
     fixture.wait_for("up");
     let second = fixture.run(&[]);
@@ -258,10 +197,7 @@ fn one_monitor_for_one_name() {
 
 #[test]
 fn a_killed_monitor_is_cleaned_up_after() {
-    let fixture = Fixture::new(
-        "orphan",
-        &counting("[ $n = 2 ] && exit 0; echo > /data/up; sleep 60"),
-    );
+    let fixture = Fixture::new("orphan", &counting("[ $n = 2 ] && exit 0; echo > /data/up; sleep 60"));
     let first = fixture.start(&[]);
     fixture.wait_for("up");
     let init = fixture.init_pid();
@@ -282,8 +218,7 @@ fn killed_at_any_moment() {
         std::thread::sleep(Duration::from_millis(millis));
         monitor.kill();
     }
-    fixture.config["process"]["args"][2] =
-        json!("trap 'exit 0' 37; echo > /data/last; while :; do sleep 0.1; done");
+    fixture.config["process"]["args"][2] = json!("trap 'exit 0' 37; echo > /data/last; while :; do sleep 0.1; done");
     let monitor = fixture.start(&[]);
     fixture.wait_for("last");
     monitor.signal(Signal::SIGTERM);
@@ -306,23 +241,38 @@ fn out_of_memory() {
 /// A careless caller: SIGCHLD ignored, and files left open.
 #[test]
 fn nothing_is_inherited() {
-    let fixture = Fixture::new("inherited", "ls /proc/self/fd > /data/fds; exit 3");
+    let fixture = Fixture::new("inherited", "echo > /data/up; while [ ! -e /data/go ]; do sleep 0.1; done; exit 3");
     let monitor = fixture.command(&[]);
-    let mut command = std::process::Command::new("/bin/busybox");
-    command.args([
-        "sh",
-        "-c",
-        "trap '' CHLD; exec 7</etc 8>&1; exec \"$@\"",
-        "sh",
-    ]);
+    let mut command = std::process::Command::new("env");
+    command.args(["--ignore-signal=CHLD", "sh", "-c", "exec \"$@\" 7</etc", "sh"]);
     command.arg(monitor.get_program()).args(monitor.get_args());
-    command
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    let ended = common::Monitor::spawn(command).end();
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let monitor = common::Monitor::spawn(command);
+    fixture.wait_for("up");
+    for fd in fs::read_dir(format!("/proc/{}/fd", monitor.pid())).unwrap() {
+        assert_ne!(fs::read_link(fd.unwrap().path()).unwrap().to_str(), Some("/etc"));
+    }
+    fs::write(fixture.data("go"), "").unwrap();
+    let ended = monitor.end();
     assert_eq!(ended.code, Some(3), "{ended:?}");
-    let fds = fs::read_to_string(fixture.data("fds")).unwrap();
-    // The three, and the one that ls opens.
-    assert_eq!(fds.split_whitespace().count(), 4, "{fds}");
     fixture.assert_clean();
+}
+
+/// A `create` goes on when its monitor is killed, and must not make its
+/// container behind the back of the next one.
+#[test]
+fn killed_while_it_creates() {
+    for millis in [20, 100, 300] {
+        let mut fixture = Fixture::new(&format!("creating-{millis}"), "echo ran; exit 0");
+        let hook = json!([{"path": "/bin/busybox", "args": ["sleep", "0.6"]}]);
+        fixture.config["hooks"] = json!({"prestart": hook});
+        let first = fixture.start(&[]);
+        until("a command", || fs::read(fixture.state("command")).is_ok_and(|pid| pid.len() == 4));
+        std::thread::sleep(Duration::from_millis(millis));
+        first.kill();
+        fixture.config["hooks"] = json!({});
+        let second = fixture.run(&[]);
+        assert_eq!((second.code, second.stdout.as_str()), (Some(0), "ran\n"), "{second:?}");
+        fixture.assert_clean();
+    }
 }

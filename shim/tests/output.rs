@@ -13,15 +13,8 @@ use std::time::Duration;
 /// A process's peak of resident memory in KiB.
 fn peak(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .unwrap();
-    line.split_ascii_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap()
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -30,15 +23,8 @@ fn lines_with_time_stream_and_flag() {
     assert_eq!(fixture.run(&[]).code, Some(0));
     let log = fixture.log();
     let rests: Vec<&str> = log.lines().map(|line| &line[31..]).collect();
-    assert!(
-        log.lines()
-            .all(|line| line.as_bytes()[10] == b'T' && line.as_bytes()[29] == b'Z'),
-        "{log}"
-    );
-    assert!(
-        rests.contains(&"stdout F one") && rests.contains(&"stderr F two"),
-        "{log}"
-    );
+    assert!(log.lines().all(|line| line.as_bytes()[10] == b'T' && line.as_bytes()[29] == b'Z'), "{log}");
+    assert!(rests.contains(&"stdout F one") && rests.contains(&"stderr F two"), "{log}");
     assert_eq!(rests.last(), Some(&"stdout P three"));
 }
 
@@ -71,10 +57,7 @@ fn a_reader_that_sleeps_holds_the_writer_and_not_the_monitor() {
     let mut monitor = fixture.start(&["--log-size=0"]);
     fixture.wait_for("up");
     std::thread::sleep(Duration::from_millis(500));
-    assert!(
-        !fixture.data("done").exists(),
-        "nobody has read, where is it all?"
-    );
+    assert!(!fixture.data("done").exists(), "nobody has read, where is it all?");
     assert!(peak(monitor.pid()) < 8192);
     monitor.signal(Signal::SIGTERM);
     assert_eq!(monitor.wait(), Some(0));
@@ -83,10 +66,7 @@ fn a_reader_that_sleeps_holds_the_writer_and_not_the_monitor() {
 
 #[test]
 fn a_reader_that_is_gone_costs_only_its_copy() {
-    let fixture = Fixture::new(
-        "gone",
-        "sleep 0.3; for n in 1 2 3; do echo line $n; sleep 0.1; done",
-    );
+    let fixture = Fixture::new("gone", "sleep 0.3; for n in 1 2 3; do echo line $n; sleep 0.1; done");
     let mut command = fixture.command(&[]);
     let (reader, writer) = std::io::pipe().unwrap();
     command.stdout(writer.try_clone().unwrap()).stderr(writer);
@@ -125,12 +105,7 @@ fn a_full_socket_whose_reader_goes() {
     fixture.wait_for("done");
     let ticks = || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", monitor.pid())).unwrap();
-        let fields: Vec<u64> = stat
-            .split(' ')
-            .skip(13)
-            .take(2)
-            .map(|n| n.parse().unwrap())
-            .collect();
+        let fields: Vec<u64> = stat.split(' ').skip(13).take(2).map(|n| n.parse().unwrap()).collect();
         fields[0] + fields[1]
     };
     std::thread::sleep(Duration::from_millis(100));
@@ -149,12 +124,7 @@ fn a_log_that_takes_nothing() {
     let ended = fixture.run(&["--log=/dev/full"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(ended.stdout, "line 1\nline 2\nline 3\n");
-    assert_eq!(
-        ended.stderr.matches("write the log").count(),
-        1,
-        "{}",
-        ended.stderr
-    );
+    assert_eq!(ended.stderr.matches("write the log").count(), 1, "{}", ended.stderr);
 }
 
 #[test]
@@ -164,10 +134,7 @@ fn into_a_file() {
     let mut command = fixture.command(&[]);
     command.stdout(fs::File::create(&path).unwrap());
     assert_eq!(common::Monitor::spawn(command).wait(), Some(0));
-    assert_eq!(
-        fs::read_to_string(&path).unwrap(),
-        "line 1\nline 2\nline 3\n"
-    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), "line 1\nline 2\nline 3\n");
 }
 
 #[test]
@@ -175,18 +142,9 @@ fn a_log_elsewhere_is_appended_to() {
     let fixture = Fixture::new("log", "echo again");
     let path = fixture.dir.join("my.log");
     for _ in 0..2 {
-        assert_eq!(
-            fixture.run(&["--log", path.to_str().unwrap()]).code,
-            Some(0)
-        );
+        assert_eq!(fixture.run(&["--log", path.to_str().unwrap()]).code, Some(0));
     }
-    assert_eq!(
-        fs::read_to_string(&path)
-            .unwrap()
-            .matches("stdout F again")
-            .count(),
-        2
-    );
+    assert_eq!(fs::read_to_string(&path).unwrap().matches("stdout F again").count(), 2);
 }
 
 #[test]
@@ -195,17 +153,15 @@ fn a_terminal() {
     fixture.config["process"]["terminal"] = json!(true);
     let ended = fixture.run(&[]);
     assert_eq!(ended.code, Some(4), "{ended:?}");
-    assert!(
-        ended.stdout.contains("/dev/") && ended.stdout.contains("yes\r\n"),
-        "{ended:?}"
-    );
+    assert!(ended.stdout.contains("/dev/") && ended.stdout.contains("yes\r\n"), "{ended:?}");
     assert!(fixture.log().contains("stdout F yes"), "{}", fixture.log());
     fixture.assert_clean();
 }
 
 #[test]
 fn a_terminal_across_restarts() {
-    let script = "n=$(($(cat /data/n 2>/dev/null || echo 0) + 1)); echo $n > /data/n; echo run $n; [ $n = 3 ] || exit 133";
+    let script =
+        "n=$(($(cat /data/n 2>/dev/null || echo 0) + 1)); echo $n > /data/n; echo run $n; [ $n = 3 ] || exit 133";
     let mut fixture = Fixture::new("terminals", script);
     fixture.config["process"]["terminal"] = json!(true);
     let ended = fixture.run(&[]);
@@ -221,12 +177,7 @@ fn the_terminal_of_the_caller_is_not_needed() {
     command.stdin(Stdio::null());
     let mut child = command.spawn().unwrap();
     let mut text = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut text)
-        .unwrap();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "still here\n");
     until("the end", || child.try_wait().unwrap().is_some());
 }

@@ -20,9 +20,7 @@ fn inside() {
     let to = std::env::var("NOTIFY_SOCKET").unwrap();
     assert_eq!(to, "/run/host/notify");
     for word in words.split(' ') {
-        socket
-            .send_to(word.replace('+', " ").as_bytes(), &to)
-            .unwrap();
+        socket.send_to(word.replace('+', " ").as_bytes(), &to).unwrap();
     }
     barrier(&socket, &to);
 }
@@ -36,14 +34,7 @@ fn barrier(socket: &UnixDatagram, to: &str) {
     let text = [std::io::IoSlice::new(b"BARRIER=1")];
     let fds = [writer.as_raw_fd()];
     let control = [ControlMessage::ScmRights(&fds)];
-    sendmsg(
-        socket.as_raw_fd(),
-        &text,
-        &control,
-        MsgFlags::empty(),
-        Some(&address),
-    )
-    .unwrap();
+    sendmsg(socket.as_raw_fd(), &text, &control, MsgFlags::empty(), Some(&address)).unwrap();
     drop(writer);
     let mut byte = [0];
     assert_eq!(nix::unistd::read(&reader, &mut byte).unwrap(), 0);
@@ -62,9 +53,7 @@ impl Manager {
     fn new(fixture: &Fixture) -> Manager {
         let path = fixture.dir.join("manager");
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         Manager(socket, path)
     }
 
@@ -82,14 +71,9 @@ impl Manager {
 
 #[test]
 fn ready_is_handed_on_and_waited_for() {
-    let script = format!(
-        "trap 'exit 0' 37; {}; sleep 1; {}; {LOOP}",
-        tell("STATUS=half+way MAINPID=1"),
-        tell("READY=1")
-    );
-    let fixture = Fixture::new("ready", &script)
-        .with_helper()
-        .with_roots(json!({"init": {"notify": true}}));
+    let script =
+        format!("trap 'exit 0' 37; {}; sleep 1; {}; {LOOP}", tell("STATUS=half+way MAINPID=1"), tell("READY=1"));
+    let fixture = Fixture::new("ready", &script).with_helper().with_roots(json!({"init": {"notify": true}}));
     let manager = Manager::new(&fixture);
     let monitor = manager.start(fixture.command(&[]));
     assert_eq!(manager.next(), "STATUS=half way");
@@ -105,14 +89,8 @@ fn ready_is_handed_on_and_waited_for() {
 
 #[test]
 fn not_expected_is_ready_at_once_but_a_message_counts() {
-    let fixture = Fixture::new(
-        "auto",
-        &format!(
-            "trap 'exit 0' 37; {}; {LOOP}",
-            tell("READY=1 EXIT_STATUS=5")
-        ),
-    )
-    .with_helper();
+    let fixture =
+        Fixture::new("auto", &format!("trap 'exit 0' 37; {}; {LOOP}", tell("READY=1 EXIT_STATUS=5"))).with_helper();
     let manager = Manager::new(&fixture);
     let monitor = manager.start(fixture.command(&[]));
     // READY waits for the end of the runtime's `start`, other news does not.
@@ -131,9 +109,7 @@ fn never_ready_is_a_failed_start() {
     let ended = fixture.run(&["--notify", "yes", "--timeout-start", "1"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
-        ended
-            .stderr
-            .contains("not ready after 1 s; its last lines:\nwaiting for the database"),
+        ended.stderr.contains("not ready after 1 s; its last lines:\nwaiting for the database"),
         "{}",
         ended.stderr
     );
@@ -143,10 +119,7 @@ fn never_ready_is_a_failed_start() {
 
 #[test]
 fn without_notify_there_is_no_socket() {
-    let fixture = Fixture::new(
-        "no-notify",
-        "[ -z \"$NOTIFY_SOCKET\" ] && [ ! -e /run/host ]",
-    );
+    let fixture = Fixture::new("no-notify", "[ -z \"$NOTIFY_SOCKET\" ] && [ ! -e /run/host ]");
     assert_eq!(fixture.run(&["--notify=no"]).code, Some(0));
 }
 
@@ -163,8 +136,7 @@ fn the_monitor_s_own_socket_stays_outside() {
 
 #[test]
 fn any_user_of_the_container_may_tell() {
-    let mut fixture =
-        Fixture::new("user", &format!("{}; exit 0", tell("STATUS=from+a+user"))).with_helper();
+    let mut fixture = Fixture::new("user", &format!("{}; exit 0", tell("STATUS=from+a+user"))).with_helper();
     fixture.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     let manager = Manager::new(&fixture);
     let monitor = manager.start(fixture.command(&[]));
@@ -191,8 +163,7 @@ fn long_names_have_sockets_too() {
             .collect();
         let mut long = Command::new(command.get_program());
         long.args(args).env_remove("NOTIFY_SOCKET");
-        long.stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped());
+        long.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         long
     };
     let ended = common::Monitor::spawn(command).end();
@@ -207,10 +178,7 @@ fn from_a_user_namespace() {
     let mapping = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
     fixture.config["linux"]["uidMappings"] = mapping.clone();
     fixture.config["linux"]["gidMappings"] = mapping;
-    fixture.config["linux"]["namespaces"]
-        .as_array_mut()
-        .unwrap()
-        .push(json!({"type": "user"}));
+    fixture.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
     let root = fixture.dir.join("bundle");
     let owner = common::host("chown", &["-R", "100000:100000", root.to_str().unwrap()]);
     assert!(owner.status.success());

@@ -15,10 +15,7 @@ fn init(signal: &str, then: &str) -> String {
 #[test]
 fn a_stop_is_rtmin_3() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let fixture = Fixture::new(
-            &format!("halt-{signal}"),
-            &init("37", "echo halted; exit 0"),
-        );
+        let fixture = Fixture::new(&format!("halt-{signal}"), &init("37", "echo halted; exit 0"));
         let monitor = fixture.start(&[]);
         fixture.wait_for("up");
         monitor.signal(signal);
@@ -32,11 +29,7 @@ fn a_stop_is_rtmin_3() {
 
 #[test]
 fn the_image_names_the_signal() {
-    for (name, signal, number) in [
-        ("a", "TERM", "15"),
-        ("b", "SIGRTMIN+4", "38"),
-        ("c", "12", "12"),
-    ] {
+    for (name, signal, number) in [("a", "TERM", "15"), ("b", "SIGRTMIN+4", "38"), ("c", "12", "12")] {
         let mut fixture = Fixture::new(&format!("annotation-{name}"), &init(number, "exit 0"));
         fixture.config["annotations"] = json!({"org.opencontainers.image.stopSignal": signal});
         let monitor = fixture.start(&[]);
@@ -49,10 +42,7 @@ fn the_image_names_the_signal() {
 
 #[test]
 fn a_stop_is_no_restart() {
-    for (name, then) in [
-        ("133", "exit 133"),
-        ("reboot", "[ $$ = 1 ] && busybox reboot -f; sleep 9"),
-    ] {
+    for (name, then) in [("133", "exit 133"), ("reboot", "[ $$ = 1 ] && busybox reboot -f; sleep 9")] {
         let fixture = Fixture::new(&format!("stop-{name}"), &init("37", then));
         let monitor = fixture.start(&["--restart", "always"]);
         fixture.wait_for("up");
@@ -86,16 +76,9 @@ fn a_deaf_init_is_killed_after_its_time() {
     let ended = monitor.end();
     assert_eq!(ended.code, Some(137), "{ended:?}");
     assert!(ended.took > Duration::from_secs(1));
-    assert!(
-        ended.stderr.contains("had to be killed"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("had to be killed"), "{}", ended.stderr);
     let record = fixture.record();
-    assert_eq!(
-        (&record["signal"], &record["reason"]),
-        (&json!(9), &json!("killed"))
-    );
+    assert_eq!((&record["signal"], &record["reason"]), (&json!(9), &json!("killed")));
     fixture.assert_clean();
 }
 
@@ -131,8 +114,7 @@ fn a_stop_before_the_handler_is_not_lost() {
 #[test]
 fn a_stop_while_it_is_created() {
     let mut fixture = Fixture::new("creating", "echo > /data/up; sleep 60");
-    fixture.config["hooks"] =
-        json!({"prestart": [{"path": "/bin/busybox", "args": ["sleep", "1"]}]});
+    fixture.config["hooks"] = json!({"prestart": [{"path": "/bin/busybox", "args": ["sleep", "1"]}]});
     let monitor = fixture.start(&[]);
     common::until("the runtime", || fixture.state("bundle").exists());
     std::thread::sleep(Duration::from_millis(200));
@@ -147,15 +129,10 @@ fn a_stop_while_it_is_created() {
 #[test]
 fn a_create_that_hangs() {
     let mut fixture = Fixture::new("hangs", "echo > /data/up; sleep 60");
-    fixture.config["hooks"] =
-        json!({"prestart": [{"path": "/bin/busybox", "args": ["sleep", "55.5"]}]});
+    fixture.config["hooks"] = json!({"prestart": [{"path": "/bin/busybox", "args": ["sleep", "55.5"]}]});
     let ended = fixture.run(&["--timeout-start=1"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(
-        ended.stderr.contains("not ready after 1 s"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("not ready after 1 s"), "{}", ended.stderr);
     assert_eq!(fixture.record()["reason"], "start-timeout");
     let left = common::host("pgrep", &["-f", "sleep 55[.]5"]);
     assert!(left.stdout.is_empty(), "the hook is left");
@@ -176,29 +153,17 @@ fn user_signals_are_the_container_s() {
 /// init has left behind must go too.
 #[test]
 fn without_a_pid_namespace() {
-    let mut fixture = Fixture::new(
-        "host-pid",
-        "sleep 77.25 & echo $! > /data/pid; echo > /data/up; exec sleep 77.25",
-    );
-    let namespaces = fixture.config["linux"]["namespaces"]
-        .as_array_mut()
-        .unwrap();
+    let mut fixture = Fixture::new("host-pid", "sleep 77.25 & echo $! > /data/pid; echo > /data/up; exec sleep 77.25");
+    let namespaces = fixture.config["linux"]["namespaces"].as_array_mut().unwrap();
     namespaces.retain(|namespace| namespace["type"] != "pid");
     let monitor = fixture.start(&[]);
     fixture.wait_for("up");
-    let left: i32 = std::fs::read_to_string(fixture.data("pid"))
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
+    let left: i32 = std::fs::read_to_string(fixture.data("pid")).unwrap().trim().parse().unwrap();
     monitor.signal(Signal::SIGTERM);
     let ended = monitor.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let record = fixture.record();
-    assert_eq!(
-        (&record["signal"], &record["reason"]),
-        (&json!(37), &json!("stopped"))
-    );
+    assert_eq!((&record["signal"], &record["reason"]), (&json!(37), &json!("stopped")));
     common::until("the end of what init left", || !common::exists(left));
     fixture.assert_clean();
 }

@@ -55,17 +55,11 @@ impl<'a> Iterator for Records<'a> {
         }
         let record = match self.0.iter().position(|byte| *byte == b'\n') {
             Some(end) => {
-                let record = Record {
-                    text: &self.0[..end],
-                    full: true,
-                };
+                let record = Record { text: &self.0[..end], full: true };
                 self.0 = &self.0[end + 1..];
                 record
             }
-            None => Record {
-                text: std::mem::take(&mut self.0),
-                full: false,
-            },
+            None => Record { text: std::mem::take(&mut self.0), full: false },
         };
         Some(record)
     }

@@ -26,11 +26,7 @@ pub struct Log {
 
 impl Log {
     pub fn open(path: PathBuf, size: u64) -> io::Result<Log> {
-        Ok(Log {
-            file: Rotating::open(path, size)?,
-            batch: Vec::new(),
-            tail: Tail::default(),
-        })
+        Ok(Log { file: Rotating::open(path, size)?, batch: Vec::new(), tail: Tail::default() })
     }
 
     /// Writes one read's worth of output. A line without its end is written as

@@ -18,12 +18,7 @@ impl Rotating {
     pub fn open(path: PathBuf, limit: u64) -> io::Result<Rotating> {
         let file = append_to(&path)?;
         let size = file.metadata()?.len();
-        Ok(Rotating {
-            path,
-            file,
-            size,
-            limit,
-        })
+        Ok(Rotating { path, file, size, limit })
     }
 
     /// Appends whole records, in this file or the next.
@@ -48,11 +43,7 @@ impl Rotating {
 }
 
 fn append_to(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 #[cfg(test)]
@@ -69,10 +60,7 @@ mod tests {
             log.append(record.as_bytes()).unwrap();
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "eeee\n");
-        assert_eq!(
-            fs::read_to_string(dir.join("log.1")).unwrap(),
-            "cccc\ndddd\n"
-        );
+        assert_eq!(fs::read_to_string(dir.join("log.1")).unwrap(), "cccc\ndddd\n");
         // A later run goes on where this one ended.
         let mut log = Rotating::open(path.clone(), 10).unwrap();
         log.append(b"ffff\n").unwrap();

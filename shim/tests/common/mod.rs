@@ -37,11 +37,7 @@ impl Fixture {
         fs::create_dir(dir.join("data")).unwrap();
         fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
         symlink("busybox", root.join("bin/sh")).unwrap();
-        let mut fixture = Fixture {
-            config: config(script),
-            dir,
-            id,
-        };
+        let mut fixture = Fixture { config: config(script), dir, id };
         fixture.config["linux"]["cgroupsPath"] = json!(format!("/{}", fixture.id));
         fixture
     }
@@ -104,11 +100,7 @@ impl Fixture {
     }
 
     pub fn init_pid(&self) -> i32 {
-        fs::read_to_string(self.state("pid"))
-            .unwrap()
-            .trim()
-            .parse()
-            .unwrap()
+        fs::read_to_string(self.state("pid")).unwrap().trim().parse().unwrap()
     }
 
     /// Asserts that only log and record are left of the container.
@@ -195,12 +187,7 @@ impl Monitor {
         let stdout = read(Box::new(self.child.stdout.take().unwrap()));
         let stderr = read(Box::new(self.child.stderr.take().unwrap()));
         let code = self.wait();
-        Ended {
-            code,
-            stdout: stdout.join().unwrap(),
-            stderr: stderr.join().unwrap(),
-            took: self.began.elapsed(),
-        }
+        Ended { code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap(), took: self.began.elapsed() }
     }
 
     /// Waits for its end without reading anything.
