@@ -48,13 +48,16 @@ impl Hierarchy {
 
 impl Layout {
     pub fn probe() -> Result<Self> {
-        let magic = rustix::fs::statfs(MOUNT).map(|stat| stat.f_type as i64);
+        let is_v2 = |path: &Path| rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type as i64 == CGROUP2_SUPER_MAGIC);
         let read = || {
             let file = rustix::fs::open("/proc/self/cgroup", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
             crate::path::read_all(&file, 4095)
         };
         let text = read().doing(|| "read /proc/self/cgroup")?;
-        Ok(Self::from_text(&String::from_utf8_lossy(&text), magic == Ok(CGROUP2_SUPER_MAGIC)))
+        let mut layout = Self::from_text(&String::from_utf8_lossy(&text), is_v2(Path::new(MOUNT)));
+        // The kernel always lists cgroup v2; beside v1 its place may be empty.
+        layout.hierarchies.retain(|h| layout.pure_v2 || !h.is_v2() || is_v2(&h.mount));
+        Ok(layout)
     }
 
     fn from_text(text: &str, pure_v2: bool) -> Self {

@@ -145,7 +145,7 @@ fn make(
     host: &Host,
     options: &Options,
 ) -> Result<Made> {
-    let dir = making.dir.as_ref().unwrap_or_else(|| unreachable!("taken at the end only"));
+    let Some(dir) = &making.dir else { crate::bail!("the container has no state directory") };
     if !options.no_cgroup {
         making.cgroup = Cgroup::place(&host.cgroups, &plan.cgroup);
     }
@@ -164,7 +164,9 @@ fn make(
     let (pid, pidfd) = match clone::clone_init(plan, &sources, &entry, &channel, &far_end)? {
         Fork::Parent { pid, pidfd } => (pid, pidfd),
         Fork::Child => {
-            drop(channel);
+            // With the directory goes init's part in the lock: flock(2) belongs
+            // to all who inherit it.
+            drop((channel, making.dir.take()));
             init::run(plan, sources, entry, far_end, listener, &record, options)
         }
     };

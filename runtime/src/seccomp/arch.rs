@@ -1,0 +1,180 @@
+//! The ABIs that an x86-64 kernel serves, and what each of them calls things.
+
+use super::names::NAMES;
+use crate::bail;
+use crate::error::Result;
+
+/// linux/audit.h; x32 has x86-64's value and a bit in the number.
+pub const AUDIT_X86_64: u32 = 0xc000_003e;
+pub const AUDIT_I386: u32 = 0x4000_0003;
+pub const X32_BIT: u32 = 0x4000_0000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abi {
+    X86_64,
+    X32,
+    I386,
+}
+
+/// A system call's number in each ABI.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbers {
+    pub x86_64: u16,
+    pub x32: u16,
+    pub i386: u16,
+}
+
+impl Numbers {
+    /// The ABI has no such call.
+    pub const NONE: u16 = u16::MAX;
+
+    /// The number as the kernel shows it to a filter.
+    pub fn of(&self, abi: Abi) -> Option<u32> {
+        let (number, bit) = match abi {
+            Abi::X86_64 => (self.x86_64, 0),
+            Abi::X32 => (self.x32, X32_BIT),
+            Abi::I386 => (self.i386, 0),
+        };
+        (number != Self::NONE).then_some(u32::from(number) | bit)
+    }
+}
+
+/// Finds a system call of any architecture.
+pub fn lookup(name: &str) -> Option<(&'static str, Numbers)> {
+    NAMES.binary_search_by(|(known, _)| (*known).cmp(name)).ok().map(|index| NAMES[index])
+}
+
+/// Every architecture of the runtime-spec. Those without an ABI are known and
+/// have no effect: no process on this kernel can have them.
+pub const ARCHITECTURES: [(&str, Option<Abi>); 21] = [
+    ("SCMP_ARCH_AARCH64", None),
+    ("SCMP_ARCH_ARM", None),
+    ("SCMP_ARCH_LOONGARCH64", None),
+    ("SCMP_ARCH_M68K", None),
+    ("SCMP_ARCH_MIPS", None),
+    ("SCMP_ARCH_MIPS64", None),
+    ("SCMP_ARCH_MIPS64N32", None),
+    ("SCMP_ARCH_MIPSEL", None),
+    ("SCMP_ARCH_MIPSEL64", None),
+    ("SCMP_ARCH_MIPSEL64N32", None),
+    ("SCMP_ARCH_PARISC", None),
+    ("SCMP_ARCH_PARISC64", None),
+    ("SCMP_ARCH_PPC", None),
+    ("SCMP_ARCH_PPC64", None),
+    ("SCMP_ARCH_PPC64LE", None),
+    ("SCMP_ARCH_RISCV64", None),
+    ("SCMP_ARCH_S390", None),
+    ("SCMP_ARCH_S390X", None),
+    ("SCMP_ARCH_X32", Some(Abi::X32)),
+    ("SCMP_ARCH_X86", Some(Abi::I386)),
+    ("SCMP_ARCH_X86_64", Some(Abi::X86_64)),
+];
+
+/// The ABIs that a filter serves: always the native one, and what the profile
+/// lists besides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Abis {
+    pub x32: bool,
+    pub i386: bool,
+}
+
+impl Abis {
+    pub fn parse(names: &[String]) -> Result<Self> {
+        let mut abis = Abis::default();
+        for name in names {
+            match ARCHITECTURES.iter().find(|(known, _)| known == name) {
+                None => bail!("unknown architecture {name:?}"),
+                Some((_, Some(Abi::X32))) => abis.x32 = true,
+                Some((_, Some(Abi::I386))) => abis.i386 = true,
+                Some(_) => {}
+            }
+        }
+        Ok(abis)
+    }
+}
+
+/// linux/net.h: i386's socketcall(2) takes one of these as first argument.
+const SOCKETCALLS: [&str; 20] = [
+    "socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair", "send",
+    "recv", "sendto", "recvfrom", "shutdown", "setsockopt", "getsockopt", "sendmsg", "recvmsg", "accept4",
+    "recvmmsg", "sendmmsg",
+];
+
+/// linux/ipc.h: the same for ipc(2).
+const IPC_CALLS: [(&str, u32); 12] = [
+    ("semop", 1),
+    ("semget", 2),
+    ("semctl", 3),
+    ("semtimedop", 4),
+    ("msgsnd", 11),
+    ("msgrcv", 12),
+    ("msgget", 13),
+    ("msgctl", 14),
+    ("shmat", 21),
+    ("shmdt", 22),
+    ("shmget", 23),
+    ("shmctl", 24),
+];
+
+const SOCKETCALL: u32 = 102;
+const IPC: u32 = 117;
+
+/// The call that i386 programs may make instead of `name`, and its first
+/// argument then.
+pub fn multiplexed(name: &str) -> Option<(u32, u32)> {
+    if let Some(index) = SOCKETCALLS.iter().position(|call| *call == name) {
+        return Some((SOCKETCALL, index as u32 + 1));
+    }
+    IPC_CALLS.iter().find(|(call, _)| *call == name).map(|(_, which)| (IPC, *which))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_sorted() {
+        assert!(NAMES.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    #[test]
+    fn numbers_of_each_abi() {
+        let (_, numbers) = lookup("rt_sigaction").unwrap();
+        assert_eq!(numbers.of(Abi::X86_64), Some(13));
+        assert_eq!(numbers.of(Abi::X32), Some(X32_BIT | 512));
+        assert_eq!(numbers.of(Abi::I386), Some(174));
+        let (_, numbers) = lookup("s390_pci_mmio_read").unwrap();
+        assert_eq!(numbers.of(Abi::X86_64), None);
+        assert!(lookup("nothing").is_none());
+    }
+
+    #[test]
+    fn libc_agrees_on_the_numbers() {
+        for (name, number) in [
+            ("read", libc::SYS_read),
+            ("clone3", libc::SYS_clone3),
+            ("openat2", libc::SYS_openat2),
+            ("futex_waitv", libc::SYS_futex_waitv),
+            ("personality", libc::SYS_personality),
+        ] {
+            assert_eq!(lookup(name).unwrap().1.of(Abi::X86_64), u32::try_from(number).ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn architectures() {
+        let abis = |names: &[&str]| Abis::parse(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(abis(&[]).unwrap(), Abis { x32: false, i386: false });
+        assert_eq!(abis(&["SCMP_ARCH_X86", "SCMP_ARCH_ARM"]).unwrap(), Abis { x32: false, i386: true });
+        assert_eq!(abis(&["SCMP_ARCH_X32"]).unwrap(), Abis { x32: true, i386: false });
+        assert!(abis(&["SCMP_ARCH_VAX"]).is_err());
+    }
+
+    #[test]
+    fn multiplexed_calls() {
+        assert_eq!(multiplexed("socket"), Some((102, 1)));
+        assert_eq!(multiplexed("sendmmsg"), Some((102, 20)));
+        assert_eq!(multiplexed("shmctl"), Some((117, 24)));
+        assert_eq!(multiplexed("read"), None);
+    }
+}

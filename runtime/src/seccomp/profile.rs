@@ -1,0 +1,181 @@
+//! `linux.seccomp` with its words understood: what the compiler works from.
+//! Every mistake in a profile is found here.
+
+use super::arch::{self, Abis, Numbers};
+use crate::bail;
+use crate::error::Result;
+use crate::spec::seccomp::{Argument, Seccomp};
+
+/// SECCOMP_RET_*: what a filter returns, with its data in the low 16 bits.
+pub type Action = u32;
+pub const ALLOW: Action = 0x7fff_0000;
+pub const KILL_THREAD: Action = 0;
+pub const NOTIFY: Action = 0x7fc0_0000;
+pub const ERRNO: Action = 0x0005_0000;
+const TRACE: Action = 0x7ff0_0000;
+pub const LOG: Action = 0x7ffc_0000;
+
+pub const ACTIONS: [(&str, Action); 9] = [
+    ("SCMP_ACT_ALLOW", ALLOW),
+    ("SCMP_ACT_ERRNO", ERRNO),
+    ("SCMP_ACT_KILL", KILL_THREAD),
+    ("SCMP_ACT_KILL_PROCESS", 0x8000_0000),
+    ("SCMP_ACT_KILL_THREAD", KILL_THREAD),
+    ("SCMP_ACT_LOG", LOG),
+    ("SCMP_ACT_NOTIFY", NOTIFY),
+    ("SCMP_ACT_TRACE", TRACE),
+    ("SCMP_ACT_TRAP", 0x0003_0000),
+];
+
+/// The bits that tell actions apart: SECCOMP_RET_ACTION_FULL.
+pub fn kind(action: Action) -> Action {
+    action & 0xffff_0000
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operator {
+    Ne,
+    Lt,
+    Le,
+    Eq,
+    Ge,
+    Gt,
+    MaskedEq,
+}
+
+pub const OPERATORS: [(&str, Operator); 7] = [
+    ("SCMP_CMP_EQ", Operator::Eq),
+    ("SCMP_CMP_GE", Operator::Ge),
+    ("SCMP_CMP_GT", Operator::Gt),
+    ("SCMP_CMP_LE", Operator::Le),
+    ("SCMP_CMP_LT", Operator::Lt),
+    ("SCMP_CMP_MASKED_EQ", Operator::MaskedEq),
+    ("SCMP_CMP_NE", Operator::Ne),
+];
+
+/// SECCOMP_FILTER_FLAG_*. All of them are older than the oldest kernel that
+/// is supported, the last is Linux 5.19.
+pub const FLAGS: [(&str, u32); 4] = [
+    ("SECCOMP_FILTER_FLAG_TSYNC", TSYNC),
+    ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", 1 << 2),
+    ("SECCOMP_FILTER_FLAG_LOG", 1 << 1),
+    ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", WAIT_KILLABLE_RECV),
+];
+pub const TSYNC: u32 = 1;
+pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
+
+/// A comparison of one argument with a constant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Condition {
+    pub argument: u8,
+    pub operator: Operator,
+    /// The bits of the argument that count.
+    pub mask: u64,
+    pub value: u64,
+}
+
+impl Condition {
+    pub fn equals(argument: u8, value: u64) -> Self {
+        Condition { argument, operator: Operator::Eq, mask: u64::MAX, value }
+    }
+}
+
+/// What happens to some system calls when all of its conditions hold.
+#[derive(Debug, Clone)]
+pub struct Rule<'s> {
+    pub calls: &'s [String],
+    pub action: Action,
+    /// One list for each way to match, by argument.
+    pub alternatives: Vec<Vec<Condition>>,
+}
+
+#[derive(Debug)]
+pub struct Profile<'s> {
+    pub default: Action,
+    pub abis: Abis,
+    pub rules: Vec<Rule<'s>>,
+    pub flags: u32,
+}
+
+impl<'s> Profile<'s> {
+    pub fn parse(spec: &'s Seccomp) -> Result<Self> {
+        let mut flags = 0;
+        for name in &spec.flags {
+            match FLAGS.iter().find(|(known, _)| known == name) {
+                Some((_, bit)) => flags |= bit,
+                None => bail!("unknown flag {name:?}"),
+            }
+        }
+        let default = action(&spec.default_action, spec.default_errno_ret)?;
+        let mut rules = Vec::with_capacity(spec.syscalls.len());
+        for rule in &spec.syscalls {
+            if rule.names.iter().any(String::is_empty) {
+                bail!("a rule has an empty name");
+            }
+            rules.push(Rule {
+                calls: &rule.names,
+                action: action(&rule.action, rule.errno_ret)?,
+                alternatives: alternatives(&rule.args)?,
+            });
+        }
+        Ok(Profile { default, abis: Abis::parse(&spec.architectures)?, rules, flags })
+    }
+
+    /// Every call that a rule names, each time it does; `None` where no
+    /// architecture has a call of that name.
+    pub fn calls(&self) -> impl Iterator<Item = (&Rule<'s>, Option<(&'static str, Numbers)>, &'s str)> {
+        self.rules
+            .iter()
+            .flat_map(|rule| rule.calls.iter().map(move |name| (rule, arch::lookup(name), name.as_str())))
+    }
+
+    /// Whether some rule hands calls to a listener.
+    pub fn notifies(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == NOTIFY)
+    }
+}
+
+/// An errno for an action that has none is ignored, as runc does.
+fn action(name: &str, errno: Option<u32>) -> Result<Action> {
+    let Some((_, action)) = ACTIONS.iter().find(|(known, _)| *known == name) else {
+        bail!("unknown action {name:?}");
+    };
+    if *action != ERRNO && *action != TRACE {
+        return Ok(*action);
+    }
+    match u16::try_from(errno.unwrap_or(libc::EPERM as u32)) {
+        Ok(data) => Ok(action | u32::from(data)),
+        Err(_) => bail!("errnoRet of {name} is larger than {}", u16::MAX),
+    }
+}
+
+/// All conditions of a rule must hold. Where two of them are for the same
+/// argument, any single one of the rule's does: that is how profiles were
+/// understood before rules could have several arguments, and what they rely on.
+fn alternatives(args: &[Argument]) -> Result<Vec<Vec<Condition>>> {
+    let mut conditions = args.iter().map(condition).collect::<Result<Vec<_>>>()?;
+    let mut seen = 0u8;
+    let twice = conditions.iter().any(|c| {
+        let bit = 1 << c.argument;
+        std::mem::replace(&mut seen, seen | bit) & bit != 0
+    });
+    if twice {
+        return Ok(conditions.into_iter().map(|condition| vec![condition]).collect());
+    }
+    conditions.sort_by_key(|condition| condition.argument);
+    Ok(vec![conditions])
+}
+
+fn condition(arg: &Argument) -> Result<Condition> {
+    let Some((_, operator)) = OPERATORS.iter().find(|(known, _)| *known == arg.op) else {
+        bail!("unknown operator {:?}", arg.op);
+    };
+    let Some(argument) = u8::try_from(arg.index).ok().filter(|index| *index < 6) else {
+        bail!("a system call has no argument {}", arg.index);
+    };
+    let (mask, value) = match operator {
+        Operator::MaskedEq => (arg.value, arg.value_two & arg.value),
+        _ => (u64::MAX, arg.value),
+    };
+    Ok(Condition { argument, operator: *operator, mask, value })
+}
