@@ -243,8 +243,9 @@ fn out_of_memory() {
 fn nothing_is_inherited() {
     let fixture = Fixture::new("inherited", "echo > /data/up; while [ ! -e /data/go ]; do sleep 0.1; done; exit 3");
     let monitor = fixture.command(&[]);
-    let mut command = std::process::Command::new("env");
-    command.args(["--ignore-signal=CHLD", "sh", "-c", "exec \"$@\" 7</etc", "sh"]);
+    let mut command = std::process::Command::new("sh");
+    // Not the other way round: a shell undoes it.
+    command.args(["-c", "exec env --ignore-signal=CHLD \"$@\" 7</etc", "sh"]);
     command.arg(monitor.get_program()).args(monitor.get_args());
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let monitor = common::Monitor::spawn(command);
