@@ -46,7 +46,7 @@ pub fn lookup(name: &str) -> Option<(&'static str, Numbers)> {
 
 /// Every architecture of the runtime-spec. Those without an ABI are known and
 /// have no effect: no process on this kernel can have them.
-pub const ARCHITECTURES: [(&str, Option<Abi>); 21] = [
+pub const ARCHITECTURES: [(&str, Option<Abi>); 23] = [
     ("SCMP_ARCH_AARCH64", None),
     ("SCMP_ARCH_ARM", None),
     ("SCMP_ARCH_LOONGARCH64", None),
@@ -65,6 +65,8 @@ pub const ARCHITECTURES: [(&str, Option<Abi>); 21] = [
     ("SCMP_ARCH_RISCV64", None),
     ("SCMP_ARCH_S390", None),
     ("SCMP_ARCH_S390X", None),
+    ("SCMP_ARCH_SH", None),
+    ("SCMP_ARCH_SHEB", None),
     ("SCMP_ARCH_X32", Some(Abi::X32)),
     ("SCMP_ARCH_X86", Some(Abi::I386)),
     ("SCMP_ARCH_X86_64", Some(Abi::X86_64)),
@@ -95,9 +97,26 @@ impl Abis {
 
 /// linux/net.h: i386's socketcall(2) takes one of these as first argument.
 const SOCKETCALLS: [&str; 20] = [
-    "socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair", "send",
-    "recv", "sendto", "recvfrom", "shutdown", "setsockopt", "getsockopt", "sendmsg", "recvmsg", "accept4",
-    "recvmmsg", "sendmmsg",
+    "socket",
+    "bind",
+    "connect",
+    "listen",
+    "accept",
+    "getsockname",
+    "getpeername",
+    "socketpair",
+    "send",
+    "recv",
+    "sendto",
+    "recvfrom",
+    "shutdown",
+    "setsockopt",
+    "getsockopt",
+    "sendmsg",
+    "recvmsg",
+    "accept4",
+    "recvmmsg",
+    "sendmmsg",
 ];
 
 /// linux/ipc.h: the same for ipc(2).

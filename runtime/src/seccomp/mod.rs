@@ -1,10 +1,33 @@
-//! From `linux.seccomp` to a program of classic BPF.
+//! From `linux.seccomp` to a program of classic BPF. For each system call its
+//! verdict is that of runc, which uses libseccomp.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `profile` | the profile with its words understood |
+//! | `arch`, `names` | ABIs, and what they call system calls |
+//! | `order` | which of several rules decides |
+//! | `ranges` | numbers as ranges of equal treatment; ENOSYS for new ones |
+//! | `compile` | ranges → binary search, conditions → comparisons |
+//! | `bpf` | the assembler |
+
+mod arch;
+mod bpf;
+mod compile;
+#[cfg(test)]
+mod interpret;
+mod names;
+mod order;
+mod profile;
+mod ranges;
+#[cfg(test)]
+mod tests;
 
 use crate::bail;
 use crate::error::Result;
 use crate::log::Log;
 use crate::spec::seccomp::Seccomp;
-use crate::sys::seccomp::Instruction;
+use crate::sys::seccomp::{FLAG_NEW_LISTENER, Instruction};
+use profile::{NOTIFY, Profile};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
@@ -13,10 +36,58 @@ pub struct Filter {
     pub flags: u32,
 }
 
-pub fn compile(_spec: &Seccomp, _log: &Log) -> Result<Filter> {
-    bail!("not yet")
+/// Compiles a profile. System calls that no architecture has are left out,
+/// with one warning for all of them.
+pub fn compile(spec: &Seccomp, log: &Log) -> Result<Filter> {
+    if cfg!(not(target_arch = "x86_64")) {
+        bail!("seccomp is supported on x86-64 only");
+    }
+    // An empty object is what an engine writes that has seccomp switched off.
+    if spec.default_action.is_empty() && spec.syscalls.is_empty() {
+        return compile(&Seccomp { default_action: "SCMP_ACT_ALLOW".into(), ..Seccomp::default() }, log);
+    }
+    let profile = Profile::parse(spec)?;
+    if profile.default == NOTIFY {
+        bail!("SCMP_ACT_NOTIFY cannot be used as default action");
+    }
+    if profile.rules.iter().any(|rule| rule.action == NOTIFY && rule.calls.iter().any(|name| name == "write")) {
+        bail!("SCMP_ACT_NOTIFY cannot be used for the write syscall");
+    }
+    if profile.notifies() {
+        if spec.listener_path.is_empty() {
+            bail!("seccomp listenerPath is not set");
+        }
+        bail!("SCMP_ACT_NOTIFY is not supported");
+    }
+    let unknown: Vec<&str> = profile.calls().filter(|(_, call, _)| call.is_none()).map(|(_, _, name)| name).collect();
+    if !unknown.is_empty() {
+        log.warn(&format!("seccomp: unknown system calls are ignored: {}", unknown.join(", ")));
+    }
+    filter(&profile)
 }
 
+/// The program and how it is to be installed.
+fn filter(profile: &Profile<'_>) -> Result<Filter> {
+    let mut flags = profile.flags;
+    if profile.notifies() {
+        // The kernel refuses a listener together with TSYNC, which is of no
+        // use for a process of one thread.
+        flags = flags & !profile::TSYNC | FLAG_NEW_LISTENER;
+    } else if flags & profile::WAIT_KILLABLE_RECV != 0 {
+        bail!("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with SCMP_ACT_NOTIFY");
+    }
+    Ok(Filter { program: compile::program(profile)?, flags })
+}
+
+/// `linux.seccomp` of features.md.
 pub fn features() -> serde_json::Value {
-    serde_json::json!({})
+    let flags = profile::FLAGS.map(|(name, _)| name);
+    serde_json::json!({
+        "enabled": cfg!(target_arch = "x86_64"),
+        "actions": profile::ACTIONS.map(|(name, _)| name),
+        "operators": profile::OPERATORS.map(|(name, _)| name),
+        "archs": arch::ARCHITECTURES.map(|(name, _)| name).as_slice(),
+        "knownFlags": flags,
+        "supportedFlags": flags,
+    })
 }

@@ -12,7 +12,7 @@ pub const ALLOW: Action = 0x7fff_0000;
 pub const KILL_THREAD: Action = 0;
 pub const NOTIFY: Action = 0x7fc0_0000;
 pub const ERRNO: Action = 0x0005_0000;
-const TRACE: Action = 0x7ff0_0000;
+pub const TRACE: Action = 0x7ff0_0000;
 pub const LOG: Action = 0x7ffc_0000;
 
 pub const ACTIONS: [(&str, Action); 9] = [
@@ -124,9 +124,7 @@ impl<'s> Profile<'s> {
     /// Every call that a rule names, each time it does; `None` where no
     /// architecture has a call of that name.
     pub fn calls(&self) -> impl Iterator<Item = (&Rule<'s>, Option<(&'static str, Numbers)>, &'s str)> {
-        self.rules
-            .iter()
-            .flat_map(|rule| rule.calls.iter().map(move |name| (rule, arch::lookup(name), name.as_str())))
+        self.rules.iter().flat_map(|rule| rule.calls.iter().map(move |name| (rule, arch::lookup(name), name.as_str())))
     }
 
     /// Whether some rule hands calls to a listener.
@@ -154,15 +152,10 @@ fn action(name: &str, errno: Option<u32>) -> Result<Action> {
 /// understood before rules could have several arguments, and what they rely on.
 fn alternatives(args: &[Argument]) -> Result<Vec<Vec<Condition>>> {
     let mut conditions = args.iter().map(condition).collect::<Result<Vec<_>>>()?;
-    let mut seen = 0u8;
-    let twice = conditions.iter().any(|c| {
-        let bit = 1 << c.argument;
-        std::mem::replace(&mut seen, seen | bit) & bit != 0
-    });
-    if twice {
+    conditions.sort_by_key(|condition| condition.argument);
+    if conditions.windows(2).any(|pair| pair[0].argument == pair[1].argument) {
         return Ok(conditions.into_iter().map(|condition| vec![condition]).collect());
     }
-    conditions.sort_by_key(|condition| condition.argument);
     Ok(vec![conditions])
 }
 

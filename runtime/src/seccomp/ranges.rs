@@ -1,0 +1,98 @@
+//! The space of system call numbers as ranges of equal treatment. This is
+//! where the policy for numbers without a rule lives.
+
+use super::arch::{Abi, X32_BIT, multiplexed};
+use super::order::Treatment;
+use super::profile::{ALLOW, Action, ERRNO, KILL_THREAD, LOG, Profile, TRACE, kind};
+
+const ENOSYS: Action = ERRNO | libc::ENOSYS as u32;
+/// A tracer makes a call -1 so that it is skipped; filters see that since
+/// Linux 4.8.
+const SKIPPED: u32 = u32::MAX;
+
+/// From `start` to the next range's, the last one to the end of numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    pub start: u32,
+    pub treatment: Treatment,
+}
+
+/// Numbers that no rule names: from each start to the next.
+pub type Base = Vec<(u32, Action)>;
+
+/// What calls without a rule get, for x86-64 and x32 together: they share one
+/// AUDIT_ARCH.
+///
+/// A call that is newer than all that the profile names was unknown to its
+/// author. It fails with ENOSYS rather than with the default, so that programs
+/// fall back to an older one (glibc does so for ENOSYS only). A permissive
+/// default, or one by which a tracer decides, needs no such help.
+pub fn base_x86_64(profile: &Profile<'_>) -> Base {
+    let native = newest(profile, Abi::X86_64);
+    let (x32, without_rule) = match profile.abis.x32 {
+        true => (newest(profile, Abi::X32), profile.default),
+        false => (None, KILL_THREAD),
+    };
+    // Bit 30 is what tells x32's calls from x86-64's, whatever bit 31 is.
+    let mut base = vec![(0, profile.default)];
+    base.extend(native.map(|newest| (newest + 1, ENOSYS)));
+    base.push((X32_BIT, without_rule));
+    base.extend(x32.map(|newest| (newest + 1, ENOSYS)));
+    base.push((2 * X32_BIT, native.map_or(without_rule, |_| ENOSYS)));
+    base.push((3 * X32_BIT, x32.map_or(without_rule, |_| ENOSYS)));
+    if !profile.abis.x32 {
+        base.push((SKIPPED, profile.default));
+    }
+    base
+}
+
+pub fn base_i386(profile: &Profile<'_>) -> Base {
+    let mut base = vec![(0, profile.default)];
+    base.extend(newest(profile, Abi::I386).map(|newest| (newest + 1, ENOSYS)));
+    base
+}
+
+/// The newest call that the profile names, where it matters. Calls that i386
+/// can make through socketcall(2) or ipc(2) don't count there: their own
+/// numbers came late.
+fn newest(profile: &Profile<'_>, abi: Abi) -> Option<u32> {
+    if [ALLOW, LOG, TRACE].contains(&kind(profile.default)) {
+        return None;
+    }
+    let counts = |name: &str| abi != Abi::I386 || multiplexed(name).is_none();
+    let numbers = profile.calls().filter_map(|(_, call, _)| {
+        let (name, numbers) = call?;
+        numbers.of(abi).filter(|_| counts(name))
+    });
+    numbers.max().filter(|newest| *newest != 0)
+}
+
+/// Lays the rules' numbers, in ascending order, over the base.
+pub fn lay(base: &Base, rules: impl Iterator<Item = (u32, Treatment)>) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::with_capacity(128);
+    let mut next = 0u64;
+    for (number, treatment) in rules {
+        fill(&mut ranges, base, next, number.into());
+        push(&mut ranges, number, treatment);
+        next = u64::from(number) + 1;
+    }
+    fill(&mut ranges, base, next, 1 << 32);
+    ranges
+}
+
+/// Appends what the base says of the numbers from `from` up to `to`.
+fn fill(ranges: &mut Vec<Range>, base: &Base, from: u64, to: u64) {
+    for (index, (start, action)) in base.iter().enumerate() {
+        let end = base.get(index + 1).map_or(1 << 32, |(end, _)| u64::from(*end));
+        let first = from.max((*start).into());
+        if first < to.min(end) {
+            push(ranges, first as u32, Treatment::Always(*action));
+        }
+    }
+}
+
+fn push(ranges: &mut Vec<Range>, start: u32, treatment: Treatment) {
+    if ranges.last().is_none_or(|last| last.treatment != treatment) {
+        ranges.push(Range { start, treatment });
+    }
+}
