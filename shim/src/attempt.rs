@@ -17,6 +17,7 @@ use std::time::Instant;
 /// Ends of unknown children that are remembered while `create` runs.
 const MOST_ORPHANS: usize = 64;
 
+/// What is known of it, and what is open while it lasts.
 #[derive(Debug)]
 pub struct Attempt {
     pub began: Instant,

@@ -25,7 +25,9 @@ pub struct Bundle {
     config: Value,
     firn: Option<Vec<u8>>,
     init: Init,
+    /// Whether the container gets a terminal and not two pipes.
     pub terminal: bool,
+    /// SIGRTMIN+3, or what the annotation names.
     pub stop_signal: Signal,
 }
 

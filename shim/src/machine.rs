@@ -16,6 +16,7 @@ use std::time::Duration;
 /// Only a process in an uninterruptible sleep outlives it.
 const KILL_TIME: Duration = Duration::from_secs(10);
 
+/// Where a container is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Creating,
@@ -82,6 +83,7 @@ pub struct Times {
     pub stop: Duration,
 }
 
+/// One container over all its attempts.
 #[derive(Debug)]
 pub struct Machine {
     state: State,
@@ -118,14 +120,17 @@ impl Machine {
         (machine, actions)
     }
 
+    /// Where it is now.
     pub fn state(&self) -> State {
         self.state
     }
 
+    /// How init ended in this attempt; not what `delete --force` did to it.
     pub fn exit(&self) -> Option<Exit> {
         self.exit
     }
 
+    /// Why the monitor ended this attempt, if it did.
     pub fn cause(&self) -> Option<Cause> {
         self.cause
     }

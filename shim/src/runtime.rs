@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 /// How much of a command's log or stderr is looked at.
 const LARGEST_REPORT: u64 = 64 << 10;
 
+/// The four commands that a monitor needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Create,
@@ -36,6 +37,7 @@ impl fmt::Display for Verb {
 #[derive(Debug)]
 pub struct Runtime {
     pub program: PathBuf,
+    /// Its `--root`.
     pub root: Option<PathBuf>,
     pub id: String,
     /// Where it writes its JSON log lines.

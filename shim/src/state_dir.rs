@@ -66,10 +66,12 @@ impl StateDir {
         Err(Error::new(format!("lock {shown}/lock: it is removed again and again")))
     }
 
+    /// The path of one of the files.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
+    /// The folder itself, for fsync.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }

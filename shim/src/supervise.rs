@@ -87,11 +87,7 @@ impl Monitor {
         let dir = StateDir::lock(&options.state_dir, &id)?;
         let runtime = setup::runtime(&options, &dir, &id)?;
         setup::clean_up(&dir, &runtime)?;
-        let log_path = match &options.log {
-            Some(path) => std::path::absolute(path).context(|| format!("log {}", path.display()))?,
-            None => dir.file("log"),
-        };
-        let log = Log::open(log_path.clone(), options.log_size).context(|| format!("open {}", log_path.display()))?;
+        let log = open_log(&options, &dir)?;
         dir.remove(crate::exit::NAME)?;
         // All paths are absolute now; a long-lived process in the caller's
         // folder would keep its file system from being unmounted.
@@ -296,6 +292,14 @@ fn begin(options: &Options, bundle: &Bundle) -> (Machine, Vec<crate::machine::Ac
     let policy = Policy::new(options.restart, bundle.restart_status(), bundle.stop_signal, limit);
     let times = Times { start: limit_of(options.timeout_start), stop: limit_of(options.timeout_stop) };
     Machine::begin(policy, times, bundle.expects_ready(options.notify), Duration::ZERO)
+}
+
+fn open_log(options: &Options, dir: &StateDir) -> Result<Log> {
+    let path = match &options.log {
+        Some(path) => std::path::absolute(path).context(|| format!("log {}", path.display()))?,
+        None => dir.file("log"),
+    };
+    Log::open(path.clone(), options.log_size).context(|| format!("open {}", path.display()))
 }
 
 fn block_signals() -> nix::Result<SignalFd> {
