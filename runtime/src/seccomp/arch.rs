@@ -17,19 +17,31 @@ pub enum Abi {
 }
 
 /// A system call's number in each ABI.
-#[derive(Debug, Clone, Copy)]
-pub struct Numbers {
-    pub x86_64: u16,
-    pub x32: u16,
-    pub i386: u16,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Call {
+    x86_64: u16,
+    x32: u16,
+    i386: u16,
+    /// i386's socketcall(2) or ipc(2), by which programs make the call as
+    /// well, and its first argument then.
+    through: (u16, u16),
 }
 
-impl Numbers {
+impl Call {
     /// The ABI has no such call.
     pub const NONE: u16 = u16::MAX;
 
+    pub const fn new(x86_64: u16, x32: u16, i386: u16) -> Self {
+        Call { x86_64, x32, i386, through: (Self::NONE, 0) }
+    }
+
+    pub const fn through(mut self, call: u16, which: u16) -> Self {
+        self.through = (call, which);
+        self
+    }
+
     /// The number as the kernel shows it to a filter.
-    pub fn of(&self, abi: Abi) -> Option<u32> {
+    pub fn number(&self, abi: Abi) -> Option<u32> {
         let (number, bit) = match abi {
             Abi::X86_64 => (self.x86_64, 0),
             Abi::X32 => (self.x32, X32_BIT),
@@ -37,11 +49,43 @@ impl Numbers {
         };
         (number != Self::NONE).then_some(u32::from(number) | bit)
     }
+
+    /// The other number on i386, and the first argument that goes with it.
+    pub fn multiplexed(&self) -> Option<(u32, u32)> {
+        let (number, which) = self.through;
+        (number != Self::NONE).then_some((number.into(), which.into()))
+    }
 }
 
+/// The first eight bytes of a name: they sort as names do, and comparing one
+/// word is all that most steps of the search need.
+const fn prefix(name: &str) -> u64 {
+    let bytes = name.as_bytes();
+    let mut word = 0;
+    let mut index = 0;
+    while index < 8 {
+        word = word << 8 | if index < bytes.len() { bytes[index] as u64 } else { 0 };
+        index += 1;
+    }
+    word
+}
+
+static PREFIXES: [u64; NAMES.len()] = {
+    let mut prefixes = [0; NAMES.len()];
+    let mut index = 0;
+    while index < NAMES.len() {
+        prefixes[index] = prefix(NAMES[index].0);
+        index += 1;
+    }
+    prefixes
+};
+
 /// Finds a system call of any architecture.
-pub fn lookup(name: &str) -> Option<(&'static str, Numbers)> {
-    NAMES.binary_search_by(|(known, _)| (*known).cmp(name)).ok().map(|index| NAMES[index])
+pub fn lookup(name: &str) -> Option<&'static Call> {
+    let prefix = prefix(name);
+    let first = PREFIXES.partition_point(|known| *known < prefix);
+    let same = PREFIXES[first..].iter().take_while(|known| **known == prefix).count();
+    NAMES[first..first + same].iter().find(|(known, _)| *known == name).map(|(_, call)| call)
 }
 
 /// Every architecture of the runtime-spec. Those without an ABI are known and
@@ -95,58 +139,6 @@ impl Abis {
     }
 }
 
-/// linux/net.h: i386's socketcall(2) takes one of these as first argument.
-const SOCKETCALLS: [&str; 20] = [
-    "socket",
-    "bind",
-    "connect",
-    "listen",
-    "accept",
-    "getsockname",
-    "getpeername",
-    "socketpair",
-    "send",
-    "recv",
-    "sendto",
-    "recvfrom",
-    "shutdown",
-    "setsockopt",
-    "getsockopt",
-    "sendmsg",
-    "recvmsg",
-    "accept4",
-    "recvmmsg",
-    "sendmmsg",
-];
-
-/// linux/ipc.h: the same for ipc(2).
-const IPC_CALLS: [(&str, u32); 12] = [
-    ("semop", 1),
-    ("semget", 2),
-    ("semctl", 3),
-    ("semtimedop", 4),
-    ("msgsnd", 11),
-    ("msgrcv", 12),
-    ("msgget", 13),
-    ("msgctl", 14),
-    ("shmat", 21),
-    ("shmdt", 22),
-    ("shmget", 23),
-    ("shmctl", 24),
-];
-
-const SOCKETCALL: u32 = 102;
-const IPC: u32 = 117;
-
-/// The call that i386 programs may make instead of `name`, and its first
-/// argument then.
-pub fn multiplexed(name: &str) -> Option<(u32, u32)> {
-    if let Some(index) = SOCKETCALLS.iter().position(|call| *call == name) {
-        return Some((SOCKETCALL, index as u32 + 1));
-    }
-    IPC_CALLS.iter().find(|(call, _)| *call == name).map(|(_, which)| (IPC, *which))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,14 +149,22 @@ mod tests {
     }
 
     #[test]
+    fn every_name_is_found() {
+        for (name, call) in &NAMES {
+            assert_eq!(lookup(name), Some(call), "{name}");
+        }
+        for name in ["", "r", "reads", "clock_gettime65", "zzz"] {
+            assert_eq!(lookup(name), None, "{name}");
+        }
+    }
+
+    #[test]
     fn numbers_of_each_abi() {
-        let (_, numbers) = lookup("rt_sigaction").unwrap();
-        assert_eq!(numbers.of(Abi::X86_64), Some(13));
-        assert_eq!(numbers.of(Abi::X32), Some(X32_BIT | 512));
-        assert_eq!(numbers.of(Abi::I386), Some(174));
-        let (_, numbers) = lookup("s390_pci_mmio_read").unwrap();
-        assert_eq!(numbers.of(Abi::X86_64), None);
-        assert!(lookup("nothing").is_none());
+        let call = lookup("rt_sigaction").unwrap();
+        assert_eq!(call.number(Abi::X86_64), Some(13));
+        assert_eq!(call.number(Abi::X32), Some(X32_BIT | 512));
+        assert_eq!(call.number(Abi::I386), Some(174));
+        assert_eq!(lookup("s390_pci_mmio_read").unwrap().number(Abi::X86_64), None);
     }
 
     #[test]
@@ -176,8 +176,17 @@ mod tests {
             ("futex_waitv", libc::SYS_futex_waitv),
             ("personality", libc::SYS_personality),
         ] {
-            assert_eq!(lookup(name).unwrap().1.of(Abi::X86_64), u32::try_from(number).ok(), "{name}");
+            assert_eq!(lookup(name).unwrap().number(Abi::X86_64), u32::try_from(number).ok(), "{name}");
         }
+    }
+
+    #[test]
+    fn multiplexed_calls() {
+        let multiplexed = |name| lookup(name).unwrap().multiplexed();
+        assert_eq!(multiplexed("socket"), Some((102, 1)));
+        assert_eq!(multiplexed("sendmmsg"), Some((102, 20)));
+        assert_eq!(multiplexed("shmctl"), Some((117, 24)));
+        assert_eq!(multiplexed("read"), None);
     }
 
     #[test]
@@ -187,13 +196,5 @@ mod tests {
         assert_eq!(abis(&["SCMP_ARCH_X86", "SCMP_ARCH_ARM"]).unwrap(), Abis { x32: false, i386: true });
         assert_eq!(abis(&["SCMP_ARCH_X32"]).unwrap(), Abis { x32: true, i386: false });
         assert!(abis(&["SCMP_ARCH_VAX"]).is_err());
-    }
-
-    #[test]
-    fn multiplexed_calls() {
-        assert_eq!(multiplexed("socket"), Some((102, 1)));
-        assert_eq!(multiplexed("sendmmsg"), Some((102, 20)));
-        assert_eq!(multiplexed("shmctl"), Some((117, 24)));
-        assert_eq!(multiplexed("read"), None);
     }
 }

@@ -1,11 +1,11 @@
 //! From a profile to a program: a binary search over ranges of numbers, with
 //! the comparisons of arguments at its leaves.
 
-use super::arch::{self, AUDIT_I386, AUDIT_X86_64, Abi};
+use super::arch::{AUDIT_I386, AUDIT_X86_64, Abi, Abis, X32_BIT};
 use super::bpf::{ARCH, ARGUMENTS, Assembler, NUMBER, Target, Test};
 use super::order::{self, Conditional, Treatment, Width};
-use super::profile::{Condition, KILL_THREAD, Operator, Profile};
-use super::ranges::{self, Base, Range};
+use super::profile::{Action, Condition, KILL_THREAD, Operator, Profile, Rule};
+use super::ranges::{self, Base, Range, Ranges};
 use crate::error::{Context, Result};
 use crate::sys::seccomp::Instruction;
 
@@ -25,51 +25,47 @@ pub fn program(profile: &Profile<'_>) -> Result<Vec<Instruction>> {
     code.out.finish(start)
 }
 
-/// One way in which one rule matches one number.
+/// One way in which a rule matches.
+#[derive(Debug)]
+struct Way {
+    action: Action,
+    conditions: Vec<Condition>,
+}
+
+/// That a way is for a number; sorts by number, then by the rule's place in
+/// the profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    number: u32,
-    rule: u32,
-    alternative: u32,
-    /// i386: the first argument is this, whatever the rule says of it.
-    multiplexed: u32,
+struct Entry(u64);
+
+impl Entry {
+    fn new(number: u32, way: usize) -> Self {
+        Entry(u64::from(number) << 32 | way as u64)
+    }
+
+    fn number(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    fn way(self) -> usize {
+        self.0 as u32 as usize
+    }
 }
 
 /// The rules by number.
-struct Rules<'p> {
-    profile: &'p Profile<'p>,
+#[derive(Debug, Default)]
+struct Rules {
+    ways: Vec<Way>,
     x86_64: Vec<Entry>,
     i386: Vec<Entry>,
 }
 
-impl<'p> Rules<'p> {
+impl Rules {
     /// Rules that only repeat the default are left out, as runc does.
-    fn collect(profile: &'p Profile<'p>) -> Self {
-        let size = profile.rules.iter().map(|rule| rule.calls.len()).sum();
-        let mut rules = Rules { profile, x86_64: Vec::with_capacity(2 * size), i386: Vec::with_capacity(size) };
-        for (index, rule) in profile.rules.iter().enumerate() {
-            if rule.action == profile.default {
-                continue;
-            }
-            for name in rule.calls {
-                let Some((name, numbers)) = arch::lookup(name) else { continue };
-                for alternative in 0..rule.alternatives.len() {
-                    let entry = |number, multiplexed| Entry {
-                        number,
-                        rule: index as u32,
-                        alternative: alternative as u32,
-                        multiplexed,
-                    };
-                    rules.x86_64.extend(numbers.of(Abi::X86_64).map(|number| entry(number, 0)));
-                    if profile.abis.x32 {
-                        rules.x86_64.extend(numbers.of(Abi::X32).map(|number| entry(number, 0)));
-                    }
-                    if profile.abis.i386 {
-                        let (direct, other) = (numbers.of(Abi::I386), arch::multiplexed(name));
-                        rules.i386.extend(direct.map(|number| entry(number, 0)));
-                        rules.i386.extend(other.map(|(number, which)| entry(number, which)));
-                    }
-                }
+    fn collect(profile: &Profile<'_>) -> Self {
+        let mut rules = Rules::default();
+        for rule in profile.rules.iter().filter(|rule| rule.action != profile.default) {
+            for conditions in &rule.alternatives {
+                rules.add(rule, conditions, profile.abis);
             }
         }
         rules.x86_64.sort_unstable();
@@ -77,46 +73,58 @@ impl<'p> Rules<'p> {
         rules
     }
 
+    fn add(&mut self, rule: &Rule, conditions: &[Condition], abis: Abis) {
+        let way = self.way(rule.action, conditions.to_vec());
+        self.x86_64.extend(rule.calls.iter().filter_map(|call| Some(Entry::new(call.number(Abi::X86_64)?, way))));
+        if abis.x32 {
+            self.x86_64.extend(rule.calls.iter().filter_map(|call| Some(Entry::new(call.number(Abi::X32)?, way))));
+        }
+        if !abis.i386 {
+            return;
+        }
+        for call in &rule.calls {
+            self.i386.extend(call.number(Abi::I386).map(|number| Entry::new(number, way)));
+            if let Some((number, which)) = call.multiplexed() {
+                // The other arguments are behind a pointer; libseccomp leaves
+                // the rule's conditions on them as they are.
+                let mut conditions = conditions.to_vec();
+                conditions.retain(|condition| condition.argument != 0);
+                conditions.insert(0, Condition::equals(0, which.into()));
+                let way = self.way(rule.action, conditions);
+                self.i386.push(Entry::new(number, way));
+            }
+        }
+    }
+
+    fn way(&mut self, action: Action, conditions: Vec<Condition>) -> usize {
+        self.ways.push(Way { action, conditions });
+        self.ways.len() - 1
+    }
+
     fn x86_64(&self, base: &Base) -> Result<Vec<Range>> {
-        self.ranges(base, &self.x86_64, |number| if number < arch::X32_BIT { Width::Full } else { Width::Half })
+        self.lay(base, &self.x86_64, |number| if number < X32_BIT { Width::Full } else { Width::Half })
     }
 
     fn i386(&self, base: &Base) -> Result<Vec<Range>> {
-        self.ranges(base, &self.i386, |_| Width::Half)
+        self.lay(base, &self.i386, |_| Width::Half)
     }
 
-    fn ranges(&self, base: &Base, entries: &[Entry], width: impl Fn(u32) -> Width) -> Result<Vec<Range>> {
-        let mut decided = Vec::with_capacity(entries.len());
-        for same in entries.chunk_by(|a, b| a.number == b.number) {
-            let number = same[0].number;
-            let treatment = order::decide(same.iter().map(|entry| self.conditional(entry, width(number))))
-                .doing(|| self.name_of(&same[0]))?;
-            decided.push((number, treatment));
-        }
-        Ok(ranges::lay(base, decided.into_iter()))
-    }
-
-    fn conditional(&self, entry: &Entry, width: Width) -> Conditional {
-        let rule = &self.profile.rules[entry.rule as usize];
-        let conditions = &rule.alternatives[entry.alternative as usize];
-        let conditions = match entry.multiplexed {
-            0 => conditions.clone(),
-            which => {
-                let others = conditions.iter().filter(|condition| condition.argument != 0);
-                std::iter::once(Condition::equals(0, which.into())).chain(others.copied()).collect()
+    fn lay(&self, base: &Base, entries: &[Entry], width: impl Fn(u32) -> Width) -> Result<Vec<Range>> {
+        let mut ranges = Ranges::over(base);
+        for same in entries.chunk_by(|a, b| a.number() == b.number()) {
+            let (number, first) = (same[0].number(), &self.ways[same[0].way()]);
+            // Nearly all calls have this: worth the short way.
+            if first.conditions.is_empty() {
+                ranges.put(number, Treatment::Always(first.action));
+                continue;
             }
-        };
-        Conditional { conditions, action: rule.action, width }
-    }
-
-    /// The rule's own name of the call, for errors.
-    fn name_of(&self, entry: &Entry) -> String {
-        let names = &self.profile.rules[entry.rule as usize].calls;
-        let number = |name: &str, abi| arch::lookup(name).and_then(|(_, numbers)| numbers.of(abi));
-        let named = names
-            .iter()
-            .find(|name| [Abi::X86_64, Abi::X32, Abi::I386].iter().any(|abi| number(name, *abi) == Some(entry.number)));
-        format!("system call {}", named.map_or_else(|| entry.number.to_string(), String::clone))
+            let rules = same.iter().map(|entry| {
+                let Way { action, conditions } = &self.ways[entry.way()];
+                Conditional { conditions: conditions.clone(), action: *action, width: width(number) }
+            });
+            ranges.put(number, order::decide(rules).doing(|| format!("system call {number}"))?);
+        }
+        Ok(ranges.finish())
     }
 }
 

@@ -50,7 +50,9 @@ pub fn compile(spec: &Seccomp, log: &Log) -> Result<Filter> {
     if profile.default == NOTIFY {
         bail!("SCMP_ACT_NOTIFY cannot be used as default action");
     }
-    if profile.rules.iter().any(|rule| rule.action == NOTIFY && rule.calls.iter().any(|name| name == "write")) {
+    // runc writes to its parent between installing the filter and handing over
+    // the listener, and refuses such profiles; whoever has one gets to know here.
+    if spec.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY" && rule.names.iter().any(|n| n == "write")) {
         bail!("SCMP_ACT_NOTIFY cannot be used for the write syscall");
     }
     if profile.notifies() {
@@ -59,9 +61,8 @@ pub fn compile(spec: &Seccomp, log: &Log) -> Result<Filter> {
         }
         bail!("SCMP_ACT_NOTIFY is not supported");
     }
-    let unknown: Vec<&str> = profile.calls().filter(|(_, call, _)| call.is_none()).map(|(_, _, name)| name).collect();
-    if !unknown.is_empty() {
-        log.warn(&format!("seccomp: unknown system calls are ignored: {}", unknown.join(", ")));
+    if !profile.unknown.is_empty() {
+        log.warn(&format!("seccomp: unknown system calls are ignored: {}", profile.unknown.join(", ")));
     }
     filter(&profile)
 }

@@ -1,7 +1,7 @@
 //! `linux.seccomp` with its words understood: what the compiler works from.
 //! Every mistake in a profile is found here.
 
-use super::arch::{self, Abis, Numbers};
+use super::arch::{self, Abis, Call};
 use crate::bail;
 use crate::error::Result;
 use crate::spec::seccomp::{Argument, Seccomp};
@@ -82,8 +82,9 @@ impl Condition {
 
 /// What happens to some system calls when all of its conditions hold.
 #[derive(Debug, Clone)]
-pub struct Rule<'s> {
-    pub calls: &'s [String],
+pub struct Rule {
+    /// Without those that no architecture has.
+    pub calls: Vec<&'static Call>,
     pub action: Action,
     /// One list for each way to match, by argument.
     pub alternatives: Vec<Vec<Condition>>,
@@ -93,8 +94,10 @@ pub struct Rule<'s> {
 pub struct Profile<'s> {
     pub default: Action,
     pub abis: Abis,
-    pub rules: Vec<Rule<'s>>,
+    pub rules: Vec<Rule>,
     pub flags: u32,
+    /// Names of system calls that no architecture has.
+    pub unknown: Vec<&'s str>,
 }
 
 impl<'s> Profile<'s> {
@@ -108,23 +111,20 @@ impl<'s> Profile<'s> {
         }
         let default = action(&spec.default_action, spec.default_errno_ret)?;
         let mut rules = Vec::with_capacity(spec.syscalls.len());
+        let mut unknown = Vec::new();
         for rule in &spec.syscalls {
-            if rule.names.iter().any(String::is_empty) {
-                bail!("a rule has an empty name");
+            let mut calls = Vec::with_capacity(rule.names.len());
+            for name in &rule.names {
+                match arch::lookup(name) {
+                    Some(call) => calls.push(call),
+                    None if name.is_empty() => bail!("a rule has an empty name"),
+                    None => unknown.push(name.as_str()),
+                }
             }
-            rules.push(Rule {
-                calls: &rule.names,
-                action: action(&rule.action, rule.errno_ret)?,
-                alternatives: alternatives(&rule.args)?,
-            });
+            let action = action(&rule.action, rule.errno_ret)?;
+            rules.push(Rule { calls, action, alternatives: alternatives(&rule.args)? });
         }
-        Ok(Profile { default, abis: Abis::parse(&spec.architectures)?, rules, flags })
-    }
-
-    /// Every call that a rule names, each time it does; `None` where no
-    /// architecture has a call of that name.
-    pub fn calls(&self) -> impl Iterator<Item = (&Rule<'s>, Option<(&'static str, Numbers)>, &'s str)> {
-        self.rules.iter().flat_map(|rule| rule.calls.iter().map(move |name| (rule, arch::lookup(name), name.as_str())))
+        Ok(Profile { default, abis: Abis::parse(&spec.architectures)?, rules, flags, unknown })
     }
 
     /// Whether some rule hands calls to a listener.

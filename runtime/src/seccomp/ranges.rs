@@ -1,7 +1,7 @@
 //! The space of system call numbers as ranges of equal treatment. This is
 //! where the policy for numbers without a rule lives.
 
-use super::arch::{Abi, X32_BIT, multiplexed};
+use super::arch::{Abi, X32_BIT};
 use super::order::Treatment;
 use super::profile::{ALLOW, Action, ERRNO, KILL_THREAD, LOG, Profile, TRACE, kind};
 
@@ -59,40 +59,52 @@ fn newest(profile: &Profile<'_>, abi: Abi) -> Option<u32> {
     if [ALLOW, LOG, TRACE].contains(&kind(profile.default)) {
         return None;
     }
-    let counts = |name: &str| abi != Abi::I386 || multiplexed(name).is_none();
-    let numbers = profile.calls().filter_map(|(_, call, _)| {
-        let (name, numbers) = call?;
-        numbers.of(abi).filter(|_| counts(name))
-    });
-    numbers.max().filter(|newest| *newest != 0)
+    let calls = profile.rules.iter().flat_map(|rule| &rule.calls);
+    let counted = calls.filter(|call| abi != Abi::I386 || call.multiplexed().is_none());
+    counted.filter_map(|call| call.number(abi)).max().filter(|newest| *newest != 0)
 }
 
-/// Lays the rules' numbers, in ascending order, over the base.
-pub fn lay(base: &Base, rules: impl Iterator<Item = (u32, Treatment)>) -> Vec<Range> {
-    let mut ranges: Vec<Range> = Vec::with_capacity(128);
-    let mut next = 0u64;
-    for (number, treatment) in rules {
-        fill(&mut ranges, base, next, number.into());
-        push(&mut ranges, number, treatment);
-        next = u64::from(number) + 1;
+/// The rules' numbers, laid over the base in ascending order.
+#[derive(Debug)]
+pub struct Ranges<'b> {
+    base: &'b Base,
+    laid: Vec<Range>,
+    next: u64,
+}
+
+impl<'b> Ranges<'b> {
+    pub fn over(base: &'b Base) -> Self {
+        Ranges { base, laid: Vec::with_capacity(128), next: 0 }
     }
-    fill(&mut ranges, base, next, 1 << 32);
-    ranges
-}
 
-/// Appends what the base says of the numbers from `from` up to `to`.
-fn fill(ranges: &mut Vec<Range>, base: &Base, from: u64, to: u64) {
-    for (index, (start, action)) in base.iter().enumerate() {
-        let end = base.get(index + 1).map_or(1 << 32, |(end, _)| u64::from(*end));
-        let first = from.max((*start).into());
-        if first < to.min(end) {
-            push(ranges, first as u32, Treatment::Always(*action));
+    pub fn put(&mut self, number: u32, treatment: Treatment) {
+        self.fill(number.into());
+        self.push(number, treatment);
+        self.next = u64::from(number) + 1;
+    }
+
+    pub fn finish(mut self) -> Vec<Range> {
+        self.fill(1 << 32);
+        self.laid
+    }
+
+    /// What the base says of the numbers up to `end`.
+    fn fill(&mut self, end: u64) {
+        if self.next == end {
+            return;
+        }
+        for (index, (start, action)) in self.base.iter().enumerate() {
+            let until = self.base.get(index + 1).map_or(1 << 32, |(start, _)| u64::from(*start));
+            let first = self.next.max((*start).into());
+            if first < until.min(end) {
+                self.push(first as u32, Treatment::Always(*action));
+            }
         }
     }
-}
 
-fn push(ranges: &mut Vec<Range>, start: u32, treatment: Treatment) {
-    if ranges.last().is_none_or(|last| last.treatment != treatment) {
-        ranges.push(Range { start, treatment });
+    fn push(&mut self, start: u32, treatment: Treatment) {
+        if self.laid.last().is_none_or(|last| last.treatment != treatment) {
+            self.laid.push(Range { start, treatment });
+        }
     }
 }
