@@ -41,7 +41,8 @@ fn one(id: &str, force: bool, context: &Context) -> Result<()> {
         _ if force => end(&record)?,
         other => bail!("cannot delete container {id} that is not stopped: {}", other.name()),
     }
-    let hooks = start::hooks_of(&dir)?.poststop;
+    // A create that was cut off has run nothing, and may have left half a config.
+    let hooks = if record.pid == 0 { Vec::new() } else { start::hooks_of(&dir)?.poststop };
     destroy(dir, &record, &hooks, &context.log)
 }
 
@@ -75,8 +76,8 @@ pub fn end(record: &Record) -> Result<()> {
 
 /// Removes all that is left of a container whose processes are gone.
 pub fn destroy(dir: StateDir, record: &Record, poststop: &[Hook], log: &Log) -> Result<()> {
-    if !record.own_pid_namespace {
-        // Its other processes did not end with its init.
+    if !record.own_pid_namespace || record.pid == 0 {
+        // Other processes did not end with its init, or that is not known.
         record.cgroup.kill_all()?;
     }
     record.cgroup.remove()?;

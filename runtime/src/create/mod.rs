@@ -99,7 +99,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let bundle = std::path::absolute(&options.bundle).doing(|| format!("bundle {}", options.bundle.display()))?;
     let config = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     let text = spec::read_file(&config)?;
-    let spec: Spec = serde_json::from_slice(&text).doing(|| format!("parse {}", config.display()))?;
+    let spec = spec::parse(&text).doing(|| format!("parse {}", config.display()))?;
     let host = Host::probe()?;
     state::dir::check_id(&options.id)?;
     let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle, host.euid)? };

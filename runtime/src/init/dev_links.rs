@@ -6,12 +6,11 @@ use crate::path::InRoot;
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
-const LINKS: [(&str, &str); 5] = [
+const LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd", "fd"),
     ("/proc/self/fd/0", "stdin"),
     ("/proc/self/fd/1", "stdout"),
     ("/proc/self/fd/2", "stderr"),
-    ("/proc/kcore", "core"),
 ];
 
 pub fn make_all(init: &mut Init<'_>) -> Result<()> {
@@ -20,7 +19,9 @@ pub fn make_all(init: &mut Init<'_>) -> Result<()> {
     }
     let root = init.task.root()?;
     let dev = root.open(&InRoot::new("/dev"), OFlags::PATH | OFlags::DIRECTORY).doing(|| "open /dev")?;
-    for (text, name) in LINKS {
+    // Where the kernel has it, as runc does.
+    let core = root.open(&InRoot::new("/proc/kcore"), OFlags::PATH).is_ok().then_some(("/proc/kcore", "core"));
+    for (text, name) in LINKS.into_iter().chain(core) {
         match rustix::fs::symlinkat(text, &dev, name) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno).doing(|| format!("make the link /dev/{name}")),

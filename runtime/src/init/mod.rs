@@ -101,6 +101,7 @@ pub const STEPS: &[(&str, Step)] = &[
     ("mounts", mounts::mount_all),
     ("devices", devices::make_all),
     ("device links", dev_links::make_all),
+    ("make the working directory", |init| working_dir::make(&init.task)),
     ("console", |init| console::open(&mut init.task, true)),
     ("hooks", hooks::run_create),
     ("names", names::set),

@@ -62,11 +62,16 @@ pub struct CapSets {
     pub ambient: u64,
 }
 
-/// A name as in `CAP_CHOWN`, also `chown` as people type it.
+/// A name exactly as in `CAP_CHOWN`: what a config writes otherwise is unknown to
+/// every runtime, and must not give more here than elsewhere.
 pub fn number(name: &str) -> Option<u8> {
+    NAMES.iter().position(|known| *known == name).map(|at| at as u8)
+}
+
+/// A name as people type it: `chown`, `CAP_CHOWN`.
+pub fn typed(name: &str) -> Option<u8> {
     let upper = name.to_ascii_uppercase();
-    let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-    NAMES.iter().position(|known| *known == full).map(|at| at as u8)
+    number(&upper).or_else(|| number(&format!("CAP_{upper}")))
 }
 
 /// The sets that config.json asks for, within what this process has
@@ -105,7 +110,8 @@ mod tests {
     #[test]
     fn names_stand_at_their_numbers() {
         assert_eq!(number("CAP_SYS_ADMIN"), Some(21));
-        assert_eq!(number("checkpoint_restore"), Some(40));
+        assert_eq!(number("sys_admin"), None);
+        assert_eq!(typed("checkpoint_restore"), Some(40));
         assert_eq!(number("CAP_TIME_TRAVEL"), None);
         assert_eq!(1 << number("CAP_SYS_ADMIN").unwrap(), SYS_ADMIN);
     }

@@ -84,9 +84,13 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     crate::path::read_all(&file, size as usize).doing(|| format!("read {}", path.display()))
 }
 
-/// Reads the bundle's config.json.
-pub fn load(path: &Path) -> Result<Spec> {
-    read_json(path)
+/// Parses a config.json. serde would take a JSON array for a struct; a config
+/// is an object.
+pub fn parse(text: &[u8]) -> std::result::Result<Spec, serde_json::Error> {
+    match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') | None => serde_json::from_slice(text),
+        Some(_) => serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text).map(|_| Spec::default()),
+    }
 }
 
 #[cfg(test)]

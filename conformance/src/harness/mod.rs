@@ -1,0 +1,12 @@
+//! Helpers for tests. They panic with what went wrong: a test that can't be
+//! set up has failed.
+
+pub mod bundle;
+pub mod left;
+pub mod place;
+pub mod runtime;
+
+pub use bundle::{Bundle, busybox_root};
+pub use left::Left;
+pub use place::{Scratch, binary};
+pub use runtime::{Output, Runtime, command};

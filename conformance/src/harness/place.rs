@@ -1,0 +1,85 @@
+//! Where the binaries are, and folders that go when a test ends.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// One of firn's own binaries, as `cargo xtask build` left it, or in the folder
+/// that FIRN_BIN names.
+pub fn binary(name: &str) -> PathBuf {
+    let path = match std::env::var_os("FIRN_BIN") {
+        Some(folder) => Path::new(&folder).join(name),
+        None => built(name),
+    };
+    assert!(path.exists(), "{} is missing: run `cargo xtask build` first", path.display());
+    path
+}
+
+fn built(name: &str) -> PathBuf {
+    // tests run in target/TRIPLE/PROFILE/deps
+    let test = std::env::current_exe().expect("the test's own path");
+    let triple = test.ancestors().nth(3).expect("target/TRIPLE above the test");
+    triple.join("release").join(name)
+}
+
+/// A program of the system that a test needs; the test runner installs the
+/// packages beforehand.
+pub fn program(name: &str, package: &str) -> PathBuf {
+    let path = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .map(|dir| Path::new(dir).join(name))
+        .find(|path| path.exists());
+    path.unwrap_or_else(|| panic!("{name} is missing: install Debian's package {package}"))
+}
+
+/// A folder of its own for a test, removed at its end.
+#[derive(Debug)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new(test: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        assert!(rustix::process::geteuid().is_root(), "these tests make containers: run them as root");
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("firn-test-{test}-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).unwrap_or_else(|e| panic!("make {}: {e}", path.display()));
+        Scratch(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A container's name that no other test has.
+    pub fn id(&self) -> String {
+        self.0.file_name().expect("a name").to_string_lossy().into_owned()
+    }
+
+    /// A new folder in it.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.join(name);
+        std::fs::create_dir_all(&path).unwrap_or_else(|e| panic!("make {}: {e}", path.display()));
+        path
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.join(name);
+        std::fs::write(&path, text).unwrap_or_else(|e| panic!("write {}: {e}", path.display()));
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if std::env::var_os("FIRN_KEEP").is_none() {
+            // A mount that is still there must not be emptied.
+            let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            if !mounts.contains(&*self.0.to_string_lossy()) {
+                let _ = std::fs::remove_dir_all(&self.0);
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a program sees: the same under firn as under runc, from the same bundle.
+
+use firn_conformance::harness::place::program;
+use firn_conformance::harness::{Bundle, Runtime, Scratch};
+use serde_json::json;
+
+/// Facts about a process, in lines that do not change from run to run.
+const FACTS: &str = r#"
+grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp:|Umask|SigBlk)' /proc/self/status
+cat /proc/self/limits | grep -E 'open files|core|processes'
+echo "oom $(cat /proc/self/oom_score_adj)"
+hostname
+pwd
+env | sort
+ls -l /dev | awk '{print $1, $3, $4, $5, $6, $9, $10, $11}' | sed 's/ [A-Z][a-z][a-z] / /'
+ls -ld /dev /dev/pts /dev/shm /dev/mqueue /proc /sys | awk '{print $1, $3, $4, $9}'
+for f in 0 1 2 3 4 5; do [ -e /proc/self/fd/$f ] && echo "fd $f"; done
+readlink /proc/self/cwd
+cat /proc/self/sessionid /proc/sys/kernel/hostname 2>/dev/null
+awk '{if ($5 ~ "^/proc/|^/sys/firmware") sub(",.*", "", $6); print $5, $6}' /proc/self/mountinfo | sort
+for p in /proc/kcore /proc/keys /proc/timer_list /sys/firmware /proc/acpi; do [ -e $p ] && { echo $p; [ -d $p ] && ls -A $p | wc -l || { head -c1 $p | wc -c; }; }; done
+for p in /proc/sys/kernel/hostname /proc/sysrq-trigger /proc/irq /x /sys/x; do ( : > $p ) 2>&1 | sed 's/.*: //'; done
+ip link 2>/dev/null | grep -c '^[0-9]'
+ls /proc | grep -E '^[0-9]+$' | head -1
+"#;
+
+fn facts(runtime: &Runtime, bundle: &Bundle) -> String {
+    let output = runtime.run(bundle);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert_eq!(output.stderr, "", "{output:?}");
+    // Two lines can't be the same: the order of mount options that mean the
+    // same, and the view of cgroup v2, which runc binds by another name.
+    let mut lines: Vec<&str> = output.stdout.lines().collect();
+    lines.retain(|line| !line.starts_with("/sys/fs/cgroup"));
+    lines.join("\n")
+}
+
+fn same(name: &str, change: impl Fn(Bundle) -> Bundle) {
+    let scratch = Scratch::new(name);
+    let bundle = change(Bundle::new(&scratch).shell(FACTS)).write();
+    let firn = facts(&Runtime::firn(&scratch), &bundle);
+    let runc = facts(&Runtime::new(program("runc", "runc"), &scratch), &bundle);
+    let differences: Vec<String> = firn
+        .lines()
+        .filter(|line| !runc.lines().any(|other| other == *line))
+        .map(|line| format!("firn: {line}"))
+        .chain(
+            runc.lines().filter(|line| !firn.lines().any(|other| other == *line)).map(|line| format!("runc: {line}")),
+        )
+        .collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert_eq!(firn, runc, "the same lines in another order");
+}
+
+#[test]
+fn the_default_config() {
+    same("default", |bundle| bundle);
+}
+
+#[test]
+fn another_user_with_groups_and_capabilities() {
+    same("user", |bundle| {
+        bundle
+            .set("/process/user", json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 10], "umask": 63}))
+            .set("/process/capabilities/inheritable", json!(["CAP_KILL"]))
+            .set("/process/capabilities/ambient", json!(["CAP_KILL"]))
+            .set("/process/noNewPrivileges", json!(false))
+    });
+}
+
+#[test]
+fn no_capabilities_at_all() {
+    same("nocaps", |bundle| bundle.set("/process/capabilities", json!({})));
+}
+
+#[test]
+fn a_writable_root_without_masks() {
+    same("writable", |bundle| {
+        bundle
+            .set("/root/readonly", json!(false))
+            .set("/linux/maskedPaths", json!([]))
+            .set("/linux/readonlyPaths", json!([]))
+    });
+}
+
+#[test]
+fn limits_and_scores() {
+    same("limits", |bundle| {
+        bundle
+            .set("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "hard": 500, "soft": 400}, {"type": "RLIMIT_CORE", "hard": 0, "soft": 0}]))
+            .set("/process/oomScoreAdj", json!(300))
+    });
+}
+
+#[test]
+fn devices_of_the_config() {
+    same("devices", |bundle| {
+        bundle.set(
+            "/linux/devices",
+            json!([
+                {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o600, "uid": 3, "gid": 4},
+                {"path": "/dev/pipe", "type": "p", "fileMode": 0o644}
+            ]),
+        )
+    });
+}
+
+#[test]
+fn mounts_of_all_kinds() {
+    same("mounts", |bundle| {
+        let source = bundle.path.join("source");
+        std::fs::create_dir(&source).unwrap();
+        std::fs::write(bundle.path.join("file"), "x").unwrap();
+        bundle
+            .mount(json!({"destination": "/a/b/c", "type": "bind", "source": source, "options": ["rbind", "ro", "nosuid"]}))
+            .mount(json!({"destination": "/f", "type": "bind", "source": "file", "options": ["bind", "rw"]}))
+            .mount(json!({"destination": "/t", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "size=64k", "mode=1770"]}))
+            .set("/root/readonly", json!(false))
+    });
+}
+
+#[test]
+fn sysctls_and_names() {
+    same("sysctl", |bundle| {
+        bundle
+            .set("/linux/sysctl", json!({"net.ipv4.ip_forward": "1", "kernel.shmmax": "12345"}))
+            .set("/hostname", json!("other"))
+            .shell(&format!("{FACTS}\ncat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmax"))
+    });
+}
+
+#[test]
+fn the_hosts_network_and_ipc() {
+    same("hostnet", |bundle| {
+        bundle.without_namespace("network").without_namespace("ipc").set(
+            "/mounts/5",
+            json!({"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "ro"]}),
+        )
+    });
+}

@@ -1,0 +1,138 @@
+//! Namespaces, new and joined by path.
+
+use firn_conformance::harness::{Bundle, Runtime, Scratch};
+use serde_json::json;
+
+const KINDS: [(&str, &str); 7] = [
+    ("pid", "pid"),
+    ("mount", "mnt"),
+    ("network", "net"),
+    ("ipc", "ipc"),
+    ("uts", "uts"),
+    ("cgroup", "cgroup"),
+    ("time", "time"),
+];
+
+fn host(file: &str) -> String {
+    std::fs::read_link(format!("/proc/self/ns/{file}")).unwrap().to_string_lossy().into_owned()
+}
+
+#[test]
+fn each_namespace_of_the_config_is_new_and_no_other() {
+    let scratch = Scratch::new("newns");
+    let firn = Runtime::firn(&scratch);
+    for left_out in ["none", "pid", "network", "ipc", "cgroup", "time"] {
+        let _ = std::fs::remove_dir_all(scratch.join("bundle"));
+        let bundle = Bundle::new(&scratch).shell("for n in /proc/self/ns/*; do echo ${n##*/} $(readlink $n); done");
+        let bundle = bundle.set("/linux/namespaces/-", json!({"type": "time"})).without_namespace(left_out);
+        let bundle = if left_out == "network" {
+            bundle.set("/mounts/5", json!({"destination": "/sys", "type": "tmpfs", "source": "x"}))
+        } else {
+            bundle
+        };
+        let output = firn.run(&bundle.write()).succeeds().stdout;
+        for (kind, file) in KINDS {
+            let inside = output.lines().find_map(|line| line.strip_prefix(&format!("{file} "))).expect(file);
+            assert_eq!(inside == host(file), kind == left_out, "{kind} without {left_out}: {inside}");
+        }
+    }
+}
+
+#[test]
+fn another_container_can_be_joined_by_path() {
+    let scratch = Scratch::new("first");
+    let first = Runtime::firn(&scratch);
+    first.create(&Bundle::new(&scratch).shell("sleep 1000").write()).succeeds();
+    first.start().succeeds();
+    let pid = first.state()["pid"].clone();
+    let other = Scratch::new("second");
+    let second = Runtime::firn(&other);
+    let namespaces: Vec<_> = KINDS
+        .iter()
+        .map(|(kind, file)| match *kind {
+            "mount" | "time" => json!({"type": kind}),
+            kind => json!({"type": kind, "path": format!("/proc/{pid}/ns/{file}")}),
+        })
+        .collect();
+    let script = "for n in /proc/self/ns/*; do echo ${n##*/} $(readlink $n); done; ls /proc | grep -c '^[0-9]'";
+    let mut bundle = Bundle::new(&other).shell(script).set("/linux/namespaces", json!(namespaces));
+    // The name is the other container's.
+    bundle.config["hostname"] = json!("");
+    let output = second.run(&bundle.write()).succeeds().stdout;
+    for (kind, file) in KINDS {
+        let inside = output.lines().find_map(|line| line.strip_prefix(&format!("{file} "))).expect(file);
+        let theirs = std::fs::read_link(format!("/proc/{pid}/ns/{file}")).unwrap();
+        assert_eq!(inside == theirs.to_string_lossy(), !matches!(kind, "mount" | "time"), "{kind}");
+    }
+    let processes: u32 = output.lines().last().unwrap().parse().unwrap();
+    assert!(processes >= 2, "the other container's init is seen: {output}");
+}
+
+fn in_user_namespace(bundle: Bundle) -> Bundle {
+    bundle
+        .set("/linux/namespaces/-", json!({"type": "user"}))
+        .set("/linux/uidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]))
+        .set("/linux/gidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]))
+        .set("/root/readonly", json!(false))
+}
+
+/// A root that belongs to the mapped root.
+fn give_away(bundle: &Bundle) {
+    let status = std::process::Command::new("chown").args(["-R", "100000:100000"]).arg(bundle.root()).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn a_user_namespace_maps_ids_and_keeps_its_rights_inside() {
+    let scratch = Scratch::new("userns");
+    let firn = Runtime::firn(&scratch);
+    let script = "id -u; cat /proc/self/uid_map; touch /made; mount -t tmpfs x /tmp 2>/dev/null || echo no mounts; \
+                  echo x > /dev/null && ls -l /dev/null | cut -c1-10; mknod /n c 1 3 2>&1 | sed 's/.*: //'";
+    let bundle = in_user_namespace(Bundle::new(&scratch).shell(script)).write();
+    give_away(&bundle);
+    let output = firn.run(&bundle).succeeds().stdout;
+    let words: Vec<&str> = output.split_whitespace().collect();
+    assert_eq!(words[..4], ["0", "0", "100000", "65536"], "{output}");
+    assert!(output.contains("crw-rw-rw-") && output.contains("Operation not permitted"), "{output}");
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(bundle.root().join("made")).unwrap().uid(), 100_000);
+    firn.left_nothing();
+}
+
+#[test]
+fn a_user_namespace_can_be_joined_with_a_new_pid_namespace() {
+    let scratch = Scratch::new("joinuser");
+    let first = Runtime::firn(&scratch);
+    let bundle = in_user_namespace(Bundle::new(&scratch).shell("sleep 1000")).write();
+    give_away(&bundle);
+    first.create(&bundle).succeeds();
+    first.start().succeeds();
+    assert_eq!(first.exec(&["id", "-u"]).succeeds().stdout, "0\n");
+    let pid = first.state()["pid"].clone();
+    let other = Scratch::new("joining");
+    let second = Runtime::firn(&other);
+    let bundle = Bundle::new(&other).shell("cat /proc/self/uid_map; echo pid $$; readlink /proc/self/ns/user");
+    let bundle =
+        bundle.set("/linux/namespaces/-", json!({"type": "user", "path": format!("/proc/{pid}/ns/user")})).write();
+    give_away(&bundle);
+    let output = second.run(&bundle).succeeds().stdout;
+    let theirs = std::fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
+    assert!(output.contains("100000") && output.contains("pid 1\n"), "{output}");
+    assert!(output.trim_end().ends_with(&*theirs.to_string_lossy()), "{output}");
+    second.left_nothing();
+}
+
+#[test]
+fn time_offsets_shift_the_clocks_inside() {
+    let scratch = Scratch::new("time");
+    let firn = Runtime::firn(&scratch);
+    let bundle = Bundle::new(&scratch)
+        .shell("cut -d. -f1 /proc/uptime; cat /proc/self/timens_offsets")
+        .set("/linux/namespaces/-", json!({"type": "time"}))
+        .set("/linux/timeOffsets", json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}, "monotonic": {"secs": 7}}))
+        .write();
+    let output = firn.run(&bundle).succeeds().stdout;
+    let uptime: u64 = output.lines().next().unwrap().parse().unwrap();
+    assert!(uptime > 1_000_000, "{output}");
+    assert!(output.contains("1000000         5") && output.contains("7         0"), "{output}");
+}
