@@ -1,9 +1,9 @@
-//! Classic BPF as the kernel runs it, for tests.
+//! Classic BPF as the kernel runs it: a second opinion for the tests here, and
+//! for those that compare with the programs of other runtimes.
 
-use super::bpf::{AND, JUMP, LOAD, RETURN};
-use crate::sys::seccomp::Instruction;
+use super::Instruction;
 
-/// What a filter is shown of a call.
+/// What a filter is shown of a call: struct seccomp_data.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
     pub arch: u32,
@@ -22,25 +22,33 @@ impl Call {
     }
 }
 
-pub fn run(program: &[Instruction], call: &Call) -> u32 {
-    let (mut at, mut accumulator) = (0, 0u32);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    pub action: u32,
+    /// An argument was looked at.
+    pub by_arguments: bool,
+}
+
+pub fn run(program: &[Instruction], call: &Call) -> Verdict {
+    let (mut at, mut accumulator, mut by_arguments) = (0, 0u32, false);
     loop {
         let Instruction { code, jt, jf, k } = program[at];
         let taken = match code {
-            LOAD => {
-                assert_eq!(k % 4, 0);
+            0x20 => {
+                assert_eq!(k % 4, 0, "the kernel refuses such a load");
+                by_arguments |= k >= 16;
                 accumulator = call.word(k);
                 None
             }
-            AND => {
+            0x54 => {
                 accumulator &= k;
                 None
             }
-            RETURN => return k,
-            JUMP => {
+            0x05 => {
                 at += k as usize;
                 None
             }
+            0x06 => return Verdict { action: k, by_arguments },
             0x15 => Some(accumulator == k),
             0x25 => Some(accumulator > k),
             0x35 => Some(accumulator >= k),

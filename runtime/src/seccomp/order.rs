@@ -64,6 +64,8 @@ struct Key {
     word: u8,
     rank: u8,
     downwards: bool,
+    /// The rule goes on where the comparison fails.
+    negated: bool,
     /// What the processor does: `Eq`, `Gt`, `Ge` or `MaskedEq`.
     test: Operator,
     mask: u32,
@@ -88,7 +90,8 @@ impl Key {
 #[derive(Debug)]
 struct Node {
     key: Key,
-    next: Next,
+    holds: Option<Next>,
+    fails: Option<Next>,
 }
 
 #[derive(Debug)]
@@ -114,6 +117,7 @@ fn path(rule: &Conditional) -> Vec<Key> {
         if rule.width == Width::Full {
             let (mask, value) = ((condition.mask >> 32) as u32, (condition.value >> 32) as u32);
             let mut high = key(condition, condition.argument * 2 + 1, mask, value);
+            high.negated = false;
             if high.test == Operator::Ge {
                 high.test = Operator::Gt;
             }
@@ -134,32 +138,45 @@ fn key(condition: &Condition, word: u8, mask: u32, value: u32) -> Key {
         Ge => (1, Ge),
         Gt => (1, Gt),
     };
-    Key { word, rank, downwards: matches!(condition.operator, Lt | Le), test, mask, value: value & mask }
+    let negated = matches!(condition.operator, Ne | Lt | Le);
+    Key { word, rank, downwards: matches!(condition.operator, Lt | Le), negated, test, mask, value: value & mask }
 }
 
 /// Adds a rule. One that another covers, because that has the same first
 /// conditions and no more, is dropped.
 fn insert(level: &mut Vec<Node>, path: &[Key], rule: usize, rules: &[Conditional]) -> Result<()> {
     let Some((key, rest)) = path.split_first() else { return Ok(()) };
-    for index in 0..level.len() {
-        if level[index].key.same(key) {
-            return merge(&mut level[index].next, rest, rule, rules);
+    let mut place = level.len();
+    for (index, node) in level.iter_mut().enumerate() {
+        if node.key.same(key) {
+            let next = if key.negated { &mut node.fails } else { &mut node.holds };
+            return match next {
+                None => {
+                    *next = Some(branch(rest, rule));
+                    Ok(())
+                }
+                Some(next) => merge(next, rest, rule, rules),
+            };
         }
-        if level[index].key.after(key) {
-            level.insert(index, node(*key, rest, rule));
-            return Ok(());
+        if node.key.after(key) {
+            place = index;
+            break;
         }
     }
-    level.push(node(*key, rest, rule));
+    level.insert(place, node(*key, rest, rule));
     Ok(())
 }
 
 fn node(key: Key, rest: &[Key], rule: usize) -> Node {
-    let next = match rest.split_first() {
+    let (next, negated) = (Some(branch(rest, rule)), key.negated);
+    if negated { Node { key, holds: None, fails: next } } else { Node { key, holds: next, fails: None } }
+}
+
+fn branch(rest: &[Key], rule: usize) -> Next {
+    match rest.split_first() {
         None => Next::Rule(rule),
         Some((first, rest)) => Next::Level(vec![node(*first, rest, rule)]),
-    };
-    Node { key, next }
+    }
 }
 
 fn merge(next: &mut Next, rest: &[Key], rule: usize, rules: &[Conditional]) -> Result<()> {
@@ -169,10 +186,7 @@ fn merge(next: &mut Next, rest: &[Key], rule: usize, rules: &[Conditional]) -> R
         _ => {}
     }
     let mut covered = Vec::new();
-    match next {
-        Next::Rule(earlier) => covered.push(*earlier),
-        Next::Level(level) => walk(level, &mut covered),
-    }
+    collect(next, &mut covered);
     if covered.iter().any(|earlier| rules[*earlier].action != rules[rule].action) {
         bail!("rules with the same conditions have different actions");
     }
@@ -182,9 +196,15 @@ fn merge(next: &mut Next, rest: &[Key], rule: usize, rules: &[Conditional]) -> R
 
 fn walk(level: &[Node], order: &mut Vec<usize>) {
     for node in level {
-        match &node.next {
-            Next::Rule(rule) => order.push(*rule),
-            Next::Level(level) => walk(level, order),
+        for next in node.holds.iter().chain(&node.fails) {
+            collect(next, order);
         }
+    }
+}
+
+fn collect(next: &Next, order: &mut Vec<usize>) {
+    match next {
+        Next::Rule(rule) => order.push(*rule),
+        Next::Level(level) => walk(level, order),
     }
 }
