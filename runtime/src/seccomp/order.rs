@@ -90,23 +90,25 @@ impl Key {
 #[derive(Debug)]
 struct Node {
     key: Key,
-    holds: Option<Next>,
-    fails: Option<Next>,
+    holds: Next,
+    fails: Next,
 }
 
-#[derive(Debug)]
-enum Next {
-    Rule(usize),
-    Level(Vec<Node>),
+/// What is tried after a comparison: the rules with more conditions, then the
+/// one that has no more.
+#[derive(Debug, Default)]
+struct Next {
+    level: Vec<Node>,
+    rule: Option<usize>,
 }
 
 fn arrange(rules: Vec<Conditional>) -> Result<Vec<Conditional>> {
-    let mut tree = Vec::new();
+    let mut tree = Next::default();
     for (index, rule) in rules.iter().enumerate() {
-        insert(&mut tree, &path(rule), index, &rules)?;
+        tree.insert(&path(rule), index, &rules)?;
     }
     let mut order = Vec::with_capacity(rules.len());
-    walk(&tree, &mut order);
+    tree.walk(&mut order);
     Ok(order.into_iter().map(|index| rules[index].clone()).collect())
 }
 
@@ -142,69 +144,42 @@ fn key(condition: &Condition, word: u8, mask: u32, value: u32) -> Key {
     Key { word, rank, downwards: matches!(condition.operator, Lt | Le), negated, test, mask, value: value & mask }
 }
 
-/// Adds a rule. One that another covers, because that has the same first
-/// conditions and no more, is dropped.
-fn insert(level: &mut Vec<Node>, path: &[Key], rule: usize, rules: &[Conditional]) -> Result<()> {
-    let Some((key, rest)) = path.split_first() else { return Ok(()) };
-    let mut place = level.len();
-    for (index, node) in level.iter_mut().enumerate() {
-        if node.key.same(key) {
-            let next = if key.negated { &mut node.fails } else { &mut node.holds };
-            return match next {
-                None => {
-                    *next = Some(branch(rest, rule));
-                    Ok(())
-                }
-                Some(next) => merge(next, rest, rule, rules),
-            };
+impl Next {
+    /// Adds a rule. One whose first conditions are all that an earlier one has
+    /// is dropped.
+    fn insert(&mut self, path: &[Key], rule: usize, rules: &[Conditional]) -> Result<()> {
+        let Some((key, rest)) = path.split_first() else { return self.end(rule, rules) };
+        if self.rule.is_some() {
+            return Ok(());
         }
-        if node.key.after(key) {
-            place = index;
-            break;
+        let found = self.level.iter().position(|node| node.key.same(key) || node.key.after(key));
+        let place = found.unwrap_or(self.level.len());
+        if !self.level.get(place).is_some_and(|node| node.key.same(key)) {
+            self.level.insert(place, Node { key: *key, holds: Next::default(), fails: Next::default() });
         }
+        let node = &mut self.level[place];
+        let next = if key.negated { &mut node.fails } else { &mut node.holds };
+        next.insert(rest, rule, rules)
     }
-    level.insert(place, node(*key, rest, rule));
-    Ok(())
-}
 
-fn node(key: Key, rest: &[Key], rule: usize) -> Node {
-    let (next, negated) = (Some(branch(rest, rule)), key.negated);
-    if negated { Node { key, holds: None, fails: next } } else { Node { key, holds: next, fails: None } }
-}
-
-fn branch(rest: &[Key], rule: usize) -> Next {
-    match rest.split_first() {
-        None => Next::Rule(rule),
-        Some((first, rest)) => Next::Level(vec![node(*first, rest, rule)]),
-    }
-}
-
-fn merge(next: &mut Next, rest: &[Key], rule: usize, rules: &[Conditional]) -> Result<()> {
-    match next {
-        Next::Level(level) if !rest.is_empty() => return insert(level, rest, rule, rules),
-        Next::Rule(_) if !rest.is_empty() => return Ok(()),
-        _ => {}
-    }
-    let mut covered = Vec::new();
-    collect(next, &mut covered);
-    if covered.iter().any(|earlier| rules[*earlier].action != rules[rule].action) {
-        bail!("rules with the same conditions have different actions");
-    }
-    *next = Next::Rule(rule);
-    Ok(())
-}
-
-fn walk(level: &[Node], order: &mut Vec<usize>) {
-    for node in level {
-        for next in node.holds.iter().chain(&node.fails) {
-            collect(next, order);
+    /// Ends a rule's path here.
+    fn end(&mut self, rule: usize, rules: &[Conditional]) -> Result<()> {
+        let action = rules[rule].action;
+        match self.rule {
+            Some(earlier) if rules[earlier].action != action => {
+                bail!("rules with the same conditions have different actions")
+            }
+            Some(_) => {}
+            None => self.rule = Some(rule),
         }
+        Ok(())
     }
-}
 
-fn collect(next: &Next, order: &mut Vec<usize>) {
-    match next {
-        Next::Rule(rule) => order.push(*rule),
-        Next::Level(level) => walk(level, order),
+    fn walk(&self, order: &mut Vec<usize>) {
+        for node in &self.level {
+            node.holds.walk(order);
+            node.fails.walk(order);
+        }
+        order.extend(self.rule);
     }
 }

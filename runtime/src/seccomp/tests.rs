@@ -51,5 +51,8 @@ fn sockets_of_podmans_profile() {
         assert_eq!(verdict(&program, arch, number, &[16, 3, 9]), profile::ERRNO | 22);
         assert_eq!(verdict(&program, arch, number, &[16, 3, 0]), ALLOW);
         assert_eq!(verdict(&program, arch, number, &[2, 1, 9]), ALLOW);
-    }
+    } // socketcall(2): what a rule says of the first argument is not looked at.
+    assert_eq!(verdict(&program, arch::AUDIT_I386, 102, &[1, 0, 9]), profile::ERRNO | 22);
+    assert_eq!(verdict(&program, arch::AUDIT_I386, 102, &[1, 0, 8]), ALLOW);
+    assert_eq!(verdict(&program, arch::AUDIT_I386, 102, &[2, 0, 8]), profile::ERRNO | 38);
 }
