@@ -18,6 +18,8 @@ mod interpret;
 mod names;
 mod order;
 mod profile;
+#[cfg(test)]
+mod property;
 mod ranges;
 #[cfg(test)]
 mod tests;
