@@ -1,5 +1,6 @@
 //! From `linux.seccomp` to a program of classic BPF. For each system call its
-//! verdict is that of runc, which uses libseccomp.
+//! verdict is that of runc, which uses libseccomp, save where libseccomp's
+//! follows from no rule of the profile.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -84,13 +85,15 @@ fn filter(profile: &Profile<'_>) -> Result<Filter> {
 
 /// `linux.seccomp` of features.md.
 pub fn features() -> serde_json::Value {
-    let flags = profile::FLAGS.map(|(name, _)| name);
+    let known = profile::FLAGS.map(|(name, _)| name);
+    // This one is for listeners.
+    let supported = profile::FLAGS.iter().filter(|(_, bit)| *bit != profile::WAIT_KILLABLE_RECV).map(|(name, _)| *name);
     serde_json::json!({
         "enabled": cfg!(target_arch = "x86_64"),
         "actions": profile::ACTIONS.map(|(name, _)| name),
         "operators": profile::OPERATORS.map(|(name, _)| name),
         "archs": arch::ARCHITECTURES.map(|(name, _)| name).as_slice(),
-        "knownFlags": flags,
-        "supportedFlags": flags,
+        "knownFlags": known,
+        "supportedFlags": supported.collect::<Vec<_>>(),
     })
 }
