@@ -83,9 +83,7 @@ fn command(args: &[&str]) -> Command {
     if !is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    command
-        .args(["--pid", "--fork", "--kill-child", "--mount-proc", INIT])
-        .args(args);
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc", INIT]).args(args);
     command.stdin(Stdio::null()).env_remove("NOTIFY_SOCKET");
     command
 }
@@ -99,10 +97,7 @@ fn run(args: &[&str]) -> Output {
 }
 
 fn send(pid: &str, signal: &str) {
-    let sent = Command::new("kill")
-        .args(["-s", signal, pid])
-        .status()
-        .expect("run kill");
+    let sent = Command::new("kill").args(["-s", signal, pid]).status().expect("run kill");
     assert!(sent.success(), "kill -s {signal} {pid}");
 }
 
@@ -123,16 +118,10 @@ fn exists(path: &str) {
 
 #[test]
 fn refuses_to_be_anything_but_process_1() {
-    let output = Command::new(INIT)
-        .args(["--", "true"])
-        .output()
-        .expect("run firn-init");
+    let output = Command::new(INIT).args(["--", "true"]).output().expect("run firn-init");
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        message.starts_with("firn-init: error: not process 1 (this is process "),
-        "{message}"
-    );
+    assert!(message.starts_with("firn-init: error: not process 1 (this is process "), "{message}");
 }
 
 #[test]
@@ -146,11 +135,7 @@ fn exits_with_the_status_of_the_command() {
         // death by SIGTRAP would otherwise look like a wish to restart
         ("kill -TRAP $$", 1),
     ] {
-        assert_eq!(
-            run(&["--", "/bin/sh", "-c", script]).status.code(),
-            Some(status),
-            "{script}"
-        );
+        assert_eq!(run(&["--", "/bin/sh", "-c", script]).status.code(), Some(status), "{script}");
     }
 }
 
@@ -193,19 +178,13 @@ fn stop_signals_end_everything_with_their_status() {
             "--",
             "/bin/sh",
             "-c",
-            &format!(
-                "sleep 1000 & trap 'exit 9' TERM; touch {}; wait",
-                temp.path("up")
-            ),
+            &format!("sleep 1000 & trap 'exit 9' TERM; touch {}; wait", temp.path("up")),
         ]);
         exists(&temp.path("up"));
         let asked = Instant::now();
         container.signal(signal);
         assert_eq!(container.code(), status, "signal {signal}");
-        assert!(
-            asked.elapsed() < Duration::from_secs(5),
-            "waited for the grace on {signal}"
-        );
+        assert!(asked.elapsed() < Duration::from_secs(5), "waited for the grace on {signal}");
     }
 }
 
@@ -213,10 +192,7 @@ fn stop_signals_end_everything_with_their_status() {
 fn immediate_signals_do_not_wait() {
     for (signal, status) in [("47", 0), ("48", 0), ("49", 133)] {
         let temp = Temp::new(&format!("now-{signal}"));
-        let script = format!(
-            "trap '' TERM; touch {}; sleep 1000; sleep 1000",
-            temp.path("up")
-        );
+        let script = format!("trap '' TERM; touch {}; sleep 1000; sleep 1000", temp.path("up"));
         let mut container = Container::start(&["--grace=100", "--", "/bin/sh", "-c", &script]);
         exists(&temp.path("up"));
         container.signal(signal);
@@ -228,10 +204,7 @@ fn immediate_signals_do_not_wait() {
 fn a_command_that_ignores_term_is_killed_after_the_grace() {
     for (signal, status) in [("37", 0), ("39", 133), ("TERM", 137)] {
         let temp = Temp::new(&format!("stubborn-{signal}"));
-        let script = format!(
-            "trap '' TERM; touch {}; while :; do sleep 0.1; done",
-            temp.path("up")
-        );
+        let script = format!("trap '' TERM; touch {}; while :; do sleep 0.1; done", temp.path("up"));
         let mut container = Container::start(&["--grace=1.5", "--", "/bin/sh", "-c", &script]);
         exists(&temp.path("up"));
         let asked = Instant::now();
@@ -241,29 +214,18 @@ fn a_command_that_ignores_term_is_killed_after_the_grace() {
         container.signal(signal);
         assert_eq!(container.code(), status, "signal {signal}");
         let took = asked.elapsed();
-        assert!(
-            took >= Duration::from_millis(1450),
-            "{signal}: killed after {took:?}"
-        );
-        assert!(
-            took < Duration::from_millis(2600),
-            "{signal}: killed after {took:?}"
-        );
+        assert!(took >= Duration::from_millis(1450), "{signal}: killed after {took:?}");
+        assert!(took < Duration::from_millis(2600), "{signal}: killed after {took:?}");
     }
 }
 
 #[test]
 fn term_stops_the_command_and_passes_its_status_on() {
     let temp = Temp::new("term");
-    for (name, trap, status) in [
-        ("own", "trap 'exit 5' TERM", 5),
-        ("none", ":", 143),
-        ("again", "trap 'exit 133' TERM", 133),
-    ] {
-        let script = format!(
-            "{trap}; touch {}; while :; do sleep 0.05; done",
-            temp.path(name)
-        );
+    for (name, trap, status) in
+        [("own", "trap 'exit 5' TERM", 5), ("none", ":", 143), ("again", "trap 'exit 133' TERM", 133)]
+    {
+        let script = format!("{trap}; touch {}; while :; do sleep 0.05; done", temp.path(name));
         let mut container = Container::start(&["--", "/bin/sh", "-c", &script]);
         exists(&temp.path(name));
         container.signal("TERM");
@@ -306,10 +268,7 @@ fn other_signals_reach_the_command() {
     for signal in ["HUP", "USR1", "USR2", "WINCH", "QUIT", "CONT", "36", "64"] {
         let temp = Temp::new(&format!("forward-{signal}"));
         // dash knows the numbers of real-time signals only
-        let script = format!(
-            "trap 'exit 42' {signal}; touch {}; while :; do sleep 0.02; done",
-            temp.path("up")
-        );
+        let script = format!("trap 'exit 42' {signal}; touch {}; while :; do sleep 0.02; done", temp.path("up"));
         let mut container = Container::start(&["--", "/bin/sh", "-c", &script]);
         exists(&temp.path("up"));
         container.signal(signal);
@@ -326,10 +285,7 @@ fn orphans_are_reaped() {
          sleep 0.5; grep -h '^State' /proc/[0-9]*/status | grep -c Z >{0}; exit 0",
         temp.path("zombies")
     );
-    assert_eq!(
-        run(&["--", "/bin/sh", "-c", &script]).status.code(),
-        Some(0)
-    );
+    assert_eq!(run(&["--", "/bin/sh", "-c", &script]).status.code(), Some(0));
     let zombies = std::fs::read_to_string(temp.path("zombies")).expect("count");
     assert_eq!(zombies.trim(), "0");
 }
@@ -344,12 +300,7 @@ fn processes_that_outlive_the_command_are_asked_and_then_killed() {
         up = temp.path("up"),
     );
     let start = Instant::now();
-    assert_eq!(
-        run(&["--grace=0.5", "--", "/bin/sh", "-c", &script])
-            .status
-            .code(),
-        Some(3)
-    );
+    assert_eq!(run(&["--grace=0.5", "--", "/bin/sh", "-c", &script]).status.code(), Some(3));
     assert!(std::fs::exists(temp.path("asked")).expect("stat"));
     assert!(start.elapsed() < Duration::from_secs(5));
 }
@@ -362,21 +313,12 @@ fn tells_when_it_is_ready_and_when_it_stops() {
     let address = SocketAddr::from_abstract_name(&abstract_name).expect("abstract address");
     for (socket, name) in [
         (UnixDatagram::bind(&path).expect("bind"), path.clone()),
-        (
-            UnixDatagram::bind_addr(&address).expect("bind"),
-            format!("@{abstract_name}"),
-        ),
+        (UnixDatagram::bind_addr(&address).expect("bind"), format!("@{abstract_name}")),
     ] {
-        socket
-            .set_read_timeout(Some(PATIENCE))
-            .expect("set timeout");
+        socket.set_read_timeout(Some(PATIENCE)).expect("set timeout");
         let script = "test -z \"$NOTIFY_SOCKET\" && exec sleep 1000";
-        let mut container = Container(
-            command(&["--", "/bin/sh", "-c", script])
-                .env("NOTIFY_SOCKET", &name)
-                .spawn()
-                .expect("start"),
-        );
+        let mut container =
+            Container(command(&["--", "/bin/sh", "-c", script]).env("NOTIFY_SOCKET", &name).spawn().expect("start"));
         assert_eq!(receive(&socket), "READY=1");
         container.signal("37");
         assert_eq!(receive(&socket), "STOPPING=1");
@@ -388,10 +330,7 @@ fn tells_when_it_is_ready_and_when_it_stops() {
 fn is_not_ready_when_the_command_does_not_start() {
     let temp = Temp::new("unready");
     let socket = UnixDatagram::bind(temp.path("socket")).expect("bind");
-    let status = command(&["/no/such"])
-        .env("NOTIFY_SOCKET", temp.path("socket"))
-        .status()
-        .expect("run");
+    let status = command(&["/no/such"]).env("NOTIFY_SOCKET", temp.path("socket")).status().expect("run");
     assert_eq!(status.code(), Some(127));
     socket.set_nonblocking(true).expect("set nonblocking");
     assert!(socket.recv(&mut [0; 64]).is_err());
@@ -416,10 +355,7 @@ fn leaves_the_socket_to_a_command_that_notifies_itself() {
 
 #[test]
 fn a_manager_that_has_gone_is_no_reason_to_end() {
-    let output = command(&["true"])
-        .env("NOTIFY_SOCKET", "/no/such/socket")
-        .output()
-        .expect("run");
+    let output = command(&["true"]).env("NOTIFY_SOCKET", "/no/such/socket").output().expect("run");
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stderr).contains("firn-init: warning: send READY=1"));
 }
@@ -455,12 +391,7 @@ fn the_command_owns_the_terminal() {
         .spawn()
         .expect("run script");
     let mut output = String::new();
-    script
-        .stdout
-        .take()
-        .expect("stdout")
-        .read_to_string(&mut output)
-        .expect("read");
+    script.stdout.take().expect("stdout").read_to_string(&mut output).expect("read");
     assert!(script.wait().expect("wait").success());
     assert_eq!(output.trim(), "foreground");
 }

@@ -24,6 +24,11 @@ with --restart unit when the container asks to be restarted; 1 when the containe
 could not be started or the start limit was hit; else the container's own status, or
 128 and the number of the signal that ended it.";
 
+/// The command line's definition, from which man pages and completions are made.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 #[derive(Debug, Parser)]
 #[command(name = "firn-shim", version, about = "Monitor of one container", after_help = EXAMPLES)]
 struct Cli {

@@ -1,1 +1,60 @@
-fn main() {}
+//! `cargo xtask`: what developers and packagers do with firn, one word each.
+
+#![forbid(unsafe_code)]
+
+mod build;
+mod demo;
+mod install;
+#[cfg(feature = "manuals")]
+mod manuals;
+mod packages;
+mod sizes;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  demo                     build, make bundles, run them, show their life cycle
+  test [--quick]           install what the tests need (Debian), run all of them;
+                           --quick leaves out formatting, lints and slow roots
+  build                    the static release binaries
+  install [--prefix DIR]   binaries, man pages and completions [/usr/local]
+  sizes                    source files that have grown past one idea
+";
+
+/// What went wrong, for the person at the keyboard.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["demo"] => demo::run(),
+        ["test"] => test::run(false),
+        ["test", "--quick"] => test::run(true),
+        ["build"] => build::release().map(drop),
+        ["install"] => install::run("/usr/local".into()),
+        ["install", "--prefix", dir] => install::run(PathBuf::from(dir)),
+        ["sizes"] => sizes::check(),
+        #[cfg(feature = "manuals")]
+        ["manuals", dir] => manuals::write(&PathBuf::from(dir)),
+        ["help" | "--help" | "-h"] | [] => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -2,11 +2,13 @@
 //! set up has failed.
 
 pub mod bundle;
+pub mod console;
 pub mod left;
 pub mod place;
 pub mod runtime;
 
 pub use bundle::{Bundle, busybox_root};
+pub use console::{ConsoleSocket, Terminal};
 pub use left::Left;
 pub use place::{Scratch, binary};
 pub use runtime::{Output, Runtime, command};

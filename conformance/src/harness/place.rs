@@ -83,3 +83,8 @@ impl Drop for Scratch {
         }
     }
 }
+
+/// systemd wants a cgroup v2 or a named hierarchy of its own.
+pub fn cgroup_view_allows_systemd() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists() || Path::new("/sys/fs/cgroup/systemd").is_dir()
+}

@@ -4,10 +4,9 @@ use super::init::Init;
 use super::{Plan, mounts, names};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder,
-    LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxNamespaceBuilder,
-    LinuxNamespaceType, LinuxResourcesBuilder, Process, ProcessBuilder, RootBuilder, Spec,
-    SpecBuilder, UserBuilder,
+    Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxDeviceCgroup,
+    LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResourcesBuilder,
+    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -43,12 +42,8 @@ const SERVICE: &[Capability] = &[
 /// An init mounts, sets its own network up, and reboots. Device access is ruled
 /// by the cgroup, never by taking CAP_MKNOD, without which systemd can't give
 /// services a /dev of their own.
-const BOOT: &[Capability] = &[
-    Capability::AuditControl,
-    Capability::NetAdmin,
-    Capability::SysAdmin,
-    Capability::SysBoot,
-];
+const BOOT: &[Capability] =
+    &[Capability::AuditControl, Capability::NetAdmin, Capability::SysAdmin, Capability::SysBoot];
 
 /// The document, with the same bytes for the same plan.
 pub fn json(plan: &Plan) -> Result<String, OciSpecError> {
@@ -69,12 +64,7 @@ fn spec(plan: &Plan) -> Result<Spec, OciSpecError> {
     SpecBuilder::default()
         .version(OCI_VERSION)
         .hostname(plan.identity.hostname.to_string())
-        .root(
-            RootBuilder::default()
-                .path(names::ROOTFS)
-                .readonly(false)
-                .build()?,
-        )
+        .root(RootBuilder::default().path(names::ROOTFS).readonly(false).build()?)
         .mounts(mounts::mounts(plan)?)
         .process(process(plan)?)
         .annotations(HashMap::from([(key.to_owned(), value.to_owned())]))
@@ -107,15 +97,7 @@ fn env(plan: &Plan) -> Vec<String> {
     path.push(DEFAULT_PATH.into());
     let mut env = vec![
         ("PATH".to_owned(), path.join(":")),
-        (
-            "TERM".into(),
-            if plan.terminal {
-                "xterm-256color"
-            } else {
-                "dumb"
-            }
-            .into(),
-        ),
+        ("TERM".into(), if plan.terminal { "xterm-256color" } else { "dumb" }.into()),
         // Decisive for systemd and for NixOS's stage 2, which else would mount
         // everything themselves.
         ("container".into(), "firn".into()),
@@ -128,9 +110,7 @@ fn env(plan: &Plan) -> Vec<String> {
         env.retain(|(known, _)| known != key);
         env.push((key.clone(), value.clone()));
     }
-    env.into_iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect()
+    env.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
 /// Never inheritable or ambient: a program that isn't root's must not get any
@@ -156,11 +136,7 @@ fn linux() -> Result<Linux, OciSpecError> {
     let texts = |paths: &[&str]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces)
-        .resources(
-            LinuxResourcesBuilder::default()
-                .devices(devices()?)
-                .build()?,
-        )
+        .resources(LinuxResourcesBuilder::default().devices(devices()?).build()?)
         .masked_paths(texts(mounts::MASKED))
         .readonly_paths(texts(mounts::READONLY))
         .build()?;
@@ -200,11 +176,7 @@ fn rule(
     minor: Option<i64>,
     access: &str,
 ) -> Result<LinuxDeviceCgroup, OciSpecError> {
-    let mut rule = LinuxDeviceCgroupBuilder::default()
-        .allow(allow)
-        .typ(kind)
-        .access(access)
-        .build()?;
+    let mut rule = LinuxDeviceCgroupBuilder::default().allow(allow).typ(kind).access(access).build()?;
     rule.set_major(major);
     rule.set_minor(minor);
     Ok(rule)

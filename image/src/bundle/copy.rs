@@ -23,28 +23,17 @@ pub struct CopyError {
 
 /// Lays a layer over what `to` holds already, as overlayfs would show it.
 pub fn layer(from: &Path, to: &Path) -> Result<(), CopyError> {
-    Copy {
-        links: HashMap::new(),
-        overlays: true,
-    }
-    .directory(from, to)
+    Copy { links: HashMap::new(), overlays: true }.directory(from, to)
 }
 
 /// Copies one tree to a name that doesn't exist yet.
 pub fn tree(from: &Path, to: &Path) -> Result<(), CopyError> {
-    Copy {
-        links: HashMap::new(),
-        overlays: false,
-    }
-    .entry(from, to)
+    Copy { links: HashMap::new(), overlays: false }.entry(from, to)
 }
 
 /// Makes a directory of whatever lies there.
 pub fn ensure_dir(path: &Path) -> Result<(), CopyError> {
-    let what = |source| CopyError {
-        path: path.to_owned(),
-        source,
-    };
+    let what = |source| CopyError { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => return Ok(()),
         Ok(_) => fs::remove_file(path).map_err(what)?,
@@ -63,10 +52,7 @@ struct Copy {
 
 impl Copy {
     fn entry(&mut self, from: &Path, to: &Path) -> Result<(), CopyError> {
-        let what = |source| CopyError {
-            path: from.to_owned(),
-            source,
-        };
+        let what = |source| CopyError { path: from.to_owned(), source };
         let meta = fs::symlink_metadata(from).map_err(what)?;
         if meta.is_dir() {
             ensure_dir(to)?;
@@ -84,9 +70,7 @@ impl Copy {
             self.links.insert((meta.dev(), meta.ino()), to.to_owned());
         }
         if kind.is_symlink() {
-            fs::read_link(from)
-                .and_then(|target| symlink(target, to))
-                .map_err(what)?;
+            fs::read_link(from).and_then(|target| symlink(target, to)).map_err(what)?;
         } else if kind.is_file() {
             fs::copy(from, to).map_err(what)?;
         } else if kind.is_socket() {
@@ -94,17 +78,13 @@ impl Copy {
             return Ok(());
         } else {
             let kind = FileType::from_raw_mode(meta.mode());
-            rustix::fs::mknodat(CWD, to, kind, Mode::from(0o600), meta.rdev())
-                .map_err(|error| what(error.into()))?;
+            rustix::fs::mknodat(CWD, to, kind, Mode::from(0o600), meta.rdev()).map_err(|error| what(error.into()))?;
         }
         attributes(from, to, &meta).map_err(what)
     }
 
     fn directory(&mut self, from: &Path, to: &Path) -> Result<(), CopyError> {
-        let what = |source| CopyError {
-            path: from.to_owned(),
-            source,
-        };
+        let what = |source| CopyError { path: from.to_owned(), source };
         // A lower layer may have made it read-only; its final mode comes last.
         fs::set_permissions(to, fs::Permissions::from_mode(0o700)).map_err(what)?;
         if self.overlays && view::is_opaque(from) {
@@ -153,14 +133,8 @@ fn attributes(from: &Path, to: &Path, meta: &Metadata) -> io::Result<()> {
         fs::set_permissions(to, fs::Permissions::from_mode(meta.mode() & 0o7777))?;
     }
     let times = Timestamps {
-        last_access: Timespec {
-            tv_sec: meta.atime(),
-            tv_nsec: meta.atime_nsec(),
-        },
-        last_modification: Timespec {
-            tv_sec: meta.mtime(),
-            tv_nsec: meta.mtime_nsec(),
-        },
+        last_access: Timespec { tv_sec: meta.atime(), tv_nsec: meta.atime_nsec() },
+        last_modification: Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() },
     };
     rustix::fs::utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())

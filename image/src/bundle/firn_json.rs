@@ -10,10 +10,7 @@ const RESTART: u8 = 133;
 pub fn roots(plan: &Plan) -> Roots {
     Roots {
         root: (!plan.copy).then(|| root(plan)),
-        init: Some(Init {
-            restart_exit_code: Some(RESTART),
-            notify: Some(plan.notify),
-        }),
+        init: Some(Init { restart_exit_code: Some(RESTART), notify: Some(plan.notify) }),
     }
 }
 
@@ -28,9 +25,7 @@ fn root(plan: &Plan) -> Root {
         layers,
         upper: Some(upper(&plan.upper)),
         closure: closure.map(|_| plan.file(names::CLOSURE)),
-        store: closure
-            .and_then(|_| plan.store.root())
-            .map(|_| plan.store.dir().to_owned()),
+        store: closure.and_then(|_| plan.store.root()).map(|_| plan.store.dir().to_owned()),
     }
 }
 

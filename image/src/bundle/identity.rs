@@ -20,10 +20,7 @@ impl Identity {
     /// two containers would fight over one lease.
     pub fn new(name: &str, hostname: Option<Hostname>, machine: &str) -> Self {
         let hash = fnv(&[machine.trim().as_bytes(), b"\0firn\0", name.as_bytes()].concat());
-        Self {
-            hostname: hostname.unwrap_or_else(|| Hostname::from_name(name)),
-            uuid: uuid(hash),
-        }
+        Self { hostname: hostname.unwrap_or_else(|| Hostname::from_name(name)), uuid: uuid(hash) }
     }
 }
 
@@ -48,18 +45,12 @@ impl Hostname {
         let mut hostname = labels.collect::<Vec<_>>().join(".");
         hostname.truncate(MAX_HOSTNAME);
         let hostname = hostname.trim_matches(['-', '.']);
-        Self(if hostname.is_empty() {
-            "firn".into()
-        } else {
-            hostname.into()
-        })
+        Self(if hostname.is_empty() { "firn".into() } else { hostname.into() })
     }
 }
 
 fn label(text: &str) -> String {
-    let letters = text
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
+    let letters = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
     letters.collect::<String>().trim_matches('-').into()
 }
 
@@ -67,9 +58,7 @@ fn is_label(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with('-')
         && !text.ends_with('-')
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 impl fmt::Display for Hostname {
@@ -82,9 +71,7 @@ impl fmt::Display for Hostname {
 fn fnv(bytes: &[u8]) -> u128 {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
-    bytes.iter().fold(OFFSET, |hash, &byte| {
-        (hash ^ u128::from(byte)).wrapping_mul(PRIME)
-    })
+    bytes.iter().fold(OFFSET, |hash, &byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME))
 }
 
 /// A UUID of version 8, whose content is its maker's affair (RFC 9562).
@@ -92,14 +79,7 @@ fn uuid(hash: u128) -> String {
     let version = hash & !(0xf << 76) | 8 << 76;
     let variant = version & !(0b11 << 62) | 0b10 << 62;
     let hex = format!("{variant:032x}");
-    [
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..],
-    ]
-    .join("-")
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 #[cfg(test)]

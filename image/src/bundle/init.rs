@@ -35,10 +35,7 @@ pub enum InitError {
     #[error("find firn-init beside firn-image: pass --init PATH")]
     Binary(#[source] io::Error),
     #[error("firn-init {path}: {problem}: pass --init PATH")]
-    BadBinary {
-        path: PathBuf,
-        problem: &'static str,
-    },
+    BadBinary { path: PathBuf, problem: &'static str },
     #[error("read firn-init {path}: pass --init PATH")]
     ReadBinary { path: PathBuf, source: io::Error },
 }
@@ -47,9 +44,7 @@ impl Init {
     /// The root's own init, checked to be there.
     pub fn own(init: String, view: &View) -> Result<Self, InitError> {
         match view.find(Path::new(&init)) {
-            Ok(Found::File {
-                executable: true, ..
-            }) => Ok(Self::Own(init)),
+            Ok(Found::File { executable: true, .. }) => Ok(Self::Own(init)),
             Ok(Found::Missing(missing)) => Err(InitError::Missing { missing }),
             Ok(_) => Err(InitError::NotExecutable(init)),
             Err(source) => Err(InitError::Find { init, source }),
@@ -57,34 +52,20 @@ impl Init {
     }
 
     /// firn-init around a command: the binary given, or the one beside this program.
-    pub fn firn(
-        given: Option<PathBuf>,
-        command: Vec<String>,
-        command_notifies: bool,
-    ) -> Result<Self, InitError> {
+    pub fn firn(given: Option<PathBuf>, command: Vec<String>, command_notifies: bool) -> Result<Self, InitError> {
         let binary = match given {
             Some(path) => path,
-            None => std::env::current_exe()
-                .map_err(InitError::Binary)?
-                .with_file_name("firn-init"),
+            None => std::env::current_exe().map_err(InitError::Binary)?.with_file_name("firn-init"),
         };
         check_binary(&binary)?;
-        Ok(Self::Firn {
-            binary,
-            command,
-            command_notifies,
-        })
+        Ok(Self::Firn { binary, command, command_notifies })
     }
 
     /// `process.args`.
     pub fn args(&self) -> Vec<String> {
         match self {
             Self::Own(init) => vec![init.clone()],
-            Self::Firn {
-                command,
-                command_notifies,
-                ..
-            } => {
+            Self::Firn { command, command_notifies, .. } => {
                 let mut args = vec![INSIDE.to_owned()];
                 if *command_notifies {
                     args.push("--notify=command".into());
@@ -106,14 +87,8 @@ impl Init {
 /// It must run in any root, so that it can't ask for a dynamic loader: the
 /// container would end with "no such file or directory".
 fn check_binary(path: &Path) -> Result<(), InitError> {
-    let bad = |problem| InitError::BadBinary {
-        path: path.to_owned(),
-        problem,
-    };
-    let error = |source| InitError::ReadBinary {
-        path: path.to_owned(),
-        source,
-    };
+    let bad = |problem| InitError::BadBinary { path: path.to_owned(), problem };
+    let error = |source| InitError::ReadBinary { path: path.to_owned(), source };
     if !std::fs::metadata(path).map_err(error)?.is_file() {
         return Err(bad("not a file"));
     }
@@ -129,11 +104,8 @@ fn check_binary(path: &Path) -> Result<(), InitError> {
 /// this machine's byte order.
 fn wants_loader(elf: &[u8]) -> Option<bool> {
     const PT_INTERP: u32 = 3;
-    let word = |at: usize| -> Option<u16> {
-        Some(u16::from_ne_bytes(
-            elf.get(at..at.checked_add(2)?)?.try_into().ok()?,
-        ))
-    };
+    let word =
+        |at: usize| -> Option<u16> { Some(u16::from_ne_bytes(elf.get(at..at.checked_add(2)?)?.try_into().ok()?)) };
     if !elf.starts_with(b"\x7fELF\x02") {
         return None;
     }
@@ -178,9 +150,6 @@ mod tests {
             command_notifies,
         };
         assert_eq!(init(false).args(), ["/run/host/init", "--", "sh", "-c"]);
-        assert_eq!(
-            init(true).args(),
-            ["/run/host/init", "--notify=command", "--", "sh", "-c"]
-        );
+        assert_eq!(init(true).args(), ["/run/host/init", "--notify=command", "--", "sh", "-c"]);
     }
 }

@@ -41,28 +41,9 @@ const API: &[(&str, &str, &[&str])] = &[
     ("/proc", "proc", &["nosuid", "noexec", "nodev"]),
     // Read-only is what tells systemd to leave udev alone.
     ("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
-    (
-        "/dev",
-        "tmpfs",
-        &["nosuid", "strictatime", "mode=755", "size=65536k"],
-    ),
-    (
-        "/dev/pts",
-        "devpts",
-        &[
-            "nosuid",
-            "noexec",
-            "newinstance",
-            "ptmxmode=0666",
-            "mode=0620",
-            "gid=5",
-        ],
-    ),
-    (
-        "/dev/shm",
-        "tmpfs",
-        &["nosuid", "nodev", "noexec", "mode=1777", "size=65536k"],
-    ),
+    ("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+    ("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+    ("/dev/shm", "tmpfs", &["nosuid", "nodev", "noexec", "mode=1777", "size=65536k"]),
     ("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
     ("/run", "tmpfs", &["nosuid", "nodev", "mode=755"]),
     ("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777"]),
@@ -79,12 +60,7 @@ pub fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
     let options = ["nosuid", "noexec", "nodev", "relatime", access];
     mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &options)?);
 
-    let host = |name: &str| {
-        (
-            format!("{}/{name}", names::HOST),
-            format!("/run/host/{name}"),
-        )
-    };
+    let host = |name: &str| (format!("{}/{name}", names::HOST), format!("/run/host/{name}"));
     if plan.copy && plan.closure.is_some() {
         // NixOS's stage 2 expects it read-only already.
         let store = format!("{}{LOGICAL_STORE}", names::ROOTFS);

@@ -111,12 +111,7 @@ mod tests {
         };
         let abandoned = dir(".web.firn-image-1");
         fs::write(abandoned.join("x"), "").expect("write");
-        let others = [
-            ".web.firn-image-x",
-            ".web2.firn-image-1",
-            "web.firn-image-1",
-        ]
-        .map(dir);
+        let others = [".web.firn-image-x", ".web2.firn-image-1", "web.firn-image-1"].map(dir);
         let busy = dir(".web.firn-image-2");
         let held = lock(&busy).expect("lock");
 

@@ -17,11 +17,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     #[error("{operation} {path}")]
-    Io {
-        operation: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { operation: &'static str, path: PathBuf, source: io::Error },
     #[error("make config.json")]
     Config(#[from] oci_spec::OciSpecError),
     #[error("make firn.json")]
@@ -49,11 +45,7 @@ pub fn write(plan: &Plan, force: bool) -> Result<(), WriteError> {
     // Nix knows roots by their place, which is another one now.
     if roots && let Err(error) = add_roots(plan, &plan.output) {
         // The move undone; what lies in the temporary folder goes with it.
-        let flags = if replaces {
-            RenameFlags::EXCHANGE
-        } else {
-            RenameFlags::NOREPLACE
-        };
+        let flags = if replaces { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
         let back = renameat_with(CWD, &plan.output, CWD, temp.path(), flags);
         back.map_err(|source| failed("remove", &plan.output)(source.into()))?;
         return Err(error);
@@ -70,11 +62,7 @@ fn add_roots(plan: &Plan, bundle: &Path) -> Result<bool, WriteError> {
     if let Some(Closure { path, .. }) = &plan.closure {
         nix_cli::add_root(&plan.store, path, &bundle.join(names::GCROOT))?;
     }
-    let layers = plan
-        .layers
-        .paths()
-        .iter()
-        .filter_map(|layer| plan.store.resolve(layer).ok());
+    let layers = plan.layers.paths().iter().filter_map(|layer| plan.store.resolve(layer).ok());
     let mut rooted = plan.closure.is_some();
     for (number, path) in layers.enumerate() {
         let link = bundle.join(format!("{}-layer-{number}", names::GCROOT));
@@ -89,29 +77,16 @@ fn add_roots(plan: &Plan, bundle: &Path) -> Result<bool, WriteError> {
 }
 
 fn fill(plan: &Plan, bundle: &Path) -> Result<(), WriteError> {
-    write_file(
-        &bundle.join(names::CONFIG),
-        config::json(plan)?.as_bytes(),
-        0o600,
-    )?;
-    let firn_json =
-        serde_json::to_string_pretty(&firn_json::roots(plan)).map_err(WriteError::FirnJson)?;
-    write_file(
-        &bundle.join(roots::FILE),
-        (firn_json + "\n").as_bytes(),
-        0o600,
-    )?;
+    write_file(&bundle.join(names::CONFIG), config::json(plan)?.as_bytes(), 0o600)?;
+    let firn_json = serde_json::to_string_pretty(&firn_json::roots(plan)).map_err(WriteError::FirnJson)?;
+    write_file(&bundle.join(roots::FILE), (firn_json + "\n").as_bytes(), 0o600)?;
     let rootfs = bundle.join(names::ROOTFS);
     if plan.copy {
         copy_root(plan, &rootfs)?;
     } else {
         make_dir(&rootfs, 0o755)?;
         if let Some(closure) = &plan.closure {
-            let lines: String = closure
-                .paths
-                .iter()
-                .map(|path| format!("{path}\n"))
-                .collect();
+            let lines: String = closure.paths.iter().map(|path| format!("{path}\n")).collect();
             write_file(&bundle.join(names::CLOSURE), lines.as_bytes(), 0o644)?;
             skeleton(&bundle.join(names::SKELETON))?;
         }
@@ -188,16 +163,11 @@ fn check_place(output: &Path, force: bool) -> Result<bool, WriteError> {
         Err(source) => Err(failed("look at", output)(source)),
         Ok(_) if !force => Err(WriteError::Exists(output.to_owned())),
         Ok(meta) => {
-            let foreign = |reason| WriteError::Foreign {
-                path: output.to_owned(),
-                reason,
-            };
+            let foreign = |reason| WriteError::Foreign { path: output.to_owned(), reason };
             if !meta.is_dir() {
                 return Err(foreign("not a directory".into()));
             }
-            check_bundle(output)
-                .map_err(failed("look at", output))?
-                .map_err(foreign)?;
+            check_bundle(output).map_err(failed("look at", output))?.map_err(foreign)?;
             Ok(true)
         }
     }
@@ -223,19 +193,10 @@ fn check_bundle(path: &Path) -> io::Result<Result<(), String>> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        let known = [
-            names::CONFIG,
-            roots::FILE,
-            names::ROOTFS,
-            names::CLOSURE,
-            names::SKELETON,
-            names::INIT,
-            names::HOST,
-        ];
+        let known =
+            [names::CONFIG, roots::FILE, names::ROOTFS, names::CLOSURE, names::SKELETON, names::INIT, names::HOST];
         if !known.contains(&&*name) && !name.starts_with(names::GCROOT) {
-            return Ok(Err(format!(
-                "it also holds {name:?}, which firn-image did not make"
-            )));
+            return Ok(Err(format!("it also holds {name:?}, which firn-image did not make")));
         }
     }
     if fs::read_dir(path.join(names::ROOTFS)).is_ok_and(|mut dir| dir.next().is_some()) {
@@ -247,11 +208,7 @@ fn check_bundle(path: &Path) -> io::Result<Result<(), String>> {
 /// Puts the new bundle into its place in one step. A replaced one is then where
 /// the new one was built, and goes with that folder.
 fn move_in(temp: &Path, output: &Path, replaces: bool) -> Result<(), WriteError> {
-    let flags = if replaces {
-        RenameFlags::EXCHANGE
-    } else {
-        RenameFlags::NOREPLACE
-    };
+    let flags = if replaces { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
     renameat_with(CWD, temp, CWD, output, flags).map_err(|error| match error {
         rustix::io::Errno::EXIST => WriteError::Exists(output.to_owned()),
         error => failed("make bundle", output)(error.into()),
@@ -259,18 +216,11 @@ fn move_in(temp: &Path, output: &Path, replaces: bool) -> Result<(), WriteError>
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WriteError {
-    move |source| WriteError::Io {
-        operation,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| WriteError::Io { operation, path: path.to_owned(), source }
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), WriteError> {
-    fs::DirBuilder::new()
-        .mode(mode)
-        .create(path)
-        .map_err(failed("make folder", path))?;
+    fs::DirBuilder::new().mode(mode).create(path).map_err(failed("make folder", path))?;
     set_mode(path, mode)
 }
 

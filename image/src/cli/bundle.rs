@@ -35,11 +35,7 @@ Then: firn run --bundle ./hello hello
 #[command(after_help = EXAMPLES)]
 pub struct BundleArgs {
     /// Directory of a root file system; may be repeated, lowest layer first.
-    #[arg(
-        long = "layer",
-        value_name = "DIR",
-        required_unless_present = "closure"
-    )]
+    #[arg(long = "layer", value_name = "DIR", required_unless_present = "closure")]
     layers: Vec<PathBuf>,
 
     /// Store path (or a link to one) whose closure the container sees at /nix/store.
@@ -115,28 +111,18 @@ fn plan(args: BundleArgs) -> Result<Plan> {
         check_upper(path, &layers)?;
     }
     let store = Store::at(&args.store)?;
-    let closure = args
-        .closure
-        .as_deref()
-        .map(|path| closure(path, &store))
-        .transpose()?;
-    let visible = closure
-        .as_ref()
-        .map(|closure| (store.dir(), &closure.paths[..]));
+    let closure = args.closure.as_deref().map(|path| closure(path, &store)).transpose()?;
+    let visible = closure.as_ref().map(|closure| (store.dir(), &closure.paths[..]));
     let view = View::new(layers.paths(), visible);
     let user = match &args.user {
         Some(spec) => users::find(spec, &view)?,
         None => User::default(),
     };
-    let path = closure
-        .as_ref()
-        .map(|closure| search_path(&closure.path, &view));
+    let path = closure.as_ref().map(|closure| search_path(&closure.path, &view));
     // firn-init always says when the command has been started.
     let notify = args.notify || !args.command.is_empty();
     let init = if args.command.is_empty() {
-        let init = closure
-            .as_ref()
-            .map_or("/init".into(), |closure| closure.path.join("init"));
+        let init = closure.as_ref().map_or("/init".into(), |closure| closure.path.join("init"));
         Init::own(init, &view)?
     } else {
         Init::firn(args.init, args.command, args.notify)?
@@ -178,9 +164,7 @@ fn place(output: &Path) -> Result<(PathBuf, String)> {
 }
 
 fn closure(given: &Path, store: &Store) -> Result<Closure> {
-    let path = store
-        .resolve(given)
-        .with_context(|| format!("closure {}", given.display()))?;
+    let path = store.resolve(given).with_context(|| format!("closure {}", given.display()))?;
     let paths = nix_cli::closure(store, &path)?;
     Ok(Closure { path, paths })
 }
@@ -201,18 +185,11 @@ fn check_upper(path: &Path, layers: &Layers) -> Result<()> {
         .with_context(what)
         .context("make the folder that is to keep the container's changes first")?;
     if !real.is_dir() {
-        bail!(
-            "{}: not a directory: give tmpfs[:OPTIONS] or a folder",
-            what()
-        );
+        bail!("{}: not a directory: give tmpfs[:OPTIONS] or a folder", what());
     }
     for layer in layers.paths() {
         if layer.starts_with(&real) || real.starts_with(layer) {
-            bail!(
-                "{}: overlaps layer {}: choose another folder",
-                what(),
-                layer.display()
-            );
+            bail!("{}: overlaps layer {}: choose another folder", what(), layer.display());
         }
     }
     Ok(())
@@ -220,9 +197,7 @@ fn check_upper(path: &Path, layers: &Layers) -> Result<()> {
 
 /// The host's os-release, which containers may show as that of their host.
 fn os_release() -> Option<Vec<u8>> {
-    ["/etc/os-release", "/usr/lib/os-release"]
-        .iter()
-        .find_map(|path| std::fs::read(path).ok())
+    ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| std::fs::read(path).ok())
 }
 
 fn parse_upper(text: &str) -> Result<Upper, String> {
@@ -231,9 +206,7 @@ fn parse_upper(text: &str) -> Result<Upper, String> {
         Some(("tmpfs", "")) => Err("give options after tmpfs:, as in tmpfs:size=64m".into()),
         Some(("tmpfs", options)) => Ok(Upper::Tmpfs(Some(options.into()))),
         _ if text.is_empty() => Err("give tmpfs, tmpfs:OPTIONS or a folder".into()),
-        _ => std::path::absolute(text)
-            .map(Upper::Directory)
-            .map_err(|error| error.to_string()),
+        _ => std::path::absolute(text).map(Upper::Directory).map_err(|error| error.to_string()),
     }
 }
 
@@ -245,11 +218,7 @@ fn parse_env(text: &str) -> Result<(String, String), String> {
 }
 
 fn parse_cwd(text: &str) -> Result<String, String> {
-    if text.starts_with('/') {
-        Ok(text.into())
-    } else {
-        Err("give an absolute path".into())
-    }
+    if text.starts_with('/') { Ok(text.into()) } else { Err("give an absolute path".into()) }
 }
 
 #[cfg(test)]
@@ -259,10 +228,7 @@ mod tests {
     #[test]
     fn uppers_are_told_apart() {
         assert_eq!(parse_upper("tmpfs"), Ok(Upper::Tmpfs(None)));
-        assert_eq!(
-            parse_upper("tmpfs:size=1m,x"),
-            Ok(Upper::Tmpfs(Some("size=1m,x".into())))
-        );
+        assert_eq!(parse_upper("tmpfs:size=1m,x"), Ok(Upper::Tmpfs(Some("size=1m,x".into()))));
         assert_eq!(parse_upper("/a:b"), Ok(Upper::Directory("/a:b".into())));
         assert!(matches!(parse_upper("tmpfsx"), Ok(Upper::Directory(path)) if path.is_absolute()));
         assert!(parse_upper("tmpfs:").is_err());

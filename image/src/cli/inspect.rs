@@ -29,18 +29,12 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     } else {
         facts.table()
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("print")?;
+    std::io::stdout().write_all(text.as_bytes()).context("print")?;
     match &facts.missing[..] {
         [] => Ok(()),
         [path] => bail!("{} is missing: make the bundle anew", path.display()),
         [path, more @ ..] => {
-            bail!(
-                "{} and {} more are missing: make the bundle anew",
-                path.display(),
-                more.len()
-            )
+            bail!("{} and {} more are missing: make the bundle anew", path.display(), more.len())
         }
     }
 }
@@ -66,15 +60,10 @@ impl Facts {
         let text = std::fs::read(bundle.join(roots::FILE))
             .with_context(|| format!("read {}", roots::FILE))
             .with_context(what)?;
-        let roots: Roots = serde_json::from_slice(&text)
-            .with_context(|| format!("parse {}", roots::FILE))
-            .with_context(what)?;
+        let roots: Roots =
+            serde_json::from_slice(&text).with_context(|| format!("parse {}", roots::FILE)).with_context(what)?;
         let root = roots.root.clone().unwrap_or_default();
-        let mut missing: Vec<_> = root
-            .layers
-            .into_iter()
-            .filter(|dir| !dir.is_dir())
-            .collect();
+        let mut missing: Vec<_> = root.layers.into_iter().filter(|dir| !dir.is_dir()).collect();
         let closure = match &root.closure {
             Some(list) => {
                 let store = root.store.as_deref().unwrap_or(Path::new(LOGICAL_STORE));
@@ -88,9 +77,7 @@ impl Facts {
             None => None,
         };
         let process = spec.process().as_ref();
-        let args = process
-            .and_then(|process| process.args().clone())
-            .unwrap_or_default();
+        let args = process.and_then(|process| process.args().clone()).unwrap_or_default();
         Ok(Self {
             firn_init: args.first().is_some_and(|arg| arg == init::INSIDE),
             hostname: spec.hostname().clone(),
@@ -115,11 +102,7 @@ impl Facts {
     }
 
     fn notifies(&self) -> bool {
-        self.roots
-            .init
-            .as_ref()
-            .and_then(|init| init.notify)
-            .unwrap_or(false)
+        self.roots.init.as_ref().and_then(|init| init.notify).unwrap_or(false)
     }
 
     fn json(&self) -> Value {
@@ -145,11 +128,7 @@ impl Facts {
         rows.extend(self.hostname.iter().map(|name| ("hostname", name.clone())));
         rows.push(("init", self.init().into()));
         rows.push(("command", self.command().join(" ")));
-        let ready = if self.notifies() {
-            "when process 1 says so"
-        } else {
-            "when process 1 runs"
-        };
+        let ready = if self.notifies() { "when process 1 says so" } else { "when process 1 runs" };
         rows.push(("ready", ready.into()));
         match &self.roots.root {
             Some(root) => {
@@ -162,27 +141,16 @@ impl Facts {
             None => rows.push(("root", "copied into the bundle".into())),
         }
         if let Some((path, count)) = &self.closure {
-            let path = path
-                .as_ref()
-                .map_or(String::new(), |path| format!("{}, ", path.display()));
+            let path = path.as_ref().map_or(String::new(), |path| format!("{}, ", path.display()));
             rows.push(("closure", format!("{path}{count} store paths")));
         }
-        rows.extend(
-            self.missing
-                .iter()
-                .map(|path| ("missing", path.display().to_string())),
-        );
-        rows.iter()
-            .map(|(title, value)| format!("{title:<9} {value}\n"))
-            .collect()
+        rows.extend(self.missing.iter().map(|path| ("missing", path.display().to_string())));
+        rows.iter().map(|(title, value)| format!("{title:<9} {value}\n")).collect()
     }
 }
 
 fn closure(list: &Path) -> Result<Vec<StorePath>> {
     let what = || format!("read closure {}", list.display());
     let text = std::fs::read_to_string(list).with_context(what)?;
-    text.lines()
-        .map(StorePath::parse)
-        .collect::<Result<_, _>>()
-        .with_context(what)
+    text.lines().map(StorePath::parse).collect::<Result<_, _>>().with_context(what)
 }

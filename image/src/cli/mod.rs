@@ -20,6 +20,11 @@ enum Verb {
     Inspect(inspect::InspectArgs),
 }
 
+/// The command line's definition, from which man pages and completions are made.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Parses the process's arguments and does what they say.
 pub fn run() -> anyhow::Result<()> {
     match Cli::parse().verb {

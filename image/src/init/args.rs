@@ -82,21 +82,14 @@ impl fmt::Display for ArgsError {
 /// Parses the arguments after the program's own name.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgsError> {
     let mut args = args.into_iter();
-    let mut parsed = Args {
-        grace: Duration::from_secs(10),
-        command_notifies: false,
-        command: Vec::new(),
-    };
+    let mut parsed = Args { grace: Duration::from_secs(10), command_notifies: false, command: Vec::new() };
     while let Some(arg) = args.next() {
         let (name, value) = split_option(&arg);
         match name.to_str() {
             Some("--") if value.is_none() => break,
             Some("-h" | "--help") => return Ok(Parsed::Say(HELP.into())),
             Some("-V" | "--version") => {
-                return Ok(Parsed::Say(format!(
-                    "firn-init {}\n",
-                    env!("CARGO_PKG_VERSION")
-                )));
+                return Ok(Parsed::Say(format!("firn-init {}\n", env!("CARGO_PKG_VERSION"))));
             }
             Some("--grace") => parsed.grace = grace(take("--grace", value, &mut args)?)?,
             Some("--notify") => {
@@ -132,9 +125,7 @@ fn take(
     value: Option<OsString>,
     rest: &mut impl Iterator<Item = OsString>,
 ) -> Result<OsString, ArgsError> {
-    value
-        .or_else(|| rest.next())
-        .ok_or(ArgsError::MissingValue(option))
+    value.or_else(|| rest.next()).ok_or(ArgsError::MissingValue(option))
 }
 
 fn grace(value: OsString) -> Result<Duration, ArgsError> {
@@ -143,11 +134,7 @@ fn grace(value: OsString) -> Result<Duration, ArgsError> {
         .and_then(|text| text.parse::<f64>().ok())
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|grace| grace.as_secs() <= MAX_GRACE)
-        .ok_or(ArgsError::BadValue(
-            "--grace",
-            value,
-            "a number of seconds, at most one year",
-        ))
+        .ok_or(ArgsError::BadValue("--grace", value, "a number of seconds, at most one year"))
 }
 
 /// A year: far beyond any real grace, and far from overflowing the clock.
@@ -157,11 +144,7 @@ fn notifies(value: OsString) -> Result<bool, ArgsError> {
     match value.to_str() {
         Some("init") => Ok(false),
         Some("command") => Ok(true),
-        _ => Err(ArgsError::BadValue(
-            "--notify",
-            value,
-            "'init' or 'command'",
-        )),
+        _ => Err(ArgsError::BadValue("--notify", value, "'init' or 'command'")),
     }
 }
 
@@ -183,15 +166,7 @@ mod tests {
     #[test]
     fn options_end_where_the_command_begins() {
         for line in [
-            &[
-                "--grace",
-                "3",
-                "--notify=command",
-                "--",
-                "a",
-                "--grace",
-                "b",
-            ][..],
+            &["--grace", "3", "--notify=command", "--", "a", "--grace", "b"][..],
             &["--notify", "command", "--grace=3", "a", "--grace", "b"][..],
         ] {
             let args = ok(line);
@@ -209,21 +184,12 @@ mod tests {
         assert_eq!(run(&[]), Err(ArgsError::NoCommand));
         assert_eq!(run(&["--"]), Err(ArgsError::NoCommand));
         assert_eq!(run(&["--grace"]), Err(ArgsError::MissingValue("--grace")));
-        assert_eq!(
-            run(&["--gracee", "1"]),
-            Err(ArgsError::UnknownOption("--gracee".into()))
-        );
+        assert_eq!(run(&["--gracee", "1"]), Err(ArgsError::UnknownOption("--gracee".into())));
         for bad in ["-1", "x", "inf", "NaN", "1e99", ""] {
             let error = run(&["--grace", bad, "a"]).expect_err(bad);
-            assert!(
-                matches!(error, ArgsError::BadValue("--grace", ..)),
-                "{bad}: {error}"
-            );
+            assert!(matches!(error, ArgsError::BadValue("--grace", ..)), "{bad}: {error}");
         }
-        assert!(matches!(
-            run(&["--notify=x", "a"]),
-            Err(ArgsError::BadValue("--notify", ..))
-        ));
+        assert!(matches!(run(&["--notify=x", "a"]), Err(ArgsError::BadValue("--notify", ..))));
     }
 
     #[test]

@@ -28,12 +28,7 @@ pub enum StartError {
     /// A pipe or a process could not be made.
     Fork(io::Error),
     /// The kernel refused to execute it.
-    Exec {
-        command: OsString,
-        searched: bool,
-        interpreter: bool,
-        error: io::Error,
-    },
+    Exec { command: OsString, searched: bool, interpreter: bool, error: io::Error },
 }
 
 impl StartError {
@@ -52,12 +47,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Nul(text) => write!(f, "start command: NUL byte in {text:?}"),
             Self::Fork(error) => write!(f, "start command: fork: {error}"),
-            Self::Exec {
-                command,
-                searched,
-                interpreter,
-                error,
-            } => {
+            Self::Exec { command, searched, interpreter, error } => {
                 write!(f, "start {command:?}: ")?;
                 match error.kind() {
                     io::ErrorKind::NotFound if *interpreter => write!(
@@ -120,19 +110,17 @@ fn environment(
     vars: impl Iterator<Item = (OsString, OsString)>,
     command_notifies: bool,
 ) -> impl Iterator<Item = OsString> {
-    vars.filter(move |(key, _)| command_notifies || key != notify::VARIABLE)
-        .map(|(mut entry, value)| {
-            entry.push("=");
-            entry.push(value);
-            entry
-        })
+    vars.filter(move |(key, _)| command_notifies || key != notify::VARIABLE).map(|(mut entry, value)| {
+        entry.push("=");
+        entry.push(value);
+        entry
+    })
 }
 
 fn c_strings(texts: impl Iterator<Item = OsString>) -> Result<Vec<CString>, StartError> {
     texts
         .map(|text| {
-            CString::new(text.into_vec())
-                .map_err(|error| StartError::Nul(OsString::from_vec(error.into_vec())))
+            CString::new(text.into_vec()).map_err(|error| StartError::Nul(OsString::from_vec(error.into_vec())))
         })
         .collect()
 }
@@ -149,13 +137,7 @@ mod tests {
 
     #[test]
     fn notify_socket_is_kept_from_the_command() {
-        let vars = || {
-            [
-                ("A".into(), "1".into()),
-                ("NOTIFY_SOCKET".into(), "/s".into()),
-            ]
-            .into_iter()
-        };
+        let vars = || [("A".into(), "1".into()), ("NOTIFY_SOCKET".into(), "/s".into())].into_iter();
         let kept: Vec<_> = environment(vars(), false).collect();
         assert_eq!(kept, ["A=1"]);
         let passed: Vec<_> = environment(vars(), true).collect();

@@ -37,10 +37,7 @@ fn main() -> ExitCode {
     };
     let pid = std::process::id();
     if pid != 1 {
-        return fail(
-            &format!("not process 1 (this is process {pid}): start it as a container's init"),
-            EXIT_NOT_INIT,
-        );
+        return fail(&format!("not process 1 (this is process {pid}): start it as a container's init"), EXIT_NOT_INIT);
     }
     if let Err(error) = blocked {
         return fail(&format!("block signals: {error}"), EXIT_NOT_INIT);

@@ -19,9 +19,7 @@ pub struct Notifier {
 impl Notifier {
     /// The socket that the environment names.
     pub fn from_env() -> Self {
-        Self {
-            address: std::env::var_os(VARIABLE).filter(|address| !address.is_empty()),
-        }
+        Self { address: std::env::var_os(VARIABLE).filter(|address| !address.is_empty()) }
     }
 
     /// Sends one message. A failure is a warning and no more: a container
@@ -29,10 +27,7 @@ impl Notifier {
     pub fn send(&self, message: &str) {
         let Some(address) = &self.address else { return };
         if let Err(error) = send_to(address, message) {
-            crate::say(
-                "warning",
-                &format!("send {message} to {address:?}: {error}"),
-            );
+            crate::say("warning", &format!("send {message} to {address:?}: {error}"));
         }
     }
 }
@@ -49,10 +44,7 @@ fn parse(address: &OsStr) -> io::Result<SocketAddr> {
     match address.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
         [b'/', ..] => SocketAddr::from_pathname(address),
-        _ => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "neither an absolute path nor an abstract name (@NAME)",
-        )),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "neither an absolute path nor an abstract name (@NAME)")),
     }
 }
 
@@ -62,12 +54,7 @@ mod tests {
 
     #[test]
     fn addresses_are_paths_or_abstract() {
-        assert!(
-            parse(OsStr::new("/run/host/notify"))
-                .expect("path")
-                .as_pathname()
-                .is_some()
-        );
+        assert!(parse(OsStr::new("/run/host/notify")).expect("path").as_pathname().is_some());
         let named = parse(OsStr::new("@name")).expect("abstract");
         assert_eq!(named.as_abstract_name(), Some(&b"name"[..]));
         assert!(parse(OsStr::new("vsock:2:1")).is_err());

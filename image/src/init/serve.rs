@@ -42,18 +42,9 @@ struct Server<'a> {
 /// What still runs then is killed by the kernel, which lets no process outlive
 /// its pid namespace's first.
 pub fn run(child: Child, grace: Duration, notifier: &Notifier) -> u8 {
-    let mut server = Server {
-        child,
-        ended: None,
-        phase: Phase::Running,
-        deadline: None,
-        grace,
-        notifier,
-    };
+    let mut server = Server { child, ended: None, phase: Phase::Running, deadline: None, grace, notifier };
     loop {
-        let timeout = server
-            .deadline
-            .map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = server.deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let next = match sys::wait_signal(timeout) {
             Some(signal) => server.on_signal(signal),
             None => server.on_deadline(),

@@ -24,10 +24,7 @@ impl Layers {
     /// Checks the directories. Links are resolved now, so that what was checked
     /// is what the container shows.
     pub fn open(given: &[PathBuf]) -> Result<Self, LayerError> {
-        let layers = given
-            .iter()
-            .map(|path| open(path))
-            .collect::<Result<Vec<_>, _>>()?;
+        let layers = given.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
         check_apart(&layers)?;
         Ok(Self(layers))
     }
@@ -39,10 +36,7 @@ impl Layers {
 }
 
 fn open(given: &Path) -> Result<PathBuf, LayerError> {
-    let error = |source| LayerError::Open {
-        path: given.to_owned(),
-        source,
-    };
+    let error = |source| LayerError::Open { path: given.to_owned(), source };
     let path = std::fs::canonicalize(given).map_err(error)?;
     if !std::fs::metadata(&path).map_err(error)?.is_dir() {
         return Err(LayerError::NotDirectory(given.to_owned()));
@@ -72,9 +66,7 @@ mod tests {
 
     #[test]
     fn layers_lie_apart() {
-        let check = |paths: &[&str]| {
-            check_apart(&paths.iter().map(PathBuf::from).collect::<Vec<_>>()).is_ok()
-        };
+        let check = |paths: &[&str]| check_apart(&paths.iter().map(PathBuf::from).collect::<Vec<_>>()).is_ok();
         assert!(check(&["/a", "/b", "/ab"]));
         assert!(!check(&["/a", "/b", "/a"]));
         assert!(!check(&["/a/b", "/a"]));
@@ -84,14 +76,8 @@ mod tests {
     #[test]
     fn only_directories_are_layers() {
         let open = |path: &str| Layers::open(&[path.into()]);
-        assert_eq!(
-            open("/tmp/../etc").expect("a layer").paths(),
-            [PathBuf::from("/etc")]
-        );
-        assert!(matches!(
-            open("/etc/passwd"),
-            Err(LayerError::NotDirectory(_))
-        ));
+        assert_eq!(open("/tmp/../etc").expect("a layer").paths(), [PathBuf::from("/etc")]);
+        assert!(matches!(open("/etc/passwd"), Err(LayerError::NotDirectory(_))));
         assert!(matches!(open("/no/such"), Err(LayerError::Open { .. })));
     }
 }

@@ -29,10 +29,7 @@ pub enum StorePathError {
     #[error("{0:?} is no store path: it must be named HASH-NAME, with 32 letters of Nix's base 32")]
     Malformed(String),
     #[error("read {path}")]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Read { path: PathBuf, source: std::io::Error },
     #[error("{0}: too many links")]
     TooManyLinks(PathBuf),
 }
@@ -80,10 +77,7 @@ impl Store {
     /// The store path that a user means: itself, something inside of it, or a
     /// link such as ./result or /run/current-system.
     pub fn resolve(&self, given: &Path) -> Result<StorePath, StorePathError> {
-        let error = |source| StorePathError::Read {
-            path: given.to_owned(),
-            source,
-        };
+        let error = |source| StorePathError::Read { path: given.to_owned(), source };
         let mut path = normal(&std::path::absolute(given).map_err(error)?);
         for _ in 0..MAX_LINKS {
             if let Some(found) = self.inside(&path) {
@@ -92,10 +86,7 @@ impl Store {
             match first_link(&path).map_err(error)? {
                 Some(next) => path = next,
                 None => {
-                    return Err(StorePathError::Outside(
-                        given.to_owned(),
-                        self.physical.clone(),
-                    ));
+                    return Err(StorePathError::Outside(given.to_owned(), self.physical.clone()));
                 }
             }
         }
@@ -104,10 +95,7 @@ impl Store {
 
     /// The name of the top-level path that holds `path`, if it lies in the store.
     fn inside<'a>(&self, path: &'a Path) -> Option<&'a str> {
-        let rest = path
-            .strip_prefix(LOGICAL_STORE)
-            .or_else(|_| path.strip_prefix(&self.physical))
-            .ok()?;
+        let rest = path.strip_prefix(LOGICAL_STORE).or_else(|_| path.strip_prefix(&self.physical)).ok()?;
         rest.components().next()?.as_os_str().to_str()
     }
 }
@@ -158,12 +146,9 @@ impl StorePath {
     }
 
     fn from_base(base: &str) -> Result<Self, StorePathError> {
-        let valid = base
-            .split_at_checked(HASH_LENGTH)
-            .is_some_and(|(hash, rest)| {
-                hash.bytes().all(|byte| BASE32.contains(&byte))
-                    && rest.strip_prefix('-').is_some_and(is_name)
-            });
+        let valid = base.split_at_checked(HASH_LENGTH).is_some_and(|(hash, rest)| {
+            hash.bytes().all(|byte| BASE32.contains(&byte)) && rest.strip_prefix('-').is_some_and(is_name)
+        });
         if !valid {
             return Err(StorePathError::Malformed(base.into()));
         }
@@ -183,9 +168,7 @@ impl StorePath {
 
 fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-._?=".contains(&byte))
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._?=".contains(&byte))
 }
 
 impl fmt::Display for StorePath {
@@ -247,33 +230,16 @@ mod tests {
             temp.join("dir/chained"),
             temp.join("through/chained/deep"),
         ] {
-            let path = store
-                .resolve(&given)
-                .unwrap_or_else(|e| panic!("{given:?}: {e}"));
+            let path = store.resolve(&given).unwrap_or_else(|e| panic!("{given:?}: {e}"));
             assert_eq!(path.to_string(), wanted, "{given:?}");
         }
         let refused = |given: &Path| store.resolve(given).expect_err("refused");
-        assert!(matches!(
-            refused(&temp.join("loop")),
-            StorePathError::TooManyLinks(_)
-        ));
-        assert!(matches!(
-            refused(&temp.join("elsewhere")),
-            StorePathError::Outside(..)
-        ));
-        assert!(matches!(
-            refused(&temp.join("absent")),
-            StorePathError::Read { .. }
-        ));
-        assert!(matches!(
-            refused(Path::new("/nix/store/x")),
-            StorePathError::Malformed(_)
-        ));
+        assert!(matches!(refused(&temp.join("loop")), StorePathError::TooManyLinks(_)));
+        assert!(matches!(refused(&temp.join("elsewhere")), StorePathError::Outside(..)));
+        assert!(matches!(refused(&temp.join("absent")), StorePathError::Read { .. }));
+        assert!(matches!(refused(Path::new("/nix/store/x")), StorePathError::Malformed(_)));
         let escape = format!("/nix/store/{HASH}-sys/../../../etc");
-        assert!(matches!(
-            refused(Path::new(&escape)),
-            StorePathError::Outside(..)
-        ));
+        assert!(matches!(refused(Path::new(&escape)), StorePathError::Outside(..)));
         std::fs::remove_dir_all(&temp).expect("clean up");
     }
 
@@ -281,18 +247,10 @@ mod tests {
     fn a_store_elsewhere_has_a_root() {
         let store = Store::at(Path::new("/mnt/nix/store")).expect("store");
         assert_eq!(store.root(), Some(Path::new("/mnt")));
-        let path = store
-            .resolve(Path::new(&format!("/mnt/nix/store/{HASH}-a/b")))
-            .expect("path");
+        let path = store.resolve(Path::new(&format!("/mnt/nix/store/{HASH}-a/b"))).expect("path");
         assert_eq!(path.to_string(), format!("/nix/store/{HASH}-a"));
-        assert_eq!(
-            store.locate(&path),
-            Path::new(&format!("/mnt/nix/store/{HASH}-a"))
-        );
-        assert_eq!(
-            Store::at(Path::new(LOGICAL_STORE)).expect("store").root(),
-            None
-        );
+        assert_eq!(store.locate(&path), Path::new(&format!("/mnt/nix/store/{HASH}-a")));
+        assert_eq!(Store::at(Path::new(LOGICAL_STORE)).expect("store").root(), None);
         assert!(Store::at(Path::new("/gnu/store")).is_err());
     }
 }

@@ -28,10 +28,7 @@ pub enum UserError {
     #[error("user {0:?}: give NAME, UID, or either with :GROUP or :GID")]
     Malformed(String),
     #[error("look up {file} in the root")]
-    Find {
-        file: &'static str,
-        source: ViewError,
-    },
+    Find { file: &'static str, source: ViewError },
     #[error("read {path}")]
     Read { path: PathBuf, source: io::Error },
 }
@@ -51,8 +48,7 @@ pub fn find(spec: &str, view: &View) -> Result<User, UserError> {
 }
 
 fn resolve(user: &str, group: Option<&str>, passwd: &str, groups: &str) -> Result<User, UserError> {
-    let entry =
-        fields(passwd).find(|entry| entry.len() >= 7 && (entry[0] == user || entry[2] == user));
+    let entry = fields(passwd).find(|entry| entry.len() >= 7 && (entry[0] == user || entry[2] == user));
     let number = |text: &str| text.parse::<u32>().ok().filter(|&id| id != u32::MAX);
     let uid = match &entry {
         Some(entry) => number(entry[2]),
@@ -61,15 +57,9 @@ fn resolve(user: &str, group: Option<&str>, passwd: &str, groups: &str) -> Resul
     .ok_or_else(|| UserError::NoUser(user.into()))?;
     let mut found = User {
         uid,
-        gid: entry
-            .as_ref()
-            .and_then(|entry| number(entry[3]))
-            .unwrap_or(0),
+        gid: entry.as_ref().and_then(|entry| number(entry[3])).unwrap_or(0),
         groups: Vec::new(),
-        home: entry
-            .as_ref()
-            .map(|entry| entry[5].to_owned())
-            .filter(|home| home.starts_with('/')),
+        home: entry.as_ref().map(|entry| entry[5].to_owned()).filter(|home| home.starts_with('/')),
     };
     if let Some(group) = group {
         found.gid = fields(groups)
@@ -95,9 +85,7 @@ fn fields(file: &str) -> impl Iterator<Item = Vec<&str>> {
 
 /// A missing file is an empty one: numbers need none.
 fn read(view: &View, file: &'static str) -> Result<String, UserError> {
-    let found = view
-        .find(Path::new(file))
-        .map_err(|source| UserError::Find { file, source })?;
+    let found = view.find(Path::new(file)).map_err(|source| UserError::Find { file, source })?;
     let Found::File { path, .. } = found else {
         return Ok(String::new());
     };
@@ -116,9 +104,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nweb:x:34:\nlog:x:4:root,web\nadm:x:3:web\n";
 
     fn ids(user: &str, group: Option<&str>) -> Option<(u32, u32, Vec<u32>)> {
-        resolve(user, group, PASSWD, GROUP)
-            .ok()
-            .map(|user| (user.uid, user.gid, user.groups))
+        resolve(user, group, PASSWD, GROUP).ok().map(|user| (user.uid, user.gid, user.groups))
     }
 
     #[test]
@@ -139,10 +125,7 @@ mod tests {
     fn malformed_specs_are_refused() {
         for bad in ["", ":", "1:", ":1", "1:2:3"] {
             let found = find(bad, &View::default());
-            assert!(
-                matches!(found, Err(UserError::Malformed(_))),
-                "{bad}: {found:?}"
-            );
+            assert!(matches!(found, Err(UserError::Malformed(_))), "{bad}: {found:?}");
         }
         assert_eq!(find("7:8", &View::default()).expect("numbers").gid, 8);
     }

@@ -78,10 +78,7 @@ impl View {
     /// Looks up a path of the root.
     pub fn find(&self, path: &Path) -> Result<Found, ViewError> {
         let mut todo: VecDeque<OsString> = names(path).collect();
-        let mut at = vec![Merged {
-            inside: "/".into(),
-            places: self.layers.clone(),
-        }];
+        let mut at = vec![Merged { inside: "/".into(), places: self.layers.clone() }];
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
             if name == ".." {
@@ -125,17 +122,11 @@ impl View {
                 };
             }
             if inside == Path::new(LOGICAL_STORE) {
-                return Ok(Node::Directory(Merged {
-                    inside,
-                    places: Vec::new(),
-                }));
+                return Ok(Node::Directory(Merged { inside, places: Vec::new() }));
             }
             if inside == Path::new("/nix") {
                 return Ok(match merge(inside.clone(), &here.places, name)? {
-                    Node::Missing => Node::Directory(Merged {
-                        inside,
-                        places: Vec::new(),
-                    }),
+                    Node::Missing => Node::Directory(Merged { inside, places: Vec::new() }),
                     node => node,
                 });
             }
@@ -149,10 +140,7 @@ fn merge(inside: PathBuf, places: &[PathBuf], name: &OsStr) -> Result<Node, View
     let mut merged = Vec::new();
     for place in places {
         let path = place.join(name);
-        let error = |source| ViewError::Read {
-            path: path.clone(),
-            source,
-        };
+        let error = |source| ViewError::Read { path: path.clone(), source };
         let meta = match std::fs::symlink_metadata(&path) {
             Ok(meta) => meta,
             Err(source) if source.kind() == io::ErrorKind::NotFound => continue,
@@ -174,14 +162,7 @@ fn merge(inside: PathBuf, places: &[PathBuf], name: &OsStr) -> Result<Node, View
             break;
         }
     }
-    Ok(if merged.is_empty() {
-        Node::Missing
-    } else {
-        Node::Directory(Merged {
-            inside,
-            places: merged,
-        })
-    })
+    Ok(if merged.is_empty() { Node::Missing } else { Node::Directory(Merged { inside, places: merged }) })
 }
 
 /// overlayfs's mark for a name that a higher layer has deleted.
@@ -201,10 +182,7 @@ fn leaf(path: PathBuf, meta: &Metadata) -> Found {
     if !meta.is_file() {
         return Found::Special;
     }
-    Found::File {
-        path,
-        executable: meta.permissions().mode() & 0o111 != 0,
-    }
+    Found::File { path, executable: meta.permissions().mode() & 0o111 != 0 }
 }
 
 fn names(path: &Path) -> impl Iterator<Item = OsString> {
@@ -245,13 +223,7 @@ mod tests {
             symlink(target, file).expect("link");
         }
         fn view(&self, layers: &[&str]) -> View {
-            View::new(
-                &layers
-                    .iter()
-                    .map(|layer| self.dir(layer))
-                    .collect::<Vec<_>>(),
-                None,
-            )
+            View::new(&layers.iter().map(|layer| self.dir(layer)).collect::<Vec<_>>(), None)
         }
     }
 
@@ -286,10 +258,7 @@ mod tests {
             let found = view.find(Path::new(path)).expect(path);
             assert!(matches!(found, Found::Missing(_)), "{path}: {found:?}");
         }
-        assert!(matches!(
-            view.find(Path::new("/a")),
-            Err(ViewError::TooManyLinks(_))
-        ));
+        assert!(matches!(view.find(Path::new("/a")), Err(ViewError::TooManyLinks(_))));
     }
 
     #[test]
@@ -305,10 +274,7 @@ mod tests {
         assert_eq!(file(&view, "etc/x"), Some(tree.0.join("high/etc/x")));
         assert!(file(&view, "both/low").is_some() && file(&view, "both/high").is_some());
         assert!(file(&view, "hidden/file").is_none());
-        assert_eq!(
-            view.find(Path::new("/both/../etc")).expect("find"),
-            Found::Directory
-        );
+        assert_eq!(view.find(Path::new("/both/../etc")).expect("find"), Found::Directory);
         let upside_down = tree.view(&["high", "low"]);
         assert_eq!(file(&upside_down, "etc/x"), Some(tree.0.join("low/etc/x")));
         assert!(file(&upside_down, "hidden/file").is_some());
@@ -323,10 +289,7 @@ mod tests {
         tree.link(&format!("/nix/store/{}/init", name('a')), "layer/init");
         tree.link(&format!("/nix/store/{}/init", name('b')), "layer/other");
         let path = StorePath::parse(&format!("/nix/store/{}", name('a'))).expect("path");
-        let view = View::new(
-            &[tree.dir("layer")],
-            Some((&tree.0.join("store"), std::slice::from_ref(&path))),
-        );
+        let view = View::new(&[tree.dir("layer")], Some((&tree.0.join("store"), std::slice::from_ref(&path))));
         assert!(file(&view, "/init").is_some());
         assert!(file(&view, "/other").is_none());
         assert!(file(&view, &path.join("init")).is_some());

@@ -35,18 +35,10 @@ fn a_closure_is_listed_and_boots_its_init() {
     let config = temp.json("web/config.json");
     assert_eq!(config["process"]["args"], json!([format!("{system}/init")]));
     let skeleton = temp.path("web/skeleton");
-    for (dir, wanted) in [
-        ("etc", 0o755),
-        ("var/lib", 0o755),
-        ("var/lib/private", 0o700),
-        ("root", 0o700),
-    ] {
+    for (dir, wanted) in [("etc", 0o755), ("var/lib", 0o755), ("var/lib/private", 0o700), ("root", 0o700)] {
         assert_eq!(mode(&skeleton.join(dir)), wanted, "{dir}");
     }
-    assert_eq!(
-        std::fs::read(skeleton.join("etc/machine-id")).expect("read"),
-        b""
-    );
+    assert_eq!(std::fs::read(skeleton.join("etc/machine-id")).expect("read"), b"");
 }
 
 #[test]
@@ -60,10 +52,7 @@ fn the_closure_is_kept_while_the_bundle_exists() {
     let link = temp.path("web/gcroot");
     for force in [&[][..], &["--force"]] {
         temp.made(&[&["--closure", &system, "-o", "web"], force].concat());
-        assert_eq!(
-            std::fs::read_link(&link).expect("a link"),
-            Path::new(&system)
-        );
+        assert_eq!(std::fs::read_link(&link).expect("a link"), Path::new(&system));
         assert!(is_rooted(&system, &link));
     }
     std::fs::remove_dir_all(temp.path("web")).expect("remove bundle");
@@ -73,10 +62,7 @@ fn the_closure_is_kept_while_the_bundle_exists() {
 /// Whether the garbage collector keeps a path because of a link. Others may be
 /// keeping it for reasons of their own.
 fn is_rooted(path: &str, link: &Path) -> bool {
-    let output = Command::new("nix-store")
-        .args(["-q", "--roots", path])
-        .output()
-        .expect("run");
+    let output = Command::new("nix-store").args(["-q", "--roots", path]).output().expect("run");
     assert!(output.status.success(), "{}", text(&output.stderr));
     let root = format!("{} -> {path}", link.display());
     text(&output.stdout).lines().any(|line| line == root)
@@ -119,10 +105,7 @@ fn a_closure_without_init_needs_a_command() {
     let tools = std::fs::read_link(format!("{system}/sw")).expect("a link");
     let tools = tools.to_str().expect("utf-8");
     let message = temp.refused(&["--closure", tools, "-o", "tools"]);
-    assert!(
-        message.contains("/init is missing: give a command after --"),
-        "{message}"
-    );
+    assert!(message.contains("/init is missing: give a command after --"), "{message}");
     temp.made(&["--closure", tools, "-o", "tools", "--", "sh"]);
     let env = &temp.json("tools/config.json")["process"]["env"];
     let path = env[0].as_str().expect("text");
@@ -149,10 +132,7 @@ fn a_failed_root_takes_the_bundle_with_it() {
         let output = Command::new(IMAGE)
             .args(["bundle", "--closure", path, "-o", "web", "--", "true"])
             .current_dir(&temp.0)
-            .env(
-                "PATH",
-                format!("{}:/usr/bin:/bin", temp.path("bin").display()),
-            )
+            .env("PATH", format!("{}:/usr/bin:/bin", temp.path("bin").display()))
             .output()
             .expect("run firn-image");
         assert!(!output.status.success());
@@ -175,9 +155,7 @@ fn another_runtime_takes_the_configuration() {
     std::fs::create_dir_all(temp.path("root/bin")).expect("make layer");
     std::fs::copy("/bin/busybox", temp.path("root/bin/sh")).expect("copy busybox");
     let script = "echo $$ $container $(cat /run/host/container-manager) $(hostname); exit 133";
-    temp.made(&[
-        "--layer", "root", "-o", "web", "--user", "7", "--", "sh", "-c", script,
-    ]);
+    temp.made(&["--layer", "root", "-o", "web", "--user", "7", "--", "sh", "-c", script]);
     for tool in ["bin/sh", "bin/cat", "bin/hostname"] {
         let target = temp.path("web/rootfs").join(tool);
         std::fs::create_dir_all(target.parent().expect("a folder")).expect("make folder");
@@ -224,10 +202,7 @@ fn a_store_may_lie_elsewhere() {
     let temp = Temp::new("store");
     let system = closure(&[]);
     let copied = Command::new("sh")
-        .args([
-            "-c",
-            "nix-store --export $(nix-store -qR $0) | nix-store --store \"$PWD/alt\" --import",
-        ])
+        .args(["-c", "nix-store --export $(nix-store -qR $0) | nix-store --store \"$PWD/alt\" --import"])
         .arg(&system)
         .current_dir(&temp.0)
         .output()
@@ -242,8 +217,5 @@ fn a_store_may_lie_elsewhere() {
     let config = temp.json("web/config.json");
     assert_eq!(config["process"]["args"], json!([format!("{system}/init")]));
     let list = std::fs::read_to_string(temp.path("web/closure")).expect("closure");
-    assert!(
-        list.lines().all(|line| line.starts_with("/nix/store/")),
-        "{list}"
-    );
+    assert!(list.lines().all(|line| line.starts_with("/nix/store/")), "{list}");
 }

@@ -41,13 +41,7 @@ impl Temp {
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(&self.0)
             .expect("list folder")
-            .map(|entry| {
-                entry
-                    .expect("entry")
-                    .file_name()
-                    .to_string_lossy()
-                    .into_owned()
-            })
+            .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
             .collect();
         names.sort();
         names
@@ -63,11 +57,7 @@ impl Temp {
     /// Runs it and expects success.
     pub fn made(&self, args: &[&str]) {
         let output = self.bundle(args);
-        assert!(
-            output.status.success(),
-            "{args:?}: {}",
-            text(&output.stderr)
-        );
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
         assert_eq!(text(&output.stdout), "");
     }
 
@@ -97,11 +87,7 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 pub fn mode(path: &Path) -> u32 {
-    std::fs::symlink_metadata(path)
-        .expect("stat")
-        .permissions()
-        .mode()
-        & 0o7777
+    std::fs::symlink_metadata(path).expect("stat").permissions().mode() & 0o7777
 }
 
 /// Whether a program is there; says which test goes without it.
@@ -119,22 +105,11 @@ pub fn closure(args: &[&str]) -> String {
     let output = Command::new("nix-build")
         .arg(fixture)
         .args(["--no-out-link", "--option", "sandbox", "false"])
-        .args([
-            "--option",
-            "substitute",
-            "false",
-            "--option",
-            "build-users-group",
-            "",
-        ])
+        .args(["--option", "substitute", "false", "--option", "build-users-group", ""])
         .args(["--argstr", "busybox", "/bin/busybox"])
         .args(args)
         .output()
         .expect("run nix-build");
-    assert!(
-        output.status.success(),
-        "nix-build: {}",
-        text(&output.stderr)
-    );
+    assert!(output.status.success(), "nix-build: {}", text(&output.stderr));
     text(&output.stdout).trim().to_owned()
 }

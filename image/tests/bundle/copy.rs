@@ -37,10 +37,7 @@ fn layers_are_merged_as_overlayfs_shows_them() {
     let low = std::fs::symlink_metadata(root.join("etc/low")).expect("stat");
     assert_eq!((low.uid(), low.gid(), low.mode() & 0o7777), (3, 4, 0o640));
     let source = std::fs::symlink_metadata(temp.path("low/etc/low")).expect("stat");
-    assert_eq!(
-        (low.mtime(), low.mtime_nsec()),
-        (source.mtime(), source.mtime_nsec())
-    );
+    assert_eq!((low.mtime(), low.mtime_nsec()), (source.mtime(), source.mtime_nsec()));
     assert_eq!(mode(&root.join("bin/su")), 0o4755);
     let inode = |name: &str| std::fs::metadata(root.join(name)).expect("stat").ino();
     assert_eq!(inode("bin/su"), inode("bin/su2"));
@@ -52,19 +49,13 @@ fn layers_are_merged_as_overlayfs_shows_them() {
     assert!(root.join("link/file").exists() && !root.join("link").is_symlink());
     assert!(!std::path::Path::new("/etc/file").exists());
 
-    assert_eq!(
-        temp.json("web/firn.json"),
-        json!({ "init": { "restartExitCode": 133, "notify": false } })
-    );
+    assert_eq!(temp.json("web/firn.json"), json!({ "init": { "restartExitCode": 133, "notify": false } }));
     // setuid programs are for the container only
     assert_eq!(mode(&temp.path("web")), 0o700);
 }
 
 fn run(command: &[&str], temp: &Temp) {
-    let status = Command::new(command[0])
-        .args(&command[1..])
-        .current_dir(&temp.0)
-        .status();
+    let status = Command::new(command[0]).args(&command[1..]).current_dir(&temp.0).status();
     assert!(status.expect("run").success(), "{command:?}");
 }
 
@@ -77,17 +68,7 @@ fn a_copied_closure_runs_in_another_runtime() {
     let system = closure(&[]);
     let script = "touch /nix/store/x 2>/dev/null && exit 1; cat /nix/store/*/share/greeting; \
                   ls /nix/store | grep -c fixture; exit 133";
-    temp.made(&[
-        "--closure",
-        &system,
-        "--copy",
-        "-o",
-        "web",
-        "--",
-        "sh",
-        "-c",
-        script,
-    ]);
+    temp.made(&["--closure", &system, "--copy", "-o", "web", "--", "sh", "-c", script]);
     let id = format!("firn-image-test-copy-{}", std::process::id());
     let mut config = temp.json("web/config.json");
     // A group of its own below the machine's, under a name that is nobody else's.
@@ -111,10 +92,7 @@ fn folders_without_write_permission_stop_neither_copy_nor_cleaning_up() {
     temp.file("low/sealed/file", "", 0o644);
     temp.file("high/sealed/more", "", 0o644);
     temp.file("secret/sealed/hidden", "", 0o600);
-    run(
-        &["chmod", "555", "low/sealed", "high/sealed", "low", "high"],
-        &temp,
-    );
+    run(&["chmod", "555", "low/sealed", "high/sealed", "low", "high"], &temp);
     run(&["chmod", "777", "."], &temp);
     run(&["chown", "-R", "65534:65534", "low", "high"], &temp);
     // The programs must be where nobody can reach them.
@@ -124,25 +102,14 @@ fn folders_without_write_permission_stop_neither_copy_nor_cleaning_up() {
     let as_nobody = |args: &str| {
         let line = format!("./firn-image bundle --copy {args} -o web -- true");
         Command::new("setpriv")
-            .args([
-                "--reuid=65534",
-                "--regid=65534",
-                "--clear-groups",
-                "sh",
-                "-c",
-                &line,
-            ])
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", &line])
             .current_dir(&temp.0)
             .output()
             .expect("run setpriv")
     };
     let before = temp.names();
     let failed = as_nobody("--layer low --layer secret");
-    assert!(
-        text(&failed.stderr).contains("Permission denied"),
-        "{}",
-        text(&failed.stderr)
-    );
+    assert!(text(&failed.stderr).contains("Permission denied"), "{}", text(&failed.stderr));
     assert_eq!(temp.names(), before);
     let made = as_nobody("--layer low --layer high");
     assert!(made.status.success(), "{}", text(&made.stderr));

@@ -5,12 +5,7 @@ use serde_json::{Value, json};
 use std::process::{Command, Output};
 
 fn inspect(temp: &Temp, args: &[&str]) -> Output {
-    Command::new(IMAGE)
-        .arg("inspect")
-        .args(args)
-        .current_dir(&temp.0)
-        .output()
-        .expect("run")
+    Command::new(IMAGE).arg("inspect").args(args).current_dir(&temp.0).output().expect("run")
 }
 
 #[test]
@@ -18,9 +13,7 @@ fn says_what_a_bundle_is_made_of() {
     let temp = Temp::new("inspect");
     temp.layer("low");
     temp.layer("high");
-    temp.made(&[
-        "--layer", "low", "--layer", "high", "-o", "web", "--", "serve", "-p", "80",
-    ]);
+    temp.made(&["--layer", "low", "--layer", "high", "-o", "web", "--", "serve", "-p", "80"]);
     let output = inspect(&temp, &["web"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let dir = temp.0.display();
@@ -51,8 +44,5 @@ fn names_what_is_missing() {
     let output = inspect(&temp, &["moved"]);
     assert_eq!(output.status.code(), Some(1));
     let message = text(&output.stderr);
-    assert!(
-        message.contains("bundle moved: read config.json"),
-        "{message}"
-    );
+    assert!(message.contains("bundle moved: read config.json"), "{message}");
 }

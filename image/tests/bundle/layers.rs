@@ -5,12 +5,7 @@ use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
 
 fn strings(value: &Value) -> Vec<&str> {
-    value
-        .as_array()
-        .expect("an array")
-        .iter()
-        .map(|v| v.as_str().expect("text"))
-        .collect()
+    value.as_array().expect("an array").iter().map(|v| v.as_str().expect("text")).collect()
 }
 
 #[test]
@@ -22,13 +17,7 @@ fn a_bundle_of_layers_boots_their_init() {
     assert_eq!(temp.names(), ["high", "low", "web"]);
     let mut files: Vec<_> = std::fs::read_dir(temp.path("web"))
         .expect("list")
-        .map(|entry| {
-            entry
-                .expect("entry")
-                .file_name()
-                .into_string()
-                .expect("utf-8")
-        })
+        .map(|entry| entry.expect("entry").file_name().into_string().expect("utf-8"))
         .collect();
     files.sort();
     assert_eq!(files, ["config.json", "firn.json", "host", "rootfs"]);
@@ -49,27 +38,16 @@ fn a_bundle_of_layers_boots_their_init() {
     assert_eq!(config["process"]["terminal"], false);
     assert_eq!(config["process"].get("rlimits"), None);
     assert_eq!(config["linux"].get("devices"), None);
-    assert_eq!(
-        config["annotations"],
-        json!({ "org.opencontainers.image.stopSignal": "SIGRTMIN+3" })
-    );
+    assert_eq!(config["annotations"], json!({ "org.opencontainers.image.stopSignal": "SIGRTMIN+3" }));
     let env = strings(&config["process"]["env"]);
     assert!(env.contains(&"container=firn"), "{env:?}");
     let uuid = std::fs::read_to_string(temp.path("web/host/container-uuid")).expect("uuid");
-    assert!(
-        env.contains(&&*format!("container_uuid={}", uuid.trim())),
-        "{env:?}"
-    );
+    assert!(env.contains(&&*format!("container_uuid={}", uuid.trim())), "{env:?}");
     let caps = &config["process"]["capabilities"];
     for set in ["bounding", "effective", "permitted"] {
         let names = strings(&caps[set]);
         assert!(names.is_sorted(), "{names:?}");
-        for wanted in [
-            "CAP_SYS_ADMIN",
-            "CAP_SYS_BOOT",
-            "CAP_MKNOD",
-            "CAP_NET_ADMIN",
-        ] {
+        for wanted in ["CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_MKNOD", "CAP_NET_ADMIN"] {
             assert!(names.contains(&wanted), "{set} lacks {wanted}");
         }
     }
@@ -88,9 +66,7 @@ fn a_bundle_of_layers_boots_their_init() {
 
 fn options<'a>(config: &'a Value, destination: &str) -> Vec<&'a str> {
     let mounts = config["mounts"].as_array().expect("mounts");
-    let mount = mounts
-        .iter()
-        .find(|mount| mount["destination"] == destination);
+    let mount = mounts.iter().find(|mount| mount["destination"] == destination);
     strings(&mount.unwrap_or_else(|| panic!("no mount at {destination}"))["options"])
 }
 
@@ -121,10 +97,7 @@ fn a_command_runs_under_firn_init() {
     let config = temp.json("my_app/config.json");
     assert_eq!(config["hostname"], "my-app");
     let process = &config["process"];
-    assert_eq!(
-        process["args"],
-        json!(["/run/host/init", "--", "serve", "--port", "80"])
-    );
+    assert_eq!(process["args"], json!(["/run/host/init", "--", "serve", "--port", "80"]));
     assert_eq!(process["noNewPrivileges"], true);
     assert_eq!(process["terminal"], true);
     assert_eq!(process["cwd"], "/srv");
@@ -137,10 +110,7 @@ fn a_command_runs_under_firn_init() {
     assert!(!strings(&process["capabilities"]["bounding"]).contains(&"CAP_SYS_ADMIN"));
     assert!(options(&config, "/sys/fs/cgroup").contains(&"ro"));
     for wanted in ["bind", "ro", "nosuid", "nodev"] {
-        assert!(
-            options(&config, "/run/host/init").contains(&wanted),
-            "{wanted}"
-        );
+        assert!(options(&config, "/run/host/init").contains(&wanted), "{wanted}");
     }
     assert_eq!(mode(&temp.path("my_app/firn-init")), 0o755);
     let copied = std::fs::read(temp.path("my_app/firn-init")).expect("read");
@@ -149,10 +119,7 @@ fn a_command_runs_under_firn_init() {
 
     temp.made(&["--layer", "root", "-o", "other", "--notify", "--", "serve"]);
     let args = &temp.json("other/config.json")["process"]["args"];
-    assert_eq!(
-        *args,
-        json!(["/run/host/init", "--notify=command", "--", "serve"])
-    );
+    assert_eq!(*args, json!(["/run/host/init", "--notify=command", "--", "serve"]));
 }
 
 #[test]
@@ -176,10 +143,7 @@ fn an_init_may_be_a_link_within_the_layers() {
     symlink("usr/lib", temp.path("low/lib")).expect("link");
     temp.file("high/usr/lib/systemd/systemd", "", 0o755);
     let message = temp.refused(&["--layer", "low", "-o", "web"]);
-    assert_eq!(
-        message,
-        "firn-image: error: no init in the root: /usr is missing: give a command after --"
-    );
+    assert_eq!(message, "firn-image: error: no init in the root: /usr is missing: give a command after --");
     temp.made(&["--layer", "low", "--layer", "high", "-o", "web"]);
 }
 
@@ -205,76 +169,23 @@ fn mistakes_are_told_before_anything_is_made() {
     std::fs::create_dir(temp.path("up")).expect("make folder");
     for (args, wanted) in [
         (&["-o", "web"][..], "--layer <DIR>"),
-        (
-            &["--layer", "absent", "-o", "web"],
-            "layer absent: No such file or directory",
-        ),
-        (
-            &["--layer", "file", "-o", "web"],
-            "layer file is not a directory: unpack it first",
-        ),
-        (
-            &["--layer", "root", "--layer", "root", "-o", "web"],
-            "lies inside layer",
-        ),
-        (
-            &["--layer", "plain", "-o", "web"],
-            "the root's /init is not an executable file",
-        ),
-        (
-            &["--layer", "root", "-o", "no/such/place"],
-            "no/such: No such file or directory",
-        ),
-        (
-            &["--layer", "root", "-o", "/"],
-            "give the name of a new folder",
-        ),
-        (
-            &["--layer", "root", "-o", "root/../up/.."],
-            "give the name of a new folder",
-        ),
-        (
-            &["--layer", "root", "-o", "web", "--upper", "absent"],
-            "make the folder",
-        ),
-        (
-            &["--layer", "root", "-o", "web", "--upper", "root"],
-            "overlaps layer",
-        ),
-        (
-            &["--layer", "root", "-o", "web", "--upper", "tmpfs:"],
-            "give options after tmpfs:",
-        ),
-        (
-            &["--layer", "root", "-o", "web", "--env", "x"],
-            "give NAME=VALUE",
-        ),
-        (
-            &["--layer", "root", "-o", "web", "--cwd", "x"],
-            "give an absolute path",
-        ),
-        (
-            &["--layer", "root", "-o", "web", "--hostname", "a_b"],
-            "a host name has at most",
-        ),
-        (
-            &["--layer", "root", "-o", "web", "--user", "web"],
-            "no such user in the root's",
-        ),
-        (
-            &["--layer", "root", "-o", "web", "--init", "file", "--", "x"],
-            "not a 64-bit program",
-        ),
-        (
-            &[
-                "--layer", "root", "-o", "web", "--init", "absent", "--", "x",
-            ],
-            "pass --init PATH",
-        ),
-        (
-            &["--layer", "root", "-o", "web", "--store", "/gnu"],
-            "must lie at ROOT/nix/store",
-        ),
+        (&["--layer", "absent", "-o", "web"], "layer absent: No such file or directory"),
+        (&["--layer", "file", "-o", "web"], "layer file is not a directory: unpack it first"),
+        (&["--layer", "root", "--layer", "root", "-o", "web"], "lies inside layer"),
+        (&["--layer", "plain", "-o", "web"], "the root's /init is not an executable file"),
+        (&["--layer", "root", "-o", "no/such/place"], "no/such: No such file or directory"),
+        (&["--layer", "root", "-o", "/"], "give the name of a new folder"),
+        (&["--layer", "root", "-o", "root/../up/.."], "give the name of a new folder"),
+        (&["--layer", "root", "-o", "web", "--upper", "absent"], "make the folder"),
+        (&["--layer", "root", "-o", "web", "--upper", "root"], "overlaps layer"),
+        (&["--layer", "root", "-o", "web", "--upper", "tmpfs:"], "give options after tmpfs:"),
+        (&["--layer", "root", "-o", "web", "--env", "x"], "give NAME=VALUE"),
+        (&["--layer", "root", "-o", "web", "--cwd", "x"], "give an absolute path"),
+        (&["--layer", "root", "-o", "web", "--hostname", "a_b"], "a host name has at most"),
+        (&["--layer", "root", "-o", "web", "--user", "web"], "no such user in the root's"),
+        (&["--layer", "root", "-o", "web", "--init", "file", "--", "x"], "not a 64-bit program"),
+        (&["--layer", "root", "-o", "web", "--init", "absent", "--", "x"], "pass --init PATH"),
+        (&["--layer", "root", "-o", "web", "--store", "/gnu"], "must lie at ROOT/nix/store"),
     ] {
         let message = temp.refused(args);
         assert!(message.contains(wanted), "{args:?}: {message}");
@@ -286,21 +197,10 @@ fn a_bundle_is_replaced_only_when_told_and_nothing_else_ever() {
     let temp = Temp::new("force");
     temp.layer("root");
     let make = ["--layer", "root", "-o", "web"];
-    let replace = [
-        "--layer",
-        "root",
-        "-o",
-        "web",
-        "--force",
-        "--hostname",
-        "new",
-    ];
+    let replace = ["--layer", "root", "-o", "web", "--force", "--hostname", "new"];
     temp.made(&make);
     let message = temp.refused(&make);
-    assert!(
-        message.contains("exists already: pass --force to replace it"),
-        "{message}"
-    );
+    assert!(message.contains("exists already: pass --force to replace it"), "{message}");
     assert_eq!(temp.json("web/config.json")["hostname"], "web");
     temp.made(&replace);
     assert_eq!(temp.json("web/config.json")["hostname"], "new");
@@ -326,10 +226,7 @@ fn a_bundle_is_replaced_only_when_told_and_nothing_else_ever() {
     ] {
         let message = temp.refused(&["--layer", "root", "-o", place, "--force"]);
         assert!(message.contains(reason), "{place}: {message}");
-        assert!(
-            temp.refused(&["--layer", "root", "-o", place])
-                .contains("exists already")
-        );
+        assert!(temp.refused(&["--layer", "root", "-o", place]).contains("exists already"));
     }
 }
 

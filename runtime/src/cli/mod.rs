@@ -122,6 +122,11 @@ pub struct Context {
     pub no_cgroup: bool,
 }
 
+/// The command line's definition, from which man pages and completions are made.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Runs the command line; the error, if there is one, is told here and nowhere
 /// else.
 pub fn run(arguments: Vec<OsString>) -> u8 {

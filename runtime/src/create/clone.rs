@@ -50,7 +50,9 @@ pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry, parent: &Channe
     }
 }
 
-fn from_between(between: Pid, parent: &Channel) -> Result<Fork> {
+/// Hears from a process in between which process it made, as its sibling and so
+/// as a child of the caller.
+pub fn from_between(between: Pid, parent: &Channel) -> Result<Fork> {
     let word = parent.receive()?;
     waitid(WaitId::Pid(between), WaitIdOptions::EXITED).doing(|| "wait for the process in between")?;
     let pid = match word {
@@ -58,8 +60,8 @@ fn from_between(between: Pid, parent: &Channel) -> Result<Fork> {
         Some(Message::Failed(text)) => bail!("{text}"),
         other => bail!("the process in between said {other:?}"),
     };
-    let Some(pid) = pid else { bail!("the process in between made no init") };
+    let Some(pid) = pid else { bail!("the process in between made none") };
     // It is this process's own child, so the number can't be reused yet.
-    let pidfd: OwnedFd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the container's init")?;
+    let pidfd: OwnedFd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the new process")?;
     Ok(Fork::Parent { pid, pidfd })
 }

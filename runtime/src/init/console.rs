@@ -1,7 +1,7 @@
 //! The session, the terminal, and whose the standard streams are.
 
-use super::Task;
 use super::rootfs::attach;
+use super::{Init, Task};
 use crate::bail;
 use crate::error::{Context, Result};
 use crate::path::{InRoot, RootFd};
@@ -18,20 +18,27 @@ const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
 /// A session of its own, so that no terminal of the caller can be typed into
 /// by TIOCSTI (CVE-2017-5226).
-pub fn session(_task: &Task<'_>) -> Result<()> {
+pub fn new_session() -> Result<()> {
     match rustix::process::setsid() {
         Ok(_) | Err(Errno::PERM) => Ok(()),
         Err(errno) => Err(errno).doing(|| "start a session"),
     }
 }
 
+/// A session, with the terminal that `open` made as its controlling one.
+pub fn session(task: &Task<'_>) -> Result<()> {
+    new_session()?;
+    if !task.process.terminal {
+        return Ok(());
+    }
+    tty::set_controlling(rustix::stdio::stdin()).doing(|| "make the terminal the controlling one")
+}
+
 /// Opens a terminal in the container's devpts, hands its master to whoever
-/// waits at the console socket, and makes the other end this process's. For
-/// init it also becomes /dev/console.
-pub fn open(task: &mut Task<'_>, as_console: bool) -> Result<()> {
+/// waits at the console socket, and makes the other end the standard streams.
+pub fn open(task: &mut Task<'_>) -> Result<()> {
     let Some(socket) = task.console_socket.take() else { return Ok(()) };
-    let root = task.root()?;
-    let master = multiplexer(root)?;
+    let master = multiplexer(task.root()?)?;
     tty::unlock(master.as_fd()).doing(|| "unlock the terminal")?;
     let terminal = tty::open_peer(master.as_fd()).doing(|| "open the terminal")?;
     if let Some(size) = task.process.console_size {
@@ -42,14 +49,20 @@ pub fn open(task: &mut Task<'_>, as_console: bool) -> Result<()> {
     rustix::fs::fchown(&terminal, Some(Uid::from_raw(task.process.uid)), None)
         .doing(|| "give the terminal its owner")?;
     send(&socket, &master)?;
-    if as_console {
-        show(root, &terminal)?;
-    }
-    tty::set_controlling(terminal.as_fd()).doing(|| "make the terminal the controlling one")?;
     for stream in 0..3 {
         sys::fds::place(terminal.as_fd(), stream).doing(|| "make the terminal the standard streams")?;
     }
     Ok(())
+}
+
+/// The same for init, whose terminal is also /dev/console.
+pub fn open_for_init(init: &mut Init<'_>) -> Result<()> {
+    if init.task.console_socket.is_none() {
+        return Ok(());
+    }
+    open(&mut init.task)?;
+    show(init.task.root()?, rustix::stdio::stdin())?;
+    tty::set_controlling(rustix::stdio::stdin()).doing(|| "make the terminal the controlling one")
 }
 
 /// The multiplexer must be that of a devpts, whatever the image has put there
@@ -79,7 +92,7 @@ fn send(socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
 }
 
 /// The terminal at /dev/console, by descriptor on a file that is new.
-fn show(root: &RootFd, terminal: &OwnedFd) -> Result<()> {
+fn show(root: &RootFd, terminal: BorrowedFd<'_>) -> Result<()> {
     let what = || "show the terminal at /dev/console";
     let dev = root.open(&InRoot::new("/dev"), OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

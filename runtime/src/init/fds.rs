@@ -4,7 +4,7 @@
 use super::Task;
 use crate::error::{Context, Result};
 use crate::sys;
-use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What the caller of the runtime left open closes on exec, and nobody else
 /// may look into this process meanwhile.
@@ -14,17 +14,23 @@ pub fn hide(task: &Task<'_>) -> Result<()> {
 }
 
 /// Closes everything but the standard streams, the preserved descriptors and
+/// `kept`.
+pub fn close_all_but(preserve_fds: u32, kept: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    kept.sort_unstable();
+    let mut first = 3 + preserve_fds;
+    for number in kept {
+        if number > first {
+            sys::fds::close_range(first, number - 1).doing(|| "close descriptors")?;
+        }
+        first = first.max(number + 1);
+    }
+    sys::fds::close_from(first).doing(|| "close descriptors")
+}
+
+/// Closes everything but the standard streams, the preserved descriptors and
 /// the one that tells of errors, which closes on exec. Returns that one.
 pub fn close_all(preserve_fds: u32, errors: Option<OwnedFd>) -> Result<Option<OwnedFd>> {
-    let first = 3 + preserve_fds;
-    let Some(errors) = errors else {
-        sys::fds::close_from(first).doing(|| "close descriptors")?;
-        return Ok(None);
-    };
-    let number = errors.as_raw_fd() as u32;
-    if number > first {
-        sys::fds::close_range(first, number - 1).doing(|| "close descriptors")?;
-    }
-    sys::fds::close_from(number + 1).doing(|| "close descriptors")?;
-    Ok(Some(errors))
+    close_all_but(preserve_fds, errors.as_ref().map(AsFd::as_fd).as_slice())?;
+    Ok(errors)
 }

@@ -1,14 +1,31 @@
 //! Resource limits, setrlimit(2).
 
-use super::Task;
 use crate::error::{Context, Result};
+use crate::plan::process::ProcessPlan;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-pub fn set(task: &Task<'_>) -> Result<()> {
-    for (resource, limit) in &task.process.rlimits {
-        rustix::process::setrlimit(*resource, *limit).doing(|| {
-            let number = |n: Option<u64>| n.map_or("unlimited".to_owned(), |n| n.to_string());
-            format!("set rlimit {resource:?} to {}:{}", number(limit.current), number(limit.maximum))
-        })?;
+pub fn set(process: &ProcessPlan) -> Result<()> {
+    process.rlimits.iter().try_for_each(|(resource, limit)| one(*resource, *limit))
+}
+
+/// All but the number of processes, which would stop the clone that is still
+/// to come: of that, only what needs privilege to raise.
+pub fn set_before_clone(process: &ProcessPlan) -> Result<()> {
+    for (resource, limit) in &process.rlimits {
+        let mut limit = *limit;
+        if *resource == Resource::Nproc {
+            let now = getrlimit(*resource);
+            let most = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a.max(b));
+            limit = Rlimit { current: now.current, maximum: most(now.maximum, limit.maximum) };
+        }
+        one(*resource, limit)?;
     }
     Ok(())
+}
+
+fn one(resource: Resource, limit: Rlimit) -> Result<()> {
+    setrlimit(resource, limit).doing(|| {
+        let number = |n: Option<u64>| n.map_or("unlimited".to_owned(), |n| n.to_string());
+        format!("set rlimit {resource:?} to {}:{}", number(limit.current), number(limit.maximum))
+    })
 }

@@ -1,9 +1,13 @@
-//! `exec`: another process in a container that runs. It joins by one setns(2)
-//! on the pidfd of init, then goes the same way as init does.
+//! `exec`: another process in a container that runs. A process in between joins
+//! by one setns(2) on the pidfd of init and becomes what the program will be;
+//! only then is the program's process made. Whoever is in the container's pid
+//! namespace may, with CAP_SYS_PTRACE, use the root, the descriptors and the
+//! rights of any process there: none may be seen that still has the host's.
 
 use crate::bail;
 use crate::cgroup::{Cgroup, Dir, Entry};
 use crate::create::Console;
+use crate::create::clone::from_between;
 use crate::create::protocol::{Channel, Message};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
@@ -76,15 +80,12 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
     let joined = linux.join.iter().fold(linux.new, |all, (kind, _)| all | kind);
     let console_socket = if plan.terminal { options.console.connect()? } else { None };
     let (channel, far_end) = Channel::pair()?;
-    if joined & clone::NEWPID != 0 {
-        // For the child only: a process never changes its own pid namespace.
-        clone::setns(container.init.as_fd(), clone::NEWPID).doing(|| "join the container's pid namespace")?;
-    }
     let entry = entry(container, options.cgroup.as_deref())?;
     let (fork, entry) = fork(container, entry)?;
     match fork {
-        Fork::Parent { pid, pidfd } => {
+        Fork::Parent { pid: between, .. } => {
             drop((far_end, entry));
+            let Fork::Parent { pid, pidfd } = from_between(between, &channel)? else { bail!("exec has no process") };
             match until_ready(&channel, &plan, pid) {
                 Ok(()) => Ok(Joined { pid, pidfd, channel }),
                 Err(error) => {
@@ -100,8 +101,7 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
                 let _ = sys::signal::unblock_all();
             }
             let task = task(&plan, filter.as_ref(), options.preserve_fds, console_socket);
-            let inside = Inside { init: &container.init, joined: joined & !clone::NEWPID, entry, channel: far_end };
-            run(task, inside)
+            run(task, Inside { init: &container.init, joined, entry, channel: far_end })
         }
     }
 }
@@ -203,21 +203,29 @@ struct Inside<'a> {
 
 type Step = fn(&mut Task<'_>, &Inside<'_>) -> Result<()>;
 
-/// As `init::STEPS`, for a root that exists.
-const STEPS: &[(&str, Step)] = &[
+/// As `init::STEPS`, for a root that exists. The process in between:
+const BETWEEN: &[(&str, Step)] = &[
     ("descriptors", |task, _| fds::hide(task)),
-    ("session", |task, _| console::session(task)),
     ("cgroup", |_, inside| inside.entry.enter()),
     ("namespaces", enter),
-    ("console", |task, _| console::open(task, false)),
+    ("console", |task, _| console::open(task)),
     ("security labels", |task, _| lsm::label(task)),
     ("scheduling", |task, _| sched::set(task, None)),
-    ("limits", |task, _| limits::set(task)),
+    ("limits", |task, _| limits::set_before_clone(task.process)),
     ("standard streams", |task, _| console::give_streams(task)),
     ("capability bounds", |task, _| caps::bound(task)),
     ("no new privileges", |task, _| user::no_new_privs(task)),
     ("working directory", |task, _| working_dir::enter(task)),
     ("user", |task, _| user::become_user(task)),
+    ("descriptors of the host", |task, inside| {
+        fds::close_all_but(task.preserve_fds, &[inside.channel.as_fd(), task.root()?.as_fd()])
+    }),
+];
+
+/// And the program's own, the first that is seen in the container.
+const INSIDE: &[(&str, Step)] = &[
+    ("session", |task, _| console::session(task)),
+    ("limits", |task, _| limits::set(task.process)),
     ("program", |task, _| exec::find(task)),
     ("ready", ready),
     ("seccomp", |task, _| seccomp::load(task)),
@@ -225,13 +233,20 @@ const STEPS: &[(&str, Step)] = &[
 ];
 
 fn run(mut task: Task<'_>, inside: Inside<'_>) -> ! {
-    let mut steps = || {
-        for (name, step) in STEPS {
-            step(&mut task, &inside).doing(|| format!("exec: {name}"))?;
-        }
-        Ok(())
+    let forked = steps(BETWEEN, &mut task, &inside)
+        .and_then(|()| clone::clone3(clone::PARENT, None).doing(|| "exec: clone the new process"));
+    let last_word = match forked {
+        Ok(Fork::Child) => program(task, &inside),
+        Ok(Fork::Parent { pid, .. }) => Message::Pid(pid.as_raw_nonzero().get()),
+        Err(error) => Message::Failed(error.chain()),
     };
-    let error = match steps() {
+    // If the runtime is gone there is nobody to tell.
+    let _ = inside.channel.send(&last_word);
+    sys::exec::exit(0)
+}
+
+fn program(mut task: Task<'_>, inside: &Inside<'_>) -> ! {
+    let error = match steps(INSIDE, &mut task, inside) {
         Err(error) => error,
         Ok(()) => exec::exec(&mut task),
     };
@@ -241,6 +256,13 @@ fn run(mut task: Task<'_>, inside: Inside<'_>) -> ! {
         None => drop(inside.channel.send(&Message::Failed(text))),
     }
     sys::exec::exit(255)
+}
+
+fn steps(list: &[(&str, Step)], task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
+    for (name, step) in list {
+        step(task, inside).doing(|| format!("exec: {name}"))?;
+    }
+    Ok(())
 }
 
 /// All namespaces in one call, then the root that init has.

@@ -1,0 +1,278 @@
+//! Terminals: over the console socket as engines use them, and in the
+//! foreground as people do.
+
+use firn_conformance::harness::{Bundle, ConsoleSocket, Runtime, Scratch, Terminal};
+use serde_json::json;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+
+fn with_terminal(scratch: &Scratch) -> Bundle {
+    Bundle::new(scratch).set("/process/terminal", json!(true))
+}
+
+/// `create` and `start` with a console socket.
+fn started(scratch: &Scratch, bundle: &Bundle) -> (Runtime, Terminal) {
+    let socket = ConsoleSocket::listen(scratch, "console");
+    let firn = Runtime::firn(scratch);
+    firn.create_with(bundle, &["--console-socket", &socket.path.to_string_lossy()]).succeeds();
+    let terminal = socket.receive();
+    firn.start().succeeds();
+    (firn, terminal)
+}
+
+#[test]
+fn the_master_of_the_terminal_comes_over_the_console_socket() {
+    let scratch = Scratch::new("console");
+    let script = "tty; stty size; for n in 0 1 2; do readlink /proc/self/fd/$n; done
+        ls -l /dev/console /dev/pts/0 | awk '{print $1, $3, $4, $5, $6}'; echo to the console > /dev/console
+        echo to the tty > /dev/tty; echo to stderr >&2; set -- $(cat /proc/$$/stat); echo session $6 group $8";
+    let bundle = with_terminal(&scratch)
+        .shell(script)
+        .set("/process/consoleSize", json!({"height": 33, "width": 111}))
+        .set("/process/user", json!({"uid": 1000, "gid": 1000}))
+        .write();
+    let (firn, terminal) = started(&scratch, &bundle);
+    let text = terminal.rest();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..5], ["/dev/pts/0", "33 111", "/dev/pts/0", "/dev/pts/0", "/dev/pts/0"], "{text}");
+    // The user's, of the group of devpts, so that write(1) works.
+    assert_eq!(lines[5], "crw--w---- 1000 5 136, 0".replace("1000", "app"), "{text}");
+    assert_eq!(lines[6], lines[5], "{text}");
+    assert_eq!(lines[7..], ["to the console", "to the tty", "to stderr", "session 1 group 1"], "{text}");
+    firn.wait_for("stopped");
+    firn.call(&["delete", firn.id()]).succeeds();
+    firn.left_nothing();
+}
+
+#[test]
+fn a_shell_on_the_terminal_has_job_control() {
+    let scratch = Scratch::new("jobs");
+    let bundle =
+        with_terminal(&scratch).args(&["sh", "-i"]).set("/process/env", json!(["PATH=/bin", "PS1=ready> "])).write();
+    let (firn, mut terminal) = started(&scratch, &bundle);
+    assert!(!terminal.expect("ready> ").contains("job control turned off"));
+    terminal.send("sleep 1000\n");
+    terminal.expect("sleep 1000");
+    // The keys for interrupt and suspend reach the program in the foreground.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    terminal.send("\x03");
+    terminal.expect("ready> ");
+    terminal.send("sleep 1000\n");
+    terminal.expect("sleep 1000");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    terminal.send("\x1a");
+    terminal.expect("Stopped");
+    terminal.send("kill %1; echo code $((40+2))\n");
+    terminal.expect("code 42");
+    terminal.resize(11, 22);
+    terminal.send("stty size\n");
+    terminal.expect("11 22");
+    terminal.send("exit 4\n");
+    terminal.rest();
+    firn.wait_for("stopped");
+}
+
+#[test]
+fn the_end_of_the_terminal_is_the_end_of_the_shell() {
+    let scratch = Scratch::new("hangup");
+    let bundle = with_terminal(&scratch).args(&["sh", "-i"]).write();
+    let (firn, terminal) = started(&scratch, &bundle);
+    drop(terminal);
+    firn.wait_for("stopped");
+}
+
+#[test]
+fn exec_gives_a_terminal_of_its_own() {
+    let scratch = Scratch::new("exectty");
+    let bundle = with_terminal(&scratch).shell("sleep 1000").write();
+    let (firn, _terminal) = started(&scratch, &bundle);
+    let socket = ConsoleSocket::listen(&scratch, "exec");
+    let process = json!({
+        "args": ["sh", "-c", "tty; stty size; id -u; ls -l $(tty) | awk '{print $3}'"],
+        "env": ["PATH=/bin"], "cwd": "/", "user": {"uid": 1000, "gid": 1000}, "terminal": true,
+        "consoleSize": {"height": 7, "width": 8}
+    });
+    let file = scratch.write("process.json", &process.to_string());
+    let (file, path) = (file.to_string_lossy(), socket.path.to_string_lossy());
+    firn.call(&["exec", "--detach", "--process", &file, "--console-socket", &path, firn.id()]).succeeds();
+    assert_eq!(socket.receive().rest(), "/dev/pts/1\r\n7 8\r\n1000\r\napp\r\n");
+}
+
+#[test]
+fn a_terminal_and_its_socket_must_both_be_there_or_neither() {
+    let scratch = Scratch::new("badtty");
+    let firn = Runtime::firn(&scratch);
+    let bundle = with_terminal(&scratch).shell("sleep 1000").write();
+    let output = firn.create(&bundle).fails(1);
+    assert!(output.stderr.contains("--console-socket"), "{output:?}");
+    let run = ["run", "--detach", "--bundle", &bundle.path.to_string_lossy(), firn.id()].map(String::from);
+    assert!(firn.call(&run).fails(1).stderr.contains("--console-socket"));
+    let nowhere = scratch.join("nowhere");
+    let output = firn.create_with(&bundle, &["--console-socket", &nowhere.to_string_lossy()]).fails(1);
+    assert!(output.stderr.contains("nowhere") && output.stderr.contains("o such file"), "{output:?}");
+    firn.left_nothing();
+    let bundle = bundle.set("/process/terminal", json!(false)).write();
+    let socket = ConsoleSocket::listen(&scratch, "console");
+    let output = firn.create_with(&bundle, &["--console-socket", &socket.path.to_string_lossy()]).fails(1);
+    assert!(output.stderr.contains("process.terminal is false"), "{output:?}");
+    firn.left_nothing();
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let output = firn.call(&["exec", "--detach", "--tty", firn.id(), "true"]);
+    assert!(output.code != 0 && output.stderr.contains("--console-socket"), "{output:?}");
+}
+
+/// A command with a terminal of the test's as its controlling one.
+struct Person {
+    terminal: Terminal,
+    child: Child,
+    /// Kept, so that the terminal outlives the command.
+    other: OwnedFd,
+}
+
+impl Person {
+    fn new(line: &Command) -> Self {
+        let (terminal, other) = Terminal::open();
+        terminal.resize(40, 100);
+        let stream = || Stdio::from(other.try_clone().unwrap());
+        let mut setsid = Command::new("setsid");
+        setsid.args(["--ctty", "--wait"]).arg(line.get_program()).args(line.get_args());
+        let child = setsid.stdin(stream()).stdout(stream()).stderr(stream()).spawn().expect("start it on a terminal");
+        Person { terminal, child, other }
+    }
+
+    fn code(&mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+
+    fn local_flags(&self) -> rustix::termios::LocalModes {
+        rustix::termios::tcgetattr(&self.other).unwrap().local_modes
+    }
+}
+
+#[test]
+fn a_run_in_the_foreground_stands_in_for_the_terminal() {
+    let scratch = Scratch::new("runtty");
+    let script =
+        "trap 'stty size' WINCH; trap 'echo interrupted; exit 5' INT; tty; stty size; read line; echo got $line
+        while :; do sleep 0.05; done";
+    let bundle = with_terminal(&scratch).shell(script).write();
+    let firn = Runtime::firn(&scratch);
+    let mut person = Person::new(&firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]));
+    let before = person.local_flags();
+    person.terminal.expect("/dev/pts/0\r\n40 100\r\n");
+    // Ours is raw meanwhile: the container's does the echo and the keys.
+    assert!(!person.local_flags().contains(rustix::termios::LocalModes::ECHO));
+    person.terminal.send("some words\n");
+    person.terminal.expect("got some words");
+    person.terminal.resize(50, 120);
+    person.terminal.expect("50 120");
+    person.terminal.send("\x03");
+    person.terminal.expect("interrupted");
+    assert_eq!(person.code(), 5);
+    assert_eq!(person.local_flags(), before, "the terminal was not put back");
+    firn.left_nothing();
+}
+
+#[test]
+fn an_exec_in_the_foreground_stands_in_for_the_terminal() {
+    let scratch = Scratch::new("execfg");
+    let bundle = Bundle::new(&scratch).shell("sleep 1000").write();
+    let firn = Runtime::firn(&scratch);
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let script = "tty; stty size; read line; echo got $line; exit 7";
+    let mut person = Person::new(&firn.command(&["exec", "-t", firn.id(), "sh", "-c", script]));
+    person.terminal.expect("/dev/pts/0\r\n40 100\r\n");
+    person.terminal.send("words\n");
+    person.terminal.expect("got words");
+    assert_eq!(person.code(), 7);
+    assert!(person.local_flags().contains(rustix::termios::LocalModes::ECHO));
+    // What fails before the program runs leaves the terminal as it was.
+    let mut person = Person::new(&firn.command(&["exec", "-t", firn.id(), "nosuch"]));
+    assert_eq!(person.code(), 255);
+    assert!(person.local_flags().contains(rustix::termios::LocalModes::ECHO));
+    person.terminal.expect("executable file not found in $PATH");
+}
+
+/// All of the output arrives, however much and however the program ends.
+#[test]
+fn the_last_output_of_a_program_arrives() {
+    let scratch = Scratch::new("ttyout");
+    let bundle = with_terminal(&scratch).shell("seq 1 30000; printf the-end; kill -9 $$; exit 3").write();
+    let firn = Runtime::firn(&scratch);
+    let Person { mut terminal, mut child, other } =
+        Person::new(&firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]));
+    let text = terminal.expect("the-end");
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert_eq!(text.lines().count(), 30001);
+    drop(other);
+}
+
+/// Much input for a program that answers as much: neither side waits for the
+/// other for ever.
+#[test]
+fn much_input_and_much_output_do_not_block_each_other() {
+    let scratch = Scratch::new("ttyboth");
+    let bundle =
+        with_terminal(&scratch).shell("stty raw -echo; echo ready; head -c 300000 | cat; echo the-end").write();
+    let firn = Runtime::firn(&scratch);
+    let Person { mut terminal, mut child, other } =
+        Person::new(&firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]));
+    terminal.expect("ready");
+    let writer = Terminal { master: terminal.master.try_clone().unwrap(), text: String::new() };
+    let writing = std::thread::spawn(move || writer.send(&"0123456789".repeat(30_000)));
+    let mut count = 0;
+    loop {
+        // Slowly at first, so that every buffer on the way is full.
+        std::thread::sleep(std::time::Duration::from_millis(if count < 20_000 { 20 } else { 0 }));
+        let text = terminal.expect("9");
+        count += text.matches(|c: char| c.is_ascii_digit()).count();
+        if count >= 300_000 {
+            break;
+        }
+    }
+    terminal.expect("the-end");
+    writing.join().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drop(other);
+}
+
+/// Standard input that is no terminal is passed on to its end.
+#[test]
+fn a_pipe_as_input_ends_as_the_end_of_file_key() {
+    let scratch = Scratch::new("ttypipe");
+    let bundle = with_terminal(&scratch).shell("stty -echo; cat; echo after").write();
+    let firn = Runtime::firn(&scratch);
+    let file = scratch.write("input", "from a file\n");
+    let line = firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]);
+    let output = { line }.stdin(std::fs::File::open(file).unwrap()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("from a file\r\n") && text.ends_with("after\r\n"), "{text:?}");
+    assert!(output.status.success());
+    firn.left_nothing();
+}
+
+/// What the program of an exec leaves running does not hold its terminal.
+#[test]
+fn an_exec_ends_with_its_program_and_not_with_what_that_left_behind() {
+    let scratch = Scratch::new("execleft");
+    let bundle = Bundle::new(&scratch).shell("sleep 1000").write();
+    let firn = Runtime::firn(&scratch);
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let script = "trap '' HUP; sleep 1000 & echo started; exit 6";
+    let mut person = Person::new(&firn.command(&["exec", "-t", firn.id(), "sh", "-c", script]));
+    person.terminal.expect("started");
+    for _ in 0..500 {
+        if let Some(status) = person.child.try_wait().unwrap() {
+            assert_eq!(status.code(), Some(6));
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // So that the test itself ends.
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    person.child.wait().unwrap();
+    panic!("exec waited for what its program has left behind");
+}

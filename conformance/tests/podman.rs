@@ -1,0 +1,187 @@
+//! `podman --runtime firn`, with podman as Debian has it, for everyday commands:
+//! the same answers as with runc.
+
+use firn_conformance::harness::place::program;
+use firn_conformance::harness::{Scratch, binary, busybox_root, command};
+use std::process::Command;
+
+/// A script under podman's own folders and a private network: nothing of the
+/// machine's is used or changed, and nothing is sent anywhere.
+fn podman(scratch: &Scratch, script: &str) -> firn_conformance::harness::Output {
+    let folder = scratch.path().display();
+    for dir in ["storage", "runroot", "tmp", "networks", "home", "cache"] {
+        scratch.folder(dir);
+    }
+    let conf = format!(
+        "[containers]\ndefault_ulimits=[\"nofile=20000:20000\",\"nproc=30000:30000\"]\nlog_driver=\"k8s-file\"\n\
+         [engine]\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"file\"\nevents_logfile_path=\"{folder}/events.log\"\n\
+         tmp_dir=\"{folder}/tmp\"\nruntime_supports_json=[\"runc\",\"firn\"]\n[engine.runtimes]\nfirn=[\"{}\"]\n\
+         [network]\nnetwork_config_dir=\"{folder}/networks\"\n",
+        binary("firn").display()
+    );
+    let conf = scratch.write("containers.conf", &conf);
+    let storage = scratch.write(
+        "storage.conf",
+        &format!("[storage]\ndriver=\"overlay\"\ngraphroot=\"{folder}/storage\"\nrunroot=\"{folder}/runroot\"\n"),
+    );
+    scratch.write("registries.conf", "");
+    // /run/containers and /run/netns are fixed places of podman's.
+    let private = "ip link set lo up; mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/lock";
+    let script = format!(
+        "{private}; pm() {{ podman --root {folder}/storage --runroot {folder}/runroot --tmpdir {folder}/tmp \"$@\"; }}\n{script}"
+    );
+    program("podman", "podman");
+    let mut shell = Command::new(program("unshare", "util-linux"));
+    shell.args(["--net", "--mount", "--propagation", "private", "bash", "-c", &script]);
+    shell.env("CONTAINERS_CONF", conf).env("CONTAINERS_STORAGE_CONF", storage);
+    shell.env("CONTAINERS_REGISTRIES_CONF", scratch.join("registries.conf"));
+    shell
+        .env("HOME", scratch.join("home"))
+        .env("TMPDIR", scratch.join("cache"))
+        .env("XDG_RUNTIME_DIR", scratch.join("home"));
+    command(&mut shell)
+}
+
+/// An image of busybox, made without a registry.
+fn import(scratch: &Scratch) -> String {
+    busybox_root(&scratch.folder("image"));
+    let tar = scratch.join("image.tar");
+    command(Command::new("tar").arg("-C").arg(scratch.join("image")).arg("-cf").arg(&tar).arg(".")).succeeds();
+    format!("pm import {} bb:1 >/dev/null 2>&1 || exit 99\n", tar.display())
+}
+
+/// Runs each line with both runtimes, and compares what podman says and its
+/// exit status. `@` stands for `pm --runtime NAME`.
+fn same(name: &str, lines: &[&str], hide: &str) -> Vec<String> {
+    let mut answers = Vec::new();
+    for runtime in ["runc", "firn"] {
+        let scratch = Scratch::new(name);
+        let mut script = import(&scratch);
+        for line in lines {
+            let line = line.replace('@', &format!("pm --runtime {runtime}"));
+            script += &format!("echo '>>>'; ( {line} ) 2>&1; echo \"status $?\"\n");
+        }
+        let output = podman(&scratch, &script);
+        assert_eq!(output.code, 0, "{runtime}: {output:?}");
+        let text = output.stdout;
+        let answer: Vec<String> = text
+            .split(">>>\n")
+            .skip(1)
+            .map(|part| {
+                part.lines().filter(|line| hide.is_empty() || !line.contains(hide)).collect::<Vec<_>>().join("\n")
+            })
+            .collect();
+        answers.push(answer);
+    }
+    let firn = answers.pop().unwrap();
+    for (number, (ours, theirs)) in firn.iter().zip(&answers[0]).enumerate() {
+        assert_eq!(ours, theirs, "firn's first, then runc's, for: {}", lines[number]);
+    }
+    firn
+}
+
+#[test]
+fn run_with_the_default_options() {
+    let answers = same(
+        "prun",
+        &[
+            "@ run --rm bb:1 echo hi",
+            "@ run --rm bb:1 sh -c 'exit 7'",
+            "@ run --rm bb:1 false",
+            "@ run --rm bb:1 sh -c 'id; grep -E \"Cap|NoNewPrivs|Seccomp:\" /proc/self/status; cat /proc/self/oom_score_adj; ulimit -n'",
+            "@ run --rm --user 1000 --workdir /tmp bb:1 sh -c 'id; pwd; grep Cap /proc/self/status; touch /x'",
+            "@ run --rm --read-only bb:1 sh -c 'touch /x; touch /tmp/y; touch /run/z; ls /tmp'",
+            "@ run --rm --cap-add SYS_PTRACE --cap-drop KILL bb:1 grep Cap /proc/self/status",
+            "@ run --rm --privileged bb:1 sh -c 'grep CapEff /proc/self/status; grep Seccomp: /proc/self/status'",
+            "@ run --rm --tmpfs /x:size=64k bb:1 sh -c 'grep /x /proc/mounts; ls -ld /x'",
+            "@ run --rm --memory 64m --pids-limit 50 --cpus 0.5 bb:1 sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us'",
+            "@ run --rm --uidmap 0:100000:65536 bb:1 sh -c 'id -u; cat /proc/self/uid_map; echo x > /dev/null; touch /x; ls -ln /x'",
+            "@ run --rm --pid host bb:1 sh -c '[ $$ != 1 ]'",
+            "@ run --rm --hostname other bb:1 hostname",
+            "@ run --rm --env A=b bb:1 sh -c 'echo $A'",
+            "@ run --rm --sysctl net.ipv4.ip_forward=1 bb:1 cat /proc/sys/net/ipv4/ip_forward",
+            "@ run --rm --init bb:1 sh -c 'echo init' || true",
+            "echo in | @ run --rm -i bb:1 cat",
+            "@ run --rm -t bb:1 sh -c 'tty; test -t 0 && test -t 1 && test -t 2 && echo terminal'",
+            "@ run --rm --device /dev/fuse:/dev/other bb:1 sh -c 'test -c /dev/other; echo $?'",
+        ],
+        "catatonit",
+    );
+    assert_eq!(answers[0], "hi\nstatus 0");
+    assert_eq!(answers[1], "status 7");
+}
+
+/// podman's exit codes 125, 126 and 127, and what it makes of the message.
+#[test]
+fn errors_have_podmans_exit_codes() {
+    let scratch = Scratch::new("perr");
+    let lines = [
+        ("run --rm bb:1 nosuch", "127", "executable file not found in $PATH"),
+        ("run --rm bb:1 /nosuch", "127", "no such file or directory"),
+        ("run --rm bb:1 /etc", "126", "permission denied"),
+        ("run --rm bb:1 /etc/passwd", "126", "permission denied"),
+        ("run --rm --workdir /etc/passwd bb:1 true", "126", ""),
+        ("run --rm --user nosuch bb:1 true", "125", "nosuch"),
+        ("run --rm --nosuch bb:1 true", "125", "unknown flag"),
+        ("exec c1 nosuch", "127", "executable file not found in $PATH"),
+        ("exec c1 /etc", "126", "permission denied"),
+        ("exec --workdir /nosuch c1 true", "127", "no such file or directory"),
+    ];
+    let mut script = import(&scratch) + "pm --runtime firn run -d --name c1 bb:1 sleep 1000 >/dev/null || exit 98\n";
+    for (line, _, _) in lines {
+        script += &format!("echo '>>>'; pm --runtime firn {line} 2>&1; echo \"status $?\"\n");
+    }
+    let output = podman(&scratch, &(script + "pm rm -f -t 0 c1 >/dev/null\n")).succeeds();
+    for ((line, status, words), answer) in lines.iter().zip(output.stdout.split(">>>\n").skip(1)) {
+        assert!(answer.trim_end().ends_with(&format!("status {status}")), "{line}: {answer}");
+        assert!(answer.contains(words), "{line}: {answer}");
+    }
+}
+
+#[test]
+fn a_container_that_runs_in_the_background() {
+    let answers = same(
+        "pback",
+        &[
+            "@ run -d --name c1 bb:1 sh -c 'trap \"exit 3\" TERM; echo up; while :; do sleep 0.1; done' >/dev/null",
+            "sleep 0.3; @ logs c1",
+            "@ exec c1 id",
+            "@ exec c1 sh -c 'exit 9'",
+            "@ exec -t c1 sh -c 'test -t 0 && echo terminal'",
+            "@ exec --user 1000:1000 --env A=b c1 sh -c 'id; echo $A; grep Cap /proc/self/status'",
+            "@ exec -d c1 sh -c 'sleep 1000'",
+            "@ top c1 pid user args | wc -l",
+            "@ ps --format '{{.Names}} {{.State}}'",
+            "@ pause c1; @ ps --all --format '{{.Names}} {{.State}}'; @ unpause c1",
+            "@ inspect c1 --format '{{.State.Status}} {{.State.Running}}'",
+            "@ kill --signal USR1 c1; @ ps --format '{{.State}}'",
+            "@ stop -t 10 c1; @ wait c1",
+            "@ start c1; @ inspect c1 --format '{{.State.Running}}'",
+            "@ restart -t 5 c1",
+            "@ rm -f -t 0 c1",
+            "@ ps --all --quiet",
+            "@ kill c1",
+        ],
+        "Error",
+    );
+    assert_eq!(answers[1], "up\nstatus 0");
+    assert_eq!(answers[12], "c1\n3\nstatus 0");
+}
+
+#[test]
+fn a_pod_shares_its_namespaces() {
+    let answers = same(
+        "ppod",
+        &[
+            "pm import -c 'CMD [\"/bin/sleep\",\"1000\"]' $TMPDIR/../image.tar pause:1 >/dev/null 2>&1",
+            "@ pod create --name p --infra-image pause:1 >/dev/null",
+            "@ run --rm --pod p bb:1 hostname",
+            "@ run -d --pod p --name one bb:1 sh -c 'echo here > /dev/shm/x; sleep 1000' >/dev/null; sleep 0.3",
+            "@ run --rm --pod p bb:1 cat /dev/shm/x",
+            "@ pod rm -f -t 0 p >/dev/null",
+        ],
+        "",
+    );
+    assert_eq!(answers[2], "p\nstatus 0");
+    assert_eq!(answers[4], "here\nstatus 0");
+}

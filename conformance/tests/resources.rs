@@ -1,0 +1,449 @@
+//! Limits: what the kernel enforces, and the same values in the same files as
+//! under runc. On the cgroup layout of the machine, and in views of it that
+//! have cgroup v1 alone or v2 alone.
+
+use firn_conformance::harness::left::cgroups;
+use firn_conformance::harness::place::program;
+use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, command};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
+
+const V1: &str = "umount /sys/fs/cgroup/unified 2>/dev/null";
+const V2: &str = "mount -t cgroup2 none /sys/fs/cgroup";
+
+/// The line in a private mount namespace with another view of the cgroups.
+fn in_view(view: &str, line: &Command) -> Command {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-m", "--propagation", "private", "sh", "-c", &format!("{view}; exec \"$@\""), "sh"]);
+    unshare.arg(line.get_program()).args(line.get_args());
+    unshare
+}
+
+fn run_in(view: &str, firn: &Runtime, bundle: &Bundle) -> Output {
+    command(&mut in_view(view, &firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()])))
+}
+
+fn has_v1(controller: &str) -> bool {
+    Path::new("/sys/fs/cgroup").join(controller).join("tasks").exists()
+}
+
+/// Whether a test of a cgroup v1 controller can run here.
+fn lacks(controller: &str) -> bool {
+    let lacks = !has_v1(controller);
+    if lacks {
+        println!("skipped: this machine has no {controller} controller of cgroup v1");
+    }
+    lacks
+}
+
+fn with_attacker(bundle: Bundle) -> Bundle {
+    std::fs::copy(env!("CARGO_BIN_EXE_firn-attacker"), bundle.root().join("bin/attacker")).unwrap();
+    bundle
+}
+
+#[test]
+fn a_program_that_uses_more_memory_than_its_limit_is_killed() {
+    if lacks("memory") {
+        return;
+    }
+    let scratch = Scratch::new("oom");
+    let bundle = with_attacker(Bundle::new(&scratch)).args(&["/bin/attacker", "hog", "256"]);
+    let bundle = bundle.set("/linux/resources/memory", json!({"limit": 32 << 20})).write();
+    let firn = Runtime::firn(&scratch);
+    firn.run(&bundle).fails(137);
+    firn.left_nothing();
+    let bundle = bundle.args(&["/bin/attacker", "hog", "8"]).write();
+    assert_eq!(firn.run(&bundle).succeeds().stdout, "8 MiB\n");
+    firn.left_nothing();
+}
+
+#[test]
+fn a_container_can_not_have_more_processes_than_its_limit() {
+    if lacks("pids") {
+        return;
+    }
+    let scratch = Scratch::new("pids");
+    let script = "for n in 1 2 3 4 5 6 7 8 9; do sleep 5 & done; echo all";
+    let bundle = Bundle::new(&scratch).shell(script).set("/linux/resources/pids", json!({"limit": 5})).write();
+    let firn = Runtime::firn(&scratch);
+    for view in ["true", V1] {
+        let output = run_in(view, &firn, &bundle);
+        assert!(output.code != 0 && output.stderr.contains("can't fork"), "{output:?}");
+        firn.left_nothing();
+    }
+    // 0 and -1 are no limits.
+    for limit in [0, -1, 100] {
+        let bundle = Bundle { path: bundle.path.clone(), config: bundle.config.clone() };
+        let bundle = bundle.set("/linux/resources/pids", json!({"limit": limit})).write();
+        assert_eq!(firn.run(&bundle).succeeds().stdout, "all\n", "{limit}");
+    }
+}
+
+/// The files of a container's cgroups that hold limits, as another runtime of
+/// the same config has them.
+fn limits(runtime: &Runtime, bundle: &Bundle) -> Vec<String> {
+    const FILES: [&str; 19] = [
+        "memory.limit_in_bytes",
+        "memory.soft_limit_in_bytes",
+        "memory.swappiness",
+        "memory.oom_control",
+        "memory.memsw.limit_in_bytes",
+        "pids.max",
+        "cpu.shares",
+        "cpu.cfs_quota_us",
+        "cpu.cfs_period_us",
+        "cpu.rt_runtime_us",
+        "cpu.idle",
+        "cpuset.cpus",
+        "cpuset.mems",
+        "devices.list",
+        "blkio.weight",
+        "blkio.throttle.read_bps_device",
+        "blkio.throttle.write_bps_device",
+        "blkio.throttle.read_iops_device",
+        "blkio.throttle.write_iops_device",
+    ];
+    runtime.create(bundle).succeeds();
+    let mut found = Vec::new();
+    for dir in cgroups(runtime.id()) {
+        for file in FILES {
+            if let Ok(text) = std::fs::read_to_string(dir.join(file)) {
+                // runc lets every container use /dev/net/tun, an accident of
+                // Docker's early days; firn does so when the config says it.
+                let mut lines: Vec<&str> = text.lines().filter(|line| *line != "c 10:200 rwm").collect();
+                lines.sort_unstable();
+                found.push(format!("{}: {}", dir.join(file).display(), lines.join(", ")));
+            }
+        }
+    }
+    runtime.call(&["delete", "--force", runtime.id()]).succeeds();
+    runtime.left_nothing();
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+#[track_caller]
+fn same_as_runc(name: &str, resources: Value) {
+    let scratch = Scratch::new(name);
+    let bundle = Bundle::new(&scratch).shell("true").set("/linux/resources", resources).write();
+    let theirs = limits(&Runtime::new(program("runc", "runc"), &scratch), &bundle);
+    let ours = limits(&Runtime::firn(&scratch), &bundle);
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(ours, theirs, "firn's first, then runc's");
+    }
+    assert_eq!(ours.len(), theirs.len());
+}
+
+#[test]
+fn memory_limits_are_those_of_runc() {
+    if lacks("memory") {
+        return;
+    }
+    same_as_runc("r-mem", json!({"memory": {"limit": 64 << 20, "reservation": 32 << 20, "swappiness": 10}}));
+    same_as_runc("r-mem2", json!({"memory": {"limit": -1, "swappiness": 0}}));
+    same_as_runc("r-mem3", json!({"memory": {"limit": 0, "reservation": 0}}));
+    same_as_runc("r-mem4", json!({"memory": {"limit": 64 << 20, "disableOOMKiller": true}}));
+    same_as_runc("r-mem5", json!({"memory": {"limit": 64 << 20, "kernel": 1 << 20, "kernelTCP": 1 << 20}}));
+}
+
+#[test]
+fn cpu_limits_are_those_of_runc() {
+    if lacks("cpu") {
+        return;
+    }
+    same_as_runc("r-cpu", json!({"cpu": {"shares": 512, "quota": 20000, "period": 50000}}));
+    same_as_runc("r-cpu2", json!({"cpu": {"shares": 2, "period": 200_000}}));
+    same_as_runc("r-cpu3", json!({"cpu": {"shares": 0, "quota": 0, "period": 0}}));
+    same_as_runc("r-cpu4", json!({"cpu": {"quota": -1}}));
+    same_as_runc("r-cpu5", json!({"cpu": {"shares": 262_144}}));
+    same_as_runc("r-cpuset", json!({"cpu": {"cpus": "0", "mems": "0"}}));
+    same_as_runc("r-cpuset2", json!({"cpu": {"cpus": "0-1"}}));
+}
+
+#[test]
+fn other_limits_are_those_of_runc() {
+    same_as_runc("r-none", json!({}));
+    same_as_runc("r-pids", json!({"pids": {"limit": 77}}));
+    same_as_runc("r-pids2", json!({"pids": {"limit": -1}}));
+    // Of a disk that is here, if there is one.
+    let disks = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let number = |disk: std::fs::DirEntry| std::fs::read_to_string(disk.path().join("dev")).ok();
+    let Some(disk) = disks.filter_map(number).find(|_| has_v1("blkio")) else {
+        println!("skipped: no disk under the blkio controller of cgroup v1");
+        return;
+    };
+    let (major, minor) = disk.trim().split_once(':').unwrap();
+    let (major, minor): (u32, u32) = (major.parse().unwrap(), minor.parse().unwrap());
+    let limit = |rate: u64| json!([{"major": major, "minor": minor, "rate": rate}]);
+    same_as_runc(
+        "r-blkio",
+        json!({"blockIO": {
+            "throttleReadBpsDevice": limit(1 << 20),
+            "throttleWriteBpsDevice": limit(2 << 20),
+            "throttleReadIOPSDevice": limit(300),
+            "throttleWriteIOPSDevice": limit(400)
+        }}),
+    );
+    if !Path::new("/sys/fs/cgroup/blkio/blkio.weight").exists() {
+        println!("skipped: no blkio.weight in this kernel");
+        return;
+    }
+    same_as_runc("r-weight", json!({"blockIO": {"weight": 200}}));
+}
+
+#[test]
+fn device_rules_are_those_of_runc() {
+    if lacks("devices") {
+        return;
+    }
+    let deny = json!({"allow": false, "access": "rwm"});
+    same_as_runc("r-dev", json!({"devices": [deny]}));
+    same_as_runc("r-dev2", json!({"devices": []}));
+    let rule = |allow: bool, kind: &str, major: i64, minor: i64, access: &str| json!({"allow": allow, "type": kind, "major": major, "minor": minor, "access": access});
+    same_as_runc("r-dev3", json!({"devices": [deny, rule(true, "c", 10, 229, "rw"), rule(true, "b", 8, -1, "r")]}));
+    same_as_runc(
+        "r-dev4",
+        json!({"devices": [deny, rule(true, "c", 10, 229, "rwm"), rule(false, "c", 10, 229, "w"), rule(true, "c", 4, 1, "m")]}),
+    );
+    same_as_runc("r-dev5", json!({"devices": [{"allow": true, "access": "rwm"}]}));
+    same_as_runc("r-dev6", json!({"devices": [{"allow": true, "access": "rwm"}, rule(false, "c", 10, 229, "rwm")]}));
+    same_as_runc("r-dev7", json!({"devices": [deny, {"allow": true, "type": "a", "access": "rwm"}]}));
+}
+
+/// What is denied is EPERM whoever asks; on cgroup v2 by a program.
+#[test]
+fn devices_are_denied_and_allowed_on_every_layout() {
+    let scratch = Scratch::new("devices");
+    let script =
+        "exec 2>&1; ( : < /dev/fuse ) && echo opened fuse; head -c1 /dev/zero | wc -c; : > /dev/null && echo null";
+    let node = json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666}]);
+    let bundle = Bundle::new(&scratch).shell(script).set("/linux/devices", node).write();
+    let rule = |allow, access: &str| json!({"allow": allow, "type": "c", "major": 10, "minor": 229, "access": access});
+    let deny = json!({"allow": false, "access": "rwm"});
+    let firn = Runtime::firn(&scratch);
+    for (rules, opens) in [
+        (json!([deny]), false),
+        (json!([]), false),
+        (json!([deny, rule(true, "rw")]), true),
+        (json!([deny, rule(true, "rwm"), rule(false, "r")]), false),
+        (json!([{"allow": true, "access": "rwm"}]), true),
+        (json!([{"allow": true, "access": "rwm"}, rule(false, "rwm")]), false),
+    ] {
+        let bundle = Bundle { path: bundle.path.clone(), config: bundle.config.clone() };
+        let bundle = bundle.set("/linux/resources", json!({"devices": rules})).write();
+        for view in ["true", V1, V2] {
+            let output = run_in(view, &firn, &bundle).succeeds();
+            assert_eq!(output.stdout.contains("opened fuse"), opens, "{rules} in {view:?}: {output:?}");
+            assert_eq!(output.stdout.contains("Operation not permitted"), !opens, "{rules} in {view:?}: {output:?}");
+            assert!(output.stdout.ends_with("1\nnull\n"), "{rules} in {view:?}: {output:?}");
+            firn.left_nothing();
+        }
+    }
+}
+
+/// The whole life on each layout, with freezing and killing.
+#[test]
+fn a_container_lives_on_every_layout() {
+    for (number, view) in ["true", V1, V2].into_iter().enumerate() {
+        let scratch = Scratch::new(&format!("layout{number}"));
+        let bundle = Bundle::new(&scratch).shell("sleep 1000 & sleep 1000").write();
+        let firn = Runtime::firn(&scratch);
+        let call = |args: &[&str]| {
+            let line = in_view(view, &firn.command(args));
+            // The container keeps the streams.
+            let mut quiet = Command::new("sh");
+            let script = "\"$@\" > $0 2>&1 < /dev/null; code=$?; cat $0; exit $code";
+            quiet.args(["-c", script]).arg(scratch.join("out")).arg(line.get_program()).args(line.get_args());
+            command(&mut quiet).succeeds().stdout
+        };
+        call(&["create", "--bundle", &bundle.path.to_string_lossy(), firn.id()]);
+        call(&["start", firn.id()]);
+        assert_eq!(
+            call(&["exec", firn.id(), "cat", "/proc/self/cgroup"]),
+            call(&["exec", firn.id(), "cat", "/proc/1/cgroup"])
+        );
+        call(&["pause", firn.id()]);
+        assert!(call(&["state", firn.id()]).contains("\"paused\""), "{view}");
+        call(&["resume", firn.id()]);
+        assert!(call(&["state", firn.id()]).contains("\"running\""), "{view}");
+        let pids: Value = serde_json::from_str(&call(&["ps", "--format", "json", firn.id()])).unwrap();
+        assert!(pids.as_array().unwrap().len() >= 2, "{pids}");
+        call(&["kill", "--all", firn.id(), "KILL"]);
+        call(&["delete", "--force", firn.id()]);
+        firn.left_nothing();
+    }
+}
+
+/// cgroup v2: `unified` is written as it stands, and a controller that the host
+/// can't hand down is a clear error that leaves nothing.
+#[test]
+fn a_limit_that_the_host_can_not_give_is_a_clear_error() {
+    let scratch = Scratch::new("nolimit");
+    let base = Bundle::new(&scratch).shell("true");
+    let firn = Runtime::firn(&scratch);
+    let run = |view: &str, resources: Value| {
+        let bundle = Bundle { path: base.path.clone(), config: base.config.clone() };
+        let bundle = bundle.set("/linux/resources", resources).write();
+        let output = run_in(view, &firn, &bundle);
+        firn.left_nothing();
+        assert_eq!(output.code, 1, "{}: {output:?}", bundle.config["linux"]["resources"]);
+        output.stderr
+    };
+    for (controller, resources) in [
+        ("memory", json!({"memory": {"limit": 64 << 20}})),
+        ("pids", json!({"pids": {"limit": 5}})),
+        ("cpu", json!({"cpu": {"shares": 5}})),
+        ("cpuset", json!({"cpu": {"cpus": "0"}})),
+        ("memory", json!({"unified": {"memory.high": "1000000"}})),
+    ] {
+        let error = run(V2, resources.clone());
+        assert!(error.contains(&format!("limit of the {controller} controller")), "{resources}: {error}");
+    }
+    assert!(run(V2, json!({"unified": {"../cgroup.procs": "1"}})).contains("is not a file name"));
+    assert!(run(V2, json!({"unified": {"none.max": "1"}})).contains("belongs to no controller"));
+    let error = run("true", json!({"network": {"classID": 5}}));
+    assert!(error.contains("net_cls"), "{error}");
+    let error = run("true", json!({"cpu": {"cpus": "0-4000"}}));
+    assert!(error.contains("cpuset.cpus"), "{error}");
+    let error = run("true", json!({"cpu": {"mems": "99"}}));
+    assert!(error.contains("cpuset.mems"), "{error}");
+    let error = run("true", json!({"cpu": {"quota": 1}}));
+    assert!(error.contains("cpu.cfs_quota_us"), "{error}");
+}
+
+#[test]
+fn unified_settings_are_written_on_cgroup_v2() {
+    let scratch = Scratch::new("unified");
+    let script = "cat /sys/fs/cgroup/cgroup.max.depth /sys/fs/cgroup/cgroup.max.descendants";
+    let unified = json!({"unified": {"cgroup.max.depth": "3", "cgroup.max.descendants": "7"}});
+    let bundle = Bundle::new(&scratch).shell(script).set("/linux/resources", unified).write();
+    let firn = Runtime::firn(&scratch);
+    assert_eq!(run_in(V2, &firn, &bundle).succeeds().stdout, "3\n7\n");
+    firn.left_nothing();
+}
+
+#[test]
+fn huge_pages_are_limited_by_whichever_version_has_them() {
+    let scratch = Scratch::new("huge");
+    let script =
+        "cat /sys/fs/cgroup/hugetlb.2MB.max /sys/fs/cgroup/hugetlb/hugetlb.2MB.limit_in_bytes 2>/dev/null; exit 0";
+    let limit = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 2 << 20}]});
+    let bundle = Bundle::new(&scratch).shell(script).set("/linux/resources", limit).write();
+    let firn = Runtime::firn(&scratch);
+    let view = if has_v1("hugetlb") { "true" } else { V2 };
+    let output = run_in(view, &firn, &bundle);
+    firn.left_nothing();
+    if output.code != 0 && output.stderr.contains("limit of the hugetlb controller") {
+        println!("skipped: this machine has no hugetlb controller");
+        return;
+    }
+    assert_eq!(output.succeeds().stdout, "2097152\n");
+}
+
+/// Absolute from the mount point, relative from the runtime's own cgroup, and
+/// without a path by the container's name.
+#[test]
+fn cgroups_paths_lead_where_runc_has_them() {
+    let scratch = Scratch::new("cgpath");
+    let name = scratch.id();
+    let base = Bundle::new(&scratch).shell("sleep 1000");
+    for path in [format!("/{name}/a/b"), format!("{name}/c"), name.clone(), String::new()] {
+        let bundle = Bundle { path: base.path.clone(), config: base.config.clone() };
+        let bundle = bundle.set("/linux/cgroupsPath", json!(path)).write();
+        let cgroup = |runtime: &Runtime| {
+            runtime.create(&bundle).succeeds();
+            let text = std::fs::read_to_string(format!("/proc/{}/cgroup", runtime.state()["pid"])).unwrap();
+            runtime.call(&["delete", "--force", runtime.id()]).succeeds();
+            text
+        };
+        let ours = cgroup(&Runtime::firn(&scratch));
+        let theirs = cgroup(&Runtime::new(program("runc", "runc"), &scratch));
+        // On a hybrid host runc leaves out what it finds no place for.
+        for (ours, theirs) in ours.lines().zip(theirs.lines()).filter(|(_, theirs)| !theirs.starts_with("0:")) {
+            assert_eq!(ours, theirs, "for {path:?}: firn's first, then runc's");
+        }
+        remove_empty(&name);
+    }
+}
+
+/// What lay above a container's cgroup stays, as under runc: it was the test's.
+fn remove_empty(name: &str) {
+    for dir in cgroups(name) {
+        for below in ["a/b", "a", "c", "below", ""] {
+            let _ = std::fs::remove_dir(dir.join(below));
+        }
+    }
+    assert!(cgroups(name).is_empty(), "{:?}", cgroups(name));
+}
+
+#[test]
+fn cgroups_that_a_container_makes_go_with_it() {
+    let scratch = Scratch::new("nested");
+    let script =
+        "for d in /sys/fs/cgroup/*/; do [ -L ${d%/} ] || mkdir -p $d/one/two; done; mkdir -p /sys/fs/cgroup/one/two;
+        ls -d /sys/fs/cgroup/one/two /sys/fs/cgroup/*/one/two 2>/dev/null | wc -l; sleep 1000 & exit 0";
+    let bundle =
+        Bundle::new(&scratch).shell(script).set("/mounts/6/options", json!(["nosuid", "noexec", "nodev"])).write();
+    let firn = Runtime::firn(&scratch);
+    for view in ["true", V1, V2] {
+        let output = run_in(view, &firn, &bundle).succeeds();
+        assert!(output.stdout.trim().parse::<u32>().unwrap() >= 1, "{view}: {output:?}");
+        firn.left_nothing();
+    }
+}
+
+/// A cgroup in which something runs already is somebody else's: it must not be
+/// taken, and above all not be cleared.
+#[test]
+fn a_cgroup_of_another_container_is_left_alone() {
+    let scratch = Scratch::new("taken");
+    let other = Scratch::new("owner");
+    let bundle = Bundle::new(&other).shell("sleep 1000").write();
+    let owner = Runtime::firn(&other);
+    owner.create(&bundle).succeeds();
+    owner.start().succeeds();
+    let taken = Bundle::new(&scratch).shell("true").set("/linux/cgroupsPath", json!(format!("/{}", other.id())));
+    let firn = Runtime::firn(&scratch);
+    let wrong = json!({"destination": "/x", "type": "bind", "source": "/nosuch/source", "options": ["bind"]});
+    let failing = Bundle { path: scratch.folder("failing"), config: taken.config.clone() };
+    let failing = failing.set("/root/path", json!(taken.root())).mount(wrong).write();
+    let taken = taken.write();
+    assert_ne!(firn.run(&failing).code, 0);
+    assert_eq!(owner.status(), "running", "a create that failed has killed another container");
+    let output = firn.create(&taken);
+    assert!(output.code != 0 && output.stderr.contains("cgroup"), "{output:?}");
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    assert_eq!(owner.status(), "running", "delete has killed another container");
+    owner.call(&["delete", "--force", owner.id()]).succeeds();
+    owner.left_nothing();
+}
+
+#[test]
+fn exec_goes_into_a_cgroup_below_and_never_above() {
+    if lacks("pids") {
+        return;
+    }
+    let scratch = Scratch::new("execcg");
+    let bundle = Bundle::new(&scratch).shell("mkdir /sys/fs/cgroup/pids/below; sleep 1000");
+    let bundle = bundle.set("/mounts/6/options", json!(["nosuid"])).write();
+    let firn = Runtime::firn(&scratch);
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let inside = Path::new("/sys/fs/cgroup/pids").join(firn.id()).join("below");
+    for _ in 0..500 {
+        if inside.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let exec = |cgroup: &str| firn.call(&["exec", "--cgroup", cgroup, firn.id(), "grep", "pids", "/proc/self/cgroup"]);
+    assert!(exec("pids:below").succeeds().stdout.ends_with(":/below\n"));
+    assert!(exec("pids:/below").succeeds().stdout.ends_with(":/below\n"));
+    for wrong in ["pids:../", "pids:below/../..", "nosuch:below", "pids:nosuch", ".."] {
+        exec(wrong).fails(255);
+    }
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    firn.left_nothing();
+}

@@ -1,0 +1,199 @@
+//! firn's own bundles: layers, what is written over them, and closures, made by
+//! firn-image and run by firn.
+
+use firn_conformance::harness::place::program;
+use firn_conformance::harness::{Runtime, Scratch, binary, busybox_root, command};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// `firn-image bundle`, with a cgroup of the test's own.
+pub fn bundle(scratch: &Scratch, args: &[&str]) -> PathBuf {
+    let path = scratch.join("bundle");
+    let mut image = Command::new(binary("firn-image"));
+    image.current_dir(scratch.path()).arg("bundle").arg("--force").arg("--output").arg(&path).args(args);
+    command(&mut image).succeeds();
+    let config = path.join("config.json");
+    let mut text: Value = serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
+    text["linux"]["cgroupsPath"] = json!(format!("/{}", scratch.id()));
+    std::fs::write(&config, text.to_string()).unwrap();
+    path
+}
+
+fn run(firn: &Runtime, bundle: &Path) -> firn_conformance::harness::Output {
+    firn.call(&["run", "--bundle", &bundle.to_string_lossy(), firn.id()])
+}
+
+/// Two layers: busybox below, and above it a file that covers one of it.
+fn layers(scratch: &Scratch) {
+    busybox_root(&scratch.folder("base"));
+    scratch.write("base/etc/both", "lower\n");
+    scratch.write("base/etc/one", "only lower\n");
+    scratch.folder("top/etc");
+    scratch.write("top/etc/both", "upper\n");
+}
+
+#[test]
+fn higher_layers_cover_lower_ones_and_none_is_written() {
+    let scratch = Scratch::new("layers");
+    layers(&scratch);
+    let firn = Runtime::firn(&scratch);
+    let script =
+        "cat /etc/both /etc/one; echo new > /etc/both; rm /etc/one; cat /etc/both; ls /etc/one 2>/dev/null; echo $?";
+    let path = bundle(&scratch, &["--layer", "base", "--layer", "top", "--", "sh", "-c", script]);
+    for _ in 0..2 {
+        assert_eq!(run(&firn, &path).succeeds().stdout, "upper\nonly lower\nnew\n1\n");
+    }
+    assert_eq!(std::fs::read_to_string(scratch.join("top/etc/both")).unwrap(), "upper\n");
+    assert_eq!(std::fs::read_to_string(scratch.join("base/etc/one")).unwrap(), "only lower\n");
+    assert!(std::fs::read_dir(path.join("rootfs")).unwrap().next().is_none(), "the mount point stays empty");
+    firn.left_nothing();
+}
+
+#[test]
+fn a_directory_keeps_what_is_written_and_a_tmpfs_has_its_size() {
+    let scratch = Scratch::new("upper");
+    layers(&scratch);
+    let firn = Runtime::firn(&scratch);
+    let upper = scratch.folder("kept").to_string_lossy().into_owned();
+    let count = "echo x >> /count; wc -l < /count";
+    let path = bundle(&scratch, &["--layer", "base", "--upper", &upper, "--", "sh", "-c", count]);
+    assert_eq!(run(&firn, &path).succeeds().stdout, "1\n");
+    assert_eq!(run(&firn, &path).succeeds().stdout, "2\n");
+    assert_eq!(std::fs::read_to_string(scratch.join("kept/upper/count")).unwrap(), "x\nx\n");
+    let fill = "dd if=/dev/zero of=/big bs=1M count=3 2>/dev/null; echo $?";
+    let path = bundle(&scratch, &["--layer", "base", "--upper", "tmpfs:size=2m", "--", "sh", "-c", fill]);
+    assert_eq!(run(&firn, &path).succeeds().stdout, "1\n");
+    firn.left_nothing();
+}
+
+#[test]
+fn hundreds_of_layers_are_overlaid() {
+    let scratch = Scratch::new("many");
+    layers(&scratch);
+    let firn = Runtime::firn(&scratch);
+    let mut args = vec!["--layer".to_owned(), "base".to_owned()];
+    for number in 0..300 {
+        let name = format!("a-layer-with-a-rather-long-name-{number:03}");
+        scratch.folder(&name);
+        scratch.write(&format!("{name}/file-{number:03}"), "");
+        scratch.write(&format!("{name}/last"), &format!("{number}\n"));
+        args.extend(["--layer".to_owned(), name]);
+    }
+    args.extend(["--", "sh", "-c", "ls /file-* | wc -l; cat /last"].map(String::from));
+    let path = bundle(&scratch, &args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(run(&firn, &path).succeeds().stdout, "300\n299\n");
+    firn.left_nothing();
+}
+
+#[test]
+fn a_bundle_file_that_is_not_the_callers_alone_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new("theirs");
+    layers(&scratch);
+    let firn = Runtime::firn(&scratch);
+    let path = bundle(&scratch, &["--layer", "base", "--", "true"]);
+    let file = path.join("firn.json");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o620)).unwrap();
+    assert!(run(&firn, &path).fails(1).stderr.contains("writable by nobody else"));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::chown(&file, Some(1000), None).unwrap();
+    assert!(run(&firn, &path).fails(1).stderr.contains("must belong to user 0"));
+    std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+    std::fs::write(&file, r#"{"root":{"layer":["/"]}}"#).unwrap();
+    assert!(run(&firn, &path).fails(1).stderr.contains("unknown field `layer`"));
+    std::fs::write(&file, r#"{"root":{"layers":["/no/where"]}}"#).unwrap();
+    assert!(run(&firn, &path).fails(1).stderr.contains("layer /no/where"));
+    firn.left_nothing();
+}
+
+/// The system of the fixture, built by Nix.
+pub fn build_closure() -> String {
+    let busybox = program("busybox", "busybox-static");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image/tests/fixtures/closure.nix");
+    let mut build = Command::new(program("nix-build", "nix-bin"));
+    build.arg(fixture).arg("--no-out-link").args(["--argstr", "busybox"]).arg(busybox);
+    build.args([
+        "--option",
+        "sandbox",
+        "false",
+        "--option",
+        "substitute",
+        "false",
+        "--option",
+        "build-users-group",
+        "",
+    ]);
+    command(&mut build).succeeds().stdout.trim().to_owned()
+}
+
+#[test]
+fn a_closure_shows_its_own_store_paths_and_no_others() {
+    let scratch = Scratch::new("closure");
+    let firn = Runtime::firn(&scratch);
+    let system = build_closure();
+    let tools = format!("{system}/sw/bin");
+    // A path that is in the store and not in the closure.
+    let other = scratch.write("other", "secret\n");
+    let added = command(Command::new(program("nix-store", "nix-bin")).arg("--add").arg(&other)).succeeds().stdout;
+    let other = added.trim();
+    assert!(Path::new(other).exists());
+    let script = format!(
+        "PATH={tools}; ls /nix/store | wc -l; ls /nix/store; cat {other} 2>&1; touch /nix/store/x 2>&1; touch {system}/x 2>&1; \
+         mount -t tmpfs x /nix/store 2>&1 | tail -1; umount {system} 2>&1; ls {other} 2>&1; true"
+    );
+    let path = bundle(&scratch, &["--closure", &system, "--", &format!("{tools}/sh"), "-c", &script]);
+    let output = run(&firn, &path).succeeds().stdout;
+    let mut lines = output.lines();
+    assert_eq!(lines.next(), Some("3"), "{output}");
+    let name = |path: &str| path.rsplit('/').next().unwrap().to_owned();
+    assert!(output.contains(&name(&system)), "{output}");
+    let listed: Vec<&str> = output.lines().skip(1).take(3).collect();
+    assert!(!listed.contains(&name(other).as_str()), "{output}");
+    assert_eq!(output.matches("No such file or directory").count(), 2, "{output}");
+    assert_eq!(output.matches("Read-only file system").count(), 2, "{output}");
+    assert!(!output.contains("secret"), "{output}");
+    firn.left_nothing();
+}
+
+/// Even with every capability: there is nothing under the view to uncover.
+#[test]
+fn root_in_the_container_can_not_reach_past_its_closure() {
+    let scratch = Scratch::new("past");
+    let firn = Runtime::firn(&scratch);
+    let system = build_closure();
+    let other = scratch.write("past-closure", "secret\n");
+    let added = command(Command::new(program("nix-store", "nix-bin")).arg("--add").arg(&other)).succeeds().stdout;
+    let other = added.trim();
+    let tools = format!("{system}/sw/bin");
+    let script = format!(
+        "PATH={tools}; for path in {tools}/../../* /nix/store/*; do umount -l $path; done 2>/dev/null; \
+         umount -l /nix/store 2>/dev/null; read line < {other} && echo $line; echo end"
+    );
+    let path = bundle(&scratch, &["--closure", &system, "--", &format!("{tools}/sh"), "-c", &script]);
+    let config = path.join("config.json");
+    let mut text: Value = serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
+    for set in ["bounding", "effective", "permitted"] {
+        text["process"]["capabilities"][set] =
+            json!(["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_CHROOT"]);
+    }
+    std::fs::write(&config, text.to_string()).unwrap();
+    assert_eq!(run(&firn, &path).succeeds().stdout, "end\n");
+    firn.left_nothing();
+}
+
+#[test]
+fn a_closure_starts_its_own_init_by_default() {
+    let scratch = Scratch::new("ownit");
+    let firn = Runtime::firn(&scratch);
+    let path = bundle(&scratch, &["--closure", &build_closure()]);
+    let mut detach = firn.command(&["run", "--detach", "--bundle", &path.to_string_lossy(), firn.id()]);
+    // The container keeps the streams: a pipe would stay open with it.
+    let streams = detach.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(streams.status().expect("run firn").success());
+    assert_eq!(firn.status(), "running");
+    firn.call(&["kill", firn.id(), "SIGRTMIN+3"]).succeeds();
+    firn.wait_for("stopped");
+    firn.call(&["delete", firn.id()]).succeeds();
+    firn.left_nothing();
+}

@@ -1,0 +1,36 @@
+//! `cargo xtask install`.
+
+use crate::Result;
+use crate::build::{self, BINARIES, cargo, release, workspace};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where each kind of file goes below the prefix.
+const PLACES: [(&str, &str); 4] = [
+    ("man", "share/man/man1"),
+    ("bash", "share/bash-completion/completions"),
+    ("zsh", "share/zsh/site-functions"),
+    ("fish", "share/fish/vendor_completions.d"),
+];
+
+pub fn run(prefix: PathBuf) -> Result<()> {
+    let binaries = release()?;
+    let manuals = workspace().join("target/manuals");
+    let made = ["run", "--quiet", "--package", "xtask", "--features", "manuals", "--", "manuals"];
+    build::run(cargo().args(made).arg(&manuals))?;
+    for name in BINARIES {
+        put(&binaries.join(name), &prefix.join("bin").join(name), "755")?;
+    }
+    for (from, to) in PLACES {
+        for entry in std::fs::read_dir(manuals.join(from))? {
+            let entry = entry?;
+            put(&entry.path(), &prefix.join(to).join(entry.file_name()), "644")?;
+        }
+    }
+    println!("installed {} below {}", BINARIES.join(", "), prefix.display());
+    Ok(())
+}
+
+fn put(from: &Path, to: &Path, mode: &str) -> Result<()> {
+    build::run(Command::new("install").args(["-D", "-m", mode]).arg(from).arg(to))
+}

@@ -1,0 +1,53 @@
+//! What the tests need of Debian.
+
+use crate::Result;
+use crate::build::run;
+use std::path::Path;
+use std::process::Command;
+
+/// Peers, and tools to make root file systems with; each is used as it comes.
+const NEEDED: [&str; 16] = [
+    "bsdutils",
+    "busybox-static",
+    "conmon",
+    "crun",
+    "golang-github-containers-common",
+    "iproute2",
+    "iptables",
+    "mmdebstrap",
+    "nix-bin",
+    "podman",
+    "procps",
+    "runc",
+    "strace",
+    "util-linux",
+    "xz-utils",
+    "ca-certificates",
+];
+
+/// Installs what is missing, asking nothing.
+pub fn install() -> Result<()> {
+    if !Path::new("/usr/bin/apt-get").exists() {
+        eprintln!("xtask: no apt-get here: the tests need {}", NEEDED.join(", "));
+        return Ok(());
+    }
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|package| !is_installed(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing {}", missing.join(" "));
+    run(apt().arg("update"))?;
+    run(apt().args(["install", "--yes", "--no-install-recommends"]).args(&missing))
+}
+
+fn apt() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.args(["--quiet=2", "--option", "DPkg::Lock::Timeout=300"]).env("DEBIAN_FRONTEND", "noninteractive");
+    apt.stdin(std::process::Stdio::null());
+    apt
+}
+
+fn is_installed(package: &str) -> bool {
+    let query = Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).output();
+    query.is_ok_and(|output| output.stdout == b"installed")
+}
