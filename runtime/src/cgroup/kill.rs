@@ -24,7 +24,7 @@ pub fn tree(root: &Path) -> Vec<PathBuf> {
 
 impl Cgroup {
     /// The hierarchy to ask for processes.
-    fn listed(&self) -> Option<&Path> {
+    pub(super) fn listed(&self) -> Option<&Path> {
         let dir = self.v2().filter(|_| self.pure_v2).or_else(|| self.controller("pids")).or_else(|| self.dirs.first());
         dir.map(|dir| dir.path.as_path())
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 /// linux/magic.h
-const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
+const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
@@ -48,7 +48,7 @@ impl Hierarchy {
 
 impl Layout {
     pub fn probe() -> Result<Self> {
-        let is_v2 = |path: &Path| rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type as i64 == CGROUP2_SUPER_MAGIC);
+        let is_v2 = |path: &Path| rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == CGROUP2_SUPER_MAGIC);
         let read = || {
             let file = rustix::fs::open("/proc/self/cgroup", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
             crate::path::read_all(&file, 4095)

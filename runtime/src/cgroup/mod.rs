@@ -52,17 +52,27 @@ impl Cgroup {
         Cgroup { pure_v2: layout.pure_v2, dirs: layout.hierarchies.iter().map(dir).collect() }
     }
 
+    /// A cgroup with processes in it is somebody else's: to enter it would be to
+    /// end with it.
+    pub fn refuse_occupied(&self) -> Result<()> {
+        self.listed().into_iter().chain(self.v2().map(|dir| dir.path.as_path())).try_for_each(refuse_occupied)
+    }
+
     /// Makes the directories and writes the limits. Hierarchies that are not
-    /// mounted here are left out of `self`.
-    pub fn create(&mut self, plan: &CgroupPlan) -> Result<()> {
-        let mut made = Vec::with_capacity(self.dirs.len());
+    /// mounted here are left out of `self`; `made` gets the directories that
+    /// were not there before, as soon as they are.
+    pub fn create(&mut self, plan: &CgroupPlan, made: &mut Vec<Dir>) -> Result<()> {
+        let mut present = Vec::with_capacity(self.dirs.len());
         for dir in self.dirs.drain(..) {
-            let present = if dir.is_v2() { v2::make(&dir, plan)? } else { v1::make(&dir)? };
-            if present {
-                made.push(dir);
+            let found = if dir.is_v2() { v2::make(&dir, plan)? } else { v1::make(&dir)? };
+            match found {
+                Found::Unmounted => continue,
+                Found::New => made.push(dir.clone()),
+                Found::Old => refuse_occupied(&dir.path)?,
             }
+            present.push(dir);
         }
-        self.dirs = made;
+        self.dirs = present;
         settings::apply(self, if self.pure_v2 { &plan.v2 } else { &plan.v1 })?;
         devices::apply(self, &plan.devices)
     }
@@ -154,16 +164,36 @@ fn read(dir: &Path, file: &str) -> rustix::io::Result<String> {
     String::from_utf8(text).map_err(|_| Errno::ILSEQ)
 }
 
+/// What there was in a directory's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Not even the hierarchy.
+    Unmounted,
+    /// Nothing: it has been made.
+    New,
+    Old,
+}
+
+fn refuse_occupied(path: &Path) -> Result<()> {
+    let processes = read(path, "cgroup.procs").unwrap_or_default().lines().count();
+    if processes > 0 {
+        crate::bail!("the container's cgroup {} is not empty: {processes} process(es) found", path.display());
+    }
+    Ok(())
+}
+
 /// Makes `path` and what is missing above it; `made` sees each directory that
-/// is new, from the top. False where the hierarchy itself is not mounted.
-fn make_dirs(path: &Path, made: &dyn Fn(&Path) -> Result<()>) -> Result<bool> {
+/// is new, from the top.
+fn make_dirs(path: &Path, made: &dyn Fn(&Path) -> Result<()>) -> Result<Found> {
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
-        Ok(()) => made(path).map(|()| true),
-        Err(Errno::EXIST) => Ok(true),
+        Ok(()) => made(path).map(|()| Found::New),
+        Err(Errno::EXIST) => Ok(Found::Old),
         Err(Errno::NOENT) => match path.parent() {
             // Nothing is made above the mount point.
-            Some(above) if above != Path::new("/sys/fs/cgroup") && make_dirs(above, made)? => make_dirs(path, made),
-            _ => Ok(false),
+            Some(above) if above != Path::new("/sys/fs/cgroup") && make_dirs(above, made)? != Found::Unmounted => {
+                make_dirs(path, made)
+            }
+            _ => Ok(Found::Unmounted),
         },
         Err(errno) => Err(errno).doing(|| format!("make cgroup {}", path.display())),
     }

@@ -1,13 +1,12 @@
 //! The hierarchies of cgroup v1, also beside v2 on a hybrid host.
 
-use super::{Dir, make_dirs, read, write};
+use super::{Dir, Found, make_dirs, read, write};
 use crate::error::{Context, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use std::path::Path;
 
-/// False where this hierarchy is not mounted.
-pub fn make(dir: &Dir) -> Result<bool> {
+pub fn make(dir: &Dir) -> Result<Found> {
     if dir.has("cpuset") {
         return make_dirs(&dir.path, &inherit_cpuset);
     }

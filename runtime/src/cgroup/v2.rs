@@ -1,6 +1,6 @@
 //! cgroup v2: one directory, and controllers that are handed down to it.
 
-use super::{Dir, make_dirs, read, write};
+use super::{Dir, Found, make_dirs, read, write};
 use crate::error::{Context, Result};
 use crate::plan::cgroup::CgroupPlan;
 use rustix::io::Errno;
@@ -9,17 +9,17 @@ use std::path::Path;
 /// The mount point, above which no controller is handed down.
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// Makes the directory with the controllers that the plan needs. False where
-/// cgroup v2 is not mounted.
-pub fn make(dir: &Dir, plan: &CgroupPlan) -> Result<bool> {
-    if !make_dirs(&dir.path, &|_| Ok(()))? {
-        return Ok(false);
+/// Makes the directory with the controllers that the plan needs.
+pub fn make(dir: &Dir, plan: &CgroupPlan) -> Result<Found> {
+    let found = make_dirs(&dir.path, &|_| Ok(()))?;
+    if found == Found::Unmounted {
+        return Ok(found);
     }
     if !dir.path.starts_with(Path::new(MOUNT).join("unified")) {
         let wanted = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
         hand_down(&dir.path, &wanted, plan)?;
     }
-    Ok(true)
+    Ok(found)
 }
 
 /// Enables `wanted` in every cgroup above `path`, from the top, as far as each

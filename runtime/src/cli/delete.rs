@@ -82,10 +82,11 @@ pub fn destroy(dir: StateDir, record: &Record, poststop: &[Hook], log: &Log) -> 
     }
     record.cgroup.remove()?;
     dir.remove()?;
-    if !poststop.is_empty() {
-        let state = state_json(record, Status::Stopped, 0);
-        if let Err(error) = hooks::run("poststop", poststop, &state) {
-            // The container is gone all the same: runtime.md, step 13.
+    let state = if poststop.is_empty() { String::new() } else { state_json(record, Status::Stopped, 0) };
+    // The container is gone all the same, and each hook gets its turn:
+    // runtime.md, "Lifecycle".
+    for (number, hook) in poststop.iter().enumerate() {
+        if let Err(error) = hooks::one("poststop", number, hook, &state) {
             log.warn(&error.chain());
         }
     }

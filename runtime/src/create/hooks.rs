@@ -3,46 +3,55 @@
 
 use crate::bail;
 use crate::error::{Context, Error, Result};
+use crate::path::write_all;
 use crate::spec::hooks::Hook;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::MemfdFlags;
+use rustix::fd::OwnedFd;
+use rustix::fs::{MemfdFlags, SeekFrom};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 /// Runs `hooks` in order; the first that fails is an error.
 pub fn run(kind: &str, hooks: &[Hook], state: &str) -> Result<()> {
-    for (number, hook) in hooks.iter().enumerate() {
-        one(hook, state).doing(|| format!("{kind} hook {number}, {}", hook.path))?;
-    }
-    Ok(())
+    hooks.iter().enumerate().try_for_each(|(number, hook)| one(kind, number, hook, state))
 }
 
-fn one(hook: &Hook, state: &str) -> Result<()> {
+pub fn one(kind: &str, number: usize, hook: &Hook, state: &str) -> Result<()> {
+    call(hook, state).doing(|| format!("{kind} hook {number}, {}", hook.path))
+}
+
+fn call(hook: &Hook, state: &str) -> Result<()> {
     let mut command = Command::new(&hook.path);
     if let Some((name, args)) = hook.args.split_first() {
         command.arg0(name).args(args);
     }
     command.env_clear().envs(hook.env.iter().filter_map(|entry| entry.split_once('=')));
-    // One file in memory for both streams: it can't block the hook as a pipe
-    // that nobody reads would.
-    let output =
-        rustix::fs::memfd_create(c"hook output", MemfdFlags::CLOEXEC).doing(|| "make a place for its output")?;
+    // Files in memory: neither a hook that does not read nor one that says too
+    // much can block anybody.
+    let output = memory_file("")?;
     let stream = || output.try_clone().map(Stdio::from).doing(|| "make a place for its output");
-    let mut child = command.stdin(Stdio::piped()).stdout(stream()?).stderr(stream()?).spawn().doing(|| "start it")?;
-    // A hook need not read its state: a broken pipe is its choice.
-    if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(state.as_bytes());
-    }
+    let stdin = Stdio::from(memory_file(state)?);
+    let mut child = command.stdin(stdin).stdout(stream()?).stderr(stream()?).spawn().doing(|| "start it")?;
     let status = wait(&mut child, hook.timeout)?;
     if status.success() {
         return Ok(());
     }
-    rustix::fs::seek(&output, rustix::fs::SeekFrom::Start(0)).doing(|| "read its output")?;
+    rustix::fs::seek(&output, SeekFrom::Start(0)).doing(|| "read its output")?;
     let text = crate::path::read_all(&output, 4095).doing(|| "read its output")?;
     let text = String::from_utf8_lossy(&text[..text.len().min(4096)]);
     bail!("{}, output: {:?}", status.to_string().replace("exit status: ", "exit status "), text.trim_end());
+}
+
+/// A file that holds `text` and is at its beginning.
+fn memory_file(text: &str) -> Result<OwnedFd> {
+    let make = || {
+        let file = rustix::fs::memfd_create(c"hook", MemfdFlags::CLOEXEC)?;
+        write_all(&file, text.as_bytes())?;
+        rustix::fs::seek(&file, SeekFrom::Start(0))?;
+        Ok::<_, rustix::io::Errno>(file)
+    };
+    make().doing(|| "make a file in memory")
 }
 
 fn wait(child: &mut Child, timeout: Option<i64>) -> Result<ExitStatus> {

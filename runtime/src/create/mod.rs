@@ -146,19 +146,22 @@ fn make(
     options: &Options,
 ) -> Result<Made> {
     let Some(dir) = &making.dir else { crate::bail!("the container has no state directory") };
+    let mut cgroup = Cgroup::default();
     if !options.no_cgroup {
-        making.cgroup = Cgroup::place(&host.cgroups, &plan.cgroup);
+        cgroup = Cgroup::place(&host.cgroups, &plan.cgroup);
+        cgroup.refuse_occupied()?;
     }
-    let mut record = record(plan, spec, bundle, host, &making.cgroup);
+    let mut record = record(plan, spec, bundle, host, &cgroup);
     record.save(dir)?;
     dir.write_new(state::record::CONFIG, config)?;
 
     let mut sources = sources::open(plan, &options.console)?;
     if !options.no_cgroup {
-        making.cgroup.create(&plan.cgroup)?;
+        making.cgroup.pure_v2 = cgroup.pure_v2;
+        cgroup.create(&plan.cgroup, &mut making.cgroup.dirs)?;
     }
-    sources.cgroups = sources::cgroups(plan, &making.cgroup)?;
-    let entry = making.cgroup.entry()?;
+    sources.cgroups = sources::cgroups(plan, &cgroup)?;
+    let entry = cgroup.entry()?;
     let listener = if options.run { None } else { Some(state::start::listener()?) };
     let (channel, far_end) = Channel::pair()?;
     let (pid, pidfd) = match clone::clone_init(plan, &sources, &entry, &channel, &far_end)? {
@@ -176,7 +179,7 @@ fn make(
 
     record.pid = pid.as_raw_nonzero().get();
     record.start_time = state::process::stat(record.pid).map_or(0, |(_, start)| start);
-    record.cgroup = making.cgroup.clone();
+    record.cgroup = cgroup;
     record.save(dir)?;
     if let Some(path) = &options.pid_file {
         write_pid_file(path, record.pid)?;
@@ -229,6 +232,7 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
 /// What has been made so far, and how it is taken back.
 #[derive(Debug)]
 struct Making {
+    /// The directories that were not there before.
     cgroup: Cgroup,
     dir: Option<StateDir>,
     init: Option<(Pid, OwnedFd)>,

@@ -5,7 +5,7 @@ use super::Init;
 use super::mounts::FileSystem;
 use super::rootfs::attach;
 use crate::error::{Context, Result};
-use crate::path::{InRoot, RootFd};
+use crate::path::InRoot;
 use crate::sys::clone;
 use crate::sys::fds::Bin;
 use crate::sys::mount::{ATTR_RDONLY, MountAttr, setattr};
@@ -17,11 +17,10 @@ use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 const READ_ONLY: MountAttr = MountAttr { set: ATTR_RDONLY, clear: 0, propagation: 0, userns_fd: 0 };
 
 pub fn read_only_paths(init: &mut Init<'_>) -> Result<()> {
-    let root = init.task.root()?;
     let mut bin = Bin::default();
     for path in &init.plan.readonly {
         let what = || format!("make {path} read-only");
-        let target = match root.open(path, OFlags::PATH) {
+        let target = match init.open(path, OFlags::PATH)? {
             Err(Errno::NOENT | Errno::NOTDIR) => continue,
             result => result.doing(what)?,
         };
@@ -35,25 +34,24 @@ pub fn read_only_paths(init: &mut Init<'_>) -> Result<()> {
 }
 
 pub fn masked_paths(init: &mut Init<'_>) -> Result<()> {
-    let root = init.task.root()?;
     let mut file = Cover::new(init.sources.null.take());
     let mut directory = Cover::new(None);
     let mut bin = Bin::default();
     for path in &init.plan.masked {
-        mask(root, path, &mut file, &mut directory, &mut bin).doing(|| format!("mask {path}"))?;
+        mask(init, path, &mut file, &mut directory, &mut bin).doing(|| format!("mask {path}"))?;
     }
     Ok(())
 }
 
-fn mask(root: &RootFd, path: &InRoot, file: &mut Cover, directory: &mut Cover, bin: &mut Bin) -> Result<()> {
-    match root.open(path, OFlags::PATH | OFlags::DIRECTORY) {
+fn mask(init: &Init<'_>, path: &InRoot, file: &mut Cover, directory: &mut Cover, bin: &mut Bin) -> Result<()> {
+    match init.open(path, OFlags::PATH | OFlags::DIRECTORY)? {
         Ok(target) => {
             if directory.mount.is_none() {
                 directory.mount = Some(empty_directory(bin)?);
             }
             directory.lay(target, bin)
         }
-        Err(Errno::NOTDIR) => match root.open(path, OFlags::PATH) {
+        Err(Errno::NOTDIR) => match init.open(path, OFlags::PATH)? {
             Ok(target) => file.lay(target, bin),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(errno) => Err(errno).doing(|| "open it"),

@@ -35,14 +35,14 @@ use crate::create::Options;
 use crate::create::protocol::{Channel, Message};
 use crate::create::sources::Sources;
 use crate::error::{Context, Error, Result};
-use crate::path::{ProcFd, RootFd};
+use crate::path::{InRoot, ProcFd, RootFd};
 use crate::plan::Plan;
 use crate::plan::process::ProcessPlan;
 use crate::seccomp::Filter;
 use crate::state::Record;
 use crate::sys;
 use rustix::fd::OwnedFd;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
 
 /// What every process of a container goes through on its way to execve,
@@ -73,6 +73,9 @@ pub struct Init<'a> {
     pub sources: Sources,
     pub entry: Entry,
     pub channel: Channel,
+    /// The procfs and sysfs that were mounted, and where: what lies below them is
+    /// found by these and not by path, for the image can be changed meanwhile.
+    pub kernel_mounts: Vec<(InRoot, RootFd)>,
     /// For `create`: the socket on which `start` comes.
     pub start: Option<OwnedFd>,
     pub record: &'a Record,
@@ -153,7 +156,7 @@ pub fn run(
         env: plan.process.env.clone(),
         listener: None,
     };
-    let mut init = Init { task, plan, sources, entry, channel, start, record, options };
+    let mut init = Init { task, plan, sources, entry, channel, kernel_mounts: Vec::new(), start, record, options };
     let error = steps(&mut init).err().unwrap_or_else(|| exec::exec(&mut init.task));
     init.fail(&error);
     sys::exec::exit(1)
@@ -167,6 +170,16 @@ fn steps(init: &mut Init<'_>) -> Result<()> {
 }
 
 impl Init<'_> {
+    /// Opens `path` as the container would see it.
+    pub fn open(&self, path: &InRoot, flags: OFlags) -> Result<rustix::io::Result<OwnedFd>> {
+        for (at, mount) in self.kernel_mounts.iter().rev() {
+            if let Some(below) = path.below(at) {
+                return Ok(mount.open(&below, flags));
+            }
+        }
+        Ok(self.task.root()?.open(path, flags))
+    }
+
     /// Tells whoever still listens: `create` or `run`, or later `start`.
     fn fail(&mut self, error: &Error) {
         let text = error.chain();

@@ -25,27 +25,37 @@ const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
     let root = init.task.root()?;
     let mut bin = Bin::default();
+    let mut kernel_mounts = Vec::new();
     for (number, mount) in init.plan.mounts.iter().enumerate() {
         let source = init.sources.mounts.get_mut(number).and_then(Option::take);
-        one(root, mount, source, &init.sources.cgroups, &mut bin).doing(|| format!("mount {}", mount.target))?;
+        let tree =
+            one(root, mount, source, &init.sources.cgroups, &mut bin).doing(|| format!("mount {}", mount.target))?;
+        match (&mount.kind, tree) {
+            (MountKind::FileSystem { kind, .. }, Some(tree)) if matches!(kind.as_str(), "proc" | "sysfs") => {
+                kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
+            }
+            (_, tree) => tree.into_iter().for_each(|tree| bin.put(tree)),
+        }
     }
+    init.kernel_mounts = kernel_mounts;
     Ok(())
 }
 
+/// Returns the mount that is now attached, if it has one descriptor.
 fn one(
     root: &RootFd,
     mount: &MountPlan,
     source: Option<OwnedFd>,
     cgroups: &[(String, OwnedFd)],
     bin: &mut Bin,
-) -> Result<()> {
+) -> Result<Option<OwnedFd>> {
     match &mount.kind {
         MountKind::Bind { .. } => {
             let Some(tree) = source else { bail!("its source was not opened") };
             let target = target(root, mount, is_directory(&tree)?, bin)?;
             put(tree, target, bin)
         }
-        MountKind::Cgroup => cgroup_mount::mount(root, mount, cgroups, bin),
+        MountKind::Cgroup => cgroup_mount::mount(root, mount, cgroups, bin).map(|()| None),
         MountKind::FileSystem { kind, source, data, copy_up } => {
             let target = target(root, mount, true, bin)?;
             let fs = FileSystem::open(kind)?;
@@ -121,7 +131,7 @@ fn refuse_links(root: &RootFd, path: &InRoot, kind: &str) -> Result<()> {
     }
 }
 
-fn put(tree: OwnedFd, target: OwnedFd, bin: &mut Bin) -> Result<()> {
+fn put(tree: OwnedFd, target: OwnedFd, bin: &mut Bin) -> Result<Option<OwnedFd>> {
     match attach(&tree, &target) {
         Err(Errno::NOTDIR | Errno::INVAL) if is_directory(&tree)? != is_directory(&target)? => {
             let kind = |directory| if directory { "a directory" } else { "a file" };
@@ -129,9 +139,8 @@ fn put(tree: OwnedFd, target: OwnedFd, bin: &mut Bin) -> Result<()> {
         }
         result => result.doing(|| "attach it")?,
     }
-    bin.put(tree);
     bin.put(target);
-    Ok(())
+    Ok(Some(tree))
 }
 
 fn is_directory(fd: &OwnedFd) -> Result<bool> {

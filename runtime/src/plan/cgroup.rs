@@ -77,20 +77,21 @@ fn v1(resources: &Resources) -> Result<Vec<Setting>> {
 
 fn memory_v1(memory: &Memory, list: &mut Vec<Setting>) {
     let limit = |list: &mut Vec<Setting>| {
-        if let Some(limit) = memory.limit {
+        if let Some(limit) = memory.limit.filter(|limit| *limit != 0) {
             set(list, "memory", "memory.limit_in_bytes", limit);
         }
     };
     let swap = |list: &mut Vec<Setting>| {
-        if let Some(swap) = memory.swap {
+        if let Some(swap) = memory.swap.filter(|swap| *swap != 0) {
             set(list, "memory", "memory.memsw.limit_in_bytes", swap);
         }
     };
+    // Zero means "not set", as engines write it.
     // The kernel keeps memory ≤ memory+swap at every step; a new cgroup has
     // both unlimited, so memory comes first.
     limit(list);
     swap(list);
-    if let Some(reservation) = memory.reservation {
+    if let Some(reservation) = memory.reservation.filter(|low| *low != 0) {
         set(list, "memory", "memory.soft_limit_in_bytes", reservation);
     }
     if let Some(swappiness) = memory.swappiness {
@@ -102,7 +103,7 @@ fn memory_v1(memory: &Memory, list: &mut Vec<Setting>) {
 }
 
 fn cpu_v1(cpu: &Cpu, list: &mut Vec<Setting>) {
-    if let Some(shares) = cpu.shares {
+    if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
         set(list, "cpu", "cpu.shares", shares);
     }
     if let Some(period) = cpu.period.filter(|period| *period != 0) {
@@ -350,12 +351,17 @@ fn default_rules() -> impl Iterator<Item = Rule> {
         node(5, Some(0)),
         node(5, Some(2)),
         node(136, None),
+        // /dev/net/tun: a network namespace of one's own makes it harmless, and
+        // VPNs in containers rely on it.
+        node(10, Some(200)),
     ]
     .into_iter()
 }
 
 fn devices(rules: &[DeviceRule]) -> Result<Vec<Rule>> {
-    let mut checked = Vec::with_capacity(rules.len() + 10);
+    // A new cgroup of v1 has the rights of the one above: it begins with none.
+    let none = Rule { allow: false, ..Rule::allow('a', None, None) };
+    let mut checked = vec![none];
     for rule in rules {
         let kind = match rule.kind.as_str() {
             "" | "a" => 'a',
@@ -421,9 +427,9 @@ mod tests {
             r#"{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":10,"minor":229,"access":"rw"}]}"#,
         );
         let rules = devices(&r.devices).unwrap();
-        assert_eq!(rules[0].text(), "a *:* rwm");
-        assert_eq!(rules[1].text(), "c 10:229 rw");
-        assert_eq!(rules.last().unwrap().text(), "c 136:* rwm");
+        assert_eq!((rules[0].allow, rules[0].text()), (false, "a *:* rwm".to_owned()));
+        assert_eq!(rules[2].text(), "c 10:229 rw");
+        assert_eq!(rules.last().unwrap().text(), "c 10:200 rwm");
         assert!(devices(&[DeviceRule { access: "x".into(), ..DeviceRule::default() }]).is_err());
     }
 

@@ -108,7 +108,9 @@ pub fn exec(process: &Process, spec: &Spec, host: &Host, log: &Log) -> Result<(P
 }
 
 fn filter(linux: &Linux, log: &Log) -> Result<Option<seccomp::Filter>> {
-    linux.seccomp.as_ref().map(|spec| seccomp::compile(spec, log)).transpose().doing(|| "linux.seccomp")
+    // An empty profile is none, as for runc.
+    let given = linux.seccomp.as_ref().filter(|spec| !(spec.default_action.is_empty() && spec.syscalls.is_empty()));
+    given.map(|spec| seccomp::compile(spec, log)).transpose().doing(|| "linux.seccomp")
 }
 
 /// Fields whose silent loss would change what the container may do.
