@@ -188,7 +188,7 @@ fn a_create_container_hook_sees_what_is_mounted() {
 fn hooks_get_their_own_arguments_and_environment_alone() {
     let scratch = Scratch::new("hookenv");
     let recorded = Recorded::new(&scratch)
-        .hooks("tr '\\0' '\\n' < /proc/self/environ | sort > $1.env; tr '\\0' '\\n' < /proc/self/cmdline | head -1 > $1.name; for f in /proc/self/fd/*; do echo ${f##*/}; done > $1.fds")
+        .hooks("read pid rest < /proc/self/stat; tr '\\0' '\\n' < /proc/$pid/environ | sort > $1.env; tr '\\0' '\\n' < /proc/$pid/cmdline | head -1 > $1.name; for f in /proc/self/fd/*; do echo ${f##*/}; done > $1.fds")
         .shell("true")
         .write();
     let firn = Runtime::firn(&scratch);

@@ -229,7 +229,7 @@ fn devices_are_denied_and_allowed_on_every_layout() {
         (json!([deny, rule(true, "rw")]), true),
         (json!([deny, rule(true, "rwm"), rule(false, "r")]), false),
         (json!([{"allow": true, "access": "rwm"}]), true),
-        (json!([{"allow": true, "access": "rwm"}, rule(false, "rwm")]), false),
+        (json!([{"allow": true, "access": "rwm"}, rule(false, "rw")]), false),
     ] {
         let bundle = Bundle { path: bundle.path.clone(), config: bundle.config.clone() };
         let bundle = bundle.set("/linux/resources", json!({"devices": rules})).write();
