@@ -493,7 +493,7 @@ fn no_descriptors_leak_into_the_container() {
     let check = |output: Output| {
         let links: Vec<&str> = output.stdout.lines().collect();
         let harmless = |link: &&str| **link == *"/dev/null" || link.starts_with("pipe:");
-        assert!(links.len() >= 6 && links.iter().all(|link| harmless(link)), "{output:?}");
+        assert!(links.len() >= 6 && links.iter().all(harmless), "{output:?}");
     };
     let bundle = Bundle::new(&scratch).shell(list).write();
     let line = firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]);
