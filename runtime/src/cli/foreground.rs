@@ -5,7 +5,7 @@ use crate::bail;
 use crate::error::{Context, Result};
 use crate::path::write_all;
 use crate::sys::signal;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSliceMut};
 use rustix::net::{AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType};
@@ -148,10 +148,31 @@ impl Terminal {
                 }
             }
             if signalled && let Some(status) = self.signalled(&signals, pid, pidfd)? {
-                while output && copy(self.master.as_fd(), rustix::stdio::stdout())? {}
+                if output {
+                    self.last_output()?;
+                }
                 return Ok(status);
             }
         }
+    }
+
+    /// What the program wrote at its end. A process that it left behind may hold
+    /// the terminal, and write to it, for ever: so this stops when nothing has
+    /// come for a moment, and after much more than a terminal has room for.
+    /// Where nobody holds it, its end shows at once.
+    fn last_output(&self) -> Result<()> {
+        const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        const MOST_READS: u32 = 1000;
+        for _ in 0..MOST_READS {
+            match poll(&mut [PollFd::new(&self.master, PollFlags::IN)], Some(&MOMENT)) {
+                Ok(0) => return Ok(()),
+                Ok(_) if copy(self.master.as_fd(), rustix::stdio::stdout())? => {}
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).doing(|| "wait for the terminal"),
+            }
+        }
+        Ok(())
     }
 
     fn signalled(&self, signals: &OwnedFd, pid: Pid, pidfd: &OwnedFd) -> Result<Option<u8>> {
