@@ -489,7 +489,7 @@ fn no_descriptors_leak_into_the_container() {
     let host = Canary::new(&scratch);
     let firn = Runtime::firn(&scratch);
     // `find` has the directory that it lists open, and its working directory.
-    let list = "for p in 1 $$; do find /proc/$p/fd -type l | xargs -n1 readlink; done";
+    let list = "for p in 1 $$; do find /proc/$p/fd -type l | xargs -n1 readlink; done; true";
     let check = |output: Output| {
         let links: Vec<&str> = output.stdout.lines().collect();
         let harmless = |link: &&str| **link == *"/dev/null" || link.starts_with("pipe:");

@@ -150,6 +150,14 @@ impl Person {
     }
 }
 
+impl Drop for Person {
+    fn drop(&mut self) {
+        // Only where a test has failed does it still run.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn a_run_in_the_foreground_stands_in_for_the_terminal() {
     let scratch = Scratch::new("runtty");
@@ -201,12 +209,10 @@ fn the_last_output_of_a_program_arrives() {
     let scratch = Scratch::new("ttyout");
     let bundle = with_terminal(&scratch).shell("seq 1 30000; printf the-end; kill -9 $$; exit 3").write();
     let firn = Runtime::firn(&scratch);
-    let Person { mut terminal, mut child, other } =
-        Person::new(&firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]));
-    let text = terminal.expect("the-end");
-    assert_eq!(child.wait().unwrap().code(), Some(3));
+    let mut person = Person::new(&firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]));
+    let text = person.terminal.expect("the-end");
+    assert_eq!(person.code(), 3);
     assert_eq!(text.lines().count(), 30001);
-    drop(other);
 }
 
 /// Much input for a program that answers as much: neither side waits for the
@@ -217,22 +223,20 @@ fn much_input_and_much_output_do_not_block_each_other() {
     let bundle =
         with_terminal(&scratch).shell("stty raw -echo; echo ready; head -c 300000 | cat; echo the-end").write();
     let firn = Runtime::firn(&scratch);
-    let Person { mut terminal, mut child, other } =
-        Person::new(&firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]));
-    terminal.expect("ready");
-    let writer = Terminal { master: terminal.master.try_clone().unwrap(), text: String::new() };
+    let mut person = Person::new(&firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]));
+    person.terminal.expect("ready");
+    let writer = Terminal { master: person.terminal.master.try_clone().unwrap(), text: String::new() };
     let piece = "0123456789".repeat(99) + "123456789x";
     let all = piece.repeat(300);
     let writing = std::thread::spawn(move || writer.send(&all));
     for number in 0..300 {
         // Slowly at first, so that every buffer on the way is full.
         std::thread::sleep(std::time::Duration::from_millis(if number < 10 { 100 } else { 0 }));
-        assert_eq!(terminal.expect("x").trim_start(), piece);
+        assert_eq!(person.terminal.expect("x").trim_start(), piece);
     }
-    terminal.expect("the-end");
+    person.terminal.expect("the-end");
     writing.join().unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    drop(other);
+    assert_eq!(person.code(), 0);
 }
 
 /// Standard input that is no terminal is passed on to its end.
@@ -272,4 +276,30 @@ fn an_exec_ends_with_its_program_and_not_with_what_that_left_behind() {
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     person.child.wait().unwrap();
     panic!("exec waited for what its program has left behind");
+}
+
+/// A terminal that goes away – a connection that breaks – ends what runs by its
+/// hangup, and what ignores that goes on without costing anything.
+#[test]
+fn a_terminal_that_goes_away_is_not_asked_again_and_again() {
+    let scratch = Scratch::new("ttygone");
+    let bundle = with_terminal(&scratch).shell("trap '' HUP; echo ready; sleep 1000").write();
+    let firn = Runtime::firn(&scratch);
+    let line = firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]);
+    let (mut terminal, other) = Terminal::open();
+    let stream = || Stdio::from(other.try_clone().unwrap());
+    let mut setsid = Command::new("setsid");
+    setsid.args(["--ctty", "--wait"]).arg(line.get_program()).args(line.get_args());
+    let mut child = setsid.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
+    terminal.expect("ready");
+    drop((terminal, other, setsid));
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    // utime and stime, in hundredths of a second, proc_pid_stat(5).
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    firn.call(&["kill", firn.id(), "KILL"]).succeeds();
+    child.wait().unwrap();
+    assert!(ticks < 20, "{ticks} hundredths of a second of processor time");
+    firn.left_nothing();
 }

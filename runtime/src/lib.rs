@@ -16,7 +16,7 @@
 //! | [`sys`] | the only unsafe code |
 //! | [`log`], [`error`] | what people and engines are told |
 //!
-//! The other crates use [`spec`], [`state`] and [`path`] of it.
+//! The other crates use the types of [`spec`]; the tests use more of it.
 
 #![deny(unsafe_code)]
 

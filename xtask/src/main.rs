@@ -9,6 +9,7 @@ mod install;
 mod manuals;
 mod packages;
 mod sizes;
+mod syscalls;
 mod test;
 
 use std::path::PathBuf;
@@ -19,9 +20,11 @@ usage: cargo xtask COMMAND
 
   demo                     build, make bundles, run them, show their life cycle
   test [--quick]           install what the tests need (Debian), run all of them;
-                           --quick leaves out formatting, lints and slow roots
+                           --quick leaves out formatting and lints
   build                    the static release binaries
   install [--prefix DIR]   binaries, man pages and completions [/usr/local]
+  syscalls CRATE HEADERS   the table of system calls, from the unpacked crate
+                           `syscalls` and the kernel's asm/ headers
   sizes                    source files that have grown past one idea
 ";
 
@@ -39,6 +42,9 @@ fn main() -> ExitCode {
         ["install"] => install::run("/usr/local".into()),
         ["install", "--prefix", dir] => install::run(PathBuf::from(dir)),
         ["sizes"] => sizes::check(),
+        ["syscalls", tables, headers] => {
+            syscalls::generate(tables.as_ref(), headers.as_ref()).map(|text| print!("{text}")).map_err(Into::into)
+        }
         #[cfg(feature = "manuals")]
         ["manuals", dir] => manuals::write(&PathBuf::from(dir)),
         ["help" | "--help" | "-h"] | [] => {

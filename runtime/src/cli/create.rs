@@ -43,6 +43,12 @@ pub struct Args {
     common: Common,
 }
 
+impl Args {
+    pub fn preserve_fds(&self) -> u32 {
+        self.common.preserve_fds
+    }
+}
+
 impl Common {
     pub fn options(self, context: &Context) -> create::Options {
         create::Options {

@@ -59,7 +59,7 @@ pub struct Args {
     pid_file: Option<PathBuf>,
     /// Pass this many more descriptors than the standard streams
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    preserve_fds: u32,
+    pub preserve_fds: u32,
     /// Also into a paused container
     #[arg(long)]
     ignore_paused: bool,

@@ -127,21 +127,22 @@ impl Terminal {
         let (mut input, mut output) = (true, true);
         loop {
             let stdin = rustix::stdio::stdin();
-            let events = |on| if on { PollFlags::IN } else { PollFlags::empty() };
-            let mut fds = [
-                PollFd::new(&signals, PollFlags::IN),
-                PollFd::from_borrowed_fd(self.master.as_fd(), events(output)),
-                PollFd::from_borrowed_fd(stdin, events(input)),
-            ];
+            // Only what is still open: one that has hung up says so for ever.
+            let mut fds = vec![PollFd::new(&signals, PollFlags::IN)];
+            fds.extend(output.then(|| PollFd::from_borrowed_fd(self.master.as_fd(), PollFlags::IN)));
+            fds.extend(input.then(|| PollFd::from_borrowed_fd(stdin, PollFlags::IN)));
             match poll(&mut fds, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno).doing(|| "wait for the terminal"),
             }
-            let [signalled, from_container, from_us] = fds.map(|fd| !fd.revents().is_empty());
-            if from_container && output {
+            let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+            let signalled = ready.next().unwrap_or(false);
+            let from_container = output && ready.next().unwrap_or(false);
+            let from_us = input && ready.next().unwrap_or(false);
+            if from_container {
                 output = copy(self.master.as_fd(), rustix::stdio::stdout())?;
             }
-            if from_us && input {
+            if from_us {
                 input = copy(stdin, self.master.as_fd())?;
                 if !input {
                     end_of_input(&self.master);

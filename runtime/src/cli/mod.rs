@@ -144,6 +144,18 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
         Err(error) => return usage(&error),
     };
     let failure = if matches!(cli.command, Command::Exec(_)) { compat::EXEC_FAILURE } else { 1 };
+    // Looked at before anything is opened: a number that the caller has not
+    // opened would soon be one of ours, and --preserve-fds would hand it over.
+    if let Some(closed) = (3..3 + cli.preserve_fds()).find(|number| !crate::sys::fds::is_open(*number)) {
+        Log::default().error(&format!("--preserve-fds: descriptor {closed} is not open"));
+        return failure;
+    }
+    // Neither hooks nor a container get what the caller left open by mistake
+    // (CVE-2024-21626); --preserve-fds says what was not.
+    if let Err(errno) = crate::sys::fds::cloexec_from(3) {
+        Log::default().error(&format!("mark inherited descriptors close-on-exec: {}", crate::error::errno_text(errno)));
+        return failure;
+    }
     let format = if cli.globals.log_format == LogFormat::Json { Format::Json } else { Format::Text };
     let log = match Log::open(cli.globals.log.as_deref(), format) {
         Ok(log) => log,
@@ -167,6 +179,16 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
 }
 
 impl Cli {
+    fn preserve_fds(&self) -> i32 {
+        let number = match &self.command {
+            Command::Create(args) => args.preserve_fds(),
+            Command::Run(args) => args.preserve_fds(),
+            Command::Exec(args) => args.preserve_fds,
+            _ => 0,
+        };
+        i32::try_from(number).unwrap_or(i32::MAX - 3)
+    }
+
     fn run(self, context: &Context) -> Result<u8> {
         if self.globals.systemd_cgroup || self.globals.cgroup_manager == Some(CgroupManager::Systemd) {
             crate::bail!("the systemd cgroup manager is not supported: use --cgroup-manager cgroupfs");

@@ -18,6 +18,12 @@ pub struct Args {
     keep: bool,
 }
 
+impl Args {
+    pub fn preserve_fds(&self) -> u32 {
+        self.common.preserve_fds
+    }
+}
+
 pub fn run(args: Args, context: &Context) -> Result<u8> {
     let (detach, keep) = (args.detach, args.keep);
     let mut options = create::Options { run: true, ..args.common.options(context) };

@@ -17,7 +17,7 @@ const AT_CLONE: u64 = clone::NEWUSER | clone::NEWNS | clone::NEWPID | clone::NEW
 
 /// Forks. In the child, which returns `Fork::Child`, everything of the parent's
 /// is still open; it goes on to `init::run`.
-pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry, parent: &Channel, child: &Channel) -> Result<Fork> {
+pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork> {
     let new = plan.namespaces.new & AT_CLONE;
     let joined = |kind| sources.namespaces.iter().find(|(joined, _)| *joined == kind).map(|(_, fd)| fd);
     let join_pid = || match joined(clone::NEWPID) {
@@ -31,8 +31,12 @@ pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry, parent: &Channe
     };
     // The new namespaces must belong to the user namespace that is joined: a
     // process in between joins it and makes init as its sibling.
+    let (near, far) = Channel::pair()?;
     match clone::clone3(0, entry.clone_into()).doing(|| "clone the process in between")? {
-        Fork::Parent { pid, .. } => from_between(pid, parent),
+        Fork::Parent { pid, .. } => {
+            drop(far);
+            from_between(pid, &near)
+        }
         Fork::Child => {
             let forked = clone::setns(user.as_fd(), clone::NEWUSER)
                 .doing(|| "join the user namespace")
@@ -44,16 +48,17 @@ pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry, parent: &Channe
                 Err(error) => Message::Failed(error.chain()),
             };
             // If the runtime is gone there is nobody to tell.
-            let _ = child.send(&last_word);
+            let _ = far.send(&last_word);
             sys::exec::exit(0)
         }
     }
 }
 
 /// Hears from a process in between which process it made, as its sibling and so
-/// as a child of the caller.
-pub fn from_between(between: Pid, parent: &Channel) -> Result<Fork> {
-    let word = parent.receive()?;
+/// as a child of the caller. On a channel of its own: what it made may speak
+/// first.
+pub fn from_between(between: Pid, channel: &Channel) -> Result<Fork> {
+    let word = channel.receive()?;
     waitid(WaitId::Pid(between), WaitIdOptions::EXITED).doing(|| "wait for the process in between")?;
     let pid = match word {
         Some(Message::Pid(pid)) => Pid::from_raw(pid),

@@ -22,6 +22,7 @@ use crate::sys::clone::Fork;
 use crate::sys::fds::Bin;
 use protocol::{Channel, Message};
 use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 use sources::Sources;
 use std::path::{Path, PathBuf};
@@ -121,14 +122,18 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
 /// Reads firn.json, which must be the caller's alone: it names host paths.
 fn roots(bundle: &Path, euid: u32) -> Result<Option<plan::roots::RootsPlan>> {
     let path = bundle.join(spec::roots::FILE);
-    let stat = match rustix::fs::lstat(&path) {
+    let what = || format!("open {}", path.display());
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(&path, flags, Mode::empty()) {
         Err(rustix::io::Errno::NOENT) => return Ok(None),
-        result => result.doing(|| format!("look at {}", path.display()))?,
+        result => result.doing(what)?,
     };
+    let stat = rustix::fs::fstat(&file).doing(what)?;
     if stat.st_uid != euid || stat.st_mode & 0o022 != 0 {
         crate::bail!("{} must belong to user {euid} and be writable by nobody else", path.display());
     }
-    let roots: Roots = spec::read_json(&path)?;
+    let text = crate::path::read_all(&file, stat.st_size as usize).doing(what)?;
+    let roots: Roots = serde_json::from_slice(&text).doing(|| format!("parse {}", path.display()))?;
     let closure = roots.root.as_ref().and_then(|root| root.closure.as_deref());
     let list = closure.map(|path| spec::read_file(&bundle.join(path))).transpose()?;
     plan::roots::plan(&roots, list.as_deref())
@@ -164,7 +169,7 @@ fn make(
     let entry = cgroup.entry()?;
     let listener = if options.run { None } else { Some(state::start::listener()?) };
     let (channel, far_end) = Channel::pair()?;
-    let (pid, pidfd) = match clone::clone_init(plan, &sources, &entry, &channel, &far_end)? {
+    let (pid, pidfd) = match clone::clone_init(plan, &sources, &entry)? {
         Fork::Parent { pid, pidfd } => (pid, pidfd),
         Fork::Child => {
             // With the directory goes init's part in the lock: flock(2) belongs

@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::plan::devices::Node;
 use crate::plan::mounts::{MountKind, MountPlan};
 use crate::sys::clone;
-use crate::sys::mount::{MountAttr, PROPAGATION_SLAVE, setattr};
+use crate::sys::mount::{ATTR_RDONLY, MountAttr, PROPAGATION_SLAVE, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
@@ -126,9 +126,13 @@ pub fn cgroups(plan: &Plan, cgroup: &Cgroup) -> Result<Vec<(String, OwnedFd)>> {
     let Some(mount) = plan.mounts.iter().find(|mount| matches!(mount.kind, MountKind::Cgroup)) else {
         return Ok(Vec::new());
     };
-    let slave = MountAttr { propagation: PROPAGATION_SLAVE, ..MountAttr::default() };
-    let attr = join(join(slave, mount.recursive_attr), mount.attr);
     let private = plan.namespaces.has(clone::NEWCGROUP);
+    let slave = MountAttr { propagation: PROPAGATION_SLAVE, ..MountAttr::default() };
+    let mut attr = join(join(slave, mount.recursive_attr), mount.attr);
+    if !private && plan.namespaces.has(clone::NEWUSER) {
+        // Other people's cgroups of the same user's (CVE-2023-25809).
+        attr = join(attr, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() });
+    }
     let open = |dir: &crate::cgroup::Dir| {
         let path = if cgroup.pure_v2 && !private { Path::new("/sys/fs/cgroup") } else { &dir.path };
         let name = match dir.hierarchy.strip_prefix("name=") {

@@ -6,10 +6,12 @@ use crate::error::{Context, Result};
 use crate::sys;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// What the caller of the runtime left open closes on exec, and nobody else
-/// may look into this process meanwhile.
+/// Of what the caller left open, which closes on exec, the program gets what it
+/// shall; and nobody else may look into this process meanwhile.
 pub fn hide(task: &Task<'_>) -> Result<()> {
-    sys::fds::cloexec_from(3 + task.preserve_fds).doing(|| "mark inherited descriptors close-on-exec")?;
+    for number in 3..3 + task.preserve_fds as i32 {
+        sys::fds::keep_open(number).doing(|| format!("preserve descriptor {number} (--preserve-fds)"))?;
+    }
     sys::prctl::set_dumpable(false).doing(|| "close this process to others")
 }
 

@@ -2,6 +2,8 @@
 //! order of `STEPS` is the order of events; each name stands in the error of
 //! its step. Nothing here uses a path inside the container: only descriptors.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod caps;
 pub mod cgroup_mount;
 pub mod console;

@@ -57,14 +57,16 @@ fn one(
         }
         MountKind::Cgroup => cgroup_mount::mount(root, mount, cgroups, bin).map(|()| None),
         MountKind::FileSystem { kind, source, data, copy_up } => {
+            let keeps_mode = kind == "tmpfs" && !data.iter().any(|(name, _)| name == "mode");
+            let was_there = keeps_mode && root.open(&mount.target, OFlags::PATH).is_ok();
             let target = target(root, mount, true, bin)?;
             let fs = FileSystem::open(kind)?;
             fs.set("source", Some(source))?;
             for (name, value) in data {
                 fs.set(name, value.as_deref())?;
             }
-            if kind == "tmpfs" && !data.iter().any(|(name, _)| name == "mode") {
-                // As the directory was: a tmpfs over /tmp stays sticky.
+            if was_there {
+                // As the directory under it, so that /tmp stays sticky.
                 let mode = rustix::fs::fstat(&target).doing(|| "look at the target")?.st_mode & 0o7777;
                 fs.set("mode", Some(&format!("{mode:o}")))?;
             }

@@ -7,6 +7,7 @@ use crate::sys::mount::{MountAttr, PROPAGATION_SHARED, setattr};
 use rustix::fd::AsFd;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
 
+#[expect(clippy::disallowed_methods, reason = ". and / only, around the change of root")]
 pub fn enter(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.makes(clone::NEWNS) {
         return Ok(());

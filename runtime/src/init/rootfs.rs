@@ -48,6 +48,7 @@ fn set_propagation(init: &Init<'_>) -> Result<()> {
         .doing(|| "cut the new mount namespace off from the host's")
 }
 
+#[expect(clippy::disallowed_methods, reason = "directories of the host, or / once it is the container's own")]
 pub fn open_directory(path: impl rustix::path::Arg) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).doing(|| "open a directory of the host")

@@ -34,6 +34,7 @@ pub fn mount(root: &RootFd, closure: &Closure) -> Result<()> {
     setattr(view.as_fd(), true, &read_only).doing(what)
 }
 
+#[expect(clippy::disallowed_methods, reason = "a link of the host's store")]
 fn show(view: &OwnedFd, closure: &Closure, name: &OsStr, bin: &mut Bin) -> rustix::io::Result<()> {
     let path = closure.store.join(name);
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;

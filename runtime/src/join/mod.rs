@@ -4,6 +4,8 @@
 //! namespace may, with CAP_SYS_PTRACE, use the root, the descriptors and the
 //! rights of any process there: none may be seen that still has the host's.
 
+#![deny(clippy::disallowed_methods)]
+
 use crate::bail;
 use crate::cgroup::{Cgroup, Dir, Entry};
 use crate::create::Console;
@@ -80,12 +82,13 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
     let joined = linux.join.iter().fold(linux.new, |all, (kind, _)| all | kind);
     let console_socket = if plan.terminal { options.console.connect()? } else { None };
     let (channel, far_end) = Channel::pair()?;
+    let (between, between_end) = Channel::pair()?;
     let entry = entry(container, options.cgroup.as_deref())?;
     let (fork, entry) = fork(container, entry)?;
     match fork {
-        Fork::Parent { pid: between, .. } => {
-            drop((far_end, entry));
-            let Fork::Parent { pid, pidfd } = from_between(between, &channel)? else { bail!("exec has no process") };
+        Fork::Parent { pid, .. } => {
+            drop((far_end, between_end, entry));
+            let Fork::Parent { pid, pidfd } = from_between(pid, &between)? else { bail!("exec has no process") };
             match until_ready(&channel, &plan, pid) {
                 Ok(()) => Ok(Joined { pid, pidfd, channel }),
                 Err(error) => {
@@ -95,13 +98,13 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             }
         }
         Fork::Child => {
-            drop(channel);
+            drop((channel, between));
             if options.foreground {
                 // The foreground waits for signals with all of them blocked.
                 let _ = sys::signal::unblock_all();
             }
             let task = task(&plan, filter.as_ref(), options.preserve_fds, console_socket);
-            run(task, Inside { init: &container.init, joined, entry, channel: far_end })
+            run(task, Inside { init: &container.init, joined, entry, channel: far_end }, &between_end)
         }
     }
 }
@@ -149,6 +152,7 @@ fn fork(container: &Container, entry: Entry) -> Result<(Fork, Entry)> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's /proc")]
 fn init_cgroup(container: &Container) -> Result<std::path::PathBuf> {
     let path = format!("/proc/{}/cgroup", container.record.pid);
     let text = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;
@@ -160,6 +164,7 @@ fn init_cgroup(container: &Container) -> Result<std::path::PathBuf> {
     Ok(std::path::Path::new(mount).join(own))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's /proc")]
 fn until_ready(channel: &Channel, plan: &ProcessPlan, pid: Pid) -> Result<()> {
     if let Some(adjustment) = plan.oom_score_adj {
         let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
@@ -217,9 +222,6 @@ const BETWEEN: &[(&str, Step)] = &[
     ("no new privileges", |task, _| user::no_new_privs(task)),
     ("working directory", |task, _| working_dir::enter(task)),
     ("user", |task, _| user::become_user(task)),
-    ("descriptors of the host", |task, inside| {
-        fds::close_all_but(task.preserve_fds, &[inside.channel.as_fd(), task.root()?.as_fd()])
-    }),
 ];
 
 /// And the program's own, the first that is seen in the container.
@@ -232,8 +234,13 @@ const INSIDE: &[(&str, Step)] = &[
     ("capabilities", |task, _| caps::keep(task)),
 ];
 
-fn run(mut task: Task<'_>, inside: Inside<'_>) -> ! {
+fn run(mut task: Task<'_>, inside: Inside<'_>, parent: &Channel) -> ! {
     let forked = steps(BETWEEN, &mut task, &inside)
+        .and_then(|()| {
+            // All of the host's: they would show in the new process's /proc.
+            let kept = [parent.as_fd(), inside.channel.as_fd(), task.root()?.as_fd()];
+            fds::close_all_but(task.preserve_fds, &kept)
+        })
         .and_then(|()| clone::clone3(clone::PARENT, None).doing(|| "exec: clone the new process"));
     let last_word = match forked {
         Ok(Fork::Child) => program(task, &inside),
@@ -241,7 +248,7 @@ fn run(mut task: Task<'_>, inside: Inside<'_>) -> ! {
         Err(error) => Message::Failed(error.chain()),
     };
     // If the runtime is gone there is nobody to tell.
-    let _ = inside.channel.send(&last_word);
+    let _ = parent.send(&last_word);
     sys::exec::exit(0)
 }
 

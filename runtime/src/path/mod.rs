@@ -1,5 +1,7 @@
 //! Paths inside the container, which are never paths to us: only descriptors.
 
+#![deny(clippy::disallowed_methods)]
+
 pub mod in_root;
 pub mod procfs;
 

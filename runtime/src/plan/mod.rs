@@ -76,22 +76,32 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
     let Some(process) = &spec.process else { bail!("process is missing") };
     let Some(root) = &spec.root else { bail!("root is missing") };
     let name = |value: &str, field: &str| name(value, field, &namespaces);
+    let resources = linux.resources.clone().unwrap_or_default();
+    if !resources.unified.is_empty() && !host.cgroups.pure_v2 {
+        bail!("linux.resources.unified needs cgroup v2, and this host has v1");
+    }
+    // A mount namespace that is joined is somebody else's, and stays as it is.
+    let own_mounts = namespaces.makes(clone::NEWNS);
+    if !own_mounts {
+        log.warn("the joined mount namespace stays as it is: mounts, masked and read-only paths are passed over");
+    }
+    let if_own = |list: &[String]| if own_mounts { list.to_vec() } else { Vec::new() };
     Ok(Plan {
         id: request.id.to_owned(),
         rootfs: rootfs(&root.path, request.bundle, request.roots.is_some())?,
-        readonly_root: root.readonly,
+        readonly_root: root.readonly && own_mounts,
         root_propagation: mounts::root_propagation(&linux.rootfs_propagation)?,
         id_maps: namespaces::id_maps(linux, &namespaces)?,
         hostname: name(&spec.hostname, "hostname")?,
         domainname: name(&spec.domainname, "domainname")?,
         time_offsets: time_offsets(linux, &namespaces)?,
-        mounts: mounts::plan(&spec.mounts, request.bundle)?,
+        mounts: if own_mounts { mounts::plan(&spec.mounts, request.bundle)? } else { Vec::new() },
         devices: devices::plan(&linux.devices)?,
-        masked: inside(&linux.masked_paths, "linux.maskedPaths")?,
-        readonly: inside(&linux.readonly_paths, "linux.readonlyPaths")?,
+        masked: inside(&if_own(&linux.masked_paths), "linux.maskedPaths")?,
+        readonly: inside(&if_own(&linux.readonly_paths), "linux.readonlyPaths")?,
         sysctls: sysctls(linux, &namespaces)?,
         personality: linux.personality.as_ref().map(personality).transpose()?,
-        cgroup: cgroup::plan(&linux.cgroups_path, request.id, &linux.resources.clone().unwrap_or_default())?,
+        cgroup: cgroup::plan(&linux.cgroups_path, request.id, &resources)?,
         process: process::plan(process, host.capabilities, log)?,
         seccomp: filter(linux, log)?,
         hooks: hooks(spec.hooks.clone().unwrap_or_default())?,
@@ -119,6 +129,7 @@ fn unsupported(linux: &Linux) -> Result<()> {
         ("intelRdt", linux.intel_rdt.is_some()),
         ("netDevices", linux.net_devices.is_some()),
         ("memoryPolicy", linux.memory_policy.is_some()),
+        ("mountLabel", !linux.mount_label.is_empty()),
     ] {
         if given {
             bail!("linux.{field} is not supported");

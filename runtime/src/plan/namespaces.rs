@@ -78,19 +78,6 @@ pub struct IdMaps {
 }
 
 impl IdMaps {
-    /// The id on the host of `id` in the container.
-    pub fn host(maps: &[IdMapping], id: u32) -> Option<u32> {
-        maps.iter().find_map(|map| {
-            let offset = id.checked_sub(map.container_id)?;
-            (offset < map.size).then(|| map.host_id.checked_add(offset)).flatten()
-        })
-    }
-
-    /// Whether `id` of the host is somebody in the container.
-    pub fn maps_host(maps: &[IdMapping], id: u32) -> bool {
-        maps.iter().any(|map| id.checked_sub(map.host_id).is_some_and(|offset| offset < map.size))
-    }
-
     /// The text of /proc/PID/uid_map, user_namespaces(7).
     pub fn text(maps: &[IdMapping]) -> String {
         maps.iter().map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size)).collect()
@@ -139,13 +126,5 @@ mod tests {
         assert_eq!(refused(&[("mount", ""), ("mount", "")]), "linux.namespaces has \"mount\" twice");
         assert!(refused(&[("pid", "")]).contains("needs a \"mount\" namespace"));
         assert!(refused(&[("mount", ""), ("pid", "ns/pid")]).contains("must be absolute"));
-    }
-
-    #[test]
-    fn ids_are_translated_within_their_ranges() {
-        let maps = [IdMapping { container_id: 0, host_id: 100_000, size: 10 }];
-        assert_eq!(IdMaps::host(&maps, 9), Some(100_009));
-        assert_eq!(IdMaps::host(&maps, 10), None);
-        assert!(!IdMaps::maps_host(&maps, 0));
     }
 }

@@ -20,7 +20,7 @@ pub struct ProcessPlan {
     pub gid: u32,
     pub groups: Vec<u32>,
     pub umask: Option<u32>,
-    /// None: keep what there is, as where config.json has no capabilities.
+    /// None at all where config.json names none.
     pub caps: CapSets,
     pub rlimits: Vec<(Resource, Rlimit)>,
     pub no_new_privs: bool,

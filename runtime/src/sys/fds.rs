@@ -2,8 +2,7 @@
 
 use super::syscall;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
-use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{IntoRawFd, RawFd};
 
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 
@@ -27,6 +26,18 @@ pub fn close_range(first: u32, last: u32) -> rustix::io::Result<()> {
 pub fn close_from(first: u32) -> rustix::io::Result<()> {
     // SAFETY: the caller execs or exits next and drops no OwnedFd in between.
     unsafe { syscall!(libc::SYS_close_range, first, u32::MAX, 0u32)? };
+    Ok(())
+}
+
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: reading a flag invalidates no descriptor; a number that is none fails.
+    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
+}
+
+/// Takes close-on-exec from a descriptor that the caller left open.
+pub fn keep_open(number: RawFd) -> rustix::io::Result<()> {
+    // SAFETY: setting a flag invalidates no descriptor; a number that is none fails.
+    super::check(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }.into())?;
     Ok(())
 }
 
@@ -66,20 +77,9 @@ impl Drop for Bin {
     }
 }
 
-/// Takes over a descriptor that the caller of this program left open.
-pub fn inherited(number: RawFd) -> rustix::io::Result<OwnedFd> {
-    // SAFETY: fcntl on a number that may be no descriptor at all only fails.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    if flags == -1 {
-        return Err(Errno::BADF);
-    }
-    // SAFETY: open, as just seen, and inherited, so nothing else here owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
 /// Makes `fd` appear under the number `target`, open across execve.
 pub fn place(fd: BorrowedFd<'_>, target: RawFd) -> rustix::io::Result<()> {
     // SAFETY: callers replace standard streams only, which Rust does not own.
-    unsafe { syscall!(libc::SYS_dup2, fd.as_raw_fd(), target)? };
+    super::check(unsafe { libc::dup2(fd.as_raw_fd(), target) }.into())?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! mount_setattr(2) (Linux 5.12) and the messages of a file system context.
+//! mount_setattr(2) (Linux 5.12), which rustix does not have.
 
 use super::syscall;
 use rustix::fd::{AsRawFd, BorrowedFd};
@@ -12,7 +12,7 @@ pub const ATTR_ATIME: u64 = 0x70;
 pub const ATTR_NOATIME: u64 = 0x10;
 pub const ATTR_STRICTATIME: u64 = 0x20;
 pub const ATTR_NODIRATIME: u64 = 0x80;
-/// Linux 5.10.
+/// Linux 5.14.
 pub const ATTR_NOSYMFOLLOW: u64 = 0x20_0000;
 
 pub const PROPAGATION_SHARED: u64 = libc::MS_SHARED;

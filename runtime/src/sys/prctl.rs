@@ -28,10 +28,6 @@ pub fn drop_bounding(capability: u8) -> rustix::io::Result<()> {
     prctl(libc::PR_CAPBSET_DROP, capability.into(), 0).map(drop)
 }
 
-pub fn clear_ambient() -> rustix::io::Result<()> {
-    prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0).map(drop)
-}
-
 pub fn raise_ambient(capability: u8) -> rustix::io::Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, capability.into()).map(drop)
 }
