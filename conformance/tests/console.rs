@@ -1,7 +1,7 @@
 //! Terminals: over the console socket as engines use them, and in the
 //! foreground as people do.
 
-use firn_conformance::harness::{Bundle, ConsoleSocket, Runtime, Scratch, Terminal};
+use firn_conformance::harness::{Bundle, ConsoleSocket, Runtime, Scratch, Terminal, command};
 use serde_json::json;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
@@ -301,5 +301,23 @@ fn a_terminal_that_goes_away_is_not_asked_again_and_again() {
     firn.call(&["kill", firn.id(), "KILL"]).succeeds();
     child.wait().unwrap();
     assert!(ticks < 20, "{ticks} hundredths of a second of processor time");
+    firn.left_nothing();
+}
+
+/// The command in the foreground does not keep others from its container.
+#[test]
+fn what_runs_in_the_foreground_can_be_ended_from_elsewhere() {
+    let scratch = Scratch::new("fgdelete");
+    let bundle = with_terminal(&scratch).shell("echo ready; sleep 1000").write();
+    let firn = Runtime::firn(&scratch);
+    let mut person = Person::new(&firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]));
+    person.terminal.expect("ready");
+    for verb in [&["pause"][..], &["resume"], &["delete", "--force"]] {
+        let line = firn.command(&[verb, &[firn.id()]].concat());
+        let mut timeout = Command::new("timeout");
+        timeout.arg("5").arg(line.get_program()).args(line.get_args());
+        assert_eq!(command(&mut timeout).code, 0, "{verb:?}");
+    }
+    assert_eq!(person.code(), 137);
     firn.left_nothing();
 }
