@@ -47,9 +47,11 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
         return Ok(0);
     }
     let terminal = terminal.filter(|_| created.plan.process.terminal);
-    let status = foreground::wait(created.pid, &created.pidfd, terminal);
-    let Created { dir, record, plan, .. } = created;
-    if !keep {
+    let Created { dir, record, plan, pid, pidfd, .. } = created;
+    // Others may pause or delete it while it runs.
+    dir.unlock()?;
+    let status = foreground::wait(pid, &pidfd, terminal);
+    if !keep && dir.lock_again()? {
         delete::destroy(dir, &record, &plan.hooks.poststop, &context.log)?;
     }
     status

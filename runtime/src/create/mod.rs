@@ -14,7 +14,9 @@ use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::init;
 use crate::log::Log;
+use crate::plan::process::ProcessPlan;
 use crate::plan::{self, Plan, Request};
+use crate::spec::process::ConsoleSize;
 use crate::spec::roots::Roots;
 use crate::spec::{self, Spec};
 use crate::state::{self, Record, StateDir};
@@ -69,6 +71,18 @@ impl Console {
         }
     }
 
+    /// A terminal that stands for the caller's own begins with its size: the
+    /// program must not run before it knows it.
+    pub fn give_size(&self, process: &mut ProcessPlan) {
+        if process.terminal
+            && matches!(self, Console::Connection(_))
+            && process.console_size.is_none()
+            && let Ok(size) = rustix::termios::tcgetwinsize(rustix::stdio::stdin())
+        {
+            process.console_size = Some(ConsoleSize { height: size.ws_row, width: size.ws_col });
+        }
+    }
+
     /// The terminal and its way out must both be there, or neither.
     pub fn check(&self, terminal: bool) -> Result<()> {
         match (self, terminal) {
@@ -104,7 +118,8 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let host = Host::probe()?;
     state::dir::check_id(&options.id)?;
     let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle, host.euid)? };
-    let plan = plan::plan(&spec, request, &host, log)?;
+    let mut plan = plan::plan(&spec, request, &host, log)?;
+    options.console.give_size(&mut plan.process);
     options.console.check(plan.process.terminal)?;
 
     let dir = StateDir::create(&options.root, &options.id)?;

@@ -76,8 +76,9 @@ pub fn find(dir: &StateDir, ignore_paused: bool) -> Result<Container> {
 /// Starts `process` in the container, up to where its program is about to run.
 pub fn join(container: &Container, process: &Process, options: &Options, log: &Log) -> Result<Joined> {
     let host = Host::probe()?;
-    let (plan, filter) = plan::exec(process, &container.spec, &host, log)?;
+    let (mut plan, filter) = plan::exec(process, &container.spec, &host, log)?;
     options.console.check(plan.terminal)?;
+    options.console.give_size(&mut plan);
     let linux = container.spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
     let joined = linux.join.iter().fold(linux.new, |all, (kind, _)| all | kind);
     let console_socket = if plan.terminal { options.console.connect()? } else { None };

@@ -60,12 +60,18 @@ impl StateDir {
     /// Opens the directory of a container that exists, and waits for its lock.
     pub fn open(root: &Path, id: &str) -> Result<Self> {
         let dir = Self::look(root, id)?;
-        dir.lock()?;
-        // Whoever had the lock may have deleted the container meanwhile.
-        match rustix::fs::fstat(&dir.fd).doing(|| format!("look at {}", dir.path.display()))?.st_nlink {
-            0 => Err(absent(id)),
-            _ => Ok(dir),
-        }
+        if dir.lock_again()? { Ok(dir) } else { Err(absent(id)) }
+    }
+
+    pub fn unlock(&self) -> Result<()> {
+        rustix::fs::flock(&self.fd, FlockOperation::Unlock).doing(|| format!("unlock {}", self.path.display()))
+    }
+
+    /// Takes the lock. False if whoever had it has deleted the container.
+    pub fn lock_again(&self) -> Result<bool> {
+        self.lock()?;
+        let stat = rustix::fs::fstat(&self.fd).doing(|| format!("look at {}", self.path.display()))?;
+        Ok(stat.st_nlink > 0)
     }
 
     /// Opens the directory to read only; what is read is whole, for files are
