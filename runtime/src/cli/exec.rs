@@ -103,11 +103,8 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     };
     sys::signal::block_all().doing(|| "block signals")?;
     let mut console = args.console_socket.map_or(Console::None, Console::Path);
-    let mut terminal = None;
-    if process.terminal && !args.detach && matches!(console, Console::None) {
-        let (near, far) = foreground::console().doing(|| "make a console socket")?;
-        console = Console::Connection(far);
-        terminal = Some(near);
+    if !args.detach && matches!(console, Console::None) {
+        console = Console::Foreground;
     }
     let options = join::Options {
         preserve_fds: args.preserve_fds,
@@ -125,7 +122,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     if args.detach {
         return Ok(0);
     }
-    foreground::wait(joined.pid, &joined.pidfd, terminal)
+    foreground::wait(joined.pid, &joined.pidfd, joined.terminal)
 }
 
 fn begin(joined: &join::Joined, pid_file: Option<&std::path::Path>) -> Result<()> {

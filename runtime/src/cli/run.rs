@@ -27,14 +27,11 @@ impl Args {
 pub fn run(args: Args, context: &Context) -> Result<u8> {
     let (detach, keep) = (args.detach, args.keep);
     let mut options = create::Options { run: true, ..args.common.options(context) };
-    let mut terminal = None;
     if !detach {
         sys::prctl::set_child_subreaper().doing(|| "become the parent of orphans")?;
         sys::signal::block_all().doing(|| "block signals")?;
         if matches!(options.console, Console::None) {
-            let (near, far) = foreground::console().doing(|| "make a console socket")?;
-            options.console = Console::Connection(far);
-            terminal = Some(near);
+            options.console = Console::Foreground;
         }
     } else {
         sys::signal::block_all().doing(|| "block signals")?;
@@ -46,8 +43,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     if detach {
         return Ok(0);
     }
-    let terminal = terminal.filter(|_| created.plan.process.terminal);
-    let Created { dir, record, plan, pid, pidfd, .. } = created;
+    let Created { dir, record, plan, pid, pidfd, terminal, .. } = created;
     // Others may pause or delete it while it runs.
     dir.unlock()?;
     let status = foreground::wait(pid, &pidfd, terminal);

@@ -25,7 +25,9 @@ use crate::sys::fds::Bin;
 use protocol::{Channel, Message};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
+use rustix::termios::tcgetwinsize;
 use sources::Sources;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -58,43 +60,41 @@ pub enum Console {
     None,
     /// Whoever listens at a socket of the host.
     Path(PathBuf),
-    /// The other end of this connection.
-    Connection(OwnedFd),
+    /// The caller, whose own terminal it stands for.
+    Foreground,
+}
+
+/// The two ends of the way that a terminal's master takes: ours, where it comes
+/// to us, and init's.
+#[derive(Debug, Default)]
+pub struct Way {
+    pub near: Option<OwnedFd>,
+    pub far: Option<OwnedFd>,
 }
 
 impl Console {
-    pub fn connect(&self) -> Result<Option<OwnedFd>> {
-        match self {
-            Console::None => Ok(None),
-            Console::Path(path) => sources::connect(path).map(Some),
-            Console::Connection(fd) => fd.try_clone().map(Some).doing(|| "hand the terminal on"),
-        }
-    }
-
-    /// A terminal that stands for the caller's own begins with its size: the
-    /// program must not run before it knows it.
-    pub fn give_size(&self, process: &mut ProcessPlan) {
-        if process.terminal
-            && matches!(self, Console::Connection(_))
-            && process.console_size.is_none()
-            && let Ok(size) = rustix::termios::tcgetwinsize(rustix::stdio::stdin())
-        {
-            process.console_size = Some(ConsoleSize { height: size.ws_row, width: size.ws_col });
-        }
-    }
-
-    /// The terminal and its way out must both be there, or neither.
-    pub fn check(&self, terminal: bool) -> Result<()> {
-        match (self, terminal) {
-            (Console::None, true) => {
-                crate::bail!(
-                    "process.terminal is true: a terminal needs --console-socket when it is not in the foreground"
-                )
-            }
+    /// Makes the way for the terminal of `process`, if it has one. One that
+    /// stands for our own begins with its size: the program must not run
+    /// before it knows it.
+    pub fn open(&self, process: &mut ProcessPlan) -> Result<Way> {
+        match (self, process.terminal) {
+            (Console::None, true) => crate::bail!(
+                "process.terminal is true: a terminal needs --console-socket when it is not in the foreground"
+            ),
             (Console::Path(path), false) => {
                 crate::bail!("--console-socket {} is given, but process.terminal is false", path.display())
             }
-            _ => Ok(()),
+            (Console::Path(path), true) => Ok(Way { near: None, far: Some(sources::connect(path)?) }),
+            (Console::Foreground, true) => {
+                if let (None, Ok(size)) = (process.console_size, tcgetwinsize(rustix::stdio::stdin())) {
+                    process.console_size = Some(ConsoleSize { height: size.ws_row, width: size.ws_col });
+                }
+                let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+                let (near, far) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None)
+                    .doing(|| "make a console socket")?;
+                Ok(Way { near: Some(near), far: Some(far) })
+            }
+            (Console::None | Console::Foreground, false) => Ok(Way::default()),
         }
     }
 }
@@ -108,6 +108,8 @@ pub struct Created {
     pub pid: Pid,
     pub pidfd: OwnedFd,
     pub channel: Channel,
+    /// Over which the terminal's master comes, for the foreground.
+    pub terminal: Option<OwnedFd>,
 }
 
 pub fn create(options: &Options, log: &Log) -> Result<Created> {
@@ -119,14 +121,16 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     state::dir::check_id(&options.id)?;
     let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle, host.euid)? };
     let mut plan = plan::plan(&spec, request, &host, log)?;
-    options.console.give_size(&mut plan.process);
-    options.console.check(plan.process.terminal)?;
+    let console = options.console.open(&mut plan.process)?;
 
     let dir = StateDir::create(&options.root, &options.id)?;
     let mut making = Making { cgroup: Cgroup::default(), dir: Some(dir), init: None };
-    let result = make(&mut making, &plan, &spec, &text, &bundle, &host, options);
+    let Way { near, far } = console;
+    let result = make(&mut making, &plan, &spec, (&text, &bundle, &host), far, options);
     match result {
-        Ok((record, pid, pidfd, channel, dir)) => Ok(Created { dir, record, plan, pid, pidfd, channel }),
+        Ok((record, pid, pidfd, channel, dir)) => {
+            Ok(Created { dir, record, plan, pid, pidfd, channel, terminal: near })
+        }
         Err(error) => {
             making.undo(log);
             Err(error)
@@ -160,9 +164,8 @@ fn make(
     making: &mut Making,
     plan: &Plan,
     spec: &Spec,
-    config: &[u8],
-    bundle: &Path,
-    host: &Host,
+    (config, bundle, host): (&[u8], &Path, &Host),
+    console: Option<OwnedFd>,
     options: &Options,
 ) -> Result<Made> {
     let Some(dir) = &making.dir else { crate::bail!("the container has no state directory") };
@@ -175,7 +178,7 @@ fn make(
     record.save(dir)?;
     dir.write_new(state::record::CONFIG, config)?;
 
-    let mut sources = sources::open(plan, &options.console)?;
+    let mut sources = sources::open(plan, console)?;
     if !options.no_cgroup {
         making.cgroup.pure_v2 = cgroup.pure_v2;
         cgroup.create(&plan.cgroup, &mut making.cgroup.dirs)?;

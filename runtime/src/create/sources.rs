@@ -2,7 +2,6 @@
 //! rights, at the caller's paths, and a missing one is an error before
 //! anything has been made.
 
-use super::Console;
 use crate::bail;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Result};
@@ -34,7 +33,7 @@ pub struct Sources {
     pub console_socket: Option<OwnedFd>,
 }
 
-pub fn open(plan: &Plan, console: &Console) -> Result<Sources> {
+pub fn open(plan: &Plan, console_socket: Option<OwnedFd>) -> Result<Sources> {
     let namespaces = plan.namespaces.join.iter().map(|(kind, path)| {
         let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         Ok((*kind, file.doing(|| format!("open namespace {}", path.display()))?))
@@ -46,7 +45,7 @@ pub fn open(plan: &Plan, console: &Console) -> Result<Sources> {
         null: if plan.masked.is_empty() { None } else { Some(dev_null()?) },
         nodes: if in_user_namespace { nodes(&plan.devices)? } else { Vec::new() },
         namespaces: namespaces.collect::<Result<_>>()?,
-        console_socket: if plan.process.terminal { console.connect()? } else { None },
+        console_socket,
     })
 }
 

@@ -1,6 +1,6 @@
 //! The links of /dev: runtime-linux.md "Dev symbolic links", and /dev/ptmx.
 
-use super::{Init, devices};
+use super::Init;
 use crate::error::{Context, Result};
 use crate::path::InRoot;
 use rustix::fs::{AtFlags, OFlags};
@@ -14,11 +14,8 @@ const LINKS: [(&str, &str); 4] = [
 ];
 
 pub fn make_all(init: &mut Init<'_>) -> Result<()> {
-    if !devices::is_ours(init.plan) {
-        return Ok(());
-    }
+    let Some(dev) = init.dev.take() else { return Ok(()) };
     let root = init.task.root()?;
-    let dev = root.open(&InRoot::new("/dev"), OFlags::PATH | OFlags::DIRECTORY).doing(|| "open /dev")?;
     // Where the kernel has it, as runc does.
     let core = root.open(&InRoot::new("/proc/kcore"), OFlags::PATH).is_ok().then_some(("/proc/kcore", "core"));
     for (text, name) in LINKS.into_iter().chain(core) {

@@ -42,6 +42,7 @@ pub fn make_all(init: &mut Init<'_>) -> Result<()> {
             make(&dir, &name, node).doing(what)?;
         }
     }
+    init.dev = Some(dev);
     Ok(())
 }
 

@@ -78,6 +78,8 @@ pub struct Init<'a> {
     /// The procfs and sysfs that were mounted, and where: what lies below them is
     /// found by these and not by path, for the image can be changed meanwhile.
     pub kernel_mounts: Vec<(InRoot, RootFd)>,
+    /// /dev, between the steps that fill it.
+    pub dev: Option<OwnedFd>,
     /// For `create`: the socket on which `start` comes.
     pub start: Option<OwnedFd>,
     pub record: &'a Record,
@@ -158,7 +160,8 @@ pub fn run(
         env: plan.process.env.clone(),
         listener: None,
     };
-    let mut init = Init { task, plan, sources, entry, channel, kernel_mounts: Vec::new(), start, record, options };
+    let mut init =
+        Init { task, plan, sources, entry, channel, kernel_mounts: Vec::new(), dev: None, start, record, options };
     let error = steps(&mut init).err().unwrap_or_else(|| exec::exec(&mut init.task));
     init.fail(&error);
     sys::exec::exit(1)

@@ -5,7 +5,7 @@ use super::{Init, overlay, store_view};
 use crate::error::{Context, Result};
 use crate::path::RootFd;
 use crate::sys::clone;
-use crate::sys::mount::{MountAttr, PROPAGATION_SHARED, PROPAGATION_SLAVE, setattr};
+use crate::sys::mount::{MountAttr, PROPAGATION_SHARED, PROPAGATION_SLAVE, setattr_root};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
@@ -23,7 +23,8 @@ pub fn mount(init: &mut Init<'_>) -> Result<()> {
         None => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
             let tree = rustix::mount::open_tree(CWD, place.as_path(), flags).doing(what)?;
-            attach(&tree, &open_directory(place)?).doing(what)?;
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            rustix::mount::move_mount(&tree, c"", CWD, place.as_path(), flags).doing(what)?;
             tree
         }
         Some(roots) => overlay::mount(roots, place)?,
@@ -39,12 +40,11 @@ pub fn mount(init: &mut Init<'_>) -> Result<()> {
 /// First of all, so that nothing mounted from here on shows on the host. Where
 /// the config wants a shared root, that is set when the root has been entered.
 fn set_propagation(init: &Init<'_>) -> Result<()> {
-    let host = open_directory("/")?;
     let propagation = match init.plan.root_propagation {
         PROPAGATION_SHARED => PROPAGATION_SLAVE,
         other => other,
     };
-    setattr(host.as_fd(), true, &MountAttr { propagation, ..MountAttr::default() })
+    setattr_root(&MountAttr { propagation, ..MountAttr::default() })
         .doing(|| "cut the new mount namespace off from the host's")
 }
 

@@ -10,12 +10,11 @@ use rustix::fd::AsFd;
 pub fn ready(init: &mut Init<'_>) -> Result<()> {
     init.channel.send(&Message::Ready)?;
     init.channel.expect(&Message::Go)?;
-    // Who waits for the end of an inherited pipe must not wait for `start`.
-    let errors = match init.start.take() {
-        Some(listener) => listener,
-        None => init.channel.as_fd().try_clone_to_owned().doing(|| "keep the channel for errors")?,
+    init.task.listener = match init.start.take() {
+        // Who waits for the end of an inherited pipe must not wait for `start`.
+        Some(listener) => fds::close_all(init.task.preserve_fds, Some(listener))?,
+        None => Some(init.channel.as_fd().try_clone_to_owned().doing(|| "keep the channel for errors")?),
     };
-    init.task.listener = fds::close_all(init.task.preserve_fds, Some(errors))?;
     Ok(())
 }
 

@@ -8,9 +8,9 @@
 
 use crate::bail;
 use crate::cgroup::{Cgroup, Dir, Entry};
-use crate::create::Console;
 use crate::create::clone::from_between;
 use crate::create::protocol::{Channel, Message};
+use crate::create::{Console, Way};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::init::{Task, caps, console, exec, fds, limits, lsm, sched, seccomp, user, working_dir};
@@ -46,6 +46,8 @@ pub struct Joined {
     pub pid: Pid,
     pub pidfd: OwnedFd,
     pub channel: Channel,
+    /// Over which the terminal's master comes, for the foreground.
+    pub terminal: Option<OwnedFd>,
 }
 
 /// What a container that runs is, for those who join it.
@@ -77,21 +79,19 @@ pub fn find(dir: &StateDir, ignore_paused: bool) -> Result<Container> {
 pub fn join(container: &Container, process: &Process, options: &Options, log: &Log) -> Result<Joined> {
     let host = Host::probe()?;
     let (mut plan, filter) = plan::exec(process, &container.spec, &host, log)?;
-    options.console.check(plan.terminal)?;
-    options.console.give_size(&mut plan);
+    let Way { near: terminal, far: console_socket } = options.console.open(&mut plan)?;
     let linux = container.spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
     let joined = linux.join.iter().fold(linux.new, |all, (kind, _)| all | kind);
-    let console_socket = if plan.terminal { options.console.connect()? } else { None };
     let (channel, far_end) = Channel::pair()?;
     let (between, between_end) = Channel::pair()?;
     let entry = entry(container, options.cgroup.as_deref())?;
     let (fork, entry) = fork(container, entry)?;
     match fork {
         Fork::Parent { pid, .. } => {
-            drop((far_end, between_end, entry));
+            drop((far_end, between_end, entry, console_socket));
             let Fork::Parent { pid, pidfd } = from_between(pid, &between)? else { bail!("exec has no process") };
             match until_ready(&channel, &plan, pid) {
-                Ok(()) => Ok(Joined { pid, pidfd, channel }),
+                Ok(()) => Ok(Joined { pid, pidfd, channel, terminal }),
                 Err(error) => {
                     crate::create::kill(pid, &pidfd);
                     Err(error)
@@ -99,7 +99,7 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             }
         }
         Fork::Child => {
-            drop((channel, between));
+            drop((channel, between, terminal));
             if options.foreground {
                 // The foreground waits for signals with all of them blocked.
                 let _ = sys::signal::unblock_all();

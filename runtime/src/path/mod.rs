@@ -30,6 +30,22 @@ pub fn read_all(fd: impl AsFd, expected: usize) -> rustix::io::Result<Vec<u8>> {
     Ok(buffer)
 }
 
+/// Reads the `size` bytes that a regular file has, without asking for more.
+pub fn read_exactly(fd: impl AsFd, size: usize) -> rustix::io::Result<Vec<u8>> {
+    let mut buffer = vec![0; size];
+    let mut filled = 0;
+    while filled < size {
+        match rustix::io::read(&fd, &mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
 /// Reads a small file of the kernel's (procfs, cgroups) in one call: those give
 /// all they have, up to 4095 bytes here, at once.
 pub fn read_once(fd: impl AsFd) -> rustix::io::Result<Vec<u8>> {

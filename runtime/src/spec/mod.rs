@@ -81,7 +81,7 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     if size > LIMIT {
         crate::bail!("{} is larger than {LIMIT} bytes", path.display());
     }
-    crate::path::read_all(&file, size as usize).doing(|| format!("read {}", path.display()))
+    crate::path::read_exactly(&file, size as usize).doing(|| format!("read {}", path.display()))
 }
 
 /// Parses a config.json. serde would take a JSON array for a struct; a config

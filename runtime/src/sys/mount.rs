@@ -40,6 +40,22 @@ impl MountAttr {
     }
 }
 
+/// Changes the mount at the root of the calling process and all below it.
+pub fn setattr_root(attr: &MountAttr) -> rustix::io::Result<()> {
+    // SAFETY: as in `setattr`, with another path.
+    unsafe {
+        syscall!(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            c"/".as_ptr(),
+            AT_RECURSIVE,
+            &raw const *attr,
+            size_of::<MountAttr>()
+        )?
+    };
+    Ok(())
+}
+
 /// Changes the mount that `fd` is the root of, and with `recursive` all below it.
 pub fn setattr(fd: BorrowedFd<'_>, recursive: bool, attr: &MountAttr) -> rustix::io::Result<()> {
     let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
