@@ -176,7 +176,7 @@ fn add_capabilities(sets: &mut Option<Capabilities>, names: &[String]) -> Result
     let sets = sets.get_or_insert_default();
     for name in names {
         let Some(number) = capabilities::typed(name) else { bail!("--cap {name:?} is not the name of a capability") };
-        let full = capabilities::NAMES[usize::from(number)].to_owned();
+        let full = capabilities::names().swap_remove(usize::from(number));
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
             if !set.contains(&full) {
                 set.push(full.clone());

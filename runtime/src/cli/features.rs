@@ -22,7 +22,7 @@ pub fn run() -> Result<u8> {
         "mountOptions": mount_options,
         "linux": {
             "namespaces": namespaces,
-            "capabilities": capabilities::NAMES.as_slice(),
+            "capabilities": capabilities::names(),
             "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
             "seccomp": seccomp::features(),
             "apparmor": { "enabled": true },

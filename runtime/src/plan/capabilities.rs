@@ -1,53 +1,10 @@
-//! Capability names and sets. A set is a mask, bit n for capability n, so that
-//! one that this table does not know yet is dropped all the same.
+//! Capability names, which are those of the `caps` crate, and sets. A set is a
+//! mask, bit n for capability n, so that one that no table knows yet is dropped
+//! all the same.
 
 use crate::log::Log;
 use crate::spec::process::Capabilities;
-
-/// linux/capability.h, in order of their numbers.
-pub const NAMES: [&str; 41] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
+use caps::Capability;
 
 pub const SYS_ADMIN: u64 = 1 << 21;
 /// The highest number a mask has room for.
@@ -62,10 +19,17 @@ pub struct CapSets {
     pub ambient: u64,
 }
 
+/// All names, by their numbers in linux/capability.h.
+pub fn names() -> Vec<String> {
+    let mut all: Vec<Capability> = caps::all().into_iter().collect();
+    all.sort_by_key(Capability::index);
+    all.iter().map(ToString::to_string).collect()
+}
+
 /// A name exactly as in `CAP_CHOWN`: what a config writes otherwise is unknown to
 /// every runtime, and must not give more here than elsewhere.
 pub fn number(name: &str) -> Option<u8> {
-    NAMES.iter().position(|known| *known == name).map(|at| at as u8)
+    name.parse::<Capability>().ok().map(|capability| capability.index())
 }
 
 /// A name as people type it: `chown`, `CAP_CHOWN`.
