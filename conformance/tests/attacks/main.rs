@@ -1,0 +1,12 @@
+//! Attacks of published kinds, each of which would succeed against a runtime
+//! without the defence. The attacker is the root file system and what runs in
+//! it; the host is a folder of canaries that must not change.
+
+mod host;
+
+mod devices;
+mod joining;
+mod links;
+mod privileges;
+mod races;
+mod settings;
