@@ -50,8 +50,21 @@ fn debian_root() -> Result<PathBuf> {
         make.arg(format!("--dpkgopt=path-exclude=/usr/share/{left_out}/*"));
     }
     make.arg("--customize-hook").arg(workspace().join("xtask/src/debian-root.sh"));
-    make.arg("").arg(&unfinished);
-    call(&mut make)?;
+    make.arg(release_name()).arg(&unfinished);
+    if let Err(error) = call(&mut make) {
+        std::fs::remove_dir_all(&unfinished)?;
+        return Err(error);
+    }
     std::fs::rename(&unfinished, &root)?;
     Ok(root)
+}
+
+/// The Debian that this machine is, or the newest stable one elsewhere.
+fn release_name() -> String {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+    match (field("ID="), field("VERSION_CODENAME=")) {
+        (Some(id), Some(name)) if id == "debian" => name,
+        _ => "stable".into(),
+    }
 }
