@@ -1,49 +1,11 @@
 //! Signals by name and number, as people and images write them.
 
+use firn::spec::signal;
 use std::fmt;
 use std::str::FromStr;
 
-/// Real-time signals are counted from here for programs (the C library keeps
-/// the kernel's first two for itself).
-const RTMIN: i32 = 34;
-const RTMAX: i32 = 64;
-
 /// The annotation by which an image names the signal that stops it.
 pub const STOP_ANNOTATION: &str = "org.opencontainers.image.stopSignal";
-
-const NAMES: [(&str, i32); 31] = [
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ILL", 4),
-    ("TRAP", 5),
-    ("ABRT", 6),
-    ("BUS", 7),
-    ("FPE", 8),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("SEGV", 11),
-    ("USR2", 12),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("STKFLT", 16),
-    ("CHLD", 17),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("TSTP", 20),
-    ("TTIN", 21),
-    ("TTOU", 22),
-    ("URG", 23),
-    ("XCPU", 24),
-    ("XFSZ", 25),
-    ("VTALRM", 26),
-    ("PROF", 27),
-    ("WINCH", 28),
-    ("IO", 29),
-    ("PWR", 30),
-    ("SYS", 31),
-];
 
 /// A signal's number; parsed from `RTMIN+3`, `SIGRTMIN+3`, `37`, `TERM` or `SIGTERM`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +13,7 @@ pub struct Signal(pub i32);
 
 impl Signal {
     /// What systemd halts on, and what firn's contract asks of a foreign init.
-    pub const HALT: Signal = Signal(RTMIN + 3);
+    pub const HALT: Signal = Signal(signal::RTMIN + 3);
     /// Death by it is how reboot(RB_AUTOBOOT) ends a pid namespace's init.
     pub const HUP: Signal = Signal(1);
     /// Death by it is how power-off and halt end a pid namespace's init.
@@ -66,44 +28,16 @@ impl FromStr for Signal {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Signal, String> {
-        let upper = text.trim().to_ascii_uppercase();
-        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-        named(name)
-            .filter(|number| (1..=31).contains(number) || (RTMIN..=RTMAX).contains(number))
-            .map(Signal)
-            .ok_or_else(|| format!("unknown signal {text:?}"))
-    }
-}
-
-fn named(name: &str) -> Option<i32> {
-    if name.bytes().all(|b| b.is_ascii_digit()) {
-        return name.parse().ok();
-    }
-    if let Some((_, number)) = NAMES.iter().find(|(known, _)| *known == name) {
-        return Some(*number);
-    }
-    let offset = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
-        true => text.parse::<i32>().ok().filter(|offset| *offset <= RTMAX - RTMIN),
-        false => None,
-    };
-    match name {
-        "RTMIN" => Some(RTMIN),
-        "RTMAX" => Some(RTMAX),
-        _ => match (name.strip_prefix("RTMIN+"), name.strip_prefix("RTMAX-")) {
-            (Some(above), _) => offset(above)?.checked_add(RTMIN),
-            (_, Some(below)) => RTMAX.checked_sub(offset(below)?),
-            _ => None,
-        },
+        // 0 is no signal to send, and the C library keeps 32 and 33.
+        let sendable = |number: &i32| !matches!(number, 0 | 32 | 33);
+        let number = signal::number(text).filter(sendable);
+        number.map(Signal).ok_or_else(|| format!("unknown signal {text:?}"))
     }
 }
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.iter().find(|(_, number)| *number == self.0) {
-            Some((name, _)) => write!(f, "SIG{name}"),
-            None if self.0 == RTMIN => f.write_str("SIGRTMIN"),
-            None => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
-        }
+        f.write_str(&signal::name(self.0))
     }
 }
 

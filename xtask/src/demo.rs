@@ -39,7 +39,17 @@ impl Drop for Demo {
             let _ = Command::new(self.bin.join("firn")).args(["delete", "--force", &id]).output();
             let _ = std::fs::remove_dir_all(Path::new("/run/firn/shim").join(&id));
         }
-        let _ = std::fs::remove_dir_all(&self.folder);
+        // podman's own clean-up may still be at work in its folders.
+        for _ in 0..40 {
+            if std::fs::remove_dir_all(&self.folder).is_ok() || !self.folder.exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // Only if nobody else's containers are there.
+        for dir in ["/run/firn/shim", "/run/firn"] {
+            let _ = std::fs::remove_dir(dir);
+        }
     }
 }
 

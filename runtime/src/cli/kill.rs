@@ -3,6 +3,7 @@
 use super::{Context, compat};
 use crate::bail;
 use crate::error::{Context as _, Result};
+use crate::spec;
 use crate::state::{self, Record, StateDir, Status};
 use crate::sys;
 use rustix::fd::AsFd;
@@ -44,106 +45,11 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     Ok(0)
 }
 
-/// signal(7), with glibc's SIGRTMIN.
-const NAMES: [(&str, i32); 34] = [
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ILL", 4),
-    ("TRAP", 5),
-    ("ABRT", 6),
-    ("IOT", 6),
-    ("BUS", 7),
-    ("FPE", 8),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("SEGV", 11),
-    ("USR2", 12),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("STKFLT", 16),
-    ("CHLD", 17),
-    ("CLD", 17),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("TSTP", 20),
-    ("TTIN", 21),
-    ("TTOU", 22),
-    ("URG", 23),
-    ("XCPU", 24),
-    ("XFSZ", 25),
-    ("VTALRM", 26),
-    ("PROF", 27),
-    ("WINCH", 28),
-    ("IO", 29),
-    ("POLL", 29),
-    ("PWR", 30),
-    ("SYS", 31),
-];
-const RTMIN: i32 = 34;
-const RTMAX: i32 = 64;
-
-/// The number of a signal given by number or name.
-pub fn signal(text: &str) -> Result<i32> {
-    if let Ok(number) = text.parse::<i32>() {
-        if (0..=RTMAX).contains(&number) {
-            return Ok(number);
-        }
-        bail!("signal {number} is not within 0 and {RTMAX}");
+/// runc takes an empty word for the default, and so do its callers.
+fn signal(text: &str) -> Result<i32> {
+    if text.is_empty() {
+        return Ok(libc::SIGTERM);
     }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if name.is_empty() && text.is_empty() {
-        return Ok(15);
-    }
-    if let Some((_, number)) = NAMES.iter().find(|(known, _)| *known == name) {
-        return Ok(*number);
-    }
-    match real_time(name) {
-        Some(number) if (RTMIN..=RTMAX).contains(&number) => Ok(number),
-        _ => bail!("{text:?} is not a signal"),
-    }
-}
-
-fn real_time(name: &str) -> Option<i32> {
-    if let Some(offset) = name.strip_prefix("RTMIN") {
-        return if offset.is_empty() {
-            Some(RTMIN)
-        } else {
-            offset.strip_prefix('+')?.parse::<u8>().ok().map(|n| RTMIN + i32::from(n))
-        };
-    }
-    let offset = name.strip_prefix("RTMAX")?;
-    if offset.is_empty() {
-        Some(RTMAX)
-    } else {
-        offset.strip_prefix('-')?.parse::<u8>().ok().map(|n| RTMAX - i32::from(n))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::signal;
-
-    #[test]
-    fn signals_by_any_name() {
-        for (text, number) in [
-            ("TERM", 15),
-            ("sigterm", 15),
-            ("15", 15),
-            ("RTMIN+3", 37),
-            ("SIGRTMIN+3", 37),
-            ("37", 37),
-            ("SIGRTMIN", 34),
-            ("RTMAX-1", 63),
-            ("", 15),
-            ("0", 0),
-        ] {
-            assert_eq!(signal(text).unwrap(), number, "{text}");
-        }
-        for bad in ["SIG", "NOPE", "65", "-1", "RTMIN+31", "RTMIN-1", "RTMAX+1"] {
-            assert!(signal(bad).is_err(), "{bad}");
-        }
-    }
+    let Some(number) = spec::signal::number(text) else { bail!("{text:?} is not a signal") };
+    Ok(number)
 }

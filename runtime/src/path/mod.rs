@@ -13,28 +13,24 @@ use rustix::fd::AsFd;
 /// Reads to the end of `fd`, with a buffer for `expected` bytes to begin with
 /// and one byte more, so that the end shows without another allocation.
 pub fn read_all(fd: impl AsFd, expected: usize) -> rustix::io::Result<Vec<u8>> {
-    let mut buffer = vec![0; expected + 1];
-    let mut filled = 0;
-    loop {
-        if filled == buffer.len() {
-            buffer.resize(buffer.len() * 2, 0);
-        }
-        match rustix::io::read(&fd, &mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    buffer.truncate(filled);
-    Ok(buffer)
+    read(fd, expected + 1, true)
 }
 
 /// Reads the `size` bytes that a regular file has, without asking for more.
 pub fn read_exactly(fd: impl AsFd, size: usize) -> rustix::io::Result<Vec<u8>> {
+    read(fd, size, false)
+}
+
+fn read(fd: impl AsFd, size: usize, grows: bool) -> rustix::io::Result<Vec<u8>> {
     let mut buffer = vec![0; size];
     let mut filled = 0;
-    while filled < size {
+    loop {
+        if filled == buffer.len() {
+            if !grows {
+                break;
+            }
+            buffer.resize(buffer.len() * 2, 0);
+        }
         match rustix::io::read(&fd, &mut buffer[filled..]) {
             Ok(0) => break,
             Ok(n) => filled += n,

@@ -10,6 +10,7 @@ pub mod process;
 pub mod resources;
 pub mod roots;
 pub mod seccomp;
+pub mod signal;
 
 use crate::error::{Context, Result};
 use hooks::Hooks;
