@@ -109,9 +109,7 @@ fn limits(runtime: &Runtime, bundle: &Bundle) -> Vec<String> {
     for dir in cgroups(runtime.id()) {
         for file in FILES {
             if let Ok(text) = std::fs::read_to_string(dir.join(file)) {
-                // runc lets every container use /dev/net/tun, an accident of
-                // Docker's early days; firn does so when the config says it.
-                let mut lines: Vec<&str> = text.lines().filter(|line| *line != "c 10:200 rwm").collect();
+                let mut lines: Vec<&str> = text.lines().collect();
                 lines.sort_unstable();
                 found.push(format!("{}: {}", dir.join(file).display(), lines.join(", ")));
             }

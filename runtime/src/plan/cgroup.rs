@@ -351,8 +351,8 @@ fn default_rules() -> impl Iterator<Item = Rule> {
         node(5, Some(0)),
         node(5, Some(2)),
         node(136, None),
-        // /dev/net/tun: a network namespace of one's own makes it harmless, and
-        // VPNs in containers rely on it.
+        // /dev/net/tun, as under runc: VPNs in containers rely on it. To use it takes
+        // CAP_NET_ADMIN in the network namespace.
         node(10, Some(200)),
     ]
     .into_iter()
