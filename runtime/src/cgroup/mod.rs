@@ -64,11 +64,15 @@ impl Cgroup {
     pub fn create(&mut self, plan: &CgroupPlan, made: &mut Vec<Dir>) -> Result<()> {
         let mut present = Vec::with_capacity(self.dirs.len());
         for dir in self.dirs.drain(..) {
-            let found = if dir.is_v2() { v2::make(&dir, plan)? } else { v1::make(&dir)? };
+            let found = make_dirs(&dir.path)?;
             match found {
                 Found::Unmounted => continue,
                 Found::New => made.push(dir.clone()),
                 Found::Old => refuse_occupied(&dir.path)?,
+            }
+            match dir.is_v2() {
+                true => v2::prepare(&dir, plan)?,
+                false => v1::prepare(&dir, found == Found::New)?,
             }
             present.push(dir);
         }
@@ -182,16 +186,15 @@ fn refuse_occupied(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes `path` and what is missing above it; `made` sees each directory that
-/// is new, from the top.
-fn make_dirs(path: &Path, made: &dyn Fn(&Path) -> Result<()>) -> Result<Found> {
+/// Makes `path` and what is missing above it.
+fn make_dirs(path: &Path) -> Result<Found> {
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
-        Ok(()) => made(path).map(|()| Found::New),
+        Ok(()) => Ok(Found::New),
         Err(Errno::EXIST) => Ok(Found::Old),
         Err(Errno::NOENT) => match path.parent() {
             // Nothing is made above the mount point.
-            Some(above) if above != Path::new("/sys/fs/cgroup") && make_dirs(above, made)? != Found::Unmounted => {
-                make_dirs(path, made)
+            Some(above) if above != Path::new("/sys/fs/cgroup") && make_dirs(above)? != Found::Unmounted => {
+                make_dirs(path)
             }
             _ => Ok(Found::Unmounted),
         },

@@ -1,28 +1,38 @@
 //! The hierarchies of cgroup v1, also beside v2 on a hybrid host.
 
-use super::{Dir, Found, make_dirs, read, write};
+use super::{Dir, read, write};
 use crate::error::{Context, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use std::path::Path;
 
-pub fn make(dir: &Dir) -> Result<Found> {
-    if dir.has("cpuset") {
-        return make_dirs(&dir.path, &inherit_cpuset);
+/// What a cgroup needs before a process can enter it. What somebody else has
+/// set in one that was there stays.
+pub fn prepare(dir: &Dir, new: bool) -> Result<()> {
+    let is_empty = |file| read(&dir.path, file).is_ok_and(|value| value.trim().is_empty());
+    if dir.has("cpuset") && (new || is_empty("cpuset.cpus") || is_empty("cpuset.mems")) {
+        inherit_cpuset(&dir.path)?;
     }
-    make_dirs(&dir.path, &|_| Ok(()))
+    Ok(())
 }
 
 /// A new cpuset is empty and takes no process until it has processors and
-/// memory nodes: it gets those of the cpuset above.
+/// memory nodes: it gets those of the cpuset above, which may be new as well.
 fn inherit_cpuset(path: &Path) -> Result<()> {
-    let Some(above) = path.parent() else { return Ok(()) };
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        let what = || format!("copy {file} into cgroup {}", path.display());
-        let value = read(above, file).doing(what)?;
-        write(path, file, value.trim_end()).doing(what)?;
+        inherit(path, file).doing(|| format!("copy {file} into cgroup {}", path.display()))?;
     }
     Ok(())
+}
+
+fn inherit(path: &Path, file: &str) -> rustix::io::Result<String> {
+    let Some(above) = path.parent() else { return Ok(String::new()) };
+    let mut value = read(above, file)?;
+    if value.trim().is_empty() {
+        value = inherit(above, file)?;
+    }
+    write(path, file, value.trim_end())?;
+    Ok(value)
 }
 
 pub fn open_tasks(dir: &Dir) -> Result<OwnedFd> {

@@ -1,6 +1,6 @@
 //! cgroup v2: one directory, and controllers that are handed down to it.
 
-use super::{Dir, Found, make_dirs, read, write};
+use super::{Dir, read, write};
 use crate::error::{Context, Result};
 use crate::plan::cgroup::CgroupPlan;
 use rustix::io::Errno;
@@ -9,17 +9,14 @@ use std::path::Path;
 /// The mount point, above which no controller is handed down.
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// Makes the directory with the controllers that the plan needs.
-pub fn make(dir: &Dir, plan: &CgroupPlan) -> Result<Found> {
-    let found = make_dirs(&dir.path, &|_| Ok(()))?;
-    if found == Found::Unmounted {
-        return Ok(found);
+/// Hands the controllers that the plan needs down to the cgroup.
+pub fn prepare(dir: &Dir, plan: &CgroupPlan) -> Result<()> {
+    if dir.path.starts_with(Path::new(MOUNT).join("unified")) {
+        // Beside v1, which has the controllers.
+        return Ok(());
     }
-    if !dir.path.starts_with(Path::new(MOUNT).join("unified")) {
-        let wanted = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
-        hand_down(&dir.path, &wanted, plan)?;
-    }
-    Ok(found)
+    let wanted = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
+    hand_down(&dir.path, &wanted, plan)
 }
 
 /// Enables `wanted` in every cgroup above `path`, from the top, as far as each
