@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 /// Peers, and tools to make root file systems with; each is used as it comes.
-const NEEDED: [&str; 16] = [
+const NEEDED: [&str; 18] = [
+    "aardvark-dns",
     "bsdutils",
     "busybox-static",
     "conmon",
@@ -15,6 +16,7 @@ const NEEDED: [&str; 16] = [
     "iproute2",
     "iptables",
     "mmdebstrap",
+    "netavark",
     "nix-bin",
     "podman",
     "procps",

@@ -1,7 +1,8 @@
 //! `firn create`.
 
 use super::Context;
-use crate::create::{self, Console};
+use crate::create;
+use crate::create::console::Console;
 use crate::error::Result;
 use std::path::PathBuf;
 

@@ -2,7 +2,8 @@
 
 use super::{Context, foreground};
 use crate::bail;
-use crate::create::{self, Console};
+use crate::create;
+use crate::create::console::Console;
 use crate::error::{Context as _, Error, Result};
 use crate::join;
 use crate::plan::capabilities;

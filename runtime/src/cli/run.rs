@@ -2,7 +2,8 @@
 
 use super::create::Common;
 use super::{Context, delete, foreground, start};
-use crate::create::{self, Console, Created};
+use crate::create::console::Console;
+use crate::create::{self, Created};
 use crate::error::{Context as _, Error, Result};
 use crate::sys;
 

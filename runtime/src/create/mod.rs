@@ -2,6 +2,7 @@
 //! init, record again. Whatever fails on the way takes back what was made.
 
 pub mod clone;
+pub mod console;
 pub mod hooks;
 pub mod idmap;
 pub mod protocol;
@@ -14,20 +15,17 @@ use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::init;
 use crate::log::Log;
-use crate::plan::process::ProcessPlan;
 use crate::plan::{self, Plan, Request};
-use crate::spec::process::ConsoleSize;
 use crate::spec::roots::Roots;
 use crate::spec::{self, Spec};
 use crate::state::{self, Record, StateDir};
 use crate::sys::clone::Fork;
 use crate::sys::fds::Bin;
+use console::{Console, Way};
 use protocol::{Channel, Message};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
-use rustix::termios::tcgetwinsize;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use sources::Sources;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -50,53 +48,6 @@ pub struct Options {
     pub no_cgroup: bool,
     /// `run`: init goes on by itself, and its signals were blocked before.
     pub run: bool,
-}
-
-/// Who gets the master of a terminal, if the config asks for one.
-#[derive(Debug, Default)]
-pub enum Console {
-    /// Nobody: then there can be none.
-    #[default]
-    None,
-    /// Whoever listens at a socket of the host.
-    Path(PathBuf),
-    /// The caller, whose own terminal it stands for.
-    Foreground,
-}
-
-/// The two ends of the way that a terminal's master takes: ours, where it comes
-/// to us, and init's.
-#[derive(Debug, Default)]
-pub struct Way {
-    pub near: Option<OwnedFd>,
-    pub far: Option<OwnedFd>,
-}
-
-impl Console {
-    /// Makes the way for the terminal of `process`, if it has one. One that
-    /// stands for our own begins with its size: the program must not run
-    /// before it knows it.
-    pub fn open(&self, process: &mut ProcessPlan) -> Result<Way> {
-        match (self, process.terminal) {
-            (Console::None, true) => crate::bail!(
-                "process.terminal is true: a terminal needs --console-socket when it is not in the foreground"
-            ),
-            (Console::Path(path), false) => {
-                crate::bail!("--console-socket {} is given, but process.terminal is false", path.display())
-            }
-            (Console::Path(path), true) => Ok(Way { near: None, far: Some(sources::connect(path)?) }),
-            (Console::Foreground, true) => {
-                if let (None, Ok(size)) = (process.console_size, tcgetwinsize(rustix::stdio::stdin())) {
-                    process.console_size = Some(ConsoleSize { height: size.ws_row, width: size.ws_col });
-                }
-                let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
-                let (near, far) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None)
-                    .doing(|| "make a console socket")?;
-                Ok(Way { near: Some(near), far: Some(far) })
-            }
-            (Console::None | Console::Foreground, false) => Ok(Way::default()),
-        }
-    }
 }
 
 /// A container whose init has been told to go on.
@@ -279,9 +230,4 @@ pub fn kill(pid: Pid, pidfd: &OwnedFd) {
     // It may be dead already; the status is taken either way.
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
     let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
-}
-
-/// For callers that have a pid only.
-pub fn pidfd_of(pid: Pid) -> Result<OwnedFd> {
-    pidfd_open(pid, PidfdFlags::empty()).doing(|| format!("open process {pid}"))
 }

@@ -13,7 +13,6 @@ use crate::sys::mount::{ATTR_RDONLY, MountAttr, PROPAGATION_SLAVE, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::path::Path;
 
 #[derive(Debug)]
@@ -107,15 +106,6 @@ fn nodes(nodes: &[Node]) -> Result<Vec<OwnedFd>> {
         tree(&path, false).doing(|| format!("open device {}", path.display()))
     };
     nodes.iter().map(open).collect()
-}
-
-pub fn connect(path: &Path) -> Result<OwnedFd> {
-    let connect = || {
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-        Ok::<_, rustix::io::Errno>(socket)
-    };
-    connect().doing(|| format!("connect to the console socket {}", path.display()))
 }
 
 /// Opens the cgroups for a cgroup mount, once they exist. With a cgroup

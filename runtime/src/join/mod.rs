@@ -9,8 +9,8 @@
 use crate::bail;
 use crate::cgroup::{Cgroup, Dir, Entry};
 use crate::create::clone::from_between;
+use crate::create::console::{Console, Way};
 use crate::create::protocol::{Channel, Message};
-use crate::create::{Console, Way};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::init::{Task, caps, console, exec, fds, limits, lsm, sched, seccomp, user, working_dir};
