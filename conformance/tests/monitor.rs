@@ -1,6 +1,7 @@
 //! The demo's steps as assertions: firn-shim over firn over bundles of
 //! firn-image's, and a Debian with systemd as the container.
 
+use firn_conformance::harness::bundle::image_bundle as bundle;
 use firn_conformance::harness::place::cgroup_view_allows_systemd;
 use firn_conformance::harness::{Scratch, binary, command};
 use serde_json::{Value, json};
@@ -72,18 +73,6 @@ impl Drop for Monitor {
             self.firn(&["delete", "--force", &self.id]);
         }
     }
-}
-
-fn bundle(scratch: &Scratch, args: &[&str]) -> PathBuf {
-    let path = scratch.join("bundle");
-    let mut image = Command::new(binary("firn-image"));
-    image.current_dir(scratch.path()).arg("bundle").arg("--output").arg(&path).args(args);
-    command(&mut image).succeeds();
-    let config = path.join("config.json");
-    let mut text: Value = serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
-    text["linux"]["cgroupsPath"] = json!(format!("/{}", scratch.id()));
-    std::fs::write(&config, text.to_string()).unwrap();
-    path
 }
 
 /// The demo's two layers.

@@ -1,24 +1,12 @@
 //! firn's own bundles: layers, what is written over them, and closures, made by
 //! firn-image and run by firn.
 
+use firn_conformance::harness::bundle::image_bundle as bundle;
 use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Runtime, Scratch, binary, busybox_root, command};
+use firn_conformance::harness::{Runtime, Scratch, busybox_root, command};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-
-/// `firn-image bundle`, with a cgroup of the test's own.
-pub fn bundle(scratch: &Scratch, args: &[&str]) -> PathBuf {
-    let path = scratch.join("bundle");
-    let mut image = Command::new(binary("firn-image"));
-    image.current_dir(scratch.path()).arg("bundle").arg("--force").arg("--output").arg(&path).args(args);
-    command(&mut image).succeeds();
-    let config = path.join("config.json");
-    let mut text: Value = serde_json::from_str(&std::fs::read_to_string(&config).unwrap()).unwrap();
-    text["linux"]["cgroupsPath"] = json!(format!("/{}", scratch.id()));
-    std::fs::write(&config, text.to_string()).unwrap();
-    path
-}
 
 fn run(firn: &Runtime, bundle: &Path) -> firn_conformance::harness::Output {
     firn.call(&["run", "--bundle", &bundle.to_string_lossy(), firn.id()])

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 /// Peers, and tools to make root file systems with; each is used as it comes.
-const NEEDED: [&str; 18] = [
+const NEEDED: [&str; 19] = [
     "aardvark-dns",
     "bsdutils",
     "busybox-static",
+    "catatonit",
     "conmon",
     "crun",
     "golang-github-containers-common",

@@ -1,7 +1,7 @@
 //! Root file systems and config.json.
 
-use super::Scratch;
 use super::place::{binary, program};
+use super::{Scratch, command};
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -94,4 +94,18 @@ impl Bundle {
         std::fs::write(self.path.join("config.json"), text).expect("write config.json");
         self
     }
+}
+
+/// `firn-image bundle` in the scratch folder, with a cgroup of the test's own.
+pub fn image_bundle(scratch: &Scratch, args: &[&str]) -> PathBuf {
+    let path = scratch.join("bundle");
+    let mut image = Command::new(binary("firn-image"));
+    image.current_dir(scratch.path()).arg("bundle").arg("--force").arg("--output").arg(&path).args(args);
+    command(&mut image).succeeds();
+    let config = path.join("config.json");
+    let text = std::fs::read_to_string(&config).expect("firn-image writes a config.json");
+    let mut value: Value = serde_json::from_str(&text).expect("config.json is JSON");
+    value["linux"]["cgroupsPath"] = json!(format!("/{}", scratch.id()));
+    std::fs::write(&config, value.to_string()).expect("write config.json");
+    path
 }
