@@ -46,7 +46,7 @@ fn cases() -> Vec<Case> {
             "soft above hard",
             "/process/rlimits",
             json!([{"type": "RLIMIT_NOFILE", "hard": 1, "soft": 2}]),
-            "invalid argument",
+            "above the hard one",
         ),
         case("no such executable", "/process/args", json!(["/nosuch"]), "no such file or directory"),
         case("not in PATH", "/process/args", json!(["nosuch"]), "executable file not found in $PATH"),

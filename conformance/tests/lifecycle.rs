@@ -290,3 +290,52 @@ fn a_mistyped_word_says_what_was_meant() {
     assert!(firn.call(&["crate", "x"]).fails(3).stderr.contains("create"));
     assert!(firn.call(&["create", "--bundel", "x", "y"]).fails(1).stderr.contains("--bundle"));
 }
+
+#[test]
+fn a_paused_container_is_paused_whatever_it_was_and_can_always_be_ended() {
+    let scratch = Scratch::new("frozen");
+    let bundle = Bundle::new(&scratch).shell("sleep 1000").write();
+    let firn = Runtime::firn(&scratch);
+    firn.create(&bundle).succeeds();
+    firn.call(&["pause", firn.id()]).succeeds();
+    assert_eq!(firn.status(), "paused");
+    assert!(firn.start().fails(1).stderr.contains("paused"));
+    assert!(firn.call(&["delete", firn.id()]).fails(1).stderr.contains("not stopped: paused"));
+    firn.call(&["resume", firn.id()]).succeeds();
+    assert_eq!(firn.status(), "created");
+    firn.start().succeeds();
+    firn.call(&["pause", firn.id()]).succeeds();
+    firn.call(&["kill", "--all", firn.id(), "KILL"]).succeeds();
+    firn.wait_for("stopped");
+    firn.call(&["delete", firn.id()]).succeeds();
+    firn.left_nothing();
+}
+
+/// Somebody's frozen cgroup would stop init for ever.
+#[test]
+fn a_frozen_cgroup_is_refused() {
+    let scratch = Scratch::new("ice");
+    let bundle = Bundle::new(&scratch).shell("true").write();
+    let firn = Runtime::firn(&scratch);
+    let (v1, v2) = ("/sys/fs/cgroup/freezer", "/sys/fs/cgroup");
+    let (dir, file, ice) = match std::path::Path::new(v1).is_dir() {
+        true => (std::path::Path::new(v1).join(firn.id()), "freezer.state", "FROZEN"),
+        false => (std::path::Path::new(v2).join(firn.id()), "cgroup.freeze", "1"),
+    };
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join(file), ice).unwrap();
+    let output = firn.run(&bundle);
+    std::fs::remove_dir(&dir).unwrap();
+    assert!(output.fails(1).stderr.contains("is frozen"));
+    firn.left_nothing();
+}
+
+#[test]
+fn a_root_may_be_named_by_a_link() {
+    let scratch = Scratch::new("linked");
+    let bundle = Bundle::new(&scratch).shell("echo here").set("/root/path", json!("link")).write();
+    std::os::unix::fs::symlink("rootfs", bundle.path.join("link")).unwrap();
+    let firn = Runtime::firn(&scratch);
+    assert_eq!(firn.run(&bundle).succeeds().stdout, "here\n");
+    firn.left_nothing();
+}

@@ -63,12 +63,16 @@ impl Cgroup {
     /// were not there before, as soon as they are.
     pub fn create(&mut self, plan: &CgroupPlan, made: &mut Vec<Dir>) -> Result<()> {
         let mut present = Vec::with_capacity(self.dirs.len());
+        let mut old = false;
         for dir in self.dirs.drain(..) {
             let found = make_dirs(&dir.path)?;
             match found {
                 Found::Unmounted => continue,
                 Found::New => made.push(dir.clone()),
-                Found::Old => refuse_occupied(&dir.path)?,
+                Found::Old => {
+                    refuse_occupied(&dir.path)?;
+                    old = true;
+                }
             }
             match dir.is_v2() {
                 true => v2::prepare(&dir, plan)?,
@@ -77,6 +81,9 @@ impl Cgroup {
             present.push(dir);
         }
         self.dirs = present;
+        if old && self.is_frozen() {
+            crate::bail!("the container's cgroup is frozen: what enters it would stop for ever");
+        }
         settings::apply(self, if self.pure_v2 { &plan.v2 } else { &plan.v1 })?;
         devices::apply(self, &plan.devices)
     }

@@ -27,7 +27,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     let record = Record::need(&dir)?;
     if args.all {
         record.cgroup.signal_all(number)?;
-        return Ok(0);
+        return thaw_after(number, &record);
     }
     let init = match Status::of(&dir, &record) {
         Status::Creating | Status::Stopped => None,
@@ -38,8 +38,12 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
         Err(Errno::SRCH) => bail!("{}", compat::NOT_RUNNING),
         result => result.doing(|| format!("send signal {number} to process {}", record.pid))?,
     }
+    thaw_after(number, &record)
+}
+
+/// A frozen process of cgroup v1 does not even die.
+fn thaw_after(number: i32, record: &Record) -> Result<u8> {
     if number == libc::SIGKILL && record.cgroup.is_frozen() {
-        // A frozen process of cgroup v1 does not even die.
         record.cgroup.set_frozen(false)?;
     }
     Ok(0)

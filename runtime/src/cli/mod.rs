@@ -139,9 +139,10 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
         Log::default().error(&error.chain());
         return 1;
     }
+    let is_exec = arguments.iter().skip(1).any(|argument| argument == "exec");
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, is_exec),
     };
     let failure = if matches!(cli.command, Command::Exec(_)) { compat::EXEC_FAILURE } else { 1 };
     // Looked at before anything is opened: a number that the caller has not
@@ -212,12 +213,13 @@ impl Cli {
 }
 
 /// Help is an answer; a mistake is an error with runc's exit codes.
-fn usage(error: &clap::Error) -> u8 {
+fn usage(error: &clap::Error, is_exec: bool) -> u8 {
     // A closed stdout or stderr leaves nobody to tell.
     let _ = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
         ErrorKind::InvalidSubcommand => compat::UNKNOWN_COMMAND,
+        _ if is_exec => compat::EXEC_FAILURE,
         _ => 1,
     }
 }

@@ -54,6 +54,7 @@ fn ending(pid: Pid) -> String {
     match waitid(WaitId::Pid(pid), options) {
         Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => format!("exit status {code}"),
+            (_, Some(9)) => "it was killed, as by a memory limit that is too small for it".into(),
             (_, Some(signal)) => format!("signal {signal}"),
             _ => "no status".into(),
         },

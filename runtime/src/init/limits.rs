@@ -26,6 +26,7 @@ pub fn set_before_clone(process: &ProcessPlan) -> Result<()> {
 fn one(resource: Resource, limit: Rlimit) -> Result<()> {
     setrlimit(resource, limit).doing(|| {
         let number = |n: Option<u64>| n.map_or("unlimited".to_owned(), |n| n.to_string());
-        format!("set rlimit {resource:?} to {}:{}", number(limit.current), number(limit.maximum))
+        let name = format!("{resource:?}").to_uppercase();
+        format!("set RLIMIT_{name} to {}:{}", number(limit.current), number(limit.maximum))
     })
 }

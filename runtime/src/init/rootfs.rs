@@ -23,7 +23,8 @@ pub fn mount(init: &mut Init<'_>) -> Result<()> {
         None => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
             let tree = rustix::mount::open_tree(CWD, place.as_path(), flags).doing(what)?;
-            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            // The place may be named by a link, as the caller likes.
+            let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
             rustix::mount::move_mount(&tree, c"", CWD, place.as_path(), flags).doing(what)?;
             tree
         }

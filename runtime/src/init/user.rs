@@ -1,7 +1,7 @@
 //! Becoming the user that the program runs as.
 
 use super::{Task, caps};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::path::InRoot;
 use crate::sys::{ids, prctl};
 use rustix::fs::Mode;
@@ -24,8 +24,12 @@ pub fn become_user(task: &mut Task<'_>) -> Result<()> {
         Err(rustix::io::Errno::PERM) if process.groups.is_empty() => {}
         result => result.doing(|| format!("set the groups {:?}", process.groups))?,
     }
-    ids::set_gid(process.gid).doing(|| format!("become group {}", process.gid))?;
-    ids::set_uid(process.uid).doing(|| format!("become user {}", process.uid))?;
+    let become_id = |kind: &str, id: u32, result: rustix::io::Result<()>| match result {
+        Err(rustix::io::Errno::INVAL) => Err(Error::new(format!("{kind} {id} is not mapped in the user namespace"))),
+        result => result.doing(|| format!("become {kind} {id}")),
+    };
+    become_id("group", process.gid, ids::set_gid(process.gid))?;
+    become_id("user", process.uid, ids::set_uid(process.uid))?;
     caps::lower(task)?;
     caps::raise_ambient(task)
 }

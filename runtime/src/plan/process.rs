@@ -112,6 +112,9 @@ fn rlimits(spec: &Process) -> Result<Vec<(Resource, Rlimit)>> {
         if limits.iter().any(|(other, _)| *other == resource) {
             bail!("process.rlimits: {} is given twice", limit.kind);
         }
+        if limit.soft > limit.hard {
+            bail!("process.rlimits: the soft limit of {} is above the hard one", limit.kind);
+        }
         let value = |n: u64| (n != u64::MAX).then_some(n);
         limits.push((resource, Rlimit { current: value(limit.soft), maximum: value(limit.hard) }));
     }

@@ -21,10 +21,10 @@ impl Status {
         if !process::is_alive(record.pid, record.start_time) {
             return Status::Stopped;
         }
-        if dir.has(start::SOCKET) {
-            return Status::Created;
+        if record.cgroup.is_frozen() {
+            return Status::Paused;
         }
-        if record.cgroup.is_frozen() { Status::Paused } else { Status::Running }
+        if dir.has(start::SOCKET) { Status::Created } else { Status::Running }
     }
 
     pub fn name(self) -> &'static str {
