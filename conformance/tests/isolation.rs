@@ -12,8 +12,8 @@ echo "oom $(cat /proc/self/oom_score_adj)"
 hostname
 pwd
 env | sort
-ls -l /dev | awk '{print $1, $3, $4, $5, $6, $9, $10, $11}' | sed 's/ [A-Z][a-z][a-z] / /'
-ls -ld /dev /dev/pts /dev/shm /dev/mqueue /proc /sys | awk '{print $1, $3, $4, $9}'
+cd /dev; stat -c '%A %U %G %t:%T %n' * | sort; for l in *; do [ -L $l ] && echo $l $(readlink $l); done; cd /
+stat -c '%A %U %G %n' /dev /dev/pts /dev/shm /dev/mqueue /proc /sys
 for f in 0 1 2 3 4 5; do [ -e /proc/self/fd/$f ] && echo "fd $f"; done
 readlink /proc/self/cwd
 cat /proc/self/sessionid /proc/sys/kernel/hostname 2>/dev/null
