@@ -4,7 +4,7 @@
 
 use firn_conformance::harness::left::cgroups;
 use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, command};
+use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, binary, command};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -38,7 +38,7 @@ fn lacks(controller: &str) -> bool {
 }
 
 fn with_attacker(bundle: Bundle) -> Bundle {
-    std::fs::copy(env!("CARGO_BIN_EXE_firn-attacker"), bundle.root().join("bin/attacker")).unwrap();
+    std::fs::copy(binary("firn-attacker"), bundle.root().join("bin/attacker")).unwrap();
     bundle
 }
 

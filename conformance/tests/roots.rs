@@ -98,9 +98,9 @@ fn a_bundle_file_that_is_not_the_callers_alone_is_refused() {
 /// The system of the fixture, built by Nix.
 pub fn build_closure() -> String {
     let busybox = program("busybox", "busybox-static");
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image/tests/fixtures/closure.nix");
+    let fixture = include_str!("../../image/tests/fixtures/closure.nix");
     let mut build = Command::new(program("nix-build", "nix-bin"));
-    build.arg(fixture).arg("--no-out-link").args(["--argstr", "busybox"]).arg(busybox);
+    build.args(["--expr", fixture, "--no-out-link"]).args(["--argstr", "busybox"]).arg(busybox);
     build.args([
         "--option",
         "sandbox",

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod cache;
+mod debian;
 mod demo;
 mod install;
 #[cfg(feature = "manuals")]
@@ -11,6 +13,7 @@ mod packages;
 mod sizes;
 mod syscalls;
 mod test;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,8 +22,10 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND
 
   demo                     build, make bundles, run them, show their life cycle
-  test [--quick]           install what the tests need (Debian), run all of them;
-                           --quick leaves out formatting and lints
+  test [--quick] [--no-vm] install what the tests need (Debian), run all of them;
+                           --quick leaves out formatting and lints, --no-vm the
+                           virtual machines
+  vm [help]                Debian machines with systemd, to test in and to try
   build                    the static release binaries
   install [--prefix DIR]   binaries, man pages and completions [/usr/local]
   syscalls CRATE HEADERS   the table of system calls, from the unpacked crate
@@ -36,8 +41,11 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["demo"] => demo::run(),
-        ["test"] => test::run(false),
-        ["test", "--quick"] => test::run(true),
+        ["test", options @ ..] if options.iter().all(|option| ["--quick", "--no-vm"].contains(option)) => {
+            let has = |option| options.contains(&option);
+            test::run(test::Extent { checks: !has("--quick"), guests: !has("--no-vm") })
+        }
+        ["vm", words @ ..] => vm::run(words),
         ["build"] => build::release().map(drop),
         ["install"] => install::run("/usr/local".into()),
         ["install", "--prefix", dir] => install::run(PathBuf::from(dir)),

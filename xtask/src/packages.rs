@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Peers, and tools to make root file systems with; each is used as it comes.
-const NEEDED: [&str; 19] = [
+pub const TESTS: [&str; 19] = [
     "aardvark-dns",
     "bsdutils",
     "busybox-static",
@@ -28,13 +28,17 @@ const NEEDED: [&str; 19] = [
     "ca-certificates",
 ];
 
+/// What guests are made with and run by.
+pub const GUESTS: [&str; 7] =
+    ["busybox-static", "e2fsprogs", "mmdebstrap", "qemu-system-x86", "util-linux", "xz-utils", "zstd"];
+
 /// Installs what is missing, asking nothing.
-pub fn install() -> Result<()> {
+pub fn install(needed: &[&str]) -> Result<()> {
     if !Path::new("/usr/bin/apt-get").exists() {
-        eprintln!("xtask: no apt-get here: the tests need {}", NEEDED.join(", "));
+        eprintln!("xtask: no apt-get here: the tests need {}", needed.join(", "));
         return Ok(());
     }
-    let missing: Vec<&str> = NEEDED.into_iter().filter(|package| !is_installed(package)).collect();
+    let missing: Vec<&str> = needed.iter().copied().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,18 +1,27 @@
 //! `cargo xtask test`: all tests, on this machine.
 
-use crate::build::{cargo, release, run as call, workspace};
-use crate::{Result, packages, sizes};
+use crate::build::{cargo, release, run as call};
+use crate::{Result, cache, debian, packages, sizes, vm};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-pub fn run(quick: bool) -> Result<()> {
-    packages::install()?;
+/// What `cargo xtask test` leaves out.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Formatting and lints.
+    pub checks: bool,
+    /// The guests.
+    pub guests: bool,
+}
+
+pub fn run(extent: Extent) -> Result<()> {
+    packages::install(&packages::TESTS)?;
     let binaries = release()?;
-    if !quick {
+    if extent.checks {
         run_checks()?;
     }
     let root = debian_root()?;
-    run_tests(&binaries, &root)
+    run_tests(&binaries, &root)?;
+    if extent.guests { vm::test_all() } else { Ok(()) }
 }
 
 fn run_checks() -> Result<()> {
@@ -34,29 +43,16 @@ fn run_tests(binaries: &Path, root: &Path) -> Result<()> {
 }
 
 /// A Debian root with systemd, made once and kept between runs.
-fn debian_root() -> Result<PathBuf> {
+pub fn debian_root() -> Result<PathBuf> {
     const PACKAGES: &str = "systemd,systemd-sysv,dbus";
-    let cache = std::env::var_os("FIRN_CACHE").map_or_else(|| PathBuf::from("/var/cache/firn"), PathBuf::from);
-    let root = cache.join("debian-systemd-1");
-    if root.join("init").exists() {
-        return Ok(root);
-    }
-    println!("making a Debian root with systemd in {} (a minute, once)", root.display());
-    std::fs::create_dir_all(&cache)?;
-    let unfinished = cache.join(format!("debian-systemd-1.{}", std::process::id()));
-    let mut make = Command::new("mmdebstrap");
-    make.args(["--mode=root", "--variant=minbase", "--quiet"]).arg(format!("--include={PACKAGES}"));
-    for left_out in ["doc", "man", "locale", "i18n"] {
-        make.arg(format!("--dpkgopt=path-exclude=/usr/share/{left_out}/*"));
-    }
-    make.arg("--customize-hook").arg(workspace().join("xtask/src/debian-root.sh"));
-    make.arg(release_name()).arg(&unfinished);
-    if let Err(error) = call(&mut make) {
-        std::fs::remove_dir_all(&unfinished)?;
-        return Err(error);
-    }
-    std::fs::rename(&unfinished, &root)?;
-    Ok(root)
+    const HOOK: &str = include_str!("debian-root.sh");
+    let suite = release_name();
+    let recipe = cache::fingerprint(&[HOOK, PACKAGES, &suite, &debian::LEFT_OUT.join(",")]);
+    let folder = cache::entry("debian-systemd", &recipe, |folder| {
+        println!("making a Debian root with systemd (a minute, once)");
+        call(debian::make(&suite, PACKAGES, &folder.join("root")).arg(debian::hook(folder, HOOK)?))
+    })?;
+    Ok(folder.join("root"))
 }
 
 /// The Debian that this machine is, or the newest stable one elsewhere.

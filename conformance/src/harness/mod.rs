@@ -6,6 +6,7 @@ pub mod console;
 pub mod left;
 pub mod place;
 pub mod runtime;
+pub mod suite;
 
 pub use bundle::{Bundle, busybox_root};
 pub use console::{ConsoleSocket, Terminal};

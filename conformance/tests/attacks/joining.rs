@@ -151,7 +151,7 @@ fn hunt(scratch: &Scratch, firn: &Runtime, targets: &[&Path], join: impl Fn(&str
         .set("/process/capabilities", json!({"bounding": caps, "effective": caps, "permitted": caps}))
         .mount(json!({"destination": "/shared", "type": "bind", "source": shared, "options": ["rbind"]}))
         .write();
-    std::fs::copy(env!("CARGO_BIN_EXE_firn-attacker"), bundle.root().join("bin/attacker")).unwrap();
+    std::fs::copy(binary("firn-attacker"), bundle.root().join("bin/attacker")).unwrap();
     firn.create(&bundle).succeeds();
     firn.start().succeeds();
     let report = |word: &str| {

@@ -1,6 +1,6 @@
 //! What a program inside may not gain.
 
-use firn_conformance::harness::{Bundle, Runtime, Scratch, command};
+use firn_conformance::harness::{Bundle, Runtime, Scratch, binary, command};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
@@ -95,7 +95,7 @@ fn a_setuid_program_gains_nothing_under_no_new_privs() {
     let bundle =
         Bundle::new(&scratch).args(&["/bin/suid", "euid"]).set("/process/user", json!({"uid": 1000, "gid": 1000}));
     let suid = bundle.root().join("bin/suid");
-    std::fs::copy(env!("CARGO_BIN_EXE_firn-attacker"), &suid).unwrap();
+    std::fs::copy(binary("firn-attacker"), &suid).unwrap();
     std::fs::set_permissions(&suid, std::fs::Permissions::from_mode(0o4755)).unwrap();
     let bundle = bundle.write();
     let firn = Runtime::firn(&scratch);

@@ -1,0 +1,124 @@
+//! Runs test programs one test at a time, each as a process of its own with a
+//! time limit, and tells what happens as it happens: lines for people on stdout,
+//! JSON for programs in the file of `--events`. For machines without cargo.
+
+#![forbid(unsafe_code)]
+
+use firn_conformance::harness::suite::{Case, Verdict, cases};
+use serde_json::json;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+const USAGE: &str = "\
+usage: firn-suite [--events FILE] [--limit SECONDS] [--jobs N] [--except PART]... TEST...
+  TEST     a test program, as `cargo test --no-run` makes it
+  --except leaves out tests whose name has PART in it";
+
+struct Options {
+    events: Option<PathBuf>,
+    limit: Duration,
+    jobs: usize,
+    except: Vec<String>,
+    programs: Vec<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let Some(options) = options(std::env::args().skip(1)) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match run(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("firn-suite: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn options(mut words: impl Iterator<Item = String>) -> Option<Options> {
+    let mut options =
+        Options { events: None, limit: Duration::from_secs(300), jobs: 1, except: Vec::new(), programs: Vec::new() };
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--events" => options.events = Some(words.next()?.into()),
+            "--limit" => options.limit = Duration::from_secs(words.next()?.parse().ok()?),
+            "--jobs" => options.jobs = words.next()?.parse().ok().filter(|jobs| *jobs > 0)?,
+            "--except" => options.except.push(words.next()?),
+            program if !program.starts_with('-') => options.programs.push(program.into()),
+            _ => return None,
+        }
+    }
+    (!options.programs.is_empty()).then_some(options)
+}
+
+/// Whether every test passed.
+fn run(options: &Options) -> std::io::Result<bool> {
+    let mut all = Vec::new();
+    for program in &options.programs {
+        all.extend(
+            cases(program)?.into_iter().filter(|case| !options.except.iter().any(|part| case.name.contains(part))),
+        );
+    }
+    let events = options.events.as_ref().map(|path| std::fs::OpenOptions::new().append(true).create(true).open(path));
+    let report = Mutex::new(Report { events: events.transpose()?, failed: 0, skipped: 0 });
+    let next = AtomicUsize::new(0);
+    report.lock().expect("no panics").event(&json!({"event": "plan", "tests": all.len()}));
+    std::thread::scope(|scope| {
+        for _ in 0..options.jobs {
+            scope.spawn(|| {
+                while let Some(case) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    report.lock().expect("no panics").begin(case);
+                    let verdict = case.run(options.limit);
+                    report.lock().expect("no panics").end(case, &verdict);
+                }
+            });
+        }
+    });
+    let mut report = report.into_inner().expect("no panics");
+    report.event(&json!({"event": "end"}));
+    println!("{} tests, {} failed, {} skipped", all.len(), report.failed, report.skipped);
+    Ok(report.failed == 0)
+}
+
+struct Report {
+    events: Option<std::fs::File>,
+    failed: usize,
+    skipped: usize,
+}
+
+impl Report {
+    fn event(&mut self, event: &serde_json::Value) {
+        if let Some(file) = &mut self.events {
+            writeln!(file, "{event}").expect("write the event");
+        }
+    }
+
+    fn begin(&mut self, case: &Case) {
+        self.event(&json!({"event": "begin", "test": case.name}));
+    }
+
+    fn end(&mut self, case: &Case, verdict: &Verdict) {
+        let word = verdict.word();
+        println!("{word:7} {:6.1} s  {}", verdict.seconds, case.name);
+        match word {
+            "failed" | "hung" => {
+                self.failed += 1;
+                println!("{}", verdict.output.trim_end());
+            }
+            "skipped" => {
+                self.skipped += 1;
+                verdict.skips().for_each(|reason| println!("        {reason}"));
+            }
+            _ => {}
+        }
+        let output = if word == "ok" { "" } else { &verdict.output };
+        let event = json!({"event": "end-test", "test": case.name, "result": word, "seconds": verdict.seconds, "output": output});
+        self.event(&event);
+    }
+}

@@ -1,0 +1,85 @@
+//! The machines: one row each, and what their roots hold.
+
+use crate::Result;
+
+/// A machine that is booted under emulation.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Guest {
+    pub name: &'static str,
+    /// Debian's release; guests of the same one share their root.
+    pub suite: &'static str,
+    /// What it is there for.
+    pub about: &'static str,
+    /// More words on the kernel's command line.
+    pub kernel_line: &'static str,
+}
+
+pub const GUESTS: [Guest; 4] = [
+    Guest { name: "trixie", suite: "trixie", about: "Debian 13, Linux 6.12, cgroup v2", kernel_line: "" },
+    Guest { name: "forky", suite: "forky", about: "Debian 14, Linux 7, cgroup v2", kernel_line: "" },
+    Guest { name: "bookworm", suite: "bookworm", about: "Debian 12, Linux 6.1, cgroup v2", kernel_line: "" },
+    Guest {
+        name: "bookworm-v1",
+        suite: "bookworm",
+        about: "Debian 12, Linux 6.1, systemd with cgroup v1",
+        kernel_line: "systemd.unified_cgroup_hierarchy=0",
+    },
+];
+
+/// Where guests come from: peers, tools of tests, and what systemd needs to give
+/// a user a session.
+pub const PACKAGES: [&str; 38] = [
+    "aardvark-dns",
+    "apparmor",
+    "buildah",
+    "busybox-static",
+    "ca-certificates",
+    "catatonit",
+    "conmon",
+    "containerd",
+    "containernetworking-plugins",
+    "criu",
+    "crun",
+    "dbus",
+    "dbus-user-session",
+    "docker.io",
+    "erofs-utils",
+    "fuse-overlayfs",
+    "golang-github-containers-common",
+    "iproute2",
+    "iptables",
+    "kmod",
+    "libpam-systemd",
+    "linux-image-amd64",
+    "netavark",
+    "nftables",
+    "nix-bin",
+    "passt",
+    "podman",
+    "procps",
+    "runc",
+    "skopeo",
+    "slirp4netns",
+    "strace",
+    "systemd",
+    "systemd-container",
+    "systemd-sysv",
+    "udev",
+    "uidmap",
+    "umoci",
+];
+
+pub fn find(name: &str) -> Result<&'static Guest> {
+    GUESTS.iter().find(|guest| guest.name == name).ok_or_else(|| {
+        let names: Vec<_> = GUESTS.iter().map(|guest| guest.name).collect();
+        format!("no guest is called {name}: there are {}", names.join(", ")).into()
+    })
+}
+
+/// The named guests, or all of them.
+pub fn choose(names: &[&str]) -> Result<Vec<&'static Guest>> {
+    if names.is_empty() {
+        return Ok(GUESTS.iter().collect());
+    }
+    names.iter().map(|name| find(name)).collect()
+}

@@ -1,0 +1,118 @@
+//! `cargo xtask vm`: Debian machines with systemd under qemu's emulation, in
+//! which what this machine can't show is tested.
+
+mod boot;
+mod guest;
+mod image;
+mod initrd;
+mod job;
+mod report;
+mod suite;
+
+use crate::build::{BINARIES, release, workspace};
+use crate::{Result, packages};
+use guest::Guest;
+use job::Job;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const HELP: &str = "\
+usage: cargo xtask vm [GUEST...]           run firn's tests in all guests, or these
+       cargo xtask vm build [GUEST...]     make their disks, if the recipe changed
+       cargo xtask vm run GUEST COMMAND    a shell command in a guest, as root
+       cargo xtask vm shell GUEST          a prompt; leave it to end the guest
+       cargo xtask vm list                 the guests
+
+Guests find firn's programs in their PATH, a Debian root and busybox.tar in
+/srv, and a user called `user`; a shell sees this repository, read-only, at
+/host. What they write is gone when they end.
+Logs and reports are in target/vm.
+";
+
+pub fn run(words: &[&str]) -> Result<()> {
+    match words {
+        ["help" | "--help" | "-h"] => print!("{HELP}"),
+        ["list"] => guest::GUESTS.iter().for_each(|guest| println!("{:12} {}", guest.name, guest.about)),
+        ["build", names @ ..] => build(&guest::choose(names)?)?,
+        ["run", name, "--", command @ ..] | ["run", name, command @ ..] if !command.is_empty() => {
+            return command_in(guest::find(name)?, &command.join(" "));
+        }
+        ["shell", name] => return shell(guest::find(name)?),
+        ["run" | "shell", ..] => return Err(HELP.into()),
+        names => return test(&guest::choose(names)?),
+    }
+    Ok(())
+}
+
+/// The tests, in guests one after the other.
+pub fn test(guests: &[&'static Guest]) -> Result<()> {
+    let roots = prepare()?;
+    let job = suite::job()?;
+    let mut runs = Vec::new();
+    for guest in guests {
+        let outcome = boot::run(guest, &job, &roots, &folder(guest))?;
+        runs.push(report::Run::read(guest.name, &outcome)?);
+    }
+    report::write(&runs, &output_folder())
+}
+
+pub fn test_all() -> Result<()> {
+    test(&guest::choose(&[])?)
+}
+
+fn build(guests: &[&Guest]) -> Result<()> {
+    prepare()?;
+    guests.iter().try_for_each(|guest| image::of_suite(guest.suite).map(drop))
+}
+
+fn command_in(guest: &Guest, command: &str) -> Result<()> {
+    let roots = prepare()?;
+    let script = format!("{ENVIRONMENT}\nstty raw -echo\n{command}");
+    let job = Job { files: programs()?, script, limit: Duration::from_secs(1800), memory: 4096, cpus: 2 };
+    let outcome = boot::run(guest, &job, &roots, &folder(guest))?;
+    match outcome.end {
+        boot::End::Finished(0) => Ok(()),
+        end => {
+            Err(format!("{}: {end}; its console's log: {}", guest.name, outcome.folder.join("console.log").display())
+                .into())
+        }
+    }
+}
+
+fn shell(guest: &Guest) -> Result<()> {
+    let roots = prepare()?;
+    println!("{}: booting; ends with the shell", guest.name);
+    let size = std::process::Command::new("stty").arg("size").stdin(std::process::Stdio::inherit()).output()?;
+    let size = String::from_utf8_lossy(&size.stdout).trim().replace(' ', " columns ");
+    let size = if size.is_empty() { String::new() } else { format!("stty rows {size}") };
+    let script = format!(
+        "{ENVIRONMENT}\n{size}\nmkdir /host && mount -t 9p -o ro,trans=virtio,version=9p2000.L host /host\ncd /root\nexec bash"
+    );
+    let job = Job { files: programs()?, script, limit: Duration::MAX, memory: 4096, cpus: 2 };
+    boot::terminal(guest, &job, &roots, &folder(guest))
+}
+
+/// What every job begins with.
+const ENVIRONMENT: &str = "export PATH=/var/firn/bin:$PATH FIRN_BIN=/var/firn/bin FIRN_DEBIAN_ROOT=/srv/debian";
+
+/// What all need: qemu, and the disk of container roots.
+fn prepare() -> Result<PathBuf> {
+    packages::install(&packages::GUESTS)?;
+    image::roots(&crate::test::debian_root()?)
+}
+
+/// firn's programs and the tests' helpers.
+fn programs() -> Result<Vec<(PathBuf, String)>> {
+    let binaries = release()?;
+    let helpers = ["firn-inside", "firn-attacker", "firn-suite"];
+    let names = BINARIES.iter().chain(&helpers);
+    Ok(names.map(|name| (binaries.join(name), format!("bin/{name}"))).collect())
+}
+
+fn output_folder() -> PathBuf {
+    workspace().join("target/vm")
+}
+
+fn folder(guest: &Guest) -> PathBuf {
+    output_folder().join(Path::new(guest.name))
+}

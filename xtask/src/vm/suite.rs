@@ -1,0 +1,53 @@
+//! The tests that run in guests: firn's own, and those that only a machine with
+//! systemd and cgroup v2 can show.
+
+use super::job::Job;
+use super::{ENVIRONMENT, programs};
+use crate::Result;
+use crate::build::cargo;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+/// Left out under emulation: what asks nothing of the kernel, and what takes
+/// minutes and asks of it what the machine itself has answered.
+const LEFT_OUT: [&str; 0] = [];
+
+/// One test, at most; the emulation is some twenty times slower than the machine.
+const TEST_LIMIT: u32 = 300;
+
+/// A job that runs all of them.
+pub fn job() -> Result<Job> {
+    let mut files = programs()?;
+    let mut names = Vec::new();
+    for (name, program) in test_programs()? {
+        names.push(format!("tests/{name}"));
+        files.push((program, format!("tests/{name}")));
+    }
+    let except: String = LEFT_OUT.iter().map(|part| format!(" --except {part}")).collect();
+    let script = format!(
+        "{ENVIRONMENT}\nexport FIRN_TEST_RUNTIME=$FIRN_BIN/firn\nstty raw -echo\nexec firn-suite --events /dev/virtio-ports/firn.events --jobs 2 --limit {TEST_LIMIT}{except} {}",
+        names.join(" ")
+    );
+    Ok(Job { files, script, limit: Duration::from_secs(20 * 60), memory: 4096, cpus: 2 })
+}
+
+/// The test programs of the conformance crate, built: names and files.
+fn test_programs() -> Result<Vec<(String, PathBuf)>> {
+    let mut build = cargo();
+    build.args(["test", "--no-run", "--package", "firn-conformance", "--tests", "--message-format", "json"]);
+    let output = build.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err("the tests don't build".into());
+    }
+    let mut programs = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: serde_json::Value = serde_json::from_str(line)?;
+        let is_test = message["target"]["kind"][0] == "test";
+        if let (true, Some(file)) = (is_test, message["executable"].as_str()) {
+            let name = message["target"]["name"].as_str().ok_or("a target without a name")?;
+            programs.push((name.to_owned(), Path::new(file).to_owned()));
+        }
+    }
+    Ok(programs)
+}
