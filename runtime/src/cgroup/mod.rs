@@ -11,6 +11,7 @@ pub mod v1;
 pub mod v2;
 
 use crate::error::{Context, Result};
+use crate::host;
 use crate::plan::cgroup::CgroupPlan;
 use layout::{Hierarchy, Layout};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -178,7 +179,7 @@ fn read(dir: &Path, file: &str) -> rustix::io::Result<String> {
 /// What there was in a directory's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// Not even the hierarchy.
+    /// Not even the hierarchy, or one in which an ordinary user may make nothing.
     Unmounted,
     /// Nothing: it has been made.
     New,
@@ -205,6 +206,9 @@ fn make_dirs(path: &Path) -> Result<Found> {
             }
             _ => Ok(Found::Unmounted),
         },
+        // Whoever was given no cgroup has none to give; a limit that the config
+        // sets then has no place, and is refused.
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if host::is_rootless() => Ok(Found::Unmounted),
         Err(errno) => Err(errno).doing(|| format!("make cgroup {}", path.display())),
     }
 }

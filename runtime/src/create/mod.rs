@@ -129,12 +129,14 @@ fn make(
     record.save(dir)?;
     dir.write_new(state::record::CONFIG, config)?;
 
-    let mut sources = sources::open(plan, console)?;
+    let mut sources = sources::open(plan, console, host.may_mount())?;
     if !options.no_cgroup {
         making.cgroup.pure_v2 = cgroup.pure_v2;
         cgroup.create(&plan.cgroup, &mut making.cgroup.dirs)?;
     }
-    sources.cgroups = sources::cgroups(plan, &cgroup)?;
+    if sources.has_mounts {
+        sources.cgroups = sources::cgroups(plan, &cgroup)?;
+    }
     let entry = cgroup.entry()?;
     let listener = if options.run { None } else { Some(state::start::listener()?) };
     let (channel, far_end) = Channel::pair()?;
@@ -144,7 +146,7 @@ fn make(
             // With the directory goes init's part in the lock: flock(2) belongs
             // to all who inherit it.
             drop((channel, making.dir.take()));
-            init::run(plan, sources, entry, far_end, listener, &record, options)
+            init::run(plan, sources, (&cgroup, entry), far_end, listener, &record, options)
         }
     };
     making.init = Some((pid, pidfd));
@@ -171,7 +173,7 @@ fn make(
 /// Closes the parent's copies of what init has now.
 fn discard(far_end: Channel, sources: Sources, entry: Entry) {
     let mut bin = Bin::default();
-    let Sources { mounts, cgroups, null, nodes, namespaces, console_socket } = sources;
+    let Sources { has_mounts: _, mounts, cgroups, null, nodes, namespaces, console_socket } = sources;
     let opened = mounts.into_iter().flatten().chain(null).chain(nodes).chain(console_socket);
     opened.chain(cgroups.into_iter().map(|(_, fd)| fd)).for_each(|fd| bin.put(fd));
     entry.into_fds().chain(namespaces.into_iter().map(|(_, fd)| fd)).for_each(|fd| bin.put(fd));

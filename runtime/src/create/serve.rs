@@ -4,15 +4,14 @@ use super::protocol::{Channel, Message};
 use super::{hooks, idmap};
 use crate::bail;
 use crate::error::{Context, Result};
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::plan::Plan;
 use crate::state::{Record, Status};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 pub fn until_ready(channel: &Channel, plan: &Plan, record: &Record, pid: Pid, host: &Host) -> Result<()> {
     if let Some(adjustment) = plan.process.oom_score_adj {
-        let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
-        std::fs::write(&path, adjustment.to_string()).doing(|| format!("write {adjustment} to {path}"))?;
+        adjust_oom_score(pid, adjustment)?;
     }
     if let Some(maps) = &plan.id_maps {
         idmap::write(maps, pid, host)?;
@@ -31,6 +30,16 @@ pub fn until_ready(channel: &Channel, plan: &Plan, record: &Record, pid: Pid, ho
             Some(message) => bail!("init said {message:?} out of turn"),
             None => bail!("init ended before it was ready: {}", ending(pid)),
         }
+    }
+}
+
+/// How readily the kernel ends the process when memory runs out, proc(5). An
+/// ordinary user may only raise it, and gets what it may have, as under runc.
+pub fn adjust_oom_score(pid: Pid, adjustment: i32) -> Result<()> {
+    let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
+    match std::fs::write(&path, adjustment.to_string()) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && host::is_rootless() => Ok(()),
+        result => result.doing(|| format!("write {adjustment} to {path}")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What comes from the host is opened before init exists: by the caller's
 //! rights, at the caller's paths, and a missing one is an error before
-//! anything has been made.
+//! anything has been made. A caller that may not mount leaves the mounts to
+//! init, which may in its user namespace, and still sees the caller's paths.
 
 use crate::bail;
 use crate::cgroup::Cgroup;
@@ -15,8 +16,10 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 use std::path::Path;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sources {
+    /// Whether the mounts are open; namespaces and sockets always are.
+    pub has_mounts: bool,
     /// For each mount of the plan, its source as a detached mount.
     pub mounts: Vec<Option<OwnedFd>>,
     /// The container's cgroups with the names under which they are shown, as
@@ -32,20 +35,38 @@ pub struct Sources {
     pub console_socket: Option<OwnedFd>,
 }
 
-pub fn open(plan: &Plan, console_socket: Option<OwnedFd>) -> Result<Sources> {
+pub fn open(plan: &Plan, console_socket: Option<OwnedFd>, may_mount: bool) -> Result<Sources> {
     let namespaces = plan.namespaces.join.iter().map(|(kind, path)| {
         let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         Ok((*kind, file.doing(|| format!("open namespace {}", path.display()))?))
     });
-    let in_user_namespace = plan.namespaces.has(clone::NEWUSER);
-    Ok(Sources {
-        mounts: plan.mounts.iter().map(bind_source).collect::<Result<_>>()?,
-        cgroups: Vec::new(),
-        null: if plan.masked.is_empty() { None } else { Some(dev_null()?) },
-        nodes: if in_user_namespace { nodes(&plan.devices)? } else { Vec::new() },
-        namespaces: namespaces.collect::<Result<_>>()?,
-        console_socket,
-    })
+    let mut sources = Sources { namespaces: namespaces.collect::<Result<_>>()?, console_socket, ..Sources::default() };
+    if may_mount {
+        sources.open_mounts(plan)?;
+    }
+    Ok(sources)
+}
+
+impl Sources {
+    fn open_mounts(&mut self, plan: &Plan) -> Result<()> {
+        self.mounts = plan.mounts.iter().map(bind_source).collect::<Result<_>>()?;
+        self.null = if plan.masked.is_empty() { None } else { Some(dev_null()?) };
+        if plan.namespaces.has(clone::NEWUSER) {
+            self.nodes = plan.devices.iter().map(device).collect::<Result<_>>()?;
+        }
+        self.has_mounts = true;
+        Ok(())
+    }
+
+    /// What the caller could not open.
+    pub fn open_late(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
+        if self.has_mounts {
+            return Ok(());
+        }
+        self.open_mounts(plan)?;
+        self.cgroups = cgroups(plan, cgroup)?;
+        Ok(())
+    }
 }
 
 fn bind_source(mount: &MountPlan) -> Result<Option<OwnedFd>> {
@@ -100,12 +121,10 @@ fn dev_null() -> Result<OwnedFd> {
     Ok(tree)
 }
 
-fn nodes(nodes: &[Node]) -> Result<Vec<OwnedFd>> {
-    let open = |node: &Node| {
-        let path = Path::new("/").join(node.path.to_string());
-        tree(&path, false).doing(|| format!("open device {}", path.display()))
-    };
-    nodes.iter().map(open).collect()
+/// The host's node at the same path, as a detached mount.
+pub fn device(node: &Node) -> Result<OwnedFd> {
+    let path = Path::new("/").join(node.path.to_string());
+    tree(&path, false).doing(|| format!("open device {}", path.display()))
 }
 
 /// Opens the cgroups for a cgroup mount, once they exist. With a cgroup

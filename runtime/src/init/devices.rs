@@ -3,7 +3,9 @@
 
 use super::Init;
 use super::rootfs::attach;
+use crate::create::sources;
 use crate::error::{Context, Result};
+use crate::host;
 use crate::path::in_root::Missing;
 use crate::path::{InRoot, RootFd};
 use crate::plan::Plan;
@@ -35,11 +37,18 @@ pub fn make_all(init: &mut Init<'_>) -> Result<()> {
             continue;
         }
         let (above, name) = node.path.parent_and_name();
-        if above == dev_path {
-            make(&dev, &name, node).doing(what)?;
+        let made = if above == dev_path {
+            make(&dev, &name, node)
         } else {
             let dir = root.open_or_make(&above, Missing::Directory, Mode::from_raw_mode(0o755))?;
-            make(&dir, &name, node).doing(what)?;
+            make(&dir, &name, node)
+        };
+        match made {
+            // The caller itself is root of a user namespace only.
+            Err(Errno::PERM) if host::is_rootless() => {
+                sources::device(node).and_then(|tree| bind(root, node, &tree)).doing(what)?;
+            }
+            made => made.doing(what)?,
         }
     }
     init.dev = Some(dev);

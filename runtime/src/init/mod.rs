@@ -32,7 +32,7 @@ pub mod user;
 pub mod wait_start;
 pub mod working_dir;
 
-use crate::cgroup::Entry;
+use crate::cgroup::{Cgroup, Entry};
 use crate::create::Options;
 use crate::create::protocol::{Channel, Message};
 use crate::create::sources::Sources;
@@ -73,6 +73,7 @@ pub struct Init<'a> {
     pub task: Task<'a>,
     pub plan: &'a Plan,
     pub sources: Sources,
+    pub cgroup: &'a Cgroup,
     pub entry: Entry,
     pub channel: Channel,
     /// The procfs and sysfs that were mounted, and where: what lies below them is
@@ -89,7 +90,9 @@ pub struct Init<'a> {
 pub type Step = fn(&mut Init<'_>) -> Result<()>;
 
 /// The order of events inside. Why it is as it is:
-/// - ids are mapped before anything is made, or it would belong to nobody;
+/// - ids are mapped before anything is made, or it would belong to nobody, and
+///   before we hide, or an ordinary caller could not write the maps;
+/// - what an ordinary caller could not open comes next, while paths are its own;
 /// - the cgroup is entered before its namespace is made, which starts there;
 /// - mounts, devices and links are made before the root is entered, so that
 ///   hooks of the host still see the host's paths;
@@ -99,11 +102,12 @@ pub type Step = fn(&mut Init<'_>) -> Result<()>;
 /// - the seccomp filter comes last: none of our own calls have to pass it.
 pub const STEPS: &[(&str, Step)] = &[
     ("session keyring", keyring::join),
+    ("ids", ids::become_root),
     ("descriptors", |init| fds::hide(&init.task)),
     ("session", |_| console::new_session()),
     ("cgroup", |init| init.entry.enter()),
     ("namespaces", namespaces::join_and_make),
-    ("ids", ids::become_root),
+    ("sources", |init| init.sources.open_late(init.plan, init.cgroup)),
     ("root file system", rootfs::mount),
     ("mounts", mounts::mount_all),
     ("devices", devices::make_all),
@@ -138,7 +142,7 @@ pub const STEPS: &[(&str, Step)] = &[
 pub fn run(
     plan: &Plan,
     mut sources: Sources,
-    entry: Entry,
+    (cgroup, entry): (&Cgroup, Entry),
     channel: Channel,
     start: Option<OwnedFd>,
     record: &Record,
@@ -160,8 +164,19 @@ pub fn run(
         env: plan.process.env.clone(),
         listener: None,
     };
-    let mut init =
-        Init { task, plan, sources, entry, channel, kernel_mounts: Vec::new(), dev: None, start, record, options };
+    let mut init = Init {
+        task,
+        plan,
+        sources,
+        cgroup,
+        entry,
+        channel,
+        kernel_mounts: Vec::new(),
+        dev: None,
+        start,
+        record,
+        options,
+    };
     let error = steps(&mut init).err().unwrap_or_else(|| exec::exec(&mut init.task));
     init.fail(&error);
     sys::exec::exit(1)
@@ -221,7 +236,9 @@ mod tests {
     #[test]
     fn the_order_that_security_needs() {
         for (earlier, later) in [
-            ("ids", "root file system"),
+            ("ids", "descriptors"),
+            ("ids", "sources"),
+            ("sources", "root file system"),
             ("cgroup", "namespaces"),
             ("mounts", "masked paths"),
             ("mounts", "devices"),

@@ -11,6 +11,7 @@ use crate::cgroup::{Cgroup, Dir, Entry};
 use crate::create::clone::from_between;
 use crate::create::console::{Console, Way};
 use crate::create::protocol::{Channel, Message};
+use crate::create::serve;
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::init::{Task, caps, console, exec, fds, limits, lsm, sched, seccomp, user, working_dir};
@@ -168,8 +169,7 @@ fn init_cgroup(container: &Container) -> Result<std::path::PathBuf> {
 #[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's /proc")]
 fn until_ready(channel: &Channel, plan: &ProcessPlan, pid: Pid) -> Result<()> {
     if let Some(adjustment) = plan.oom_score_adj {
-        let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
-        std::fs::write(&path, adjustment.to_string()).doing(|| format!("write {adjustment} to {path}"))?;
+        serve::adjust_oom_score(pid, adjustment)?;
     }
     match channel.receive()? {
         Some(Message::Ready) => Ok(()),

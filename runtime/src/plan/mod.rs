@@ -102,7 +102,7 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         sysctls: sysctls(linux, &namespaces)?,
         personality: linux.personality.as_ref().map(personality).transpose()?,
         cgroup: cgroup::plan(&linux.cgroups_path, request.id, &resources)?,
-        process: process::plan(process, host.capabilities, log)?,
+        process: process::plan(process, capabilities(&namespaces, host), log)?,
         seccomp: filter(linux, log)?,
         hooks: hooks(spec.hooks.clone().unwrap_or_default())?,
         roots: request.roots,
@@ -114,7 +114,13 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
 /// profile of its config.
 pub fn exec(process: &Process, spec: &Spec, host: &Host, log: &Log) -> Result<(ProcessPlan, Option<seccomp::Filter>)> {
     let filter = spec.linux.as_ref().map(|linux| filter(linux, log)).transpose()?;
-    Ok((process::plan(process, host.capabilities, log)?, filter.flatten()))
+    let namespaces = spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
+    Ok((process::plan(process, capabilities(&namespaces, host), log)?, filter.flatten()))
+}
+
+/// What can be given: all of them in a user namespace, else what the caller has.
+fn capabilities(namespaces: &Namespaces, host: &Host) -> u64 {
+    if namespaces.has(clone::NEWUSER) { u64::MAX } else { host.capabilities }
 }
 
 fn filter(linux: &Linux, log: &Log) -> Result<Option<seccomp::Filter>> {

@@ -3,6 +3,7 @@
 use crate::bail;
 use crate::cli::compat;
 use crate::error::{Context, Error, Result};
+use crate::host;
 use crate::path::{read_all, write_all};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
@@ -27,10 +28,15 @@ pub fn check_id(id: &str) -> Result<()> {
 }
 
 /// The directory that holds all containers' when `--root` does not name one:
-/// /run/firn, or for an ordinary user the same below XDG_RUNTIME_DIR.
+/// /run/firn, or for an ordinary user the same below XDG_RUNTIME_DIR. Root of a
+/// user namespace is an ordinary user, unless USER says otherwise, as for runc.
 pub fn default_root() -> PathBuf {
+    let ordinary = || {
+        !rustix::process::geteuid().is_root()
+            || (std::env::var_os("USER").is_none_or(|user| user != "root") && host::is_rootless())
+    };
     match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(dir) if !rustix::process::geteuid().is_root() => Path::new(&dir).join("firn"),
+        Some(dir) if !dir.is_empty() && ordinary() => Path::new(&dir).join("firn"),
         _ => PathBuf::from("/run/firn"),
     }
 }
