@@ -14,16 +14,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const USAGE: &str = "\
-usage: firn-suite [--events FILE] [--limit SECONDS] [--jobs N] [--except PART]... TEST...
-  TEST     a test program, as `cargo test --no-run` makes it
-  --except leaves out tests whose name has PART in it";
+usage: firn-suite [--events FILE] [--limit SECONDS] [--jobs N] [--only PREFIX]... [--except PREFIX]... TEST...
+  TEST      a test program, as `cargo test --no-run` makes it
+  --only    runs the tests whose name begins with PREFIX, as in lifecycle::kill
+  --except  leaves them out";
 
 struct Options {
     events: Option<PathBuf>,
     limit: Duration,
     jobs: usize,
+    only: Vec<String>,
     except: Vec<String>,
     programs: Vec<PathBuf>,
+}
+
+impl Options {
+    fn choose(&self, name: &str) -> bool {
+        let begins = |list: &[String]| list.iter().any(|prefix| name.starts_with(prefix.as_str()));
+        (self.only.is_empty() || begins(&self.only)) && !begins(&self.except)
+    }
 }
 
 fn main() -> ExitCode {
@@ -42,13 +51,20 @@ fn main() -> ExitCode {
 }
 
 fn options(mut words: impl Iterator<Item = String>) -> Option<Options> {
-    let mut options =
-        Options { events: None, limit: Duration::from_secs(300), jobs: 1, except: Vec::new(), programs: Vec::new() };
+    let mut options = Options {
+        events: None,
+        limit: Duration::from_secs(300),
+        jobs: 1,
+        only: Vec::new(),
+        except: Vec::new(),
+        programs: Vec::new(),
+    };
     while let Some(word) = words.next() {
         match word.as_str() {
             "--events" => options.events = Some(words.next()?.into()),
             "--limit" => options.limit = Duration::from_secs(words.next()?.parse().ok()?),
             "--jobs" => options.jobs = words.next()?.parse().ok().filter(|jobs| *jobs > 0)?,
+            "--only" => options.only.push(words.next()?),
             "--except" => options.except.push(words.next()?),
             program if !program.starts_with('-') => options.programs.push(program.into()),
             _ => return None,
@@ -61,9 +77,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Option<Options> {
 fn run(options: &Options) -> std::io::Result<bool> {
     let mut all = Vec::new();
     for program in &options.programs {
-        all.extend(
-            cases(program)?.into_iter().filter(|case| !options.except.iter().any(|part| case.name.contains(part))),
-        );
+        all.extend(cases(program)?.into_iter().filter(|case| options.choose(&case.name)));
     }
     let events = options.events.as_ref().map(|path| std::fs::OpenOptions::new().append(true).create(true).open(path));
     let report = Mutex::new(Report { events: events.transpose()?, failed: 0, skipped: 0 });

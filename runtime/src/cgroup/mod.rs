@@ -7,6 +7,7 @@ pub mod kill;
 pub mod layout;
 pub mod remove;
 pub mod settings;
+pub mod systemd;
 pub mod v1;
 pub mod v2;
 
@@ -17,8 +18,10 @@ use layout::{Hierarchy, Layout};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use systemd::Unit;
 
 /// One directory, as it stands in the state record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,13 +47,43 @@ impl Dir {
 pub struct Cgroup {
     pub pure_v2: bool,
     pub dirs: Vec<Dir>,
+    /// systemd's unit, which has the cgroup; it goes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
 }
 
 impl Cgroup {
     /// Works out the directories and makes nothing.
-    pub fn place(layout: &Layout, plan: &CgroupPlan) -> Self {
-        let dir = |h: &Hierarchy| Dir { hierarchy: h.name.clone(), path: place(h, &plan.path, layout.pure_v2) };
-        Cgroup { pure_v2: layout.pure_v2, dirs: layout.hierarchies.iter().map(dir).collect() }
+    pub fn place(layout: &Layout, plan: &CgroupPlan) -> Result<Self> {
+        let path = match &plan.unit {
+            None => plan.path.clone(),
+            Some(unit) if unit.of_user => systemd::control_group(true)? + "/" + &unit.path()?,
+            Some(unit) => "/".to_owned() + &unit.path()?,
+        };
+        let dir = |h: &Hierarchy| Dir { hierarchy: h.name.clone(), path: place(h, &path, layout.pure_v2) };
+        let dirs = layout.hierarchies.iter().map(dir).collect();
+        Ok(Cgroup { pure_v2: layout.pure_v2, dirs, unit: None })
+    }
+
+    /// Makes systemd's unit around `pid`, and with it the cgroup; then as
+    /// `create`. On cgroup v1 systemd moves the process only where it manages
+    /// the controller itself.
+    pub fn create_unit(&mut self, plan: &CgroupPlan, unit: &Unit, id: &str, pid: Pid) -> Result<()> {
+        let settings = if self.pure_v2 { &plan.v2 } else { &plan.v1 };
+        let mut properties = systemd::properties::of_settings(settings);
+        if !unit.of_user {
+            properties.extend(systemd::properties::of_devices(&plan.devices));
+        }
+        properties.extend(plan.properties.iter().cloned());
+        let pid = pid.as_raw_nonzero().get();
+        systemd::start(unit, pid, &properties, &format!("firn container {id}"))?;
+        self.unit = Some(unit.clone());
+        self.make(plan, &mut Vec::new(), |_| Ok(()))?;
+        for dir in self.dirs.iter().filter(|dir| !dir.is_v2() || unit.is_slice()) {
+            write(&dir.path, "cgroup.procs", &pid.to_string())
+                .doing(|| format!("move process {pid} into cgroup {}", dir.path.display()))?;
+        }
+        Ok(())
     }
 
     /// A cgroup with processes in it is somebody else's: to enter it would be to
@@ -63,6 +96,10 @@ impl Cgroup {
     /// mounted here are left out of `self`; `made` gets the directories that
     /// were not there before, as soon as they are.
     pub fn create(&mut self, plan: &CgroupPlan, made: &mut Vec<Dir>) -> Result<()> {
+        self.make(plan, made, refuse_occupied)
+    }
+
+    fn make(&mut self, plan: &CgroupPlan, made: &mut Vec<Dir>, check: impl Fn(&Path) -> Result<()>) -> Result<()> {
         let mut present = Vec::with_capacity(self.dirs.len());
         let mut old = false;
         for dir in self.dirs.drain(..) {
@@ -71,7 +108,7 @@ impl Cgroup {
                 Found::Unmounted => continue,
                 Found::New => made.push(dir.clone()),
                 Found::Old => {
-                    refuse_occupied(&dir.path)?;
+                    check(&dir.path)?;
                     old = true;
                 }
             }
@@ -113,7 +150,7 @@ impl Cgroup {
 
 /// The open door of a cgroup: the directory for CLONE_INTO_CGROUP, and the
 /// `tasks` files of cgroup v1, into which the new process writes itself.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Entry {
     v2: Option<OwnedFd>,
     tasks: Vec<OwnedFd>,

@@ -1,6 +1,6 @@
 //! Taking the container's cgroup away, with what the container made in it.
 
-use super::{Cgroup, kill};
+use super::{Cgroup, kill, systemd};
 use crate::error::{Context, Result};
 use rustix::fs::{AtFlags, CWD};
 use rustix::io::Errno;
@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Cgroup {
     /// Removes every directory; what is gone already is fine.
     pub fn remove(&self) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            systemd::stop(unit)?;
+        }
         for dir in &self.dirs {
             remove(&dir.path).doing(|| format!("remove cgroup {}", dir.path.display()))?;
         }

@@ -2,7 +2,7 @@
 
 use super::{Cgroup, write};
 use crate::error::{Context, Error, Result};
-use crate::plan::cgroup::Setting;
+use crate::plan::cgroup::{Missing, Setting};
 use rustix::io::Errno;
 
 pub fn apply(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
@@ -10,7 +10,12 @@ pub fn apply(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
         let Some(dir) = cgroup.controller(setting.controller) else {
             return Err(missing(setting.controller));
         };
-        match write(&dir.path, &setting.file, &setting.value) {
+        let written = match (write(&dir.path, &setting.file, &setting.value), &setting.missing) {
+            (Err(Errno::NOENT), Missing::PassOver) => Ok(()),
+            (Err(Errno::NOENT), Missing::Instead(file, value)) => write(&dir.path, file, value),
+            (written, _) => written,
+        };
+        match written {
             Ok(()) => {}
             Err(Errno::NOENT) if cgroup.pure_v2 && lacks(dir, setting.controller) => {
                 return Err(missing(setting.controller));

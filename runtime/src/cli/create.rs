@@ -63,6 +63,7 @@ impl Common {
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             no_cgroup: context.no_cgroup,
+            systemd_cgroup: context.systemd_cgroup,
             run: false,
         }
     }

@@ -23,7 +23,7 @@ pub fn run() -> Result<u8> {
         "linux": {
             "namespaces": namespaces,
             "capabilities": capabilities::names(),
-            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
+            "cgroup": { "v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true },
             "seccomp": seccomp::features(),
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
@@ -31,6 +31,7 @@ pub fn run() -> Result<u8> {
             "mountExtensions": { "idmap": { "enabled": false } },
             "netDevices": { "enabled": false },
         },
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
         "annotations": { "org.firn.version": env!("CARGO_PKG_VERSION") },
     });
     let text = serde_json::to_string_pretty(&features).doing(|| "write the features")?;

@@ -120,6 +120,7 @@ pub struct Context {
     pub root: PathBuf,
     pub log: Log,
     pub no_cgroup: bool,
+    pub systemd_cgroup: bool,
 }
 
 /// The command line's definition, from which man pages and completions are made.
@@ -169,6 +170,10 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
         root: cli.globals.root.clone().unwrap_or_else(crate::state::dir::default_root),
         log,
         no_cgroup: cli.globals.cgroup_manager == Some(CgroupManager::Disabled),
+        systemd_cgroup: match cli.globals.cgroup_manager {
+            Some(manager) => manager == CgroupManager::Systemd,
+            None => cli.globals.systemd_cgroup,
+        },
     };
     match cli.run(&context) {
         Ok(code) => code,
@@ -191,9 +196,6 @@ impl Cli {
     }
 
     fn run(self, context: &Context) -> Result<u8> {
-        if self.globals.systemd_cgroup || self.globals.cgroup_manager == Some(CgroupManager::Systemd) {
-            crate::bail!("the systemd cgroup manager is not supported: use --cgroup-manager cgroupfs");
-        }
         match self.command {
             Command::Create(args) => create::run(args, context),
             Command::Start(args) => start::run(&args, context),

@@ -10,9 +10,10 @@ pub mod seal;
 pub mod serve;
 pub mod sources;
 
-use crate::cgroup::{Cgroup, Entry};
+use crate::bail;
+use crate::cgroup::{Cgroup, Entry, systemd};
 use crate::error::{Context, Result};
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::init;
 use crate::log::Log;
 use crate::plan::{self, Plan, Request};
@@ -46,6 +47,8 @@ pub struct Options {
     pub no_new_keyring: bool,
     /// Leave no cgroup of its own to the container.
     pub no_cgroup: bool,
+    /// The cgroup is made by systemd.
+    pub systemd_cgroup: bool,
     /// `run`: init goes on by itself, and its signals were blocked before.
     pub run: bool,
 }
@@ -70,7 +73,11 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let spec = spec::parse(&text).doing(|| format!("parse {}", config.display()))?;
     let host = Host::probe()?;
     state::dir::check_id(&options.id)?;
-    let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle, host.euid)? };
+    let systemd = options.systemd_cgroup.then(host::is_rootless);
+    if systemd.is_some() && !systemd::is_running() {
+        bail!("systemd is not running on this host, so it can't manage cgroups: use --cgroup-manager cgroupfs");
+    }
+    let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle, host.euid)?, systemd };
     let mut plan = plan::plan(&spec, request, &host, log)?;
     let console = options.console.open(&mut plan.process)?;
 
@@ -122,22 +129,25 @@ fn make(
     let Some(dir) = &making.dir else { crate::bail!("the container has no state directory") };
     let mut cgroup = Cgroup::default();
     if !options.no_cgroup {
-        cgroup = Cgroup::place(&host.cgroups, &plan.cgroup);
+        cgroup = Cgroup::place(&host.cgroups, &plan.cgroup)?;
         cgroup.refuse_occupied()?;
     }
+    let unit = plan.cgroup.unit.as_ref().filter(|_| !options.no_cgroup);
+    cgroup.unit = unit.cloned();
     let mut record = record(plan, spec, bundle, host, &cgroup);
     record.save(dir)?;
     dir.write_new(state::record::CONFIG, config)?;
 
     let mut sources = sources::open(plan, console, host.may_mount())?;
-    if !options.no_cgroup {
+    let mut entry = Entry::default();
+    if !options.no_cgroup && unit.is_none() {
         making.cgroup.pure_v2 = cgroup.pure_v2;
         cgroup.create(&plan.cgroup, &mut making.cgroup.dirs)?;
+        entry = cgroup.entry()?;
+        if sources.has_mounts {
+            sources.cgroups = sources::cgroups(plan, &cgroup)?;
+        }
     }
-    if sources.has_mounts {
-        sources.cgroups = sources::cgroups(plan, &cgroup)?;
-    }
-    let entry = cgroup.entry()?;
     let listener = if options.run { None } else { Some(state::start::listener()?) };
     let (channel, far_end) = Channel::pair()?;
     let (pid, pidfd) = match clone::clone_init(plan, &sources, &entry)? {
@@ -151,7 +161,14 @@ fn make(
     };
     making.init = Some((pid, pidfd));
     discard(far_end, sources, entry);
-    serve::until_ready(&channel, plan, &record, pid, host)?;
+    serve::map_ids(&channel, plan, pid, host)?;
+    if let Some(unit) = unit {
+        // From here on it may be there, and be half made.
+        making.cgroup = cgroup.clone();
+        cgroup.create_unit(&plan.cgroup, unit, &plan.id, pid)?;
+        channel.send(&Message::Placed)?;
+    }
+    serve::until_ready(&channel, plan, &record, pid)?;
 
     record.pid = pid.as_raw_nonzero().get();
     record.start_time = state::process::stat(record.pid).map_or(0, |(_, start)| start);

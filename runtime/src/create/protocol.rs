@@ -4,6 +4,7 @@
 //! ```text
 //! runtime                                init
 //!    |  [Mapped: ids are mapped]  ------>  |   (init waits before it mounts)
+//!    |  [Placed: systemd has its cgroup] ->|   (a scope is made around init)
 //!    |  <------  [Hooks: mounts are made]  |
 //!    |  [HooksDone]  ------------------->  |   (then it leaves the host's root)
 //!    |  <------  Ready                     |
@@ -30,6 +31,7 @@ const MAX: usize = 8192;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     Mapped,
+    Placed,
     Hooks,
     HooksDone,
     Ready,
@@ -108,6 +110,7 @@ impl AsFd for Channel {
 fn encode(message: &Message) -> Vec<u8> {
     match message {
         Message::Mapped => b"m".to_vec(),
+        Message::Placed => b"p".to_vec(),
         Message::Hooks => b"h".to_vec(),
         Message::HooksDone => b"d".to_vec(),
         Message::Ready => b"r".to_vec(),
@@ -120,6 +123,7 @@ fn encode(message: &Message) -> Vec<u8> {
 fn decode(packet: &[u8]) -> Result<Message> {
     Ok(match packet {
         b"m" => Message::Mapped,
+        b"p" => Message::Placed,
         b"h" => Message::Hooks,
         b"d" => Message::HooksDone,
         b"r" => Message::Ready,
@@ -139,6 +143,7 @@ mod tests {
         let (a, b) = Channel::pair().unwrap();
         let all = [
             Message::Mapped,
+            Message::Placed,
             Message::Hooks,
             Message::HooksDone,
             Message::Ready,

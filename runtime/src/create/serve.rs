@@ -9,7 +9,8 @@ use crate::plan::Plan;
 use crate::state::{Record, Status};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-pub fn until_ready(channel: &Channel, plan: &Plan, record: &Record, pid: Pid, host: &Host) -> Result<()> {
+/// What init needs before it does anything.
+pub fn map_ids(channel: &Channel, plan: &Plan, pid: Pid, host: &Host) -> Result<()> {
     if let Some(adjustment) = plan.process.oom_score_adj {
         adjust_oom_score(pid, adjustment)?;
     }
@@ -17,6 +18,10 @@ pub fn until_ready(channel: &Channel, plan: &Plan, record: &Record, pid: Pid, ho
         idmap::write(maps, pid, host)?;
         channel.send(&Message::Mapped)?;
     }
+    Ok(())
+}
+
+pub fn until_ready(channel: &Channel, plan: &Plan, record: &Record, pid: Pid) -> Result<()> {
     loop {
         match channel.receive()? {
             Some(Message::Ready) => return Ok(()),

@@ -13,6 +13,7 @@ use crate::sys::clone;
 use crate::sys::mount::{ATTR_RDONLY, MountAttr, PROPAGATION_SLAVE, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use std::path::Path;
 
@@ -58,13 +59,14 @@ impl Sources {
         Ok(())
     }
 
-    /// What the caller could not open.
+    /// What the caller could not open, and the cgroup that systemd has made.
     pub fn open_late(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
-        if self.has_mounts {
-            return Ok(());
+        if !self.has_mounts {
+            self.open_mounts(plan)?;
         }
-        self.open_mounts(plan)?;
-        self.cgroups = cgroups(plan, cgroup)?;
+        if self.cgroups.is_empty() {
+            self.cgroups = cgroups(plan, cgroup)?;
+        }
         Ok(())
     }
 }
@@ -149,9 +151,13 @@ pub fn cgroups(plan: &Plan, cgroup: &Cgroup) -> Result<Vec<(String, OwnedFd)>> {
             None if dir.is_v2() => "unified",
             None => &dir.hierarchy,
         };
-        let tree = tree(path, true).doing(|| format!("open cgroup {}", path.display()))?;
+        let tree = match tree(path, true) {
+            // A hierarchy that is not mounted here.
+            Err(Errno::NOENT) => return Ok(None),
+            tree => tree.doing(|| format!("open cgroup {}", path.display()))?,
+        };
         setattr(tree.as_fd(), true, &attr).doing(|| format!("open cgroup {}", path.display()))?;
-        Ok((name.to_owned(), tree))
+        Ok(Some((name.to_owned(), tree)))
     };
-    cgroup.dirs.iter().map(open).collect()
+    cgroup.dirs.iter().filter_map(|dir| open(dir).transpose()).collect()
 }

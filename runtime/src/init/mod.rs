@@ -5,6 +5,7 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod caps;
+pub mod cgroup;
 pub mod cgroup_mount;
 pub mod console;
 pub mod copy_up;
@@ -105,7 +106,7 @@ pub const STEPS: &[(&str, Step)] = &[
     ("ids", ids::become_root),
     ("descriptors", |init| fds::hide(&init.task)),
     ("session", |_| console::new_session()),
-    ("cgroup", |init| init.entry.enter()),
+    ("cgroup", cgroup::enter),
     ("namespaces", namespaces::join_and_make),
     ("sources", |init| init.sources.open_late(init.plan, init.cgroup)),
     ("root file system", rootfs::mount),

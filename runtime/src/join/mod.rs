@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods)]
 
 use crate::bail;
+use crate::cgroup::systemd::{self, Unit};
 use crate::cgroup::{Cgroup, Dir, Entry};
 use crate::create::clone::from_between;
 use crate::create::console::{Console, Way};
@@ -86,9 +87,17 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
     let (channel, far_end) = Channel::pair()?;
     let (between, between_end) = Channel::pair()?;
     let entry = entry(container, options.cgroup.as_deref())?;
-    let (fork, entry) = fork(container, entry)?;
+    let (fork, entry, attach) = fork(container, entry)?;
     match fork {
-        Fork::Parent { pid, .. } => {
+        Fork::Parent { pid, pidfd } => {
+            if let Some(unit) = attach {
+                let below = options.cgroup.as_deref().unwrap_or_default();
+                if let Err(error) = systemd::attach(unit, below, pid.as_raw_nonzero().get()) {
+                    crate::create::kill(pid, &pidfd);
+                    return Err(error);
+                }
+                channel.send(&Message::Placed)?;
+            }
             drop((far_end, between_end, entry, console_socket));
             let Fork::Parent { pid, pidfd } = from_between(pid, &between)? else { bail!("exec has no process") };
             match until_ready(&channel, &plan, pid) {
@@ -106,7 +115,9 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
                 let _ = sys::signal::unblock_all();
             }
             let task = task(&plan, filter.as_ref(), options.preserve_fds, console_socket);
-            run(task, Inside { init: &container.init, joined, entry, channel: far_end }, &between_end)
+            let wait_for_place = attach.is_some();
+            let inside = Inside { init: &container.init, joined, entry, wait_for_place, channel: far_end };
+            run(task, inside, &between_end)
         }
     }
 }
@@ -142,15 +153,21 @@ fn descend(cgroup: &mut Cgroup, below: &str) -> Result<()> {
 }
 
 /// On cgroup v2 a container that has handed controllers down takes no more
-/// processes at its top (EBUSY): then into the cgroup that its init is in.
-fn fork(container: &Container, entry: Entry) -> Result<(Fork, Entry)> {
+/// processes at its top (EBUSY): then into the cgroup that its init is in. A user
+/// who is in another part of the tree may not move anybody there (EACCES), but
+/// systemd, whose unit it is, may; it is returned if it has to.
+fn fork(container: &Container, entry: Entry) -> Result<(Fork, Entry, Option<&Unit>)> {
     match clone::clone3(0, entry.clone_into()) {
         Err(Errno::BUSY | Errno::OPNOTSUPP) => {
             let beside = entry.replace_v2(&init_cgroup(container)?)?;
             let fork = clone::clone3(0, beside.clone_into()).doing(|| "clone the new process")?;
-            Ok((fork, beside))
+            Ok((fork, beside, None))
         }
-        result => Ok((result.doing(|| "clone the new process")?, entry)),
+        Err(Errno::ACCESS) if container.record.cgroup.unit.is_some() => {
+            let fork = clone::clone3(0, None).doing(|| "clone the new process")?;
+            Ok((fork, Entry::default(), container.record.cgroup.unit.as_ref()))
+        }
+        result => Ok((result.doing(|| "clone the new process")?, entry, None)),
     }
 }
 
@@ -166,7 +183,6 @@ fn init_cgroup(container: &Container) -> Result<std::path::PathBuf> {
     Ok(std::path::Path::new(mount).join(own))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's /proc")]
 fn until_ready(channel: &Channel, plan: &ProcessPlan, pid: Pid) -> Result<()> {
     if let Some(adjustment) = plan.oom_score_adj {
         serve::adjust_oom_score(pid, adjustment)?;
@@ -204,6 +220,8 @@ struct Inside<'a> {
     init: &'a OwnedFd,
     joined: u64,
     entry: Entry,
+    /// systemd moves us.
+    wait_for_place: bool,
     channel: Channel,
 }
 
@@ -212,7 +230,7 @@ type Step = fn(&mut Task<'_>, &Inside<'_>) -> Result<()>;
 /// As `init::STEPS`, for a root that exists. The process in between:
 const BETWEEN: &[(&str, Step)] = &[
     ("descriptors", |task, _| fds::hide(task)),
-    ("cgroup", |_, inside| inside.entry.enter()),
+    ("cgroup", enter_cgroup),
     ("namespaces", enter),
     ("console", |task, _| console::open(task)),
     ("security labels", |task, _| lsm::label(task)),
@@ -271,6 +289,13 @@ fn steps(list: &[(&str, Step)], task: &mut Task<'_>, inside: &Inside<'_>) -> Res
         step(task, inside).doing(|| format!("exec: {name}"))?;
     }
     Ok(())
+}
+
+fn enter_cgroup(_: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
+    match inside.wait_for_place {
+        true => inside.channel.expect(&Message::Placed),
+        false => inside.entry.enter(),
+    }
 }
 
 /// All namespaces in one call, then the root that init has.

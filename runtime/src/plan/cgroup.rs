@@ -4,6 +4,7 @@
 //! cgroup-v2.rst.
 
 use crate::bail;
+use crate::cgroup::systemd::{Property, Unit};
 use crate::error::Result;
 use crate::spec::resources::{BlockIo, Cpu, DeviceRule, HugepageLimit, Memory, Network, Resources, ThrottleDevice};
 
@@ -13,10 +14,20 @@ pub struct Setting {
     pub controller: &'static str,
     pub file: String,
     pub value: String,
+    pub missing: Missing,
+}
+
+/// What to do where the kernel has no such file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    Refuse,
+    PassOver,
+    /// Write another file.
+    Instead(&'static str, String),
 }
 
 fn set(list: &mut Vec<Setting>, controller: &'static str, file: impl Into<String>, value: impl ToString) {
-    list.push(Setting { controller, file: file.into(), value: value.to_string() });
+    list.push(Setting { controller, file: file.into(), value: value.to_string(), missing: Missing::Refuse });
 }
 
 /// Where the container's cgroup lies, and what is written into it.
@@ -25,12 +36,17 @@ pub struct CgroupPlan {
     /// `linux.cgroupsPath` or the container's id: absolute from the mount
     /// point of the hierarchy, relative from the runtime's own cgroup.
     pub path: String,
+    /// With systemd's cgroup manager.
+    pub unit: Option<Unit>,
+    /// Of the unit, beside those of the settings.
+    pub properties: Vec<Property>,
     pub v1: Vec<Setting>,
     pub v2: Vec<Setting>,
     pub devices: Vec<Rule>,
 }
 
-pub fn plan(path: &str, id: &str, resources: &Resources) -> Result<CgroupPlan> {
+/// `unit` is that of systemd's cgroup manager, if it is to make the cgroup.
+pub fn plan(path: &str, id: &str, resources: &Resources, unit: Option<Unit>) -> Result<CgroupPlan> {
     let path = if path.is_empty() { id } else { path };
     if path.contains('\0') || path.split('/').any(|part| part == "..") {
         bail!("linux.cgroupsPath {path:?} has a NUL byte or a \"..\"");
@@ -40,6 +56,8 @@ pub fn plan(path: &str, id: &str, resources: &Resources) -> Result<CgroupPlan> {
     }
     Ok(CgroupPlan {
         path: path.to_owned(),
+        unit,
+        properties: Vec::new(),
         v1: v1(resources)?,
         v2: v2(resources)?,
         devices: devices(&resources.devices)?,
@@ -61,7 +79,7 @@ fn v1(resources: &Resources) -> Result<Vec<Setting>> {
         io_v1(io, &mut list);
     }
     for HugepageLimit { page_size, limit } in &resources.hugepage_limits {
-        set(&mut list, "hugetlb", format!("hugetlb.{page_size}.limit_in_bytes"), limit);
+        hugetlb(&mut list, page_size, "limit_in_bytes", *limit);
     }
     if let Some(Network { class_id, priorities }) = &resources.network {
         if let Some(class) = class_id {
@@ -73,6 +91,13 @@ fn v1(resources: &Resources) -> Result<Vec<Setting>> {
     }
     rdma(resources, &mut list);
     Ok(list)
+}
+
+/// What is used, and what is reserved, which kernels before 5.7 don't count.
+fn hugetlb(list: &mut Vec<Setting>, page_size: &str, end: &str, limit: u64) {
+    set(list, "hugetlb", format!("hugetlb.{page_size}.{end}"), limit);
+    let (file, value) = (format!("hugetlb.{page_size}.rsvd.{end}"), limit.to_string());
+    list.push(Setting { controller: "hugetlb", file, value, missing: Missing::PassOver });
 }
 
 fn memory_v1(memory: &Memory, list: &mut Vec<Setting>) {
@@ -178,7 +203,7 @@ fn v2(resources: &Resources) -> Result<Vec<Setting>> {
         io_v2(io, &mut list);
     }
     for HugepageLimit { page_size, limit } in &resources.hugepage_limits {
-        set(&mut list, "hugetlb", format!("hugetlb.{page_size}.max"), limit);
+        hugetlb(&mut list, page_size, "max", *limit);
     }
     rdma(resources, &mut list);
     for (file, value) in &resources.unified {
@@ -262,7 +287,12 @@ fn cpu_v2(cpu: &Cpu, list: &mut Vec<Setting>) -> Result<()> {
 
 fn io_v2(io: &BlockIo, list: &mut Vec<Setting>) {
     if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
-        set(list, "io", "io.bfq.weight", weight);
+        // The scheduler that has weights of its own, or the kernel's: 10 to 1000
+        // against 1 to 10000, as runc converts them.
+        let of_kernel = 1 + u64::from(weight).saturating_sub(10) * 9999 / 990;
+        let missing = Missing::Instead("io.weight", of_kernel.to_string());
+        let (file, value) = ("io.bfq.weight".to_owned(), weight.to_string());
+        list.push(Setting { controller: "io", file, value, missing });
     }
     for device in &io.weight_device {
         if let Some(weight) = device.weight {
@@ -435,8 +465,8 @@ mod tests {
 
     #[test]
     fn a_cgroup_path_can_not_lead_out() {
-        assert!(plan("/a/../../b", "c", &Resources::default()).is_err());
-        assert!(plan("/", "c", &Resources::default()).is_err());
-        assert_eq!(plan("", "c", &Resources::default()).unwrap().path, "c");
+        assert!(plan("/a/../../b", "c", &Resources::default(), None).is_err());
+        assert!(plan("/", "c", &Resources::default(), None).is_err());
+        assert_eq!(plan("", "c", &Resources::default(), None).unwrap().path, "c");
     }
 }

@@ -12,6 +12,7 @@ pub mod process;
 pub mod roots;
 
 use crate::bail;
+use crate::cgroup::systemd::{Unit, properties};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::log::Log;
@@ -66,6 +67,8 @@ pub struct Request<'a> {
     /// Absolute.
     pub bundle: &'a Path,
     pub roots: Option<RootsPlan>,
+    /// systemd is to make the cgroup: the user's, or else the machine's.
+    pub systemd: Option<bool>,
 }
 
 pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result<Plan> {
@@ -76,6 +79,10 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
     let Some(process) = &spec.process else { bail!("process is missing") };
     let Some(root) = &spec.root else { bail!("root is missing") };
     let name = |value: &str, field: &str| name(value, field, &namespaces);
+    let unit = match request.systemd {
+        None => None,
+        Some(of_user) => Some(Unit::new(&linux.cgroups_path, request.id, of_user)?),
+    };
     let resources = linux.resources.clone().unwrap_or_default();
     if !resources.unified.is_empty() && !host.cgroups.pure_v2 {
         bail!("linux.resources.unified needs cgroup v2, and this host has v1");
@@ -101,7 +108,10 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         readonly: inside(&if_own(&linux.readonly_paths), "linux.readonlyPaths")?,
         sysctls: sysctls(linux, &namespaces)?,
         personality: linux.personality.as_ref().map(personality).transpose()?,
-        cgroup: cgroup::plan(&linux.cgroups_path, request.id, &resources)?,
+        cgroup: CgroupPlan {
+            properties: properties::of_annotations(&spec.annotations)?,
+            ..cgroup::plan(&linux.cgroups_path, request.id, &resources, unit)?
+        },
         process: process::plan(process, capabilities(&namespaces, host), log)?,
         seccomp: filter(linux, log)?,
         hooks: hooks(spec.hooks.clone().unwrap_or_default())?,
@@ -303,7 +313,7 @@ mod tests {
         merge(&mut config, serde_json::from_str(change).unwrap());
         let spec: Spec = serde_json::from_value(config).unwrap();
         let host = Host { euid: 0, capabilities: u64::MAX, cgroups: Default::default() };
-        let request = Request { id: "c", bundle: Path::new("/tmp"), roots: None };
+        let request = Request { id: "c", bundle: Path::new("/tmp"), roots: None, systemd: None };
         plan(&spec, request, &host, &Log::quiet())
     }
 

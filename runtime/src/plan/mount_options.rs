@@ -152,6 +152,9 @@ pub fn parse(options: &[String]) -> Options {
             Ok(Effect::Bind { recursive }) => parsed.bind = Some(recursive),
             Ok(Effect::CopyUp) => parsed.copy_up = true,
             Ok(Effect::Idmap { recursive }) => parsed.idmap = Some(recursive),
+            // mount(2) passes over an empty one; podman writes it for a mount
+            // without a label.
+            Err(_) if option.is_empty() => {}
             Ok(Effect::Super) | Err(_) => parsed.data.push(option.clone()),
         }
     }
@@ -169,6 +172,11 @@ mod tests {
     #[test]
     fn the_table_is_sorted_for_the_search() {
         assert!(TABLE.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn an_empty_option_says_nothing() {
+        assert!(parsed("rw,,nosuid").data.is_empty());
     }
 
     #[test]

@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const HELP: &str = "\
-usage: cargo xtask vm [GUEST...]           run firn's tests in all guests, or these
+usage: cargo xtask vm [GUEST...] [--only PREFIX]
+                                           run firn's tests in all guests, or these;
+                                           PREFIX as in machine::podman::
        cargo xtask vm build [GUEST...]     make their disks, if the recipe changed
        cargo xtask vm run GUEST COMMAND    a shell command in a guest, as root
        cargo xtask vm shell GUEST          a prompt; leave it to end the guest
@@ -39,15 +41,16 @@ pub fn run(words: &[&str]) -> Result<()> {
         }
         ["shell", name] => return shell(guest::find(name)?),
         ["run" | "shell", ..] => return Err(HELP.into()),
-        names => return test(&guest::choose(names)?),
+        [names @ .., "--only", prefix] => return test(&guest::choose(names)?, Some(prefix)),
+        names => return test(&guest::choose(names)?, None),
     }
     Ok(())
 }
 
 /// The tests, in guests one after the other.
-pub fn test(guests: &[&'static Guest]) -> Result<()> {
+fn test(guests: &[&'static Guest], only: Option<&str>) -> Result<()> {
     let roots = prepare()?;
-    let job = suite::job()?;
+    let job = suite::job(only)?;
     let mut runs = Vec::new();
     for guest in guests {
         let outcome = boot::run(guest, &job, &roots, &folder(guest))?;
@@ -57,7 +60,7 @@ pub fn test(guests: &[&'static Guest]) -> Result<()> {
 }
 
 pub fn test_all() -> Result<()> {
-    test(&guest::choose(&[])?)
+    test(&guest::choose(&[])?, None)
 }
 
 fn build(guests: &[&Guest]) -> Result<()> {

@@ -1,0 +1,26 @@
+//! What only a machine with systemd can show: pure cgroup v2 with every
+//! controller, podman as it is set up on such machines, users with sessions.
+//! `cargo xtask vm` runs these tests in its guests, as root.
+
+mod controllers;
+mod limits;
+mod podman;
+mod rootless;
+mod systemd;
+
+use std::path::Path;
+
+/// Whether cgroup v2 is all there is.
+fn has_cgroup_v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Says so where it is not.
+fn lacks_cgroup_v2() -> bool {
+    assert!(Path::new("/run/systemd/system").exists(), "these tests run in guests: cargo xtask vm");
+    let lacks = !has_cgroup_v2();
+    if lacks {
+        println!("skipped: systemd has cgroup v1 on this machine");
+    }
+    lacks
+}

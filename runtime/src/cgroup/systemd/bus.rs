@@ -1,0 +1,181 @@
+//! A connection to the bus on which systemd's manager is, the machine's or the
+//! user's. Calls are written together and their answers read in turn.
+
+use super::wire::{self, HEAD, Incoming, Method, Reader, Writer};
+use crate::bail;
+use crate::error::{Context, Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// As long as runc waits for a unit.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const DBUS: Method = Method {
+    destination: "org.freedesktop.DBus",
+    path: "/org/freedesktop/DBus",
+    interface: "org.freedesktop.DBus",
+    member: "Hello",
+};
+
+#[derive(Debug)]
+pub struct Bus {
+    socket: OwnedFd,
+    serial: u32,
+    /// Calls that are written and not sent.
+    outgoing: Vec<u8>,
+    incoming: Vec<u8>,
+    /// Messages that came before they were asked for.
+    waiting: Vec<Incoming>,
+    deadline: Instant,
+}
+
+impl Bus {
+    /// The machine's bus, or that of the caller's session.
+    pub fn connect(of_user: bool) -> Result<Self> {
+        let path = if of_user { session_socket()? } else { PathBuf::from("/run/dbus/system_bus_socket") };
+        let what = || format!("connect to the bus at {}", path.display());
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).doing(what)?;
+        connect(&socket, &SocketAddrUnix::new(&path).doing(what)?).doing(what)?;
+        // Who we are the kernel says: in a user namespace we know another number.
+        let outgoing = b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n".to_vec();
+        let deadline = Instant::now() + PATIENCE;
+        let mut bus = Bus { socket, serial: 0, outgoing, incoming: Vec::new(), waiting: Vec::new(), deadline };
+        bus.call(&DBUS, "", Writer::default());
+        bus.flush()?;
+        bus.authenticated()?;
+        Ok(bus)
+    }
+
+    /// Asks for the signals of an interface.
+    pub fn watch(&mut self, rule: &str) {
+        let mut body = Writer::default();
+        body.text(rule);
+        self.call(&Method { member: "AddMatch", ..DBUS }, "s", body);
+    }
+
+    /// Writes a call; its number, to wait for the answer by.
+    pub fn call(&mut self, method: &Method, signature: &str, body: Writer) -> u32 {
+        self.serial += 1;
+        self.outgoing.extend(wire::call(self.serial, method, signature, body));
+        self.serial
+    }
+
+    /// The answer to a call. An error that the other side sent is `Err` within.
+    pub fn answer(&mut self, serial: u32) -> Result<std::result::Result<Incoming, Refusal>> {
+        let incoming = self.wait_for(|message| message.reply_to == Some(serial))?;
+        Ok(match &incoming.error {
+            None => Ok(incoming),
+            Some(name) => {
+                let message = Reader::new(&incoming.body).text().unwrap_or_default();
+                Err(Refusal { name: name.clone(), message })
+            }
+        })
+    }
+
+    /// The next message of that kind.
+    pub fn wait_for(&mut self, wanted: impl Fn(&Incoming) -> bool) -> Result<Incoming> {
+        self.flush()?;
+        if let Some(at) = self.waiting.iter().position(&wanted) {
+            return Ok(self.waiting.remove(at));
+        }
+        loop {
+            let message = self.receive()?;
+            if wanted(&message) {
+                return Ok(message);
+            }
+            self.waiting.push(message);
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let bytes = std::mem::take(&mut self.outgoing);
+        crate::path::write_all(&self.socket, &bytes).doing(|| "write to the bus")
+    }
+
+    /// The lines of the handshake: `DATA`, `OK GUID`.
+    fn authenticated(&mut self) -> Result<()> {
+        loop {
+            if let Some(end) = self.incoming.windows(2).position(|pair| pair == b"\r\n") {
+                let line = String::from_utf8_lossy(&self.incoming[..end]).into_owned();
+                self.incoming.drain(..end + 2);
+                match line.split(' ').next() {
+                    Some("OK") => return Ok(()),
+                    Some("DATA") => continue,
+                    _ => bail!("the bus does not let this user in: {line}"),
+                }
+            }
+            self.read_more()?;
+        }
+    }
+
+    fn receive(&mut self) -> Result<Incoming> {
+        let nonsense = || Error::new("the bus sent what is no message");
+        loop {
+            if let Some(head) = self.incoming.first_chunk::<HEAD>() {
+                let length = wire::length(head).ok_or_else(nonsense)?;
+                if self.incoming.len() >= length {
+                    let message: Vec<u8> = self.incoming.drain(..length).collect();
+                    return wire::read(&message).ok_or_else(nonsense);
+                }
+            }
+            self.read_more()?;
+        }
+    }
+
+    fn read_more(&mut self) -> Result<()> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => bail!("systemd gave no answer within {} s", PATIENCE.as_secs()),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(errno) => return Err(errno).doing(|| "wait for the bus"),
+        }
+        let mut buffer = [0u8; 4096];
+        match rustix::io::read(&self.socket, &mut buffer).doing(|| "read from the bus")? {
+            0 => bail!("the bus closed the connection"),
+            length => self.incoming.extend(&buffer[..length]),
+        }
+        Ok(())
+    }
+}
+
+/// An error as D-Bus has it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub name: String,
+    pub message: String,
+}
+
+impl Refusal {
+    pub fn is(&self, name: &str) -> bool {
+        self.name.rsplit('.').next() == Some(name)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Error::new(format!("systemd: {}", refusal.message))
+    }
+}
+
+fn session_socket() -> Result<PathBuf> {
+    if let Some(address) = std::env::var_os("DBUS_SESSION_BUS_ADDRESS") {
+        let address = address.to_string_lossy().into_owned();
+        // The first address of several, the first key of its own.
+        let path = address.split(';').next().and_then(|first| first.strip_prefix("unix:path="));
+        if let Some(path) = path.and_then(|path| path.split(',').next()) {
+            return Ok(path.into());
+        }
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) => Ok(PathBuf::from(dir).join("bus")),
+        None => bail!(
+            "the systemd cgroup manager needs the user's bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR \
+             is set (is there a login session? see loginctl enable-linger)"
+        ),
+    }
+}

@@ -1,0 +1,166 @@
+//! The container's cgroup through systemd, which owns the tree on most machines:
+//! a transient scope around init, or a slice. What has a property is told to
+//! systemd; the files are then written as without it.
+//! Source: org.freedesktop.systemd1(5).
+
+mod bus;
+pub mod properties;
+pub mod unit;
+mod wire;
+
+pub use unit::Unit;
+pub use wire::{Property, Value};
+
+use crate::bail;
+use crate::error::{Context, Error, Result};
+use bus::Bus;
+use std::path::Path;
+use wire::{Method, Reader, Writer};
+
+const MANAGER: Method = Method {
+    destination: "org.freedesktop.systemd1",
+    path: "/org/freedesktop/systemd1",
+    interface: "org.freedesktop.systemd1.Manager",
+    member: "",
+};
+
+const JOB_SIGNALS: &str =
+    "type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
+
+/// Whether systemd is process 1, sd_booted(3).
+pub fn is_running() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// Makes the unit, with `pid` in it if it is a scope, and waits until it is there.
+pub fn start(unit: &Unit, pid: i32, settings: &[Property], description: &str) -> Result<()> {
+    let mut properties = base(unit, pid, description);
+    properties.extend_from_slice(settings);
+    let mut bus = Bus::connect(unit.of_user)?;
+    // A scope that failed keeps its name until somebody has looked.
+    reset_failed(&mut bus, unit);
+    let result = run_job(&mut bus, "StartTransientUnit", "ssa(sv)a(sa(sv))", &unit.name, |body| {
+        body.text(&unit.name);
+        body.text("replace");
+        body.properties(&properties);
+        body.array::<()>(8, &[], |_, ()| {});
+    });
+    match result.doing(|| format!("start unit {}", unit.name))? {
+        Ok(result) if result == "done" => Ok(()),
+        Ok(result) => bail!("start unit {}: systemd's job ended as {result:?}", unit.name),
+        // A slice may be there for others already.
+        Err(refusal) if unit.is_slice() && refusal.is("UnitExists") => Ok(()),
+        Err(refusal) => Err(Error::from(refusal)).doing(|| format!("start unit {}", unit.name)),
+    }
+}
+
+/// Ends the unit; one that is gone is fine.
+pub fn stop(unit: &Unit) -> Result<()> {
+    let mut bus = Bus::connect(unit.of_user)?;
+    let result = run_job(&mut bus, "StopUnit", "ss", &unit.name, |body| {
+        body.text(&unit.name);
+        body.text("replace");
+    });
+    match result.doing(|| format!("stop unit {}", unit.name))? {
+        Err(refusal) if !refusal.is("NoSuchUnit") => {
+            return Err(Error::from(refusal)).doing(|| format!("stop unit {}", unit.name));
+        }
+        _ => {}
+    }
+    let serial = reset_failed(&mut bus, unit);
+    bus.answer(serial).map(drop)
+}
+
+/// Changes properties of a unit that runs; nothing of it stays after a reboot.
+pub fn set_properties(unit: &Unit, properties: &[Property]) -> Result<()> {
+    let mut bus = Bus::connect(unit.of_user)?;
+    let mut body = Writer::default();
+    body.text(&unit.name);
+    body.bool(true);
+    body.properties(properties);
+    let serial = bus.call(&Method { member: "SetUnitProperties", ..MANAGER }, "sba(sv)", body);
+    let what = || format!("set properties of unit {}", unit.name);
+    bus.answer(serial).doing(what)?.map_err(Error::from).doing(what).map(drop)
+}
+
+/// Moves a process into a cgroup below the unit's (empty: the unit's own), for
+/// callers that may not write there themselves.
+pub fn attach(unit: &Unit, below: &str, pid: i32) -> Result<()> {
+    let mut bus = Bus::connect(unit.of_user)?;
+    let mut body = Writer::default();
+    body.text(&unit.name);
+    body.text(below);
+    body.array(4, &[pid as u32], |body, pid| body.uint32(*pid));
+    let serial = bus.call(&Method { member: "AttachProcessesToUnit", ..MANAGER }, "ssau", body);
+    let what = || format!("move process {pid} into unit {}", unit.name);
+    bus.answer(serial).doing(what)?.map_err(Error::from).doing(what).map(drop)
+}
+
+/// The cgroup below which the manager's units lie, with a leading slash: the root
+/// of the tree for the machine's, unless that runs in a container itself.
+pub fn control_group(of_user: bool) -> Result<String> {
+    const WHAT: &str = "ask systemd for its cgroup";
+    let mut bus = Bus::connect(of_user)?;
+    let mut body = Writer::default();
+    body.text(MANAGER.interface);
+    body.text("ControlGroup");
+    let get = Method { interface: "org.freedesktop.DBus.Properties", member: "Get", ..MANAGER };
+    let serial = bus.call(&get, "ss", body);
+    let answer = bus.answer(serial).doing(|| WHAT)?.map_err(Error::from).doing(|| WHAT)?;
+    let mut reader = Reader::new(&answer.body);
+    match (reader.signature().as_deref(), reader.text()) {
+        (Some("s"), Some(path)) => Ok(path),
+        _ => bail!("{WHAT}: its answer makes no sense"),
+    }
+}
+
+/// What every unit of ours has.
+fn base(unit: &Unit, pid: i32, description: &str) -> Vec<Property> {
+    let text = |name: &str, value: &str| (name.to_owned(), Value::Text(value.to_owned()));
+    let on = |name: &str| (name.to_owned(), Value::Bool(true));
+    let mut list = vec![text("Description", description), ("DefaultDependencies".into(), Value::Bool(false))];
+    if !unit.is_slice() {
+        list.push(text("Slice", &unit.slice));
+        // The tree below is the container's: systemd in it makes its own units.
+        list.push(on("Delegate"));
+        list.push(("PIDs".into(), Value::Uint32s(vec![pid as u32])));
+    }
+    list.extend(["CPUAccounting", "MemoryAccounting", "IOAccounting", "TasksAccounting"].map(on));
+    list
+}
+
+/// Calls a method that answers with a job, and waits for the job's result.
+fn run_job(
+    bus: &mut Bus,
+    member: &'static str,
+    signature: &str,
+    unit: &str,
+    arguments: impl FnOnce(&mut Writer),
+) -> Result<std::result::Result<String, bus::Refusal>> {
+    bus.watch(JOB_SIGNALS);
+    // systemd sends signals to none before somebody subscribes.
+    let subscribed = bus.call(&Method { member: "Subscribe", ..MANAGER }, "", Writer::default());
+    let mut body = Writer::default();
+    arguments(&mut body);
+    let serial = bus.call(&Method { member, ..MANAGER }, signature, body);
+    // Already subscribed is as good.
+    let _ = bus.answer(subscribed)?;
+    let job = match bus.answer(serial)? {
+        Err(refusal) => return Ok(Err(refusal)),
+        Ok(answer) => Reader::new(&answer.body).text(),
+    };
+    loop {
+        let signal = bus.wait_for(|message| message.member.as_deref() == Some("JobRemoved"))?;
+        let mut reader = Reader::new(&signal.body);
+        let (_, path, name, result) = (reader.uint32(), reader.text(), reader.text(), reader.text());
+        if path == job && name.as_deref() == Some(unit) {
+            return Ok(Ok(result.unwrap_or_default()));
+        }
+    }
+}
+
+fn reset_failed(bus: &mut Bus, unit: &Unit) -> u32 {
+    let mut body = Writer::default();
+    body.text(&unit.name);
+    bus.call(&Method { member: "ResetFailedUnit", ..MANAGER }, "s", body)
+}

@@ -1,0 +1,102 @@
+//! The unit that holds a container's cgroup: names, and where systemd puts it.
+
+use crate::bail;
+use crate::error::Result;
+use serde::{Deserialize, Serialize};
+
+/// A scope in a slice, or a slice of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    pub name: String,
+    pub slice: String,
+    /// The caller's own systemd, not the machine's.
+    pub of_user: bool,
+}
+
+impl Unit {
+    /// From `linux.cgroupsPath` as `slice:prefix:name`, which is what runc and
+    /// crun take; empty for the defaults.
+    pub fn new(path: &str, id: &str, of_user: bool) -> Result<Self> {
+        let default = if of_user { "user.slice" } else { "system.slice" };
+        let parts: Vec<&str> = if path.is_empty() { vec!["", "firn", id] } else { path.split(':').collect() };
+        let [slice, prefix, name] = parts[..] else {
+            bail!(
+                "expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {path:?} instead"
+            )
+        };
+        let slice = if slice.is_empty() { default } else { slice };
+        check(slice, "slice")?;
+        let name = match name {
+            name if name.ends_with(".slice") => name.to_owned(),
+            name if prefix.is_empty() => format!("{name}.scope"),
+            name => format!("{prefix}-{name}.scope"),
+        };
+        check(&name, "unit")?;
+        slice_path(slice)?;
+        Ok(Unit { name, slice: slice.to_owned(), of_user })
+    }
+
+    pub fn is_slice(&self) -> bool {
+        self.name.ends_with(".slice")
+    }
+
+    /// The unit's cgroup from the manager's own, without a leading slash.
+    pub fn path(&self) -> Result<String> {
+        if self.is_slice() {
+            return slice_path(&self.name);
+        }
+        let slice = slice_path(&self.slice)?;
+        Ok(if slice.is_empty() { self.name.clone() } else { format!("{slice}/{}", self.name) })
+    }
+}
+
+/// systemd.unit(5): a name becomes a directory's.
+fn check(name: &str, kind: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@+".contains(c);
+    if name.is_empty() || name.len() > 255 || !name.chars().all(allowed) {
+        bail!("linux.cgroupsPath: {name:?} is not the name of a {kind}");
+    }
+    Ok(())
+}
+
+/// `a-b.slice` lies in `a.slice`, systemd.slice(5); `-.slice` is the root.
+fn slice_path(slice: &str) -> Result<String> {
+    if slice == "-.slice" {
+        return Ok(String::new());
+    }
+    let Some(name) = slice.strip_suffix(".slice") else {
+        bail!("linux.cgroupsPath: {slice:?} is not the name of a slice")
+    };
+    if name.split('-').any(str::is_empty) {
+        bail!("linux.cgroupsPath: {slice:?} is not the name of a slice");
+    }
+    let ends = name.match_indices('-').map(|(at, _)| at).chain([name.len()]);
+    Ok(ends.map(|end| format!("{}.slice", &name[..end])).collect::<Vec<_>>().join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(path: &str) -> String {
+        Unit::new(path, "c1", false).unwrap().path().unwrap()
+    }
+
+    #[test]
+    fn scopes_lie_in_their_slices() {
+        assert_eq!(path(""), "system.slice/firn-c1.scope");
+        assert_eq!(path("machine.slice:libpod:x"), "machine.slice/libpod-x.scope");
+        assert_eq!(path(":crio:x"), "system.slice/crio-x.scope");
+        assert_eq!(path("a-b-c.slice::x"), "a.slice/a-b.slice/a-b-c.slice/x.scope");
+        assert_eq!(path("-.slice:p:x"), "p-x.scope");
+        assert_eq!(path("ignored.slice:p:kube-pod.slice"), "kube.slice/kube-pod.slice");
+        assert_eq!(Unit::new("", "c1", true).unwrap().path().unwrap(), "user.slice/firn-c1.scope");
+    }
+
+    #[test]
+    fn what_is_no_unit_is_refused() {
+        for wrong in ["/a/b", "a:b", "a:b:c:d", "a:b:c", "a--b.slice:p:x", "../x.slice:p:x", "x.slice:p:a/b"] {
+            assert!(Unit::new(wrong, "c1", false).is_err(), "{wrong}");
+        }
+    }
+}
