@@ -445,3 +445,54 @@ fn exec_goes_into_a_cgroup_below_and_never_above() {
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
 }
+
+fn file(controller: &str, firn: &Runtime, name: &str) -> String {
+    let path = Path::new("/sys/fs/cgroup").join(controller).join(firn.id()).join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim().to_owned()
+}
+
+#[test]
+fn limits_are_changed_while_the_container_runs() {
+    if lacks("memory") || lacks("pids") || lacks("cpu") {
+        return;
+    }
+    let scratch = Scratch::new("update");
+    let bundle = Bundle::new(&scratch).shell("sleep 1000").set("/linux/resources/pids", json!({"limit": 50})).write();
+    let firn = Runtime::firn(&scratch);
+    firn.create(&bundle).succeeds();
+    let update = |args: &[&str]| firn.call(&[&["update"], args, &[firn.id()]].concat());
+    update(&["--memory", "64m", "--memory-reservation", "32m", "--pids-limit", "20", "--cpu-share", "512"]).succeeds();
+    assert_eq!(file("memory", &firn, "memory.limit_in_bytes"), (64 << 20).to_string());
+    assert_eq!(file("memory", &firn, "memory.soft_limit_in_bytes"), (32 << 20).to_string());
+    assert_eq!(file("pids", &firn, "pids.max"), "20");
+    assert_eq!(file("cpu", &firn, "cpu.shares"), "512");
+    // A quota without a period has the period that was given before, and what is
+    // not named stays.
+    update(&["--cpu-period", "50000", "--cpu-quota", "10000"]).succeeds();
+    update(&["--cpu-quota", "20000"]).succeeds();
+    assert_eq!(file("cpu", &firn, "cpu.cfs_period_us"), "50000");
+    assert_eq!(file("cpu", &firn, "cpu.cfs_quota_us"), "20000");
+    assert_eq!(file("pids", &firn, "pids.max"), "20");
+    // As engines do it: a file, in which zero and null are not set.
+    let resources =
+        r#"{"memory":{"limit":0,"swap":null},"cpu":{"shares":256,"quota":0,"cpus":"0"},"pids":{"limit":-1}}"#;
+    let path = scratch.write("resources.json", resources);
+    update(&["--resources", &path.to_string_lossy()]).succeeds();
+    assert_eq!(file("cpu", &firn, "cpu.shares"), "256");
+    assert_eq!(file("cpu", &firn, "cpu.cfs_quota_us"), "20000");
+    assert_eq!(file("cpuset", &firn, "cpuset.cpus"), "0");
+    assert_eq!(file("pids", &firn, "pids.max"), "max");
+    assert_eq!(file("memory", &firn, "memory.limit_in_bytes"), (64 << 20).to_string());
+    for (wrong, says) in [
+        (&["--memory", "much"][..], "is not a size"),
+        (&["--cpuset-cpus", "999"], "cpuset.cpus"),
+        (&["--resources", "/no/such/file"], "no such file"),
+        (&["--l3-cache-schema", "L3:0=f"], "Intel RDT"),
+    ] {
+        let output = update(wrong).fails(1);
+        assert!(output.stderr.contains(says), "{output:?}");
+    }
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    assert!(update(&["--memory", "64m"]).fails(1).stderr.contains("does not exist"));
+    firn.left_nothing();
+}

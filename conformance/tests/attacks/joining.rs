@@ -203,11 +203,11 @@ fn what_joins_a_container_can_not_be_overwritten_and_leads_nowhere() {
     let report = hunt(&scratch, &firn, &[&copy], |_| {
         let begin = Instant::now();
         let mut count = 0;
-        while begin.elapsed() < Duration::from_secs(2) {
+        // However slow the machine is.
+        while begin.elapsed() < Duration::from_secs(2) || count < 20 {
             firn.exec(&["true"]).succeeds();
             count += 1;
         }
-        assert!(count > 20, "{count}");
     });
     assert!(!report.contains("opened 0\n"), "the attacker saw no firn: {report}");
     assert!(!report.contains("opened for writing") && !report.contains("was made"), "{report}");

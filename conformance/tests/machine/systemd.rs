@@ -97,6 +97,41 @@ fn limits_and_denied_devices_survive_a_reload() {
     firn.left_nothing();
 }
 
+/// And so do those that were changed since.
+#[test]
+fn changed_limits_are_systemds_too() {
+    if lacks_cgroup_v2() {
+        return;
+    }
+    let scratch = Scratch::new("sdupdate");
+    let bundle = bundle(&scratch, "sleep 1000").write();
+    let firn = Runtime::firn(&scratch);
+    create(&firn, &bundle);
+    let unit = format!("firn-{}.scope", scratch.id());
+    let file = |name: &str| {
+        let dir = std::path::Path::new("/sys/fs/cgroup/firntest.slice/firntest-deep.slice").join(&unit);
+        std::fs::read_to_string(dir.join(name)).unwrap().trim().to_owned()
+    };
+    let args = ["update", "--memory", "48m", "--memory-swap", "64m", "--cpu-quota", "30000", "--cpuset-cpus", "1"];
+    firn.call(&[&args[..], &[firn.id()]].concat()).succeeds();
+    for _ in 0..2 {
+        assert_eq!(file("memory.max"), (48 << 20).to_string());
+        assert_eq!(file("memory.swap.max"), (16 << 20).to_string());
+        assert_eq!(file("cpu.max"), "30000 100000");
+        assert_eq!(file("cpuset.cpus"), "1");
+        command(Command::new("systemctl").arg("daemon-reload")).succeeds();
+    }
+    assert_eq!(show(&unit, "MemoryMax"), (48 << 20).to_string());
+    assert_eq!(show(&unit, "AllowedCPUs"), "1");
+    let less = r#"{"memory":{"limit":4096,"checkBeforeUpdate":true}}"#;
+    let path = scratch.write("less.json", less);
+    let output = firn.call(&["update", "--resources", &path.to_string_lossy(), firn.id()]).fails(1);
+    assert!(output.stderr.contains("unable to set memory.max to 4096 (current usage"), "{output:?}");
+    assert_eq!(file("memory.max"), (48 << 20).to_string());
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    firn.left_nothing();
+}
+
 #[test]
 fn a_run_leaves_no_unit_and_no_cgroup() {
     let scratch = Scratch::new("sdrun");

@@ -1,6 +1,7 @@
 //! The limits, written to the files of the container's cgroup.
 
 use super::{Cgroup, write};
+use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{Missing, Setting};
 use rustix::io::Errno;
@@ -38,4 +39,32 @@ fn missing(controller: &str) -> Error {
     Error::new(format!(
         "the config sets a limit of the {controller} controller, but this host's cgroups have none to give"
     ))
+}
+
+/// Changes limits of a container that runs. The kernel holds some against each
+/// other (memory against memory with swap, quota against period): whichever is
+/// refused is tried again when the others are written.
+pub fn change(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
+    let mut again = Vec::new();
+    for setting in settings.chunks(1) {
+        match apply(cgroup, setting) {
+            Err(error) if error.errno() == Some(Errno::INVAL) => again.push(setting),
+            result => result?,
+        }
+    }
+    again.into_iter().try_for_each(|setting| apply(cgroup, setting))
+}
+
+/// `memory.checkBeforeUpdate`: cgroup v2 would take the limit and kill.
+pub fn refuse_less_than_used(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
+    let Some(dir) = cgroup.controller("memory").filter(|_| cgroup.pure_v2) else { return Ok(()) };
+    for (limit, usage) in [("memory.max", "memory.current"), ("memory.swap.max", "memory.swap.current")] {
+        let Some(setting) = settings.iter().find(|setting| setting.file == limit) else { continue };
+        let (Ok(limit), Ok(used)) = (setting.value.parse::<u64>(), super::read(&dir.path, usage)) else { continue };
+        let used: u64 = used.trim().parse().unwrap_or(0);
+        if limit < used {
+            bail!("unable to set {} to {limit} (current usage: {used})", setting.file);
+        }
+    }
+    Ok(())
 }

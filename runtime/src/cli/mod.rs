@@ -15,6 +15,7 @@ pub mod run;
 pub mod spec;
 pub mod start;
 pub mod state;
+pub mod update;
 pub mod version;
 
 use crate::create::seal;
@@ -108,6 +109,8 @@ enum Command {
     Pause(pause::Args),
     /// Let a paused container go on
     Resume(pause::Args),
+    /// Change the limits of a container
+    Update(update::Args),
     /// Write a config.json to begin with
     Spec(spec::Args),
     /// Show what this runtime supports, as JSON
@@ -208,6 +211,7 @@ impl Cli {
             Command::Ps(args) => ps::run(&args, context),
             Command::Pause(args) => pause::run(&args, context, true),
             Command::Resume(args) => pause::run(&args, context, false),
+            Command::Update(args) => update::run(&args, context),
             Command::Spec(args) => spec::run(&args),
             Command::Features => features::run(),
         }

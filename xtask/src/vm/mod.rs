@@ -95,8 +95,9 @@ fn shell(guest: &Guest) -> Result<()> {
     boot::terminal(guest, &job, &roots, &folder(guest))
 }
 
-/// What every job begins with.
-const ENVIRONMENT: &str = "export PATH=/var/firn/bin:$PATH FIRN_BIN=/var/firn/bin FIRN_DEBIAN_ROOT=/srv/debian";
+/// What every job begins with. /tmp may be a tmpfs with nosuid and nodev.
+const ENVIRONMENT: &str =
+    "export PATH=/var/firn/bin:$PATH FIRN_BIN=/var/firn/bin FIRN_DEBIAN_ROOT=/srv/debian TMPDIR=/var/tmp";
 
 /// What all need: qemu, and the disk of container roots.
 fn prepare() -> Result<PathBuf> {

@@ -1,0 +1,260 @@
+//! `firn update`: other limits for a container that is there.
+
+use super::Context;
+use crate::bail;
+use crate::cgroup::{settings, systemd};
+use crate::error::{Context as _, Error, Result};
+use crate::plan::cgroup as plan;
+use crate::spec::{self, Spec};
+use crate::state::record::CONFIG;
+use crate::state::{Record, StateDir, Status};
+use serde_json::{Map, Value, json};
+use std::io::Read;
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "What is not named stays as it is; -1 takes a limit away.\n\nExamples:\n  firn update --memory 256m --pids-limit 100 web\n  echo '{\"cpu\": {\"quota\": 50000}}' | firn update --resources - web"
+)]
+pub struct Args {
+    #[arg(value_name = "ID")]
+    id: String,
+    /// A file with linux.resources as in config.json; `-` for stdin
+    #[arg(short, long, value_name = "FILE")]
+    resources: Option<PathBuf>,
+    /// Share of block I/O, 10 to 1000
+    #[arg(long, value_name = "WEIGHT")]
+    blkio_weight: Option<u16>,
+    /// Period of the quota, in microseconds
+    #[arg(long, value_name = "US")]
+    cpu_period: Option<u64>,
+    /// Processor time in each period, in microseconds
+    #[arg(long, value_name = "US", allow_negative_numbers = true)]
+    cpu_quota: Option<i64>,
+    /// What may be saved up beyond the quota, in microseconds
+    #[arg(long, value_name = "US")]
+    cpu_burst: Option<u64>,
+    /// Share of processor time, against other containers
+    #[arg(long, alias = "cpu-shares", value_name = "SHARES")]
+    cpu_share: Option<u64>,
+    /// Period of the real-time quota (cgroup v1)
+    #[arg(long, value_name = "US")]
+    cpu_rt_period: Option<u64>,
+    /// Real-time quota (cgroup v1)
+    #[arg(long, value_name = "US", allow_negative_numbers = true)]
+    cpu_rt_runtime: Option<i64>,
+    /// Run only when nothing else does: 1
+    #[arg(long, value_name = "0|1")]
+    cpu_idle: Option<i64>,
+    /// Processors to use, as in 0-3,8
+    #[arg(long, value_name = "LIST")]
+    cpuset_cpus: Option<String>,
+    /// Memory nodes to use
+    #[arg(long, value_name = "LIST")]
+    cpuset_mems: Option<String>,
+    /// Memory, in bytes or as in 512m
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    memory: Option<String>,
+    /// Memory that is kept for it
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    memory_reservation: Option<String>,
+    /// Memory and swap together
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    memory_swap: Option<String>,
+    /// Processes and threads
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pids_limit: Option<i64>,
+    /// Accepted for callers of runc: kernels have no such limit any more
+    #[arg(long, hide = true, value_name = "BYTES", allow_hyphen_values = true)]
+    kernel_memory: Option<String>,
+    /// Likewise
+    #[arg(long, hide = true, value_name = "BYTES", allow_hyphen_values = true)]
+    kernel_memory_tcp: Option<String>,
+    /// Cache of Intel RDT
+    #[arg(long, value_name = "SCHEMA")]
+    l3_cache_schema: Option<String>,
+    /// Memory bandwidth of Intel RDT
+    #[arg(long, value_name = "SCHEMA")]
+    mem_bw_schema: Option<String>,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<u8> {
+    if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
+        bail!("Intel RDT is not supported");
+    }
+    let mut asked = args.options()?;
+    if let Some(path) = &args.resources {
+        asked = file(path)?;
+    }
+    let dir = StateDir::open(&context.root, &args.id)?;
+    let record = Record::need(&dir)?;
+    match Status::of(&dir, &record) {
+        Status::Running | Status::Created | Status::Paused => {}
+        status => bail!("{}: it is {}", super::compat::NOT_RUNNING, status.name()),
+    }
+    let Some(text) = dir.read(CONFIG)? else { bail!("{} has no config.json", dir.path().display()) };
+    let what = || format!("parse {}/config.json", dir.path().display());
+    let mut config: Value = serde_json::from_slice(&text).doing(what)?;
+    let touched: Vec<&str> = asked.keys().map(String::as_str).collect();
+    merge(&mut config["linux"]["resources"], &Value::Object(asked.clone()));
+    let text = serde_json::to_vec(&config).doing(what)?;
+    let spec = spec::parse(&text).doing(|| "the new resources")?;
+    apply(&record, &spec, &touched)?;
+    dir.write(CONFIG, &text)?;
+    Ok(0)
+}
+
+fn apply(record: &Record, spec: &Spec, touched: &[&str]) -> Result<()> {
+    let resources = spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
+    let plan = plan::plan("", &record.id, &resources, None)?;
+    let mut list = if record.cgroup.pure_v2 { plan.v2 } else { plan.v1 };
+    list.retain(|setting| touched.iter().any(|name| controllers(name).contains(&setting.controller)));
+    if resources.memory.as_ref().is_some_and(|memory| memory.check_before_update == Some(true)) {
+        settings::refuse_less_than_used(&record.cgroup, &list)?;
+    }
+    if let Some(unit) = &record.cgroup.unit {
+        // systemd would write its own values again at its next reload.
+        systemd::set_properties(unit, &systemd::properties::of_settings(&list))?;
+    }
+    settings::change(&record.cgroup, &list)
+}
+
+/// Which controllers a field of `linux.resources` speaks of.
+fn controllers(field: &str) -> &'static [&'static str] {
+    match field {
+        "memory" => &["memory"],
+        "cpu" => &["cpu", "cpuset"],
+        "pids" => &["pids"],
+        "blockIO" => &["io", "blkio"],
+        "hugepageLimits" => &["hugetlb"],
+        "network" => &["net_cls", "net_prio"],
+        "rdma" => &["rdma"],
+        "unified" => &["memory", "cpu", "cpuset", "pids", "io", "hugetlb", "rdma", "misc", ""],
+        _ => &[],
+    }
+}
+
+fn file(path: &std::path::Path) -> Result<Map<String, Value>> {
+    let text = if path.as_os_str() == "-" {
+        let mut text = Vec::new();
+        std::io::stdin().read_to_end(&mut text).doing(|| "read resources from stdin")?;
+        text
+    } else {
+        spec::read_file(path)?
+    };
+    let what = || format!("parse resources from {}", path.display());
+    let value: Map<String, Value> = serde_json::from_slice(&text).doing(what)?;
+    // The types are checked here, so that a mistake is not the config's.
+    serde_json::from_slice::<spec::resources::Resources>(&text).doing(what)?;
+    Ok(value)
+}
+
+/// Lays `new` over `old`. Null and, where zero stands for "not set", zero leave
+/// what was there, as under runc.
+fn merge(old: &mut Value, new: &Value) {
+    const ZERO_COUNTS: [&str; 5] = ["idle", "swappiness", "burst", "limit", "rate"];
+    let Value::Object(new) = new else {
+        *old = new.clone();
+        return;
+    };
+    if !old.is_object() {
+        *old = json!({});
+    }
+    let Value::Object(old) = old else { return };
+    // `limit` of memory is none of those whose zero counts.
+    let is_memory = new.contains_key("swap") || new.contains_key("reservation") || new.contains_key("disableOOMKiller");
+    for (name, value) in new {
+        let is_zero = value.as_f64() == Some(0.0);
+        let counts = ZERO_COUNTS.contains(&name.as_str()) && !(is_memory && name == "limit");
+        if value.is_null() || (is_zero && !counts) || value.as_str() == Some("") {
+            continue;
+        }
+        merge(old.entry(name.as_str()).or_insert(Value::Null), value);
+    }
+}
+
+impl Args {
+    /// The options as `linux.resources`.
+    fn options(&self) -> Result<Map<String, Value>> {
+        let memory_limit = size(self.memory.as_deref(), "--memory")?;
+        let mut swap = size(self.memory_swap.as_deref(), "--memory-swap")?;
+        if memory_limit == Some(-1) && swap.is_none() {
+            // More than both together is not to be had.
+            swap = Some(-1);
+        }
+        let groups = [
+            ("memory", "limit", json!(memory_limit)),
+            ("memory", "swap", json!(swap)),
+            ("memory", "reservation", json!(size(self.memory_reservation.as_deref(), "--memory-reservation")?)),
+            ("cpu", "shares", json!(self.cpu_share)),
+            ("cpu", "quota", json!(self.cpu_quota)),
+            ("cpu", "period", json!(self.cpu_period)),
+            ("cpu", "burst", json!(self.cpu_burst)),
+            ("cpu", "realtimePeriod", json!(self.cpu_rt_period)),
+            ("cpu", "realtimeRuntime", json!(self.cpu_rt_runtime)),
+            ("cpu", "idle", json!(self.cpu_idle)),
+            ("cpu", "cpus", json!(self.cpuset_cpus)),
+            ("cpu", "mems", json!(self.cpuset_mems)),
+            ("pids", "limit", json!(self.pids_limit)),
+            ("blockIO", "weight", json!(self.blkio_weight)),
+        ];
+        let mut resources = Map::new();
+        for (group, name, value) in groups {
+            if !value.is_null() {
+                resources.entry(group).or_insert_with(|| json!({}))[name] = value;
+            }
+        }
+        Ok(resources)
+    }
+}
+
+/// Bytes, or with a unit of 1024 as engines write it: 512m, 1.5g, 64KiB.
+fn size(text: Option<&str>, option: &str) -> Result<Option<i64>> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    if text == "-1" {
+        return Ok(Some(-1));
+    }
+    let wrong = || Error::new(format!("{option} {text:?} is not a size: bytes, or as in 512m"));
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let unit = text[end..].trim().to_ascii_lowercase();
+    let shift = match unit.trim_end_matches("ib").trim_end_matches('b') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        "p" => 50,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = text[..end].parse().map_err(|_| wrong())?;
+    Ok(Some((number * (1u64 << shift) as f64) as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_engines_write_them() {
+        let read = |text| size(Some(text), "--memory");
+        assert_eq!(read("512m").unwrap(), Some(512 << 20));
+        assert_eq!(read("1.5G").unwrap(), Some(3 << 29));
+        assert_eq!(read("64KiB").unwrap(), Some(64 << 10));
+        assert_eq!(read("1234").unwrap(), Some(1234));
+        assert_eq!(read("-1").unwrap(), Some(-1));
+        for wrong in ["m", "5x", "-5", "1.2.3m"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_set_stays() {
+        let mut old = json!({"memory": {"limit": 5, "swap": 7}, "pids": {"limit": 3}, "x": 1});
+        merge(
+            &mut old,
+            &json!({"memory": {"limit": 0, "swap": 9, "reservation": null}, "cpu": {"idle": 0, "cpus": ""}}),
+        );
+        let new = json!({"memory": {"limit": 5, "swap": 9}, "pids": {"limit": 3}, "x": 1, "cpu": {"idle": 0}});
+        assert_eq!(old, new);
+    }
+}
