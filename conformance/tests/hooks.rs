@@ -307,7 +307,7 @@ fn a_hook_that_outstays_its_timeout_fails() {
 #[test]
 fn a_hook_that_does_not_read_its_state_is_still_timed() {
     let scratch = Scratch::new("hookpipe");
-    let recorded = Recorded::new(&scratch).hook("prestart", "exec sleep 8");
+    let recorded = Recorded::new(&scratch).hook("prestart", "exec sleep 60");
     let recorded = recorded
         .set("/hooks/prestart/0/timeout", json!(1))
         .set("/annotations", json!({"long": "x".repeat(200_000)}))
@@ -317,7 +317,7 @@ fn a_hook_that_does_not_read_its_state_is_still_timed() {
     let begin = Instant::now();
     let output = firn.run(&recorded.bundle);
     assert!(output.code != 0 && output.stderr.contains("timeout of 1 s"), "{:?}", output.stderr);
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(40), "{:?}", begin.elapsed());
 }
 
 #[test]

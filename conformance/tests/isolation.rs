@@ -18,7 +18,7 @@ for f in 0 1 2 3 4 5; do [ -e /proc/self/fd/$f ] && echo "fd $f"; done
 readlink /proc/self/cwd
 cat /proc/self/sessionid /proc/sys/kernel/hostname 2>/dev/null
 awk '{if ($5 ~ "^/proc/|^/sys/firmware") sub(",.*", "", $6); print $5, $6}' /proc/self/mountinfo | sort
-for p in /proc/kcore /proc/keys /proc/timer_list /sys/firmware /proc/acpi; do [ -e $p ] && { echo $p; [ -d $p ] && ls -A $p | wc -l || { head -c1 $p | wc -c; }; }; done
+for p in /proc/kcore /proc/keys /proc/timer_list /sys/firmware /proc/acpi; do [ -e $p ] && { echo $p; [ -d $p ] && ls -A $p | wc -l || { head -c1 $p 2>/dev/null | wc -c; }; }; done
 for p in /proc/sys/kernel/hostname /proc/sysrq-trigger /proc/irq /x /sys/x; do ( : > $p ) 2>&1 | sed 's/.*: //'; done
 ip link 2>/dev/null | grep -c '^[0-9]'
 ls /proc | grep -E '^[0-9]+$' | head -1
@@ -137,4 +137,61 @@ fn the_hosts_network_and_ipc() {
             json!({"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "ro"]}),
         )
     });
+}
+
+#[test]
+fn an_exec_has_the_processors_of_its_affinity() {
+    let scratch = Scratch::new("affinity");
+    let bundle = Bundle::new(&scratch).shell("sleep 1000").write();
+    let firn = Runtime::firn(&scratch);
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let exec = |affinity: serde_json::Value| {
+        let process = json!({"args": ["grep", "Cpus_allowed_list", "/proc/self/status"], "cwd": "/",
+            "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}, "execCPUAffinity": affinity});
+        let path = scratch.write("process.json", &process.to_string());
+        firn.call(&["exec", "--process", &path.to_string_lossy(), firn.id()])
+    };
+    for (affinity, processors) in [(json!({"initial": "0"}), "0"), (json!({"initial": "0", "final": "1"}), "1")] {
+        let output = exec(affinity).succeeds().stdout;
+        assert_eq!(output.split_whitespace().last(), Some(processors));
+    }
+    for (affinity, says) in
+        [(json!({"final": "x"}), "is not a number"), (json!({"initial": "1000"}), "initial: invalid")]
+    {
+        let output = exec(affinity).fails(255);
+        assert!(output.stderr.contains(says), "{output:?}");
+    }
+}
+
+#[test]
+fn memory_comes_from_the_nodes_of_the_policy() {
+    let scratch = Scratch::new("mempolicy");
+    let policy = |policy: serde_json::Value| {
+        let bundle = Bundle::new(&scratch).shell("head -n 1 /proc/self/numa_maps; exit 0");
+        let bundle = bundle.set("/linux/memoryPolicy", policy).write();
+        let firn = Runtime::firn(&scratch);
+        let output = firn.run(&bundle);
+        std::fs::remove_dir_all(&bundle.path).unwrap();
+        output
+    };
+    if !std::path::Path::new("/proc/self/numa_maps").exists() {
+        println!("skipped: this kernel has no memory policies");
+        return;
+    }
+    for (mode, shown) in [("MPOL_BIND", "bind"), ("MPOL_INTERLEAVE", "interleave")] {
+        let output = policy(json!({"mode": mode, "nodes": "0"})).succeeds().stdout;
+        assert!(output.contains(&format!(" {shown}:0 ")), "{output}");
+    }
+    let output = policy(json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]})).succeeds();
+    assert!(output.stdout.contains(" bind=static:0 "), "{output:?}");
+    for (wrong, says) in [
+        (json!({"mode": "MPOL_NONE"}), "memoryPolicy.mode"),
+        (json!({"mode": "MPOL_BIND", "nodes": "x"}), "is not a number"),
+        (json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["x"]}), "memoryPolicy.flags"),
+        (json!({"mode": "MPOL_BIND", "nodes": "63"}), "set linux.memoryPolicy"),
+    ] {
+        let output = policy(wrong).fails(1);
+        assert!(output.stderr.contains(says), "{output:?}");
+    }
 }

@@ -49,6 +49,11 @@ fn memory_over_the_limit_is_killed_and_counted() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(firn.status(), "running");
+    let stats = firn.call(&["events", "--stats", firn.id()]).succeeds().stdout;
+    let event: Value = serde_json::from_str(&stats).unwrap();
+    assert_eq!(event["data"]["memory"]["usage"]["limit"], json!(32 << 20), "{stats}");
+    assert!(event["data"]["cpu"]["usage"]["total"].as_u64().unwrap() > 1_000_000, "{stats}");
+    assert!(event["data"]["pids"]["current"].as_u64().unwrap() >= 2, "{stats}");
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
 }

@@ -4,6 +4,7 @@
 pub mod compat;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod features;
 pub mod foreground;
@@ -109,6 +110,8 @@ enum Command {
     Pause(pause::Args),
     /// Let a paused container go on
     Resume(pause::Args),
+    /// Print what a container uses, as JSON, and that it ran out of memory
+    Events(events::Args),
     /// Change the limits of a container
     Update(update::Args),
     /// Write a config.json to begin with
@@ -211,6 +214,7 @@ impl Cli {
             Command::Ps(args) => ps::run(&args, context),
             Command::Pause(args) => pause::run(&args, context, true),
             Command::Resume(args) => pause::run(&args, context, false),
+            Command::Events(args) => events::run(&args, context),
             Command::Update(args) => update::run(&args, context),
             Command::Spec(args) => spec::run(&args),
             Command::Features => features::run(),

@@ -11,6 +11,9 @@ pub fn set(task: &Task<'_>, personality: Option<u32>) -> Result<()> {
     if let Some(priority) = task.process.io_priority {
         sys::sched::set_io_priority(priority).doing(|| "set process.ioPriority")?;
     }
+    if let Some(policy) = &task.process.memory_policy {
+        sys::sched::set_memory_policy(policy).doing(|| "set linux.memoryPolicy")?;
+    }
     if let Some(persona) = personality {
         sys::prctl::set_personality(persona).doing(|| "set linux.personality")?;
     }

@@ -31,6 +31,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::Pid;
+use rustix::thread::sched_setaffinity;
 
 #[derive(Debug, Default)]
 pub struct Options {
@@ -87,6 +88,10 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
     let (channel, far_end) = Channel::pair()?;
     let (between, between_end) = Channel::pair()?;
     let entry = entry(container, options.cgroup.as_deref())?;
+    if let [Some(initial), _] = &plan.cpu_affinity {
+        // Inherited: the new process begins its life in the cgroup.
+        sched_setaffinity(None, initial).doing(|| "set process.execCPUAffinity.initial")?;
+    }
     let (fork, entry, attach) = fork(container, entry)?;
     match fork {
         Fork::Parent { pid, pidfd } => {
@@ -291,10 +296,14 @@ fn steps(list: &[(&str, Step)], task: &mut Task<'_>, inside: &Inside<'_>) -> Res
     Ok(())
 }
 
-fn enter_cgroup(_: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
+fn enter_cgroup(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
     match inside.wait_for_place {
-        true => inside.channel.expect(&Message::Placed),
-        false => inside.entry.enter(),
+        true => inside.channel.expect(&Message::Placed)?,
+        false => inside.entry.enter()?,
+    }
+    match &task.process.cpu_affinity {
+        [_, Some(last)] => sched_setaffinity(None, last).doing(|| "set process.execCPUAffinity.final"),
+        _ => Ok(()),
     }
 }
 

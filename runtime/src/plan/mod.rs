@@ -9,6 +9,7 @@ pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
+pub mod ranges;
 pub mod roots;
 
 use crate::bail;
@@ -102,7 +103,11 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         hostname: name(&spec.hostname, "hostname")?,
         domainname: name(&spec.domainname, "domainname")?,
         time_offsets: time_offsets(linux, &namespaces)?,
-        mounts: if own_mounts { mounts::plan(&spec.mounts, request.bundle)? } else { Vec::new() },
+        mounts: if own_mounts {
+            mounts::plan(&spec.mounts, request.bundle, mount_label(linux, log)?.as_deref())?
+        } else {
+            Vec::new()
+        },
         devices: devices::plan(&linux.devices)?,
         masked: inside(&if_own(&linux.masked_paths), "linux.maskedPaths")?,
         readonly: inside(&if_own(&linux.readonly_paths), "linux.readonlyPaths")?,
@@ -112,7 +117,10 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
             properties: properties::of_annotations(&spec.annotations)?,
             ..cgroup::plan(&linux.cgroups_path, request.id, &resources, unit)?
         },
-        process: process::plan(process, capabilities(&namespaces, host), log)?,
+        process: ProcessPlan {
+            memory_policy: linux.memory_policy.as_ref().map(process::memory_policy).transpose()?,
+            ..process::plan(process, capabilities(&namespaces, host), log)?
+        },
         seccomp: filter(linux, log)?,
         hooks: hooks(spec.hooks.clone().unwrap_or_default())?,
         roots: request.roots,
@@ -125,7 +133,12 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
 pub fn exec(process: &Process, spec: &Spec, host: &Host, log: &Log) -> Result<(ProcessPlan, Option<seccomp::Filter>)> {
     let filter = spec.linux.as_ref().map(|linux| filter(linux, log)).transpose()?;
     let namespaces = spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
-    Ok((process::plan(process, capabilities(&namespaces, host), log)?, filter.flatten()))
+    let policy = spec.linux.as_ref().and_then(|linux| linux.memory_policy.as_ref());
+    let plan = ProcessPlan {
+        memory_policy: policy.map(process::memory_policy).transpose()?,
+        ..process::plan(process, capabilities(&namespaces, host), log)?
+    };
+    Ok((plan, filter.flatten()))
 }
 
 /// What can be given: all of them in a user namespace, else what the caller has.
@@ -139,14 +152,14 @@ fn filter(linux: &Linux, log: &Log) -> Result<Option<seccomp::Filter>> {
     given.map(|spec| seccomp::compile(spec, log)).transpose().doing(|| "linux.seccomp")
 }
 
+/// SELinux's label of the container's own file systems.
+fn mount_label(linux: &Linux, log: &Log) -> Result<Option<String>> {
+    process::label(&linux.mount_label, "SELinux", "selinux", log)
+}
+
 /// Fields whose silent loss would change what the container may do.
 fn unsupported(linux: &Linux) -> Result<()> {
-    for (field, given) in [
-        ("intelRdt", linux.intel_rdt.is_some()),
-        ("netDevices", linux.net_devices.is_some()),
-        ("memoryPolicy", linux.memory_policy.is_some()),
-        ("mountLabel", !linux.mount_label.is_empty()),
-    ] {
+    for (field, given) in [("intelRdt", linux.intel_rdt.is_some()), ("netDevices", linux.net_devices.is_some())] {
         if given {
             bail!("linux.{field} is not supported");
         }

@@ -58,8 +58,18 @@ pub fn may_cover(target: &InRoot, kind: &MountKind) -> bool {
     }
 }
 
-pub fn plan(mounts: &[Mount], bundle: &Path) -> Result<Vec<MountPlan>> {
-    mounts.iter().map(|mount| one(mount, bundle)).collect()
+/// `label` is SELinux's, for the file systems that are the container's own.
+pub fn plan(mounts: &[Mount], bundle: &Path, label: Option<&str>) -> Result<Vec<MountPlan>> {
+    let mut plans = mounts.iter().map(|mount| one(mount, bundle)).collect::<Result<Vec<_>>>()?;
+    for plan in &mut plans {
+        if let (MountKind::FileSystem { kind, data, .. }, Some(label)) = (&mut plan.kind, label)
+            // The kernel labels what these show itself.
+            && !matches!(kind.as_str(), "proc" | "sysfs" | "mqueue")
+        {
+            data.push(("context".into(), Some(label.to_owned())));
+        }
+    }
+    Ok(plans)
 }
 
 fn one(mount: &Mount, bundle: &Path) -> Result<MountPlan> {

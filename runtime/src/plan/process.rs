@@ -2,13 +2,16 @@
 //! `create` and for `exec`.
 
 use super::capabilities::{self, CapSets};
+use super::ranges;
 use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::log::Log;
 use crate::path::InRoot;
-use crate::spec::process::{ConsoleSize, IoPriority, Process, Scheduler};
-use crate::sys::sched::SchedAttr;
+use crate::spec;
+use crate::spec::process::{ConsoleSize, CpuAffinity, IoPriority, Process, Scheduler};
+use crate::sys::sched::{MemoryPolicy, SchedAttr};
 use rustix::process::{Resource, Rlimit};
+use rustix::thread::CpuSet;
 use std::ffi::CString;
 
 #[derive(Debug)]
@@ -32,6 +35,9 @@ pub struct ProcessPlan {
     pub scheduler: Option<SchedAttr>,
     /// As ioprio_set(2) takes it.
     pub io_priority: Option<u32>,
+    /// Of an exec, before and after it enters the cgroup.
+    pub cpu_affinity: [Option<CpuSet>; 2],
+    pub memory_policy: Option<MemoryPolicy>,
 }
 
 /// Checks `process` and turns it into what init does.
@@ -44,9 +50,6 @@ pub fn plan(spec: &Process, available_caps: u64, log: &Log) -> Result<ProcessPla
     }
     if !spec.cwd.starts_with('/') {
         bail!("process.cwd {:?} must be an absolute path", spec.cwd);
-    }
-    if spec.exec_cpu_affinity.is_some() {
-        bail!("process.execCPUAffinity is not supported");
     }
     for (name, id) in [("uid", spec.user.uid), ("gid", spec.user.gid)] {
         if id == u32::MAX {
@@ -72,6 +75,8 @@ pub fn plan(spec: &Process, available_caps: u64, log: &Log) -> Result<ProcessPla
         selinux: label(&spec.selinux_label, "SELinux", "selinux", log)?,
         scheduler: spec.scheduler.as_ref().map(scheduler).transpose()?,
         io_priority: spec.io_priority.as_ref().map(io_priority).transpose()?,
+        cpu_affinity: spec.exec_cpu_affinity.as_ref().map(cpu_affinity).transpose()?.unwrap_or_default(),
+        memory_policy: None,
     })
 }
 
@@ -146,7 +151,53 @@ fn resource(name: &str) -> Option<Resource> {
 /// A security label needs its module in the kernel. SELinux labels without
 /// SELinux are passed over by every engine; an AppArmor profile that can't be
 /// applied is an error, for the container would run unconfined.
-fn label(value: &str, title: &str, module: &str, log: &Log) -> Result<Option<String>> {
+fn cpu_affinity(spec: &CpuAffinity) -> Result<[Option<CpuSet>; 2]> {
+    let set = |text: &str| -> Result<Option<CpuSet>> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let mut set = CpuSet::new();
+        for number in ranges::numbers(text, "process.execCPUAffinity", CpuSet::MAX_CPU)? {
+            set.set(number);
+        }
+        Ok(Some(set))
+    };
+    Ok([set(&spec.initial)?, set(&spec.last)?])
+}
+
+/// linux/mempolicy.h
+pub fn memory_policy(spec: &spec::linux::MemoryPolicy) -> Result<MemoryPolicy> {
+    const MODES: [&str; 7] = [
+        "MPOL_DEFAULT",
+        "MPOL_PREFERRED",
+        "MPOL_BIND",
+        "MPOL_INTERLEAVE",
+        "MPOL_LOCAL",
+        "MPOL_PREFERRED_MANY",
+        "MPOL_WEIGHTED_INTERLEAVE",
+    ];
+    const FLAGS: [(&str, u32); 3] =
+        [("MPOL_F_STATIC_NODES", 1 << 15), ("MPOL_F_RELATIVE_NODES", 1 << 14), ("MPOL_F_NUMA_BALANCING", 1 << 13)];
+    // CONFIG_NODES_SHIFT is 10 at most.
+    const NODES: usize = 1024;
+    let Some(mode) = MODES.iter().position(|mode| *mode == spec.mode) else {
+        bail!("linux.memoryPolicy.mode {:?} does not exist", spec.mode);
+    };
+    let mut mode = mode as u32;
+    for name in &spec.flags {
+        let Some((_, flag)) = FLAGS.iter().find(|(known, _)| known == name) else {
+            bail!("linux.memoryPolicy.flags: {name:?} does not exist");
+        };
+        mode |= flag;
+    }
+    let mut nodes = vec![0u64; NODES / 64];
+    for number in ranges::numbers(&spec.nodes, "linux.memoryPolicy.nodes", NODES)? {
+        nodes[number / 64] |= 1 << (number % 64);
+    }
+    Ok(MemoryPolicy { mode, nodes })
+}
+
+pub fn label(value: &str, title: &str, module: &str, log: &Log) -> Result<Option<String>> {
     if value.is_empty() || (module == "apparmor" && value == "unconfined") {
         return Ok(None);
     }

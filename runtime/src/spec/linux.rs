@@ -42,7 +42,18 @@ pub struct Linux {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub net_devices: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_policy: Option<serde_json::Value>,
+    pub memory_policy: Option<MemoryPolicy>,
+}
+
+/// set_mempolicy(2), by the names of linux/mempolicy.h.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryPolicy {
+    pub mode: String,
+    #[serde(deserialize_with = "nullable")]
+    pub nodes: String,
+    #[serde(deserialize_with = "nullable")]
+    pub flags: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

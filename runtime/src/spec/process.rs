@@ -35,7 +35,17 @@ pub struct Process {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub io_priority: Option<IoPriority>,
     #[serde(rename = "execCPUAffinity", skip_serializing_if = "Option::is_none")]
-    pub exec_cpu_affinity: Option<serde_json::Value>,
+    pub exec_cpu_affinity: Option<CpuAffinity>,
+}
+
+/// Lists of processors for `exec`, before and after it is in the cgroup.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CpuAffinity {
+    #[serde(deserialize_with = "nullable")]
+    pub initial: String,
+    #[serde(rename = "final", deserialize_with = "nullable")]
+    pub last: String,
 }
 
 /// In characters.

@@ -23,6 +23,23 @@ pub fn set_scheduler(attr: &SchedAttr) -> rustix::io::Result<()> {
     Ok(())
 }
 
+/// As set_mempolicy(2) takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryPolicy {
+    /// With its flags.
+    pub mode: u32,
+    /// A bit for each node.
+    pub nodes: Vec<u64>,
+}
+
+pub fn set_memory_policy(policy: &MemoryPolicy) -> rustix::io::Result<()> {
+    // The kernel takes one bit less than it is told of.
+    let bits = policy.nodes.len() * 64 + 1;
+    // SAFETY: `nodes` has that many bits, less the one that is never read.
+    unsafe { syscall!(libc::SYS_set_mempolicy, policy.mode, policy.nodes.as_ptr(), bits)? };
+    Ok(())
+}
+
 /// `value` is class << 13 | level, ioprio_set(2).
 pub fn set_io_priority(value: u32) -> rustix::io::Result<()> {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;

@@ -1,0 +1,61 @@
+//! Hearing that a container ran out of memory.
+
+use super::{Cgroup, Dir};
+use crate::error::{Context, Result};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::{Mode, OFlags};
+
+/// Readable when something happened; then `count` says whether that was it.
+#[derive(Debug)]
+pub struct Watch {
+    pub fd: OwnedFd,
+    dir: Dir,
+    pure_v2: bool,
+    known: u64,
+}
+
+/// None where the container has no memory controller.
+pub fn watch(cgroup: &Cgroup) -> Result<Option<Watch>> {
+    let Some(dir) = cgroup.controller("memory") else { return Ok(None) };
+    let fd = if cgroup.pure_v2 { of_v2(dir) } else { of_v1(dir) };
+    let fd = fd.doing(|| format!("watch the memory of cgroup {}", dir.path.display()))?;
+    let mut watch = Watch { fd, dir: dir.clone(), pure_v2: cgroup.pure_v2, known: 0 };
+    watch.known = watch.count();
+    Ok(Some(watch))
+}
+
+/// The kernel tells of changes of memory.events by inotify, cgroup-v2.rst.
+fn of_v2(dir: &Dir) -> rustix::io::Result<OwnedFd> {
+    let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    inotify::add_watch(&fd, dir.path.join("memory.events"), WatchFlags::MODIFY)?;
+    Ok(fd)
+}
+
+/// An eventfd that is registered for memory.oom_control, cgroup-v1/memory.rst.
+fn of_v1(dir: &Dir) -> rustix::io::Result<OwnedFd> {
+    let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let control =
+        rustix::fs::open(dir.path.join("memory.oom_control"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    super::write(&dir.path, "cgroup.event_control", &format!("{} {}", fd.as_raw_fd(), control.as_raw_fd()))?;
+    Ok(fd)
+}
+
+impl Watch {
+    fn count(&self) -> u64 {
+        let file = if self.pure_v2 { "memory.events" } else { "memory.oom_control" };
+        let text = super::read(&self.dir.path, file).unwrap_or_default();
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Whether something was killed since the last time.
+    pub fn happened(&mut self) -> bool {
+        let mut buffer = [0u8; 4096];
+        while rustix::io::read(&self.fd, &mut buffer).is_ok_and(|length| length == buffer.len()) {}
+        let count = self.count();
+        let more = count > self.known;
+        self.known = count;
+        more
+    }
+}
