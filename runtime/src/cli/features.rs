@@ -10,11 +10,7 @@ use serde_json::json;
 
 pub fn run() -> Result<u8> {
     let namespaces: Vec<&str> = namespaces::KINDS.iter().map(|(name, _)| *name).collect();
-    let mount_options: Vec<&str> = mount_options::TABLE
-        .iter()
-        .filter(|(_, effect)| !matches!(effect, mount_options::Effect::Idmap { .. }))
-        .map(|(name, _)| *name)
-        .collect();
+    let mount_options: Vec<&str> = mount_options::TABLE.iter().map(|(name, _)| *name).collect();
     let features = json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": spec::VERSION,
@@ -28,7 +24,7 @@ pub fn run() -> Result<u8> {
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
             "intelRdt": { "enabled": false },
-            "mountExtensions": { "idmap": { "enabled": false } },
+            "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": false },
         },
         "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],

@@ -5,6 +5,7 @@ pub mod clone;
 pub mod console;
 pub mod hooks;
 pub mod idmap;
+pub mod idmap_mounts;
 pub mod protocol;
 pub mod seal;
 pub mod serve;
@@ -139,6 +140,9 @@ fn make(
     dir.write_new(state::record::CONFIG, config)?;
 
     let mut sources = sources::open(plan, console, host.may_mount())?;
+    if sources.has_mounts {
+        idmap_mounts::own(plan, &mut sources, host)?;
+    }
     let mut entry = Entry::default();
     if !options.no_cgroup && unit.is_none() {
         making.cgroup.pure_v2 = cgroup.pure_v2;
@@ -160,8 +164,8 @@ fn make(
         }
     };
     making.init = Some((pid, pidfd));
+    serve::map_ids(&channel, plan, &sources, pid, host)?;
     discard(far_end, sources, entry);
-    serve::map_ids(&channel, plan, pid, host)?;
     if let Some(unit) = unit {
         // From here on it may be there, and be half made.
         making.cgroup = cgroup.clone();
@@ -190,8 +194,9 @@ fn make(
 /// Closes the parent's copies of what init has now.
 fn discard(far_end: Channel, sources: Sources, entry: Entry) {
     let mut bin = Bin::default();
-    let Sources { has_mounts: _, mounts, cgroups, null, nodes, namespaces, console_socket } = sources;
-    let opened = mounts.into_iter().flatten().chain(null).chain(nodes).chain(console_socket);
+    let Sources { has_mounts: _, mounts, idmaps, cgroups, null, nodes, namespaces, console_socket } = sources;
+    let idmaps = idmaps.into_iter().map(|(_, fd)| fd);
+    let opened = mounts.into_iter().flatten().chain(idmaps).chain(null).chain(nodes).chain(console_socket);
     opened.chain(cgroups.into_iter().map(|(_, fd)| fd)).for_each(|fd| bin.put(fd));
     entry.into_fds().chain(namespaces.into_iter().map(|(_, fd)| fd)).for_each(|fd| bin.put(fd));
     bin.put(far_end.into());

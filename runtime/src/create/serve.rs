@@ -1,7 +1,8 @@
 //! The runtime's side while init works: what only the outside can do for it.
 
 use super::protocol::{Channel, Message};
-use super::{hooks, idmap};
+use super::sources::Sources;
+use super::{hooks, idmap, idmap_mounts};
 use crate::bail;
 use crate::error::{Context, Result};
 use crate::host::{self, Host};
@@ -10,12 +11,13 @@ use crate::state::{Record, Status};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 /// What init needs before it does anything.
-pub fn map_ids(channel: &Channel, plan: &Plan, pid: Pid, host: &Host) -> Result<()> {
+pub fn map_ids(channel: &Channel, plan: &Plan, sources: &Sources, pid: Pid, host: &Host) -> Result<()> {
     if let Some(adjustment) = plan.process.oom_score_adj {
         adjust_oom_score(pid, adjustment)?;
     }
     if let Some(maps) = &plan.id_maps {
         idmap::write(maps, pid, host)?;
+        idmap_mounts::containers(plan, sources, pid)?;
         channel.send(&Message::Mapped)?;
     }
     Ok(())

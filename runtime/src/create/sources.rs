@@ -23,6 +23,8 @@ pub struct Sources {
     pub has_mounts: bool,
     /// For each mount of the plan, its source as a detached mount.
     pub mounts: Vec<Option<OwnedFd>>,
+    /// User namespaces with the mappings of mounts, by their number.
+    pub idmaps: Vec<(usize, OwnedFd)>,
     /// The container's cgroups with the names under which they are shown, as
     /// detached mounts with their options; cgroup v2 has the one name "".
     pub cgroups: Vec<(String, OwnedFd)>,

@@ -5,6 +5,7 @@ use super::Init;
 use super::rootfs::attach;
 use super::{cgroup_mount, copy_up};
 use crate::bail;
+use crate::create::idmap_mounts;
 use crate::error::{Context, Error, Result};
 use crate::path::in_root::Missing;
 use crate::path::{InRoot, RootFd};
@@ -28,8 +29,9 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
     let mut kernel_mounts = Vec::new();
     for (number, mount) in init.plan.mounts.iter().enumerate() {
         let source = init.sources.mounts.get_mut(number).and_then(Option::take);
-        let tree =
-            one(root, mount, source, &init.sources.cgroups, &mut bin).doing(|| format!("mount {}", mount.target))?;
+        let idmap = init.sources.idmaps.iter().find(|(of, _)| *of == number).map(|(_, namespace)| namespace);
+        let tree = one(root, mount, source, idmap, &init.sources.cgroups, &mut bin)
+            .doing(|| format!("mount {}", mount.target))?;
         match (&mount.kind, tree) {
             (MountKind::FileSystem { kind, .. }, Some(tree)) if matches!(kind.as_str(), "proc" | "sysfs") => {
                 kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
@@ -46,6 +48,7 @@ fn one(
     root: &RootFd,
     mount: &MountPlan,
     source: Option<OwnedFd>,
+    idmap: Option<&OwnedFd>,
     cgroups: &[(String, OwnedFd)],
     bin: &mut Bin,
 ) -> Result<Option<OwnedFd>> {
@@ -75,6 +78,9 @@ fn one(
                 copy_up::copy(&target, &tree)?;
             }
             recursive_options(&tree, mount)?;
+            if let Some(namespace) = idmap {
+                idmap_mounts::apply(mount, &tree, namespace.as_fd())?;
+            }
             put(tree, target, bin)
         }
     }

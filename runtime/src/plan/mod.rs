@@ -103,11 +103,7 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         hostname: name(&spec.hostname, "hostname")?,
         domainname: name(&spec.domainname, "domainname")?,
         time_offsets: time_offsets(linux, &namespaces)?,
-        mounts: if own_mounts {
-            mounts::plan(&spec.mounts, request.bundle, mount_label(linux, log)?.as_deref())?
-        } else {
-            Vec::new()
-        },
+        mounts: if own_mounts { mounts_of(spec, request.bundle, linux, &namespaces, log)? } else { Vec::new() },
         devices: devices::plan(&linux.devices)?,
         masked: inside(&if_own(&linux.masked_paths), "linux.maskedPaths")?,
         readonly: inside(&if_own(&linux.readonly_paths), "linux.readonlyPaths")?,
@@ -152,9 +148,20 @@ fn filter(linux: &Linux, log: &Log) -> Result<Option<seccomp::Filter>> {
     given.map(|spec| seccomp::compile(spec, log)).transpose().doing(|| "linux.seccomp")
 }
 
-/// SELinux's label of the container's own file systems.
-fn mount_label(linux: &Linux, log: &Log) -> Result<Option<String>> {
-    process::label(&linux.mount_label, "SELinux", "selinux", log)
+fn mounts_of(
+    spec: &Spec,
+    bundle: &Path,
+    linux: &Linux,
+    namespaces: &Namespaces,
+    log: &Log,
+) -> Result<Vec<mounts::MountPlan>> {
+    let label = process::label(&linux.mount_label, "SELinux", "selinux", log)?;
+    let mounts = mounts::plan(&spec.mounts, bundle, label.as_deref())?;
+    let of_container = |mount: &&mounts::MountPlan| mount.idmap.as_ref().is_some_and(|idmap| idmap.maps.is_none());
+    if let Some(mount) = mounts.iter().find(of_container).filter(|_| !namespaces.has(clone::NEWUSER)) {
+        bail!("mounts: {} is to have the container's id mapping, but there is no \"user\" namespace", mount.target);
+    }
+    Ok(mounts)
 }
 
 /// Fields whose silent loss would change what the container may do.

@@ -1,6 +1,7 @@
 //! Mounts: from the strings of config.json to typed steps.
 
 use super::mount_options::{self, Options};
+use super::namespaces::IdMaps;
 use crate::bail;
 use crate::error::{Error, Result};
 use crate::path::InRoot;
@@ -16,6 +17,17 @@ pub struct MountPlan {
     pub attr: MountAttr,
     pub recursive_attr: MountAttr,
     pub propagation: Option<(u64, bool)>,
+    pub idmap: Option<Idmap>,
+}
+
+/// Other owners for the files that a mount shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idmap {
+    /// From the ids in the file system to those that are seen; None: the
+    /// container's own mapping.
+    pub maps: Option<IdMaps>,
+    /// Of the mounts below, too.
+    pub recursive: bool,
 }
 
 #[derive(Debug)]
@@ -87,9 +99,6 @@ fn one(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
         bail!("mounts: {name:?} has a NUL byte");
     }
     let options = mount_options::parse(&mount.options);
-    if options.idmap.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        bail!("mounts: {name:?} asks for an idmapped mount, which is not supported");
-    }
     let kind = kind(mount, &options, bundle)?;
     if !may_cover(&target, &kind) {
         bail!("mounts: {name:?} may not be mounted over: it is inside /proc");
@@ -98,9 +107,23 @@ fn one(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
         propagation: options.propagation,
         attr: options.attr,
         recursive_attr: options.recursive_attr,
+        idmap: idmap(mount, &options)?,
         target,
         kind,
     })
+}
+
+fn idmap(mount: &Mount, options: &Options) -> Result<Option<Idmap>> {
+    let name = &mount.destination;
+    let recursive = options.idmap == Some(true);
+    match (mount.uid_mappings.is_empty(), mount.gid_mappings.is_empty()) {
+        (true, true) => Ok(options.idmap.map(|_| Idmap { maps: None, recursive })),
+        (false, false) => {
+            let maps = IdMaps { uids: mount.uid_mappings.clone(), gids: mount.gid_mappings.clone() };
+            Ok(Some(Idmap { maps: Some(maps), recursive }))
+        }
+        _ => bail!("mounts: {name:?} must have uidMappings and gidMappings, or neither"),
+    }
 }
 
 fn kind(mount: &Mount, options: &Options, bundle: &Path) -> Result<MountKind> {

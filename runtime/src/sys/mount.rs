@@ -12,6 +12,8 @@ pub const ATTR_ATIME: u64 = 0x70;
 pub const ATTR_NOATIME: u64 = 0x10;
 pub const ATTR_STRICTATIME: u64 = 0x20;
 pub const ATTR_NODIRATIME: u64 = 0x80;
+/// Linux 5.12.
+pub const ATTR_IDMAP: u64 = 0x10_0000;
 /// Linux 5.14.
 pub const ATTR_NOSYMFOLLOW: u64 = 0x20_0000;
 

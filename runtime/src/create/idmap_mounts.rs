@@ -1,0 +1,93 @@
+//! Mounts whose files show other owners, mount_setattr(2) "ID-mapped mounts"
+//! (Linux 5.12). The mapping is that of a user namespace: the container's own,
+//! or one that is made for it and goes at once.
+
+use super::idmap;
+use super::protocol::Channel;
+use super::sources::Sources;
+use crate::error::{Context, Result};
+use crate::host::Host;
+use crate::plan::Plan;
+use crate::plan::mounts::{Idmap, MountPlan};
+use crate::plan::namespaces::IdMaps;
+use crate::sys;
+use crate::sys::clone::{self, Fork};
+use crate::sys::mount::{ATTR_IDMAP, MountAttr, setattr};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
+
+/// Before init exists: the mappings that the config spells out, and that of a
+/// user namespace which is joined.
+pub fn own(plan: &Plan, sources: &mut Sources, host: &Host) -> Result<()> {
+    if let Some((_, namespace)) = sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWUSER) {
+        all(plan, sources, namespace.as_fd())?;
+    }
+    for (number, mount) in plan.mounts.iter().enumerate() {
+        let Some(Idmap { maps: Some(maps), .. }) = &mount.idmap else { continue };
+        let namespace = user_namespace(maps, host).doing(|| format!("map the ids of mount {}", mount.target))?;
+        map(mount, sources.mounts.get(number).and_then(Option::as_ref), namespace.as_fd())?;
+        sources.idmaps.push((number, namespace));
+    }
+    Ok(())
+}
+
+/// When init's ids are mapped: the mounts that have the container's mapping.
+pub fn containers(plan: &Plan, sources: &Sources, init: Pid) -> Result<()> {
+    if !plan.mounts.iter().any(has_containers) {
+        return Ok(());
+    }
+    all(plan, sources, namespace_of(init)?.as_fd())
+}
+
+fn has_containers(mount: &MountPlan) -> bool {
+    matches!(mount.idmap, Some(Idmap { maps: None, .. }))
+}
+
+fn all(plan: &Plan, sources: &Sources, namespace: BorrowedFd<'_>) -> Result<()> {
+    for (number, mount) in plan.mounts.iter().enumerate().filter(|(_, mount)| has_containers(mount)) {
+        map(mount, sources.mounts.get(number).and_then(Option::as_ref), namespace)?;
+    }
+    Ok(())
+}
+
+/// A bind's tree is there now; a file system of its own is init's to map.
+fn map(mount: &MountPlan, tree: Option<&OwnedFd>, namespace: BorrowedFd<'_>) -> Result<()> {
+    match tree {
+        Some(tree) => apply(mount, tree, namespace),
+        None => Ok(()),
+    }
+}
+
+/// Gives a mount that is attached nowhere yet its mapping.
+pub fn apply(mount: &MountPlan, tree: &OwnedFd, namespace: BorrowedFd<'_>) -> Result<()> {
+    let Some(idmap) = &mount.idmap else { return Ok(()) };
+    let attr = MountAttr { set: ATTR_IDMAP, userns_fd: namespace.as_raw_fd() as u64, ..MountAttr::default() };
+    setattr(tree.as_fd(), idmap.recursive, &attr)
+        .doing(|| format!("map the ids of mount {} (not every file system allows it)", mount.target))
+}
+
+/// A user namespace with the mapping, kept by its descriptor alone.
+fn user_namespace(maps: &IdMaps, host: &Host) -> Result<OwnedFd> {
+    let (near, far) = Channel::pair()?;
+    match clone::clone3(clone::NEWUSER, None).doing(|| "make a user namespace")? {
+        Fork::Child => {
+            drop(near);
+            // Until the parent has what it needs.
+            let _ = far.receive();
+            sys::exec::exit(0)
+        }
+        Fork::Parent { pid, pidfd } => {
+            drop(far);
+            let namespace = idmap::write(maps, pid, host).and_then(|()| namespace_of(pid));
+            drop(near);
+            super::kill(pid, &pidfd);
+            namespace
+        }
+    }
+}
+
+fn namespace_of(pid: Pid) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/ns/user", pid.as_raw_nonzero());
+    rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(|| format!("open {path}"))
+}
