@@ -95,7 +95,7 @@ fn memory() {
 
 #[test]
 fn processor() {
-    for (number, shares) in [2u64, 100, 1024, 2048, 262_144].into_iter().enumerate() {
+    for (number, shares) in [2u64, 1024, 262_144].into_iter().enumerate() {
         same(&format!("lc{number}"), json!({"cpu": {"shares": shares}}));
     }
     same("lc5", json!({"cpu": {"quota": 50_000, "period": 200_000, "cpus": "0-1", "mems": "0"}}));

@@ -13,7 +13,7 @@ use crate::build::{BINARIES, release, workspace};
 use crate::{Result, packages};
 use guest::Guest;
 use job::Job;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const HELP: &str = "\
@@ -50,10 +50,10 @@ pub fn run(words: &[&str]) -> Result<()> {
 /// The tests, in guests one after the other.
 fn test(guests: &[&'static Guest], only: Option<&str>) -> Result<()> {
     let roots = prepare()?;
-    let job = suite::job(only)?;
     let mut runs = Vec::new();
     for guest in guests {
-        let outcome = boot::run(guest, &job, &roots, &folder(guest))?;
+        let job = suite::job(guest, only)?;
+        let outcome = boot::run(guest, &job, &roots, &output_folder().join(guest.name))?;
         runs.push(report::Run::read(guest.name, &outcome)?);
     }
     report::write(&runs, &output_folder())
@@ -74,7 +74,7 @@ fn command_in(guest: &Guest, command: &str) -> Result<()> {
     let job = Job { files: programs()?, script, limit: Duration::from_secs(1800), memory: 4096, cpus: 2 };
     let outcome = boot::run(guest, &job, &roots, &folder(guest))?;
     match outcome.end {
-        boot::End::Finished(0) => Ok(()),
+        boot::End::Finished(0) => Ok(std::fs::remove_dir_all(&outcome.folder)?),
         end => {
             Err(format!("{}: {end}; its console's log: {}", guest.name, outcome.folder.join("console.log").display())
                 .into())
@@ -92,7 +92,9 @@ fn shell(guest: &Guest) -> Result<()> {
         "{ENVIRONMENT}\n{size}\nmkdir /host && mount -t 9p -o ro,trans=virtio,version=9p2000.L host /host\ncd /root\nexec bash"
     );
     let job = Job { files: programs()?, script, limit: Duration::MAX, memory: 4096, cpus: 2 };
-    boot::terminal(guest, &job, &roots, &folder(guest))
+    let folder = folder(guest);
+    boot::terminal(guest, &job, &roots, &folder)?;
+    Ok(std::fs::remove_dir_all(&folder)?)
 }
 
 /// What every job begins with. /tmp may be a tmpfs with nosuid and nodev.
@@ -117,6 +119,7 @@ fn output_folder() -> PathBuf {
     workspace().join("target/vm")
 }
 
+/// Of a run by hand: several may be on at once.
 fn folder(guest: &Guest) -> PathBuf {
-    output_folder().join(Path::new(guest.name))
+    output_folder().join(format!("{}-{}", guest.name, std::process::id()))
 }

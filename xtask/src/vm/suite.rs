@@ -1,6 +1,7 @@
 //! The tests that run in guests: firn's own, and those that only a machine with
 //! systemd and cgroup v2 can show.
 
+use super::guest::Guest;
 use super::job::Job;
 use super::{ENVIRONMENT, programs};
 use crate::Result;
@@ -25,17 +26,19 @@ const LEFT_OUT: [&str; 7] = [
 /// One test, at most; the emulation is some twenty times slower than the machine.
 const TEST_LIMIT: u32 = 300;
 
-/// A job that runs all of them, or those whose names begin with `only`.
-pub fn job(only: Option<&str>) -> Result<Job> {
+/// A job that runs the guest's tests, or those whose names begin with `only`.
+pub fn job(guest: &Guest, only: Option<&str>) -> Result<Job> {
     let mut files = programs()?;
     let mut names = Vec::new();
     for (name, program) in test_programs()? {
         names.push(format!("tests/{name}"));
         files.push((program, format!("tests/{name}")));
     }
-    let choice: String = match only {
-        Some(prefix) => format!(" --only '{prefix}'"),
-        None => LEFT_OUT.iter().map(|prefix| format!(" --except {prefix}")).collect(),
+    let options =
+        |option: &str, list: &[&str]| list.iter().map(|word| format!(" {option} '{word}'")).collect::<String>();
+    let choice = match only {
+        Some(prefix) => options("--only", &[prefix]),
+        None => options("--only", guest.tests) + &options("--except", &LEFT_OUT),
     };
     let script = format!(
         "{ENVIRONMENT}\nexport FIRN_TEST_RUNTIME=$FIRN_BIN/firn\nstty raw -echo\nexec firn-suite --events /dev/virtio-ports/firn.events --jobs 2 --limit {TEST_LIMIT}{choice} {}",
