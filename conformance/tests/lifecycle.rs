@@ -195,7 +195,7 @@ fn list_and_ps_show_what_runs() {
     assert_eq!(list[0]["id"], firn.id());
     let ps = firn.call(&["ps", firn.id()]).succeeds().stdout;
     assert!(ps.lines().count() == 2 && ps.contains("sleep 1000"), "{ps}");
-    let ps = firn.call(&["ps", firn.id(), "-o", "pid,comm"]).succeeds().stdout;
+    let ps = firn.call(&["ps", firn.id(), "-e", "-o", "pid,comm"]).succeeds().stdout;
     assert!(ps.lines().count() == 2, "{ps}");
 }
 

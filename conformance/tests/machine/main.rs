@@ -3,6 +3,7 @@
 //! `cargo xtask vm` runs these tests in its guests, as root.
 
 mod controllers;
+mod engines;
 mod limits;
 mod podman;
 mod rootless;

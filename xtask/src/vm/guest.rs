@@ -43,7 +43,7 @@ pub const GUESTS: [Guest; 4] = [
 
 /// Where guests come from: peers, tools of tests, and what systemd needs to give
 /// a user a session.
-pub const PACKAGES: [&str; 38] = [
+const PACKAGES: [&str; 38] = [
     "aardvark-dns",
     "apparmor",
     "buildah",
@@ -83,6 +83,12 @@ pub const PACKAGES: [&str; 38] = [
     "uidmap",
     "umoci",
 ];
+
+/// All packages of a release: since trixie docker's command line is one of its own.
+pub fn packages(suite: &str) -> String {
+    let more = if suite == "bookworm" { "" } else { ",docker-cli" };
+    PACKAGES.join(",") + more
+}
 
 pub fn find(name: &str) -> Result<&'static Guest> {
     GUESTS.iter().find(|guest| guest.name == name).ok_or_else(|| {

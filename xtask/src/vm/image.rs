@@ -1,7 +1,7 @@
 //! Disks, kernels and initial RAM disks, made from Debian's packages once and
 //! kept until their recipe changes.
 
-use super::guest::PACKAGES;
+use super::guest;
 use super::initrd;
 use crate::build::run;
 use crate::{Result, cache, debian};
@@ -25,8 +25,13 @@ pub struct Image {
 
 /// The image of a Debian release, made if there is none of today's recipe.
 pub fn of_suite(suite: &str) -> Result<Image> {
-    let recipe =
-        cache::fingerprint(&[GUEST_HOOK, &PACKAGES.join(","), NO_INITRAMFS, initrd::INIT, &initrd::MODULES.join(",")]);
+    let recipe = cache::fingerprint(&[
+        GUEST_HOOK,
+        &guest::packages(suite),
+        NO_INITRAMFS,
+        initrd::INIT,
+        &initrd::MODULES.join(","),
+    ]);
     let dir = cache::entry(&format!("vm-{suite}"), &recipe, |dir| {
         println!("making the guest {suite} from Debian's packages (two minutes, once)");
         make(suite, dir)
@@ -51,7 +56,7 @@ pub fn roots(debian: &Path) -> Result<PathBuf> {
 
 fn make(suite: &str, dir: &Path) -> Result<()> {
     let root = dir.join("root");
-    let mut make = debian::make(suite, &PACKAGES.join(","), &root);
+    let mut make = debian::make(suite, &guest::packages(suite), &root);
     run(make.arg(NO_INITRAMFS).arg(debian::hook(dir, GUEST_HOOK)?))?;
     let release = kernel_release(&root)?;
     std::fs::copy(root.join(format!("boot/vmlinuz-{release}")), dir.join("kernel"))?;
