@@ -103,31 +103,34 @@ fn controllers() -> String {
 }
 
 /// Runs podman with a runtime that keeps config.json and fails. Its folders, its
-/// network and its /run are its own, so nothing of the machine's is used.
+/// network and its /run are its own, so nothing of the machine's is used. (Nor may
+/// the path of its run root be longer than 50 bytes.)
 fn podman(folder: &Path, root: &Path) -> Result<Value> {
-    for dir in ["storage", "runroot", "tmp", "networks", "home"] {
+    for dir in ["storage", "networks", "home"] {
         std::fs::create_dir_all(folder.join(dir))?;
     }
     let (here, root) = (folder.display(), root.display());
     let write = |name: &str, text: String| std::fs::write(folder.join(name), text);
     write(
         "runtime",
-        format!("#!/bin/sh\nwhile [ $# -gt 0 ]; do\n[ \"$1\" = --bundle ] && cp \"$2/config.json\" {here}\nshift\ndone\nexit 1\n"),
+        format!(
+            "#!/bin/sh\nwhile [ $# -gt 0 ]; do\n[ \"$1\" = --bundle ] && cp \"$2/config.json\" {here}\nshift\ndone\nexit 1\n"
+        ),
     )?;
     write(
         "containers.conf",
         format!(
             "[containers]\ndefault_ulimits=[\"nofile=20000:20000\",\"nproc=30000:30000\"]\nlog_driver=\"k8s-file\"\n\
-             [engine]\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"none\"\ntmp_dir=\"{here}/tmp\"\n\
+             [engine]\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"none\"\ntmp_dir=\"/run/tmp\"\n\
              [engine.runtimes]\ncopy=[\"{here}/runtime\"]\n[network]\nnetwork_config_dir=\"{here}/networks\"\n"
         ),
     )?;
-    let storage = format!("[storage]\ndriver=\"vfs\"\ngraphroot=\"{here}/storage\"\nrunroot=\"{here}/runroot\"\n");
+    let storage = format!("[storage]\ndriver=\"vfs\"\ngraphroot=\"{here}/storage\"\nrunroot=\"/run/podman\"\n");
     write("storage.conf", storage)?;
     write("registries.conf", String::new())?;
     let script = format!(
         "ip link set lo up; mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/lock; chmod 755 {here}/runtime\n\
-         podman --root {here}/storage --runroot {here}/runroot --tmpdir {here}/tmp --runtime copy \
+         podman --root {here}/storage --runroot /run/podman --tmpdir /run/tmp --runtime copy \
          run --rm --rootfs {root} /bin/true"
     );
     let mut shell = Command::new("unshare");

@@ -10,7 +10,8 @@ fn main() {
             let c = Stand::config(c, view, &id, &["/bin/true"]);
             stand.bundle(&format!("{name}-{}", view.name()), &c).unwrap();
             let plan = score::plan(&c, &id, &view.layout()).unwrap();
-            std::fs::write(f.join(format!("{name}-{}.score", view.name())), score::container(&plan, &view.layout())).unwrap();
+            std::fs::write(f.join(format!("{name}-{}.score", view.name())), score::container(&plan, &view.layout()))
+                .unwrap();
         }
     }
 }

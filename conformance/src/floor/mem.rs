@@ -83,3 +83,8 @@ unsafe extern "C" fn strlen(text: *const u8) -> usize {
     // The NUL byte was counted too, and so was the start at -1.
     !left - 1
 }
+
+/// The unwinding tables of Rust's core name it; nothing here unwinds.
+// SAFETY: the one symbol of its name, and never called.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}

@@ -87,6 +87,7 @@ fn device_program(score: &mut Score, plan: &Plan, cgroup: &Cgroup) {
 
 fn inside(score: &mut Score, plan: &Plan, cgroup: &Cgroup) {
     const JOIN_SESSION_KEYRING: i32 = 1;
+    score.call(libc::SYS_umask, &[0.into()]);
     let name = score.text(format!("_ses.{}", plan.id));
     score.call(libc::SYS_keyctl, &[JOIN_SESSION_KEYRING.into(), name]);
     score.call(libc::SYS_setsid, &[]);

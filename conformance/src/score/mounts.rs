@@ -119,7 +119,8 @@ fn cgroup_tree(score: &mut Score, dir: &Path, mount: &MountPlan) -> Place {
 
 /// cgroup v1: a tmpfs with a directory for each hierarchy.
 fn hierarchies(score: &mut Score, mount: &MountPlan, target: &str, cgroup: &Cgroup) {
-    let options = [("source", "tmpfs"), ("mode", "0755")].map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
+    let options =
+        [("source", "tmpfs"), ("mode", "0755")].map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
     let top = file_system(score, "tmpfs", &options, mount.attr.set & !ATTR_RDONLY);
     attach(score, top, target);
     for dir in &cgroup.dirs {

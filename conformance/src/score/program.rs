@@ -23,6 +23,8 @@ pub fn become_it(score: &mut Score, process: &ProcessPlan, filter: Option<&Filte
     // Without no_new_privs a filter takes CAP_SYS_ADMIN to load.
     let needed = if filter.is_some() && !process.no_new_privs { SYS_ADMIN } else { 0 };
     capabilities(score, process, needed);
+    // Nothing of the caller's.
+    score.call(libc::SYS_close_range, &[3.into(), u32::MAX.into(), 0.into()]);
     if let Some(filter) = filter {
         load(score, filter);
     }
