@@ -69,6 +69,10 @@ impl Stand {
         self.folder.join("rootfs")
     }
 
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// `config` for a container of that name in a view.
     pub fn config(config: &Value, view: View, id: &str, args: &[&str]) -> Value {
         let mut config = config.clone();

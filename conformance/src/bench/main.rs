@@ -1,17 +1,87 @@
-fn main() {
-    use firn_conformance::{engine::Stand, score, view::View};
-    let f = std::path::Path::new("/tmp/pb/stand");
-    let bin = std::env::current_exe().unwrap();
-    let bin = bin.parent().unwrap();
-    let stand = Stand::make(f, &bin.join("firn"), &bin.join("firn-floor")).unwrap();
-    for view in View::ALL {
-        for (name, c) in [("podman", &stand.podman), ("spec", &stand.spec)] {
-            let id = format!("fb-{name}");
-            let c = Stand::config(c, view, &id, &["/bin/true"]);
-            stand.bundle(&format!("{name}-{}", view.name()), &c).unwrap();
-            let plan = score::plan(&c, &id, &view.layout()).unwrap();
-            std::fs::write(f.join(format!("{name}-{}.score", view.name())), score::container(&plan, &view.layout()))
-                .unwrap();
+//! `cargo xtask bench`: firn against other runtimes and against the floor, in
+//! turns, so that what the machine does besides hits all of them alike.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `options`, `machine` | the command line; where this runs |
+//! | `subject`, `place` | a runtime; a mount namespace in which commands run and are timed |
+//! | `contest` | subjects in turns, round after round |
+//! | `runs`, `lifecycle`, `scale`, `parallel` | what is measured |
+//! | `statistics`, `row` | times and ratios |
+//! | `table`, `document`, `plot` | how it is shown |
+//! | `trace` | counting system calls and instructions |
+
+mod contest;
+mod document;
+mod lifecycle;
+mod machine;
+mod options;
+mod parallel;
+mod place;
+mod plot;
+mod row;
+mod runs;
+mod scale;
+mod statistics;
+mod subject;
+mod table;
+mod trace;
+
+use contest::Bench;
+use firn_conformance::counts;
+use firn_conformance::view::View;
+use options::Options;
+use row::Report;
+use std::process::ExitCode;
+
+/// What went wrong, for the person at the keyboard.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result = match args.split_first() {
+        Some((word, rest)) if word == "count" => trace::run(rest),
+        _ => Options::parse(&args).and_then(|options| bench(&options)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("firn-bench: {error}");
+            ExitCode::FAILURE
         }
     }
+}
+
+fn bench(options: &Options) -> Result<()> {
+    let mut bench = Bench::new(options)?;
+    let mut report = Report::new(&bench);
+    for view in View::ALL {
+        if !view.is_possible() {
+            println!("this machine has no cgroup {}: left out", view.name());
+            continue;
+        }
+        for config in ["podman", "spec"] {
+            report.add(runs::measure(&mut bench, view, config)?);
+        }
+        report.add(lifecycle::measure(&mut bench, view)?);
+    }
+    report.scale = scale::measure(&mut bench)?;
+    report.parallel = parallel::measure(&mut bench)?;
+    if !options.quick {
+        let peers = bench.subjects.iter().filter(|subject| subject.newest.is_none());
+        let counter = std::env::current_exe()?;
+        for subject in peers {
+            println!("counting {}", subject.name);
+            let counts = counts::of(&subject.program, &bench.stand, &counter, subject.name == "firn")?;
+            report.counts.push((subject.name.clone(), counts));
+        }
+    }
+    table::print(&report);
+    if let Some(path) = &options.json {
+        std::fs::write(path, format!("{:#}\n", report.json()))?;
+    }
+    if let Some(folder) = &options.docs {
+        document::write(&report, folder)?;
+    }
+    Ok(())
 }
