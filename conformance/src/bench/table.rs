@@ -39,7 +39,7 @@ pub fn commands(rows: &[&Row]) -> String {
             format!("{:.2}", times.median),
             format!("{:.2}", times.p90),
             format!("{:.2}", row.cpu()),
-            format!("{:.1}", row.peak_mib()),
+            format!("{:.2}", row.peak_mib()),
         ]
     };
     let head = ["", &ratio, "min ms", "median ms", "90 % ms", "CPU ms", "peak MiB"];

@@ -32,6 +32,11 @@ pub fn run(args: &[String]) -> Result<()> {
         "instructions" => libc::PTRACE_SINGLESTEP,
         _ => return Err(options::HELP.into()),
     };
+    // A stop for each instruction: half the time where nobody has to be woken on
+    // another processor.
+    let mut processor = rustix::thread::CpuSet::new();
+    processor.set(rustix::thread::sched_getcpu());
+    rustix::thread::sched_setaffinity(None, &processor)?;
     let mut command = Command::new(program);
     command.args(args);
     let trace_me = || ptrace(libc::PTRACE_TRACEME, 0, 0, 0).map(drop);
