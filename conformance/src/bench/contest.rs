@@ -17,6 +17,8 @@ pub struct Bench {
     pub scratch: Scratch,
     pub rounds: usize,
     pub quick: bool,
+    /// Who has failed in a view takes no more part there.
+    failed: Vec<(View, String)>,
     places: Vec<(View, Option<PathBuf>, Place)>,
 }
 
@@ -27,6 +29,15 @@ pub struct Scratch(pub PathBuf);
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+        // A runtime that fails may leave its cgroup; one that is in use stays.
+        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+        for hierarchy in hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]) {
+            for entry in std::fs::read_dir(hierarchy).into_iter().flatten().flatten() {
+                if entry.file_name().as_encoded_bytes().starts_with(b"bench-") {
+                    let _ = std::fs::remove_dir(entry.path());
+                }
+            }
+        }
     }
 }
 
@@ -42,12 +53,26 @@ impl Bench {
         }
         let stand = Stand::make(&scratch.0, &scratch.0.join("firn"), &scratch.0.join("firn-floor"))?;
         let subjects = subjects(options, &scratch.0)?;
-        Ok(Bench { stand, subjects, scratch, rounds: options.rounds, quick: options.quick, places: Vec::new() })
+        Ok(Bench {
+            stand,
+            subjects,
+            scratch,
+            rounds: options.rounds,
+            quick: options.quick,
+            failed: Vec::new(),
+            places: Vec::new(),
+        })
     }
 
     /// The config of that name.
     pub fn config(&self, name: &str) -> &Value {
         if name == "podman" { &self.stand.podman } else { &self.stand.spec }
+    }
+
+    /// A subject's part in a contest.
+    pub fn lane(&self, subject: &Subject, view: View) -> Lane {
+        let out = self.failed.contains(&(view, subject.name.clone()));
+        Lane { subject: subject.name.clone(), root: subject.newest.clone(), out }
     }
 
     pub fn floor(&self, sheet: &Path) -> Vec<OsString> {
@@ -109,8 +134,10 @@ impl Lane {
         let sample = bench.place(view, self.root.as_deref())?.run(words)?;
         if sample.status != 0 {
             self.out = true;
+            bench.failed.push((view, self.subject.clone()));
             let line: Vec<_> = words.iter().skip(1).map(|word| word.to_string_lossy()).collect();
-            println!("{} is out ({}): status {} of {}", self.subject, view.name(), sample.status, line.join(" "));
+            let line = line.join(" ").replace(&*bench.scratch.0.to_string_lossy(), "SCRATCH");
+            println!("{} is out (cgroup {}): status {} of {line}", self.subject, view.name(), sample.status);
             return Ok(None);
         }
         Ok(Some(sample))
@@ -120,6 +147,12 @@ impl Lane {
 /// Who begins changes from round to round.
 pub fn order(round: usize, lanes: usize) -> impl Iterator<Item = usize> {
     (0..lanes).map(move |turn| (round + turn) % lanes)
+}
+
+/// Lets the kernel finish what it does behind the back of a command that has
+/// ended: a network namespace is taken down afterwards, and takes a while.
+pub fn settle() {
+    std::thread::sleep(std::time::Duration::from_millis(5));
 }
 
 /// Rounds before those that count.

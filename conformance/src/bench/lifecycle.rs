@@ -1,7 +1,7 @@
 //! Each command of a container's life apart, on a container that sleeps.
 
 use crate::Result;
-use crate::contest::{Bench, Lane, WARM_UP, order};
+use crate::contest::{Bench, Lane, WARM_UP, order, settle};
 use crate::place::Sample;
 use crate::row::Row;
 use crate::runs::text;
@@ -35,7 +35,7 @@ pub fn measure(bench: &mut Bench, view: View) -> Result<Vec<Row>> {
         let id = format!("bench-{}-life", subject.word());
         let config = Stand::config(bench.config(CONFIG), view, &id, &["/bin/sleep"]);
         lives.push(Life {
-            lane: Lane { subject: subject.name.clone(), root: subject.newest.clone(), out: false },
+            lane: bench.lane(&subject, view),
             bundle: bench.stand.bundle(&format!("{id}-{}", view.name()), &config)?,
             state: subject.state(&bench.scratch.0, view),
             subject,
@@ -44,6 +44,7 @@ pub fn measure(bench: &mut Bench, view: View) -> Result<Vec<Row>> {
             floor: Vec::new(),
         });
     }
+    lives.retain(|life: &Life| !life.lane.out);
     for round in 0..bench.rounds + WARM_UP {
         for at in order(round, lives.len()) {
             lives[at].live(bench, view, round >= WARM_UP)?;
@@ -57,7 +58,7 @@ impl Life {
         let pid_file = bench.scratch.0.join("pid");
         for (at, command) in COMMANDS.into_iter().enumerate() {
             if self.lane.out {
-                return self.clear(bench, view);
+                return Ok(());
             }
             let (bundle, pid_path) = (text(&self.bundle), text(&pid_file));
             let words = match command {
@@ -67,7 +68,11 @@ impl Life {
                 command => vec![command, &self.id],
             };
             let words = self.subject.line(&self.state, &words);
+            settle();
             let sample = self.lane.run(bench, view, &words)?;
+            if sample.is_none() {
+                return self.clear(bench, view);
+            }
             self.samples[at].extend(sample.filter(|_| counts));
             if command == "exec" && self.subject.name == "firn" {
                 let sample = self.join_by_floor(bench, view, &pid_file)?;

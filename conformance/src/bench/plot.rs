@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+/// The floor, firn, and the others, a new one and Debian's own in turn.
 const COLOURS: [&str; 8] = ["#7f7f7f", "#1f6fb4", "#e07b1a", "#f0b878", "#4c9a4c", "#a5cf9f", "#9467bd", "#c44e52"];
 
 /// One bar: where it ends, and its spread.

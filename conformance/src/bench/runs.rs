@@ -1,7 +1,7 @@
 //! `run` of a program that ends at once.
 
 use crate::Result;
-use crate::contest::{Bench, Lane, WARM_UP, order};
+use crate::contest::{Bench, Lane, WARM_UP, order, settle};
 use crate::place::Sample;
 use crate::row::Row;
 use crate::statistics::Summary;
@@ -18,8 +18,7 @@ pub fn measure(bench: &mut Bench, view: View, config: &'static str) -> Result<Ve
     lanes.push((Lane { subject: "floor".into(), root: None, out: false }, bench.floor(&sheet), Vec::new()));
     for subject in bench.subjects.clone() {
         let words = run_words(bench, &subject, view, config, "")?;
-        let lane = Lane { subject: subject.name, root: subject.newest, out: false };
-        lanes.push((lane, words, Vec::new()));
+        lanes.push((bench.lane(&subject, view), words, Vec::new()));
     }
     for round in 0..bench.rounds + WARM_UP {
         for at in order(round, lanes.len()) {
@@ -27,6 +26,7 @@ pub fn measure(bench: &mut Bench, view: View, config: &'static str) -> Result<Ve
             if lane.out {
                 continue;
             }
+            settle();
             if let Some(sample) = lane.run(bench, view, words)?
                 && round >= WARM_UP
             {

@@ -20,8 +20,9 @@ impl Subject {
         let mut command = match root {
             None => Command::new(program),
             Some(root) => {
-                let mut command = Command::new("chroot");
-                command.arg(root).arg(program);
+                let script = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "sh", "-c", script]).arg(root).arg(program);
                 command
             }
         };

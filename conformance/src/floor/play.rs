@@ -28,7 +28,7 @@ pub fn play(score: &[u8]) -> ! {
     if file < 0 {
         sys::fail(b"open the score, argument ", 2, file);
     }
-    // SAFETY: the program and its stack lie elsewhere: linked at 4 MiB, and at
+    // SAFETY: the program and its stack lie elsewhere: linked at 2 MiB, and at
     // the end of memory.
     let at = unsafe { sys::call(sys::MMAP, [BASE, SIZE, READ_WRITE, PRIVATE_FIXED, file as u64, 0]) };
     if at < 0 {
@@ -45,7 +45,7 @@ extern "C" fn go_on(first: u64) -> ! {
             sys::fail(b"no end after call ", number, 0);
         }
         // SAFETY: the score is mapped and has a call, if of zeros, at each place.
-        let call = unsafe { *(BASE as *const Call).add(number as usize) };
+        let call = unsafe { *(BASE as *const Call).wrapping_add(number as usize) };
         number = match call.kind {
             CLONE => clone(&call, number),
             END => sys::exit(status(number32(call.args[0]))),

@@ -108,9 +108,10 @@ pub unsafe fn clone_onto(args: *const CloneArgs, child: extern "C" fn(u64) -> !,
 }
 
 pub fn exit(status: u64) -> ! {
-    // SAFETY: no memory is passed.
-    unsafe { call(EXIT_GROUP, [status, 0, 0, 0, 0, 0]) };
-    loop {}
+    loop {
+        // SAFETY: no memory is passed.
+        unsafe { call(EXIT_GROUP, [status, 0, 0, 0, 0, 0]) };
+    }
 }
 
 /// Says what went wrong, and ends.
