@@ -3,7 +3,7 @@
 
 use firn_conformance::engine::Stand;
 use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Scratch, binary, command};
+use firn_conformance::harness::{Output, Scratch, binary, command};
 use firn_conformance::score;
 use firn_conformance::view::View;
 use serde_json::Value;
@@ -16,7 +16,7 @@ cat /proc/self/mountinfo | while read id parent device rest; do echo \"mount $re
 grep -E '^(Cap|NoNewPrivs|Seccomp|Umask|Groups|Uid|Gid|SigIgn|SigBlk)' /proc/self/status
 for name in /proc/self/ns/*; do echo \"namespace $(readlink $name)\"; done
 cat /proc/self/cgroup /proc/self/limits /proc/self/oom_score_adj
-hostname; pwd; id; echo $$; tr '\\0' '\\n' < /proc/self/environ
+hostname; pwd; id; tr '\\0' '\\n' < /proc/self/environ
 cd /dev; for file in * */*; do stat -c '%n %F %a %u:%g %t:%T' $file; done; readlink fd stdin stdout stderr core ptmx
 cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/devices/devices.list 2>&1
 mknod /dev/shm/kmsg c 1 11 && cat /dev/shm/kmsg; rm -f /dev/shm/kmsg
@@ -53,41 +53,53 @@ fn comparable(output: &str) -> Vec<String> {
     lines
 }
 
-/// What the container shows under firn and under the floor, and, where the view
-/// has one that runs there, when joined by either.
-fn same(view: View, name: &str, config: impl Fn(&Stand) -> &Value) {
-    if !view.is_possible() {
-        println!("skipped: this machine has no cgroup {}", view.name());
-        return;
-    }
-    let scratch = Scratch::new(&format!("floor-{name}-{}", view.name()));
-    let stand = Stand::make(scratch.path(), &binary("firn"), &binary("firn-floor")).unwrap();
-    let busybox = stand.root().join("bin/busybox");
-    std::fs::copy(program("busybox", "busybox-static"), &busybox).unwrap();
-    let install = "/bin/busybox --list | while read name; do ln -s busybox $name; done";
-    command(std::process::Command::new("sh").args(["-c", install]).current_dir(stand.root().join("bin")));
-    let (id, layout) = (scratch.id(), view.layout());
-    let config = Stand::config(config(&stand), view, &id, &["/bin/busybox", "sh", "-c", SHOW]);
-    let bundle = stand.bundle("same", &config).unwrap();
-    let plan = score::plan(&config, &id, &layout).unwrap();
-    let sheet = scratch.join("score");
-    std::fs::write(&sheet, score::container(&plan, &layout)).unwrap();
+/// A view, and what is compared in it.
+struct Trial {
+    view: View,
+    scratch: Scratch,
+    stand: Stand,
+}
 
-    let (firn, state) = (binary("firn"), scratch.join("state"));
-    let line: [&OsStr; 7] = [
-        firn.as_ref(),
-        "--root".as_ref(),
-        state.as_ref(),
-        "run".as_ref(),
-        "--bundle".as_ref(),
-        bundle.as_ref(),
-        id.as_ref(),
-    ];
-    let by_firn = command(&mut view.command("", &line));
-    let floor = binary("firn-floor");
-    let by_floor = command(&mut view.command("", &[floor.as_ref(), "play".as_ref(), sheet.as_ref()]));
-    assert_eq!((by_firn.code, by_firn.stderr), (by_floor.code, by_floor.stderr));
-    let (ours, theirs) = (comparable(&by_firn.stdout), comparable(&by_floor.stdout));
+impl Trial {
+    fn new(view: View, name: &str) -> Option<Self> {
+        if !view.is_possible() {
+            println!("skipped: this machine has no cgroup {}", view.name());
+            return None;
+        }
+        let scratch = Scratch::new(&format!("floor-{name}-{}", view.name()));
+        let stand = Stand::make(scratch.path(), &binary("firn"), &binary("firn-floor")).unwrap();
+        let bin = stand.root().join("bin");
+        std::fs::copy(program("busybox", "busybox-static"), bin.join("busybox")).unwrap();
+        let install = "./busybox --list | while read name; do [ -e $name ] || ln -s busybox $name; done";
+        command(std::process::Command::new("sh").args(["-c", install]).current_dir(bin)).succeeds();
+        Some(Trial { view, scratch, stand })
+    }
+
+    fn config(&self, config: &Value, args: &[&str]) -> Value {
+        Stand::config(config, self.view, &self.scratch.id(), args)
+    }
+
+    fn plan(&self, config: &Value) -> firn::plan::Plan {
+        score::plan(config, &self.scratch.id(), &self.view.layout()).unwrap()
+    }
+
+    fn firn(&self, words: &[&str]) -> Output {
+        let (firn, state) = (binary("firn"), self.scratch.join("state"));
+        let line = [firn.as_os_str(), "--root".as_ref(), state.as_os_str()];
+        let line: Vec<&OsStr> = line.into_iter().chain(words.iter().map(OsStr::new)).collect();
+        command(&mut self.view.command("", &line))
+    }
+
+    fn floor(&self, score: &[u8]) -> Output {
+        let sheet = self.scratch.join("score");
+        std::fs::write(&sheet, score).unwrap();
+        command(&mut self.view.command("", &[binary("firn-floor").as_ref(), "play".as_ref(), sheet.as_ref()]))
+    }
+}
+
+fn same(ours: Output, theirs: Output) {
+    assert_eq!((ours.code, ours.stderr), (theirs.code, theirs.stderr), "firn's first, then the floor's");
+    let (ours, theirs) = (comparable(&ours.stdout), comparable(&theirs.stdout));
     assert!(ours.len() > 100, "the container shows little: {ours:#?}");
     let only = |these: &[String], those: &[String]| -> Vec<String> {
         these.iter().filter(|line| !those.contains(line)).cloned().collect()
@@ -96,22 +108,66 @@ fn same(view: View, name: &str, config: impl Fn(&Stand) -> &Value) {
     assert_eq!(ours, theirs);
 }
 
+fn same_container(view: View, name: &str, config: impl Fn(&Stand) -> &Value) {
+    let Some(trial) = Trial::new(view, name) else { return };
+    let script = format!("{SHOW} echo $$");
+    let config = trial.config(config(&trial.stand), &["/bin/busybox", "sh", "-c", &script]);
+    let bundle = trial.stand.bundle("same", &config).unwrap();
+    let by_firn = trial.firn(&["run", "--bundle", &bundle.to_string_lossy(), &trial.scratch.id()]);
+    let by_floor = trial.floor(&score::container(&trial.plan(&config), &view.layout()));
+    same(by_firn, by_floor);
+}
+
+/// The same of a process that joins a container.
+fn same_when_joined(view: View) {
+    let Some(trial) = Trial::new(view, "join") else { return };
+    let id = trial.scratch.id();
+    let bundle = trial.stand.bundle("sleeps", &trial.config(&trial.stand.podman, &["/bin/sleep"])).unwrap();
+    let pid_file = trial.scratch.join("pid");
+    let (bundle, pid_path) = (bundle.to_string_lossy(), pid_file.to_string_lossy());
+    // What is created keeps the streams.
+    let quiet = ["--log", "/dev/null", "create", "--bundle", &bundle, "--pid-file", &pid_path, &id];
+    let (firn, state) = (binary("firn"), trial.scratch.join("state"));
+    let line = [firn.as_os_str(), "--root".as_ref(), state.as_os_str()];
+    let line: Vec<&OsStr> = line.into_iter().chain(quiet.iter().map(OsStr::new)).collect();
+    let null = std::process::Stdio::null;
+    let status = view.command("", &line).stdin(null()).stdout(null()).stderr(null()).status().unwrap();
+    assert!(status.success(), "create: {status}");
+    trial.firn(&["start", &id]).succeeds();
+    let by_firn = trial.firn(&["exec", &id, "/bin/busybox", "sh", "-c", SHOW]);
+    let pid = std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    let joins = trial.config(&trial.stand.podman, &["/bin/busybox", "sh", "-c", SHOW]);
+    let by_floor = trial.floor(&score::join(&trial.plan(&joins), &view.layout(), pid));
+    trial.firn(&["delete", "--force", &id]).succeeds();
+    same(by_firn, by_floor);
+}
+
 #[test]
 fn podmans_config_on_v1() {
-    same(View::V1, "podman", |stand| &stand.podman);
+    same_container(View::V1, "podman", |stand| &stand.podman);
 }
 
 #[test]
 fn podmans_config_on_v2() {
-    same(View::V2, "podman", |stand| &stand.podman);
+    same_container(View::V2, "podman", |stand| &stand.podman);
 }
 
 #[test]
 fn the_config_of_firn_spec_on_v1() {
-    same(View::V1, "spec", |stand| &stand.spec);
+    same_container(View::V1, "spec", |stand| &stand.spec);
 }
 
 #[test]
 fn the_config_of_firn_spec_on_v2() {
-    same(View::V2, "spec", |stand| &stand.spec);
+    same_container(View::V2, "spec", |stand| &stand.spec);
+}
+
+#[test]
+fn a_process_that_joins_on_v1() {
+    same_when_joined(View::V1);
+}
+
+#[test]
+fn a_process_that_joins_on_v2() {
+    same_when_joined(View::V2);
 }

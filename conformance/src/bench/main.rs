@@ -68,13 +68,7 @@ fn bench(options: &Options) -> Result<()> {
     report.scale = scale::measure(&mut bench)?;
     report.parallel = parallel::measure(&mut bench)?;
     if !options.quick {
-        let peers = bench.subjects.iter().filter(|subject| subject.newest.is_none());
-        let counter = std::env::current_exe()?;
-        for subject in peers {
-            println!("counting {}", subject.name);
-            let counts = counts::of(&subject.program, &bench.stand, &counter, subject.name == "firn")?;
-            report.counts.push((subject.name.clone(), counts));
-        }
+        count_all(&mut bench, &mut report)?;
     }
     table::print(&report);
     if let Some(path) = &options.json {
@@ -82,6 +76,20 @@ fn bench(options: &Options) -> Result<()> {
     }
     if let Some(folder) = &options.docs {
         document::write(&report, folder)?;
+    }
+    Ok(())
+}
+
+fn count_all(bench: &mut Bench, report: &mut Report) -> Result<()> {
+    let counter = bench.scratch.0.join("firn-bench");
+    std::fs::copy(std::env::current_exe()?, &counter)?;
+    for subject in bench.subjects.clone() {
+        println!("counting the system calls of {}", subject.name);
+        let mut place = place::Place::open(counts::VIEW, subject.newest.as_deref(), &bench.scratch.0)?;
+        let mut call = |words: &[&std::ffi::OsStr]| place.run(words).map(|sample| sample.status == 0);
+        let both = subject.name == "firn";
+        let counts = counts::of(&subject.program, &bench.stand, &counter, both, &mut call)?;
+        report.counts.push((subject.name, counts));
     }
     Ok(())
 }

@@ -76,7 +76,9 @@ pub fn counts(report: &Report) -> String {
     head.push("instructions of firn".into());
     let rows = first.iter().enumerate().map(|(at, count)| {
         let mut row = vec![count.command.to_owned()];
-        row.extend(report.counts.iter().map(|(_, counts)| counts[at].calls.to_string()));
+        row.extend(
+            report.counts.iter().map(|(_, counts)| counts[at].calls.map_or("–".into(), |calls| calls.to_string())),
+        );
         row.push(count.instructions.map_or("–".into(), |number| format!("{} k", number / 1000)));
         row
     });
