@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 const VIEW: View = View::V2;
 /// How long a subject may take to make its containers.
-const PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 struct Crowd {
     subject: Subject,

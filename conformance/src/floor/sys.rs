@@ -11,6 +11,7 @@ pub const PAUSE: u32 = 34;
 pub const EXECVE: u32 = 59;
 pub const WAIT4: u32 = 61;
 pub const FCNTL: u32 = 72;
+pub const PRCTL: u32 = 157;
 pub const CLOCK_GETTIME: u32 = 228;
 pub const EXIT_GROUP: u32 = 231;
 pub const OPENAT: u32 = 257;
