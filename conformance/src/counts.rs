@@ -18,7 +18,7 @@ pub struct Count {
     pub instructions: Option<u64>,
 }
 
-const COMMANDS: [&str; 9] = ["features", "run", "create", "state", "list", "start", "exec", "kill", "delete"];
+pub const COMMANDS: [&str; 9] = ["features", "run", "create", "state", "list", "start", "exec", "kill", "delete"];
 /// Where the number of hierarchies makes no difference.
 pub const VIEW: View = View::V2;
 

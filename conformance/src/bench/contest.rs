@@ -18,7 +18,7 @@ pub struct Bench {
     pub rounds: usize,
     pub quick: bool,
     /// Who has failed in a view takes no more part there.
-    failed: Vec<(View, String)>,
+    pub failed: Vec<(View, String)>,
     places: Vec<(View, Option<PathBuf>, Place)>,
 }
 
@@ -147,12 +147,6 @@ impl Lane {
 /// Who begins changes from round to round.
 pub fn order(round: usize, lanes: usize) -> impl Iterator<Item = usize> {
     (0..lanes).map(move |turn| (round + turn) % lanes)
-}
-
-/// Lets the kernel finish what it does behind the back of a command that has
-/// ended: a network namespace is taken down afterwards, and takes a while.
-pub fn settle() {
-    std::thread::sleep(std::time::Duration::from_millis(5));
 }
 
 /// Rounds before those that count.

@@ -65,7 +65,7 @@ fn lines(points: &[Point], command: &str) -> Vec<Line> {
 const HEAD: &str = "\
 # Benchmarks
 
-`cargo xtask bench` writes this file. All subjects of a table took turns, round after round in one run, each round beginning with another one. A ratio is the median of the ratios of the same round, with its quartiles. The machine was shared with other work, so only ratios mean something, not milliseconds.
+`cargo xtask bench` writes this file. All subjects of a table took turns, round after round in one run, each round beginning with another one; of `run`, every turn is two, and the second counts. A ratio is the median of the ratios of the same round, with its quartiles. The machine was shared with other work, so only ratios mean something, not milliseconds.
 
 The *floor* is `firn-floor`: a static program without a C library that does the kernel's work of the same container and nothing else. It reads no config and keeps no state; its system calls were written down beforehand (`conformance/src/score/`). `conformance/tests/floor.rs` compares what a program sees under firn and under the floor. No runtime can be faster than it without doing less.
 
@@ -80,6 +80,9 @@ fn text(report: &Report) -> String {
     );
     let versions: Vec<Vec<String>> = report.subjects.iter().map(|(n, v)| vec![n.clone(), v.clone()]).collect();
     text += &table::table(&["runtime", "version"], &versions);
+    for (view, subject) in &report.failed {
+        text += &format!("\n{subject} can't run a container on cgroup {} here.\n", view.name());
+    }
     text += "\n## The whole life: run\n\nA program that ends at once. CPU is that of all processes that the command waited for.\n\n![run](bench/run.svg)\n";
     text += &sections(report, &["run"]);
     text += "\n## Each command apart\n\nOn a container that sleeps; `exec` of a program that ends at once. Where the floor has no such command the ratio is to firn.\n\n![commands](bench/commands.svg)\n";

@@ -1,7 +1,7 @@
 //! Each command of a container's life apart, on a container that sleeps.
 
 use crate::Result;
-use crate::contest::{Bench, Lane, WARM_UP, order, settle};
+use crate::contest::{Bench, Lane, WARM_UP, order};
 use crate::place::Sample;
 use crate::row::Row;
 use crate::runs::text;
@@ -68,7 +68,6 @@ impl Life {
                 command => vec![command, &self.id],
             };
             let words = self.subject.line(&self.state, &words);
-            settle();
             let sample = self.lane.run(bench, view, &words)?;
             if sample.is_none() {
                 return self.clear(bench, view);

@@ -70,6 +70,7 @@ fn bench(options: &Options) -> Result<()> {
     if !options.quick {
         count_all(&mut bench, &mut report)?;
     }
+    report.failed = std::mem::take(&mut bench.failed);
     table::print(&report);
     if let Some(path) = &options.json {
         std::fs::write(path, format!("{:#}\n", report.json()))?;
@@ -91,5 +92,18 @@ fn count_all(bench: &mut Bench, report: &mut Report) -> Result<()> {
         let counts = counts::of(&subject.program, &bench.stand, &counter, both, &mut call)?;
         report.counts.push((subject.name, counts));
     }
+    report.counts.push(("the floor".into(), count_floor(bench, &counter)?));
     Ok(())
+}
+
+/// The floor has `run` alone: its `exec` needs a container of another's.
+fn count_floor(bench: &mut Bench, counter: &std::path::Path) -> Result<Vec<counts::Count>> {
+    let sheet = runs::floor_sheet(bench, counts::VIEW, "podman", "bench-floor-count")?;
+    let file = bench.scratch.0.join("count");
+    let mut words = vec![counter.into(), "count".into(), "calls".into(), file.clone().into(), "--".into()];
+    words.append(&mut bench.floor(&sheet));
+    bench.place(counts::VIEW, None)?.run(&words)?;
+    let calls = std::fs::read_to_string(file)?.trim().parse()?;
+    let count = |command| counts::Count { command, calls: (command == "run").then_some(calls), instructions: None };
+    Ok(counts::COMMANDS.into_iter().map(count).collect())
 }

@@ -5,6 +5,7 @@ use crate::machine::Machine;
 use crate::place::Sample;
 use crate::statistics::Summary;
 use firn_conformance::counts::Count;
+use firn_conformance::view::View;
 use serde_json::{Value, json};
 
 /// One command of one subject.
@@ -88,6 +89,8 @@ pub struct Report {
     /// Runs per second by number of runs at a time.
     pub parallel: Vec<Point>,
     pub counts: Vec<(String, Vec<Count>)>,
+    /// Who could not run in which view.
+    pub failed: Vec<(View, String)>,
 }
 
 impl Report {
@@ -99,6 +102,7 @@ impl Report {
             scale: Vec::new(),
             parallel: Vec::new(),
             counts: Vec::new(),
+            failed: Vec::new(),
         }
     }
 

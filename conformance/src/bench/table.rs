@@ -39,7 +39,8 @@ pub fn commands(rows: &[&Row]) -> String {
             format!("{:.2}", times.median),
             format!("{:.2}", times.p90),
             format!("{:.2}", row.cpu()),
-            format!("{:.2}", row.peak_mib()),
+            // The kernel counts a few pages as none.
+            if row.peak_mib() < 0.1 { "< 0.1".into() } else { format!("{:.2}", row.peak_mib()) },
         ]
     };
     let head = ["", &ratio, "min ms", "median ms", "90 % ms", "CPU ms", "peak MiB"];
