@@ -1,36 +1,54 @@
-//! What a start costs, in system calls: nobody slows it unnoticed.
+//! What each command costs in system calls and instructions: nobody slows the
+//! way to a container unnoticed.
 
-use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Bundle, Runtime, Scratch, binary, command};
-use std::process::Command;
+use firn_conformance::counts;
+use firn_conformance::engine::Stand;
+use firn_conformance::harness::{Scratch, binary};
+use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::process::Stdio;
 
-/// The whole life of a static true with `firn spec`'s config, all processes
-/// counted. What a runtime can't do without is 275; crun makes 1,000.
-const RUN: u32 = 450;
-/// One state query.
-const STATE: u32 = 60;
+/// Set, it makes the test record what it measures and a little more.
+const RECORD: &str = "FIRN_RECORD_CEILINGS";
 
-fn calls(scratch: &Scratch, args: &[&str]) -> u32 {
-    let counts = scratch.join("counts");
-    let mut strace = Command::new(program("strace", "strace"));
-    strace.args(["-f", "-c", "-o"]).arg(&counts).arg(binary("firn")).args(args);
-    command(&mut strace).succeeds();
-    let text = std::fs::read_to_string(&counts).unwrap();
-    let total = text.lines().last().unwrap();
-    total.split_whitespace().nth(3).unwrap().parse().unwrap_or_else(|_| panic!("{total}"))
-}
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/ceilings.json");
+const CEILINGS: &str = include_str!("../ceilings.json");
 
 #[test]
-fn run_and_state_stay_within_their_system_calls() {
+fn commands_stay_below_their_ceilings() {
     let scratch = Scratch::new("budget");
-    let bundle = Bundle::new(&scratch).args(&["true"]).write();
-    let firn = Runtime::firn(&scratch);
-    let root = firn.root().to_string_lossy().into_owned();
-    let run = calls(&scratch, &["--root", &root, "run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]);
-    println!("firn run: {run} system calls");
-    assert!(run <= RUN, "firn run makes {run} system calls, more than {RUN}");
-    firn.create(&bundle).succeeds();
-    let state = calls(&scratch, &["--root", &root, "state", firn.id()]);
-    println!("firn state: {state} system calls");
-    assert!(state <= STATE, "firn state makes {state} system calls, more than {STATE}");
+    let stand = Stand::make(scratch.path(), &binary("firn"), &binary("firn-floor")).unwrap();
+    let mut call = |words: &[&OsStr]| {
+        let null = Stdio::null;
+        Ok(counts::VIEW.command("", words).stdin(null()).stdout(null()).status()?.success())
+    };
+    let counts = counts::of(&binary("firn"), &stand, &binary("firn-bench"), true, &mut call).unwrap();
+    if std::env::var_os(RECORD).is_some() {
+        let more = |number: u64, percent: u64| number + number * percent / 100;
+        let ceiling = |count: &counts::Count| {
+            let ceiling =
+                json!({"calls": count.calls.map(|n| more(n, 3)), "instructions": count.instructions.map(|n| more(n, 5))});
+            (count.command.to_owned(), ceiling)
+        };
+        let ceilings = Value::Object(counts.iter().map(ceiling).collect());
+        std::fs::write(FILE, format!("{ceilings:#}\n")).unwrap();
+        return;
+    }
+    let ceilings: Value = serde_json::from_str(CEILINGS).unwrap();
+    let mut grown = Vec::new();
+    for count in counts {
+        println!("firn {}: {:?} system calls, {:?} instructions", count.command, count.calls, count.instructions);
+        for (what, number) in [("system calls", count.calls), ("instructions", count.instructions)] {
+            let number = number.unwrap_or_else(|| panic!("firn {} failed", count.command));
+            let ceiling = ceilings[count.command][what.split(' ').next_back().unwrap()].as_u64().unwrap_or(0);
+            if number > ceiling {
+                grown.push(format!("firn {}: {number} {what}, more than {ceiling}", count.command));
+            }
+        }
+    }
+    assert!(
+        grown.is_empty(),
+        "{}\nWhere this is meant, record new ceilings: {RECORD}=1 cargo test -p firn-conformance --test budget",
+        grown.join("\n")
+    );
 }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod cache;
 mod debian;
@@ -26,6 +27,8 @@ usage: cargo xtask COMMAND
                            --quick leaves out formatting and lints, --no-vm the
                            virtual machines
   vm [help]                Debian machines with systemd, to test in and to try
+  bench [OPTION…]          firn against the floor and other runtimes, in turns;
+                           --quick, --rounds N, --runtime NAME=PATH, --json FILE
   build                    the static release binaries
   install [--prefix DIR]   binaries, man pages and completions [/usr/local]
   syscalls CRATE HEADERS   the table of system calls, from the unpacked crate
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
             test::run(test::Extent { checks: !has("--quick"), guests: !has("--no-vm") })
         }
         ["vm", words @ ..] => vm::run(words),
+        ["bench", options @ ..] => bench::run(options),
         ["build"] => build::release().map(drop),
         ["install"] => install::run("/usr/local".into()),
         ["install", "--prefix", dir] => install::run(PathBuf::from(dir)),

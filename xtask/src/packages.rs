@@ -28,6 +28,21 @@ pub const TESTS: [&str; 19] = [
     "ca-certificates",
 ];
 
+/// Runtimes to measure, podman for its config, and mmdebstrap for newer ones.
+pub const BENCH: [&str; 11] = [
+    "aardvark-dns",
+    "ca-certificates",
+    "conmon",
+    "crun",
+    "golang-github-containers-common",
+    "iproute2",
+    "mmdebstrap",
+    "netavark",
+    "podman",
+    "runc",
+    "util-linux",
+];
+
 /// What guests are made with and run by.
 pub const GUESTS: [&str; 7] =
     ["busybox-static", "e2fsprogs", "mmdebstrap", "qemu-system-x86", "util-linux", "xz-utils", "zstd"];

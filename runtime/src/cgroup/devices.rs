@@ -70,7 +70,7 @@ fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i3
 /// compiled from the end, so the first match answers. What matches none is
 /// denied. A rule allows when it covers all of the access that is asked for,
 /// and denies when it covers any of it.
-fn program(rules: &[Rule]) -> Vec<u64> {
+pub fn program(rules: &[Rule]) -> Vec<u64> {
     let mut code = vec![
         // r2 = type, r3 = access, r4 = major, r5 = minor
         instruction(LOAD_WORD, 2, 1, CONTEXT_TYPE, 0),

@@ -1,0 +1,43 @@
+//! `cargo xtask bench`: firn against other runtimes and against the floor. What
+//! is measured and how is in conformance/src/bench/.
+
+use crate::build::{release, run as call, workspace};
+use crate::{Result, cache, debian, packages};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Of which the newest peers are.
+const SUITE: &str = "forky";
+const PEERS: &str = "crun,runc";
+
+/// `options` are firn-bench's. Without `--quick`, docs/BENCHMARKS.md is written
+/// anew.
+pub fn run(options: &[&str]) -> Result<()> {
+    packages::install(&packages::BENCH)?;
+    let binaries = release()?;
+    let mut bench = Command::new(binaries.join("firn-bench"));
+    bench.args(options);
+    let has = |option| options.contains(&option);
+    if !has("--quick") {
+        match newest() {
+            Ok(root) if !has("--newest") => drop(bench.arg("--newest").arg(root)),
+            Ok(_) => {}
+            Err(error) => println!("without the runtimes of Debian {SUITE}: {error}"),
+        }
+        if !has("--json") {
+            bench.arg("--json").arg(binaries.join("bench.json"));
+        }
+        bench.arg("--docs").arg(workspace().join("docs"));
+    }
+    call(&mut bench)
+}
+
+/// A root with the newest peers, made once and kept between runs.
+fn newest() -> Result<PathBuf> {
+    let recipe = cache::fingerprint(&[SUITE, PEERS, &debian::LEFT_OUT.join(",")]);
+    let folder = cache::entry("peers", &recipe, |folder| {
+        println!("making a Debian {SUITE} root with {PEERS} (a minute, once)");
+        call(&mut debian::make(SUITE, PEERS, &folder.join("root")))
+    })?;
+    Ok(folder.join("root"))
+}
