@@ -26,8 +26,7 @@ fn commands_stay_below_their_ceilings() {
     if std::env::var_os(RECORD).is_some() {
         let more = |number: u64, percent: u64| number + number * percent / 100;
         let ceiling = |count: &counts::Count| {
-            let ceiling =
-                json!({"calls": count.calls.map(|n| more(n, 3)), "instructions": count.instructions.map(|n| more(n, 5))});
+            let ceiling = json!({"calls": count.calls.map(|n| more(n, 3)), "instructions": count.instructions.map(|n| more(n, 5))});
             (count.command.to_owned(), ceiling)
         };
         let ceilings = Value::Object(counts.iter().map(ceiling).collect());

@@ -53,7 +53,7 @@ fn memory_over_the_limit_is_killed_and_counted() {
     let event: Value = serde_json::from_str(&stats).unwrap();
     assert_eq!(event["data"]["memory"]["usage"]["limit"], json!(32 << 20), "{stats}");
     assert!(event["data"]["cpu"]["usage"]["total"].as_u64().unwrap() > 1_000_000, "{stats}");
-    assert!(event["data"]["pids"]["current"].as_u64().unwrap() >= 2, "{stats}");
+    assert!(event["data"]["pids"]["current"].as_u64().unwrap() >= 1, "{stats}");
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
 }

@@ -21,7 +21,9 @@ usage: cargo xtask vm [GUEST...] [--only PREFIX]
                                            run firn's tests in all guests, or these;
                                            PREFIX as in machine::podman::
        cargo xtask vm build [GUEST...]     make their disks, if the recipe changed
-       cargo xtask vm run GUEST COMMAND    a shell command in a guest, as root
+       cargo xtask vm run [--limit SECONDS] GUEST COMMAND
+                                           a shell command in a guest, as root; it
+                                           is ended after half an hour, or the limit
        cargo xtask vm shell GUEST          a prompt; leave it to end the guest
        cargo xtask vm list                 the guests
 
@@ -36,8 +38,12 @@ pub fn run(words: &[&str]) -> Result<()> {
         ["help" | "--help" | "-h"] => print!("{HELP}"),
         ["list"] => guest::GUESTS.iter().for_each(|guest| println!("{:12} {}", guest.name, guest.about)),
         ["build", names @ ..] => build(&guest::choose(names)?)?,
-        ["run", name, "--", command @ ..] | ["run", name, command @ ..] if !command.is_empty() => {
-            return command_in(guest::find(name)?, &command.join(" "));
+        ["run", "--limit", seconds, name, command @ ..] if !command.is_empty() => {
+            let limit = Duration::from_secs(seconds.parse().map_err(|_| format!("--limit {seconds:?} is no number"))?);
+            return command_in(guest::find(name)?, &command.join(" "), limit);
+        }
+        ["run", name, command @ ..] if !command.is_empty() => {
+            return command_in(guest::find(name)?, &command.join(" "), Duration::from_secs(30 * 60));
         }
         ["shell", name] => return shell(guest::find(name)?),
         ["run" | "shell", ..] => return Err(HELP.into()),
@@ -68,10 +74,10 @@ fn build(guests: &[&Guest]) -> Result<()> {
     guests.iter().try_for_each(|guest| image::of_suite(guest.suite).map(drop))
 }
 
-fn command_in(guest: &Guest, command: &str) -> Result<()> {
+fn command_in(guest: &Guest, command: &str, limit: Duration) -> Result<()> {
     let roots = prepare()?;
     let script = format!("{ENVIRONMENT}\nstty raw -echo\n{command}");
-    let job = Job { files: programs()?, script, limit: Duration::from_secs(1800), memory: 4096, cpus: 2 };
+    let job = Job { files: programs()?, script, limit, memory: 4096, cpus: 2 };
     let outcome = boot::run(guest, &job, &roots, &folder(guest))?;
     match outcome.end {
         boot::End::Finished(0) => Ok(std::fs::remove_dir_all(&outcome.folder)?),

@@ -161,6 +161,10 @@ pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Prop
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphabetic()) {
             bail!("annotation {key:?}: {name:?} is not the name of a property");
         }
+        // An image could turn the machine off with these (CVE-2024-3154).
+        if name.ends_with("Action") || name.starts_with("Reboot") {
+            bail!("annotation {key:?}: a container may not decide what becomes of the machine");
+        }
         let Some(value) = parse(text.trim()) else {
             bail!("annotation {key:?}: {text:?} is not a value: examples are true, 5, uint64 5, 'text', ['a', 'b']")
         };
@@ -247,6 +251,7 @@ mod tests {
         assert_eq!(of("TimeoutStopUSec", "uint64 10").unwrap(), [("TimeoutStopUSec".into(), Value::Uint64(10))]);
         assert!(of("TimeoutStopSec", "'x'").unwrap_err().chain().contains("seconds"));
         assert!(of("a/b", "1").is_err());
+        assert!(of("FailureAction", "'reboot-force'").unwrap_err().chain().contains("machine"));
     }
 
     #[test]
