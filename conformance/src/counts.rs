@@ -78,6 +78,8 @@ fn all(program: &Path, stand: &Stand, counter: &Path, kind: &str, call: &mut Cal
         let line = [program.as_os_str(), "--root".as_ref(), state.as_os_str()];
         call(&[line, words].concat())?;
     }
+    // The next runtime would list what this one keeps there.
+    std::fs::remove_dir_all(&state)?;
     Ok(counts)
 }
 

@@ -113,6 +113,7 @@ impl Life {
             samples,
             base: "",
             ratio: Summary::default(),
+            cpu_ratio: 0.0,
         };
         let mut rows = Vec::new();
         if !self.floor.is_empty() {

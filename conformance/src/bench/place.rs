@@ -26,7 +26,9 @@ pub struct Sample {
 impl Place {
     /// `root`: a root to be entered first; the scratch folder is there as well.
     pub fn open(view: View, root: Option<&Path>, scratch: &Path) -> Result<Self> {
-        let enter = root.map(|root| enter(root, scratch)).unwrap_or_default();
+        // State directories lie in a tmpfs, as in /run of most machines.
+        let state = format!("mkdir -p '{0}/state'; mount -t tmpfs tmpfs '{0}/state'", scratch.display());
+        let enter = format!("{state}\n{}", root.map(|root| enter(root, scratch)).unwrap_or_default());
         let floor = scratch.join("firn-floor");
         let mut server = view.command(&enter, &[floor.as_os_str(), OsStr::new("serve")]);
         let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -70,7 +72,7 @@ fn enter(root: &Path, scratch: &Path) -> String {
         "mount --bind '{root}' '{root}'; cd '{root}'
 for dir in proc sys dev; do mount --rbind /$dir $dir; done
 mount -t tmpfs tmpfs tmp; mount -t tmpfs tmpfs run
-mkdir -p './{scratch}'; mount --bind '{scratch}' './{scratch}'
+mkdir -p './{scratch}'; mount --rbind '{scratch}' './{scratch}'
 pivot_root . .; umount -l ."
     )
 }

@@ -19,6 +19,9 @@ pub struct Row {
     /// What it is compared with, and the ratio to that.
     pub base: &'static str,
     pub ratio: Summary,
+    /// The same of the processor's time, which other work on the machine hardly
+    /// changes.
+    pub cpu_ratio: f64,
 }
 
 impl Row {
@@ -42,7 +45,8 @@ impl Row {
     fn json(&self) -> Value {
         json!({"command": self.command, "config": self.config, "view": self.view, "subject": self.subject,
                "rounds": self.samples.len(), "milliseconds": self.times().json(), "cpu_milliseconds": self.cpu(),
-               "peak_mib": self.peak_mib(), "ratio_to": self.base, "ratio": self.ratio.json()})
+               "peak_mib": self.peak_mib(), "ratio_to": self.base, "ratio": self.ratio.json(),
+               "cpu_ratio": self.cpu_ratio})
     }
 }
 
@@ -50,11 +54,12 @@ impl Row {
 pub fn compare(rows: &mut [Row]) {
     let base = |rows: &[Row], row: &Row, name: &str| {
         let same = |other: &&Row| other.command == row.command && other.subject == name;
-        rows.iter().find(same).map(Row::milliseconds)
+        rows.iter().find(same).map(|base| (base.milliseconds(), base.cpu()))
     };
     for at in 0..rows.len() {
         for name in ["floor", "firn"] {
-            if let Some(base) = base(rows, &rows[at], name) {
+            if let Some((base, cpu)) = base(rows, &rows[at], name) {
+                rows[at].cpu_ratio = rows[at].cpu() / cpu;
                 rows[at].base = name;
                 rows[at].ratio = Summary::of_ratios(&rows[at].milliseconds(), &base);
                 break;

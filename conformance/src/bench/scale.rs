@@ -63,7 +63,7 @@ fn ask(bench: &mut Bench, crowds: &mut [Crowd], level: usize) -> Result<Vec<Poin
                 }
                 let id = crowd.id(level - 1);
                 let words = if command == "list" { vec!["list"] } else { vec!["state", &id] };
-                let words = crowd.subject.line(&crowd.subject.state(&bench.scratch.0, VIEW).join("many"), &words);
+                let words = crowd.subject.line(&crowd.state(bench), &words);
                 times[at].extend(crowd.lane.run(bench, VIEW, &words)?.map(|sample| sample.milliseconds));
             }
         }
@@ -76,14 +76,17 @@ fn ask(bench: &mut Bench, crowds: &mut [Crowd], level: usize) -> Result<Vec<Poin
 }
 
 impl Crowd {
+    fn state(&self, bench: &Bench) -> std::path::PathBuf {
+        bench.scratch.0.join("state").join(format!("{}-many", self.subject.word()))
+    }
+
     fn id(&self, number: usize) -> String {
         format!("bench-{}-{number}", self.subject.word())
     }
 
     /// Created containers, without a network each: that is the kernel's cost.
     fn grow(&mut self, bench: &mut Bench, level: usize) -> Result<()> {
-        let state = self.subject.state(&bench.scratch.0, VIEW).join("many");
-        std::fs::create_dir_all(&state)?;
+        let state = self.state(bench);
         let each = self.spent.as_secs_f64() / self.there.max(1) as f64;
         if each * (level - self.there) as f64 > PATIENCE.as_secs_f64() {
             self.lane.out = true;
@@ -112,7 +115,7 @@ impl Crowd {
     }
 
     fn clear(&mut self, bench: &mut Bench) -> Result<()> {
-        let state = self.subject.state(&bench.scratch.0, VIEW).join("many");
+        let state = self.state(bench);
         for number in 0..self.there {
             let words = self.subject.line(&state, &["delete", "--force", &self.id(number)]);
             bench.place(VIEW, self.lane.root.as_deref())?.run(&words)?;

@@ -52,8 +52,8 @@ impl Subject {
         start.into_iter().map(OsString::from).chain(words.iter().map(OsString::from)).collect()
     }
 
-    /// The state directory of a part of the bench.
+    /// Its state directory in a place.
     pub fn state(&self, scratch: &Path, view: View) -> PathBuf {
-        scratch.join(format!("state-{}-{}", self.word(), view.name()))
+        scratch.join(format!("state/{}-{}", self.word(), view.name()))
     }
 }

@@ -35,6 +35,7 @@ pub fn commands(rows: &[&Row]) -> String {
         vec![
             row.subject.clone(),
             spread(row),
+            format!("{:.2}", row.cpu_ratio),
             format!("{:.2}", times.min),
             format!("{:.2}", times.median),
             format!("{:.2}", times.p90),
@@ -43,7 +44,7 @@ pub fn commands(rows: &[&Row]) -> String {
             if row.peak_mib() < 0.1 { "< 0.1".into() } else { format!("{:.2}", row.peak_mib()) },
         ]
     };
-    let head = ["", &ratio, "min ms", "median ms", "90 % ms", "CPU ms", "peak MiB"];
+    let head = ["", &ratio, "of CPU", "min ms", "median ms", "90 % ms", "CPU ms", "peak MiB"];
     table(&head, &rows.iter().map(cells).collect::<Vec<_>>())
 }
 

@@ -105,8 +105,9 @@ impl Tracer {
     /// themselves. Only a process that has stopped can be let go.
     fn let_go(&mut self) {
         for pid in std::mem::take(&mut self.known) {
+            // To this thread alone: a stop of the whole process would last.
             // SAFETY: no memory is passed.
-            unsafe { libc::kill(pid, libc::SIGSTOP) };
+            unsafe { libc::syscall(libc::SYS_tkill, pid, libc::SIGSTOP) };
             while let Ok((_, status)) = wait(pid) {
                 if !libc::WIFSTOPPED(status) {
                     break;
