@@ -70,7 +70,12 @@ fn hundreds_of_layers_are_overlaid() {
     }
     args.extend(["--", "sh", "-c", "ls /file-* | wc -l; cat /last"].map(String::from));
     let path = bundle(&scratch, &args.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(run(&firn, &path).succeeds().stdout, "300\n299\n");
+    let output = run(&firn, &path);
+    if output.stderr.contains("need Linux 6.7") {
+        println!("skipped: this kernel takes no layers one by one");
+        return;
+    }
+    assert_eq!(output.succeeds().stdout, "300\n299\n");
     firn.left_nothing();
 }
 

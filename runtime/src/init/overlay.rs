@@ -4,15 +4,16 @@
 use super::mounts::{FileSystem, attributes};
 use super::rootfs::{attach, open_directory};
 use crate::bail;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::plan::roots::{RootsPlan, Upper};
 use crate::sys::fds::Bin;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
-use rustix::mount::{MountAttrFlags, OpenTreeFlags};
+use rustix::mount::{MountAttrFlags, MountFlags, OpenTreeFlags};
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Mounts the root on `place` and returns its descriptor. What is written goes
 /// below `place` first, out of the container's sight: the overlay that covers
@@ -36,9 +37,29 @@ pub fn mount(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
             Err(errno) => return Err(errno).doing(|| format!("make the overlay's {name} directory")),
         }
     }
-    let overlay = overlay(&roots.layers, &place.join("upper"), &place.join("work"))?;
-    attach(&overlay, open_directory(place)?).doing(what)?;
-    Ok(overlay)
+    let paths = Paths { layers: &roots.layers, upper: place.join("upper"), work: place.join("work") };
+    match one_by_one(&paths) {
+        Ok(overlay) => {
+            attach(&overlay, open_directory(place)?).doing(what)?;
+            Ok(overlay)
+        }
+        // An unknown option: told at once since 6.5, and at the end before that.
+        Err(error) if matches!(error.errno(), Some(Errno::INVAL | Errno::NOENT)) => {
+            match all_in_one(&paths, place) {
+                // This kernel knew it: the first error says more.
+                Err(second) if second.errno().is_some() => Err(error),
+                result => result,
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What an overlay is made of.
+struct Paths<'a> {
+    layers: &'a [PathBuf],
+    upper: PathBuf,
+    work: PathBuf,
 }
 
 fn tmpfs(options: &str) -> Result<OwnedFd> {
@@ -65,44 +86,49 @@ fn bind(path: &Path) -> Result<OwnedFd> {
     rustix::mount::open_tree(CWD, path, flags).doing(|| format!("open the writable directory {}", path.display()))
 }
 
-fn overlay(layers: &[impl AsRef<Path>], upper: &Path, work: &Path) -> Result<OwnedFd> {
+/// Since Linux 6.7: layers highest first, each with a name as long as it likes.
+fn one_by_one(paths: &Paths<'_>) -> Result<OwnedFd> {
     let fs = FileSystem::open("overlay")?;
     fs.set("source", Some("overlay"))?;
-    // The kernel takes them highest first, one by one since 6.7.
-    let highest_first = || layers.iter().rev().map(AsRef::as_ref);
-    for (number, layer) in highest_first().enumerate() {
-        match fs.set_path("lowerdir+", layer) {
-            Ok(()) => {}
-            Err(Errno::INVAL | Errno::NOENT) if number == 0 => {
-                joined_layers(&fs, &highest_first().collect::<Vec<_>>())?;
-                break;
-            }
-            Err(errno) => return Err(errno).doing(|| fs.told(&format!("overlay layer {}", layer.display()))),
-        }
+    for layer in paths.layers.iter().rev() {
+        fs.set_path("lowerdir+", layer).doing(|| fs.told(&format!("overlay layer {}", layer.display())))?;
     }
-    for (name, path) in [("upperdir", upper), ("workdir", work)] {
+    for (name, path) in [("upperdir", &paths.upper), ("workdir", &paths.work)] {
         fs.set_path(name, path).doing(|| fs.told(&format!("overlay {name}")))?;
     }
     fs.mount(MountAttrFlags::empty(), &mut Bin::default())
 }
 
-/// Before 6.7: all in one string, of at most 256 bytes in a file system
-/// context and so of short names only.
-fn joined_layers(fs: &FileSystem, layers: &[&Path]) -> Result<()> {
-    let mut text = Vec::new();
-    for layer in layers {
-        if !text.is_empty() {
-            text.push(b':');
+/// Before 6.7: all of them in one string. By the classic mount(2), which takes a
+/// page of options, where fsconfig(2) takes 256 bytes of each.
+#[expect(clippy::disallowed_methods, reason = "the caller's place for the root, before it is entered")]
+fn all_in_one(paths: &Paths<'_>, place: &Path) -> Result<OwnedFd> {
+    const PAGE: usize = 4096;
+    let mut options = b"lowerdir=".to_vec();
+    for (number, layer) in paths.layers.iter().rev().enumerate() {
+        if number > 0 {
+            options.push(b':');
         }
-        for byte in layer.as_os_str().as_bytes() {
-            if matches!(byte, b':' | b'\\' | b',') {
-                text.push(b'\\');
-            }
-            text.push(*byte);
+        escape(layer, b":\\,", &mut options);
+    }
+    for (name, path) in [("upperdir", &paths.upper), ("workdir", &paths.work)] {
+        options.extend([b",", name.as_bytes(), b"="].concat());
+        escape(path, b"\\,", &mut options);
+    }
+    if options.len() >= PAGE {
+        bail!("{} layers with names of that length need Linux 6.7", paths.layers.len());
+    }
+    let options = CString::new(options).map_err(|_| Error::new("the name of a layer has a NUL byte"))?;
+    rustix::mount::mount("overlay", place, "overlay", MountFlags::empty(), options.as_c_str())
+        .doing(|| "mount the overlay")?;
+    open_directory(place)
+}
+
+fn escape(path: &Path, special: &[u8], text: &mut Vec<u8>) {
+    for byte in path.as_os_str().as_bytes() {
+        if special.contains(byte) {
+            text.push(b'\\');
         }
+        text.push(*byte);
     }
-    if text.len() > 255 {
-        bail!("{} layers with long names need Linux 6.7", layers.len());
-    }
-    fs.set_bytes("lowerdir", &text).doing(|| fs.told("overlay layers"))
 }
