@@ -12,8 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// Until the job's first line; an idle machine needs 15 to 30 s.
-const BOOT_LIMIT: Duration = Duration::from_secs(240);
+/// Until the job's first line; an idle machine needs half a minute.
+const BOOT_LIMIT: Duration = Duration::from_secs(600);
 
 /// How a guest ended.
 #[derive(Debug, PartialEq, Eq)]
