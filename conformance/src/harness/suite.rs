@@ -97,8 +97,10 @@ impl Verdict {
         }
     }
 
-    /// Why it was not run, or not all of it.
+    /// Why it was not run, or not all of it. The first line that a test prints
+    /// stands behind its name.
     pub fn skips(&self) -> impl Iterator<Item = &str> {
-        self.output.lines().filter(|line| line.starts_with("skipped: "))
+        let reason = |line: &'_ str| line.find("skipped: ").filter(|at| *at == 0 || line[..*at].ends_with("... "));
+        self.output.lines().filter_map(move |line| reason(line).map(|at| &line[at..]))
     }
 }

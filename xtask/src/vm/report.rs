@@ -135,7 +135,8 @@ fn junit_case(guest: &str, test: &Test) -> String {
     let inner = match test.result.as_str() {
         "ok" => String::new(),
         "skipped" => {
-            let reasons: Vec<&str> = test.output.lines().filter(|line| line.starts_with("skipped: ")).collect();
+            let reasons: Vec<&str> =
+                test.output.lines().filter_map(|line| Some(&line[line.find("skipped: ")?..])).collect();
             format!("<skipped message=\"{}\"/>", escaped(&reasons.join("; ")))
         }
         result => format!("<failure message=\"{result}\">{output}</failure>"),
