@@ -422,6 +422,18 @@ fn a_cgroup_of_another_container_is_left_alone() {
     assert!(output.code != 0 && output.stderr.contains("cgroup"), "{output:?}");
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     assert_eq!(owner.status(), "running", "delete has killed another container");
+    // It may have moved everything below its top, as a systemd inside does.
+    for top in cgroups(owner.id()) {
+        let below = top.join("below");
+        std::fs::create_dir(&below).unwrap();
+        for pid in std::fs::read_to_string(top.join("cgroup.procs")).unwrap().lines() {
+            // A cpuset of v1 takes nobody before it has processors.
+            let _ = std::fs::write(below.join("cgroup.procs"), pid);
+        }
+    }
+    let output = firn.create(&taken);
+    assert!(output.code != 0 && output.stderr.contains("is not empty"), "{output:?}");
+    assert_eq!(owner.status(), "running", "a create has killed a container below");
     owner.call(&["delete", "--force", owner.id()]).succeeds();
     owner.left_nothing();
 }

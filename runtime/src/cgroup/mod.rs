@@ -59,7 +59,7 @@ impl Cgroup {
     pub fn place(layout: &Layout, plan: &CgroupPlan) -> Result<Self> {
         let path = match &plan.unit {
             None => plan.path.clone(),
-            Some(unit) if unit.of_user => systemd::control_group(true)? + "/" + &unit.path()?,
+            Some(unit) if unit.of_user => systemd::users_control_group()? + "/" + &unit.path()?,
             Some(unit) => "/".to_owned() + &unit.path()?,
         };
         let dir = |h: &Hierarchy| Dir { hierarchy: h.name.clone(), path: place(h, &path, layout.pure_v2) };
@@ -67,21 +67,24 @@ impl Cgroup {
         Ok(Cgroup { pure_v2: layout.pure_v2, dirs, unit: None })
     }
 
-    /// Makes systemd's unit around `pid`, and with it the cgroup; then as
-    /// `create`. On cgroup v1 systemd moves the process only where it manages
-    /// the controller itself.
-    pub fn create_unit(&mut self, plan: &CgroupPlan, unit: &Unit, id: &str, pid: Pid) -> Result<()> {
+    /// Makes systemd's unit around `pid`, and with it the cgroup. Where it fails,
+    /// nothing of ours is there: a unit of that name may be somebody else's.
+    pub fn start_unit(&self, plan: &CgroupPlan, unit: &Unit, id: &str, pid: Pid) -> Result<()> {
         let settings = if self.pure_v2 { &plan.v2 } else { &plan.v1 };
         let mut properties = systemd::properties::of_settings(settings);
         if !unit.of_user {
             properties.extend(systemd::properties::of_devices(&plan.devices));
         }
         properties.extend(plan.properties.iter().cloned());
+        systemd::start(unit, pid.as_raw_nonzero().get(), &properties, &format!("firn container {id}"))
+    }
+
+    /// As `create`, in the unit that systemd has made around `pid`. On cgroup v1
+    /// systemd moves the process only where it manages the controller itself.
+    pub fn complete_unit(&mut self, plan: &CgroupPlan, pid: Pid) -> Result<()> {
         let pid = pid.as_raw_nonzero().get();
-        systemd::start(unit, pid, &properties, &format!("firn container {id}"))?;
-        self.unit = Some(unit.clone());
         self.make(plan, &mut Vec::new(), |_| Ok(()))?;
-        for dir in self.dirs.iter().filter(|dir| !dir.is_v2() || unit.is_slice()) {
+        for dir in self.dirs.iter().filter(|dir| !dir.is_v2()) {
             write(&dir.path, "cgroup.procs", &pid.to_string())
                 .doing(|| format!("move process {pid} into cgroup {}", dir.path.display()))?;
         }
@@ -226,7 +229,9 @@ pub enum Found {
 }
 
 fn refuse_occupied(path: &Path) -> Result<()> {
-    let processes = read(path, "cgroup.procs").unwrap_or_default().lines().count();
+    // Also those below: a container whose systemd has made units is empty at its top.
+    let count = |dir: &PathBuf| read(dir, "cgroup.procs").unwrap_or_default().lines().count();
+    let processes: usize = kill::tree(path).iter().map(count).sum();
     if processes > 0 {
         crate::bail!("the container's cgroup {} is not empty: {processes} process(es) found", path.display());
     }

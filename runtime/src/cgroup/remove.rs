@@ -15,7 +15,9 @@ impl Cgroup {
     /// Removes every directory; what is gone already is fine.
     pub fn remove(&self) -> Result<()> {
         if let Some(unit) = &self.unit {
-            systemd::stop(unit)?;
+            // A unit whose cgroup is gone ends by itself: a bus that can't be
+            // reached, as after a logout, keeps nobody from clearing up.
+            let _ = systemd::stop(unit);
         }
         for dir in &self.dirs {
             remove(&dir.path).doing(|| format!("remove cgroup {}", dir.path.display()))?;

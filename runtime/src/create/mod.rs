@@ -167,9 +167,9 @@ fn make(
     serve::map_ids(&channel, plan, &sources, pid, host)?;
     discard(far_end, sources, entry);
     if let Some(unit) = unit {
-        // From here on it may be there, and be half made.
+        cgroup.start_unit(&plan.cgroup, unit, &plan.id, pid)?;
         making.cgroup = cgroup.clone();
-        cgroup.create_unit(&plan.cgroup, unit, &plan.id, pid)?;
+        cgroup.complete_unit(&plan.cgroup, pid)?;
         channel.send(&Message::Placed)?;
     }
     serve::until_ready(&channel, plan, &record, pid)?;

@@ -1,5 +1,5 @@
 //! The container's cgroup through systemd, which owns the tree on most machines:
-//! a transient scope around init, or a slice. What has a property is told to
+//! a transient scope around init. What has a property is told to
 //! systemd; the files are then written as without it.
 //! Source: org.freedesktop.systemd1(5).
 
@@ -32,7 +32,7 @@ pub fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-/// Makes the unit, with `pid` in it if it is a scope, and waits until it is there.
+/// Makes the unit with `pid` in it, and waits until it is there.
 pub fn start(unit: &Unit, pid: i32, settings: &[Property], description: &str) -> Result<()> {
     let mut properties = base(unit, pid, description);
     properties.extend_from_slice(settings);
@@ -48,8 +48,6 @@ pub fn start(unit: &Unit, pid: i32, settings: &[Property], description: &str) ->
     match result.doing(|| format!("start unit {}", unit.name))? {
         Ok(result) if result == "done" => Ok(()),
         Ok(result) => bail!("start unit {}: systemd's job ended as {result:?}", unit.name),
-        // A slice may be there for others already.
-        Err(refusal) if unit.is_slice() && refusal.is("UnitExists") => Ok(()),
         Err(refusal) => Err(Error::from(refusal)).doing(|| format!("start unit {}", unit.name)),
     }
 }
@@ -96,11 +94,11 @@ pub fn attach(unit: &Unit, below: &str, pid: i32) -> Result<()> {
     bus.answer(serial).doing(what)?.map_err(Error::from).doing(what).map(drop)
 }
 
-/// The cgroup below which the manager's units lie, with a leading slash: the root
-/// of the tree for the machine's, unless that runs in a container itself.
-pub fn control_group(of_user: bool) -> Result<String> {
+/// The cgroup below which the units of the user's manager lie, with a leading
+/// slash. For the machine's it is the root of the tree.
+pub fn users_control_group() -> Result<String> {
     const WHAT: &str = "ask systemd for its cgroup";
-    let mut bus = Bus::connect(of_user)?;
+    let mut bus = Bus::connect(true)?;
     let mut body = Writer::default();
     body.text(MANAGER.interface);
     body.text("ControlGroup");
@@ -118,13 +116,14 @@ pub fn control_group(of_user: bool) -> Result<String> {
 fn base(unit: &Unit, pid: i32, description: &str) -> Vec<Property> {
     let text = |name: &str, value: &str| (name.to_owned(), Value::Text(value.to_owned()));
     let on = |name: &str| (name.to_owned(), Value::Bool(true));
-    let mut list = vec![text("Description", description), ("DefaultDependencies".into(), Value::Bool(false))];
-    if !unit.is_slice() {
-        list.push(text("Slice", &unit.slice));
+    let mut list = vec![
+        text("Description", description),
+        ("DefaultDependencies".into(), Value::Bool(false)),
+        text("Slice", &unit.slice),
         // The tree below is the container's: systemd in it makes its own units.
-        list.push(on("Delegate"));
-        list.push(("PIDs".into(), Value::Uint32s(vec![pid as u32])));
-    }
+        on("Delegate"),
+        ("PIDs".into(), Value::Uint32s(vec![pid as u32])),
+    ];
     list.extend(["CPUAccounting", "MemoryAccounting", "IOAccounting", "TasksAccounting"].map(on));
     list
 }

@@ -62,7 +62,7 @@ fn idle(text: &str) -> Option<Value> {
 /// in: rounded up, or it would give less than was asked for.
 fn per_second(quota: u64, period: u64) -> Value {
     let exact = u128::from(quota) * 1_000_000 / u128::from(period.max(1));
-    Value::Uint64(u64::try_from(exact).unwrap_or(u64::MAX).next_multiple_of(10_000))
+    Value::Uint64(u64::try_from(exact.next_multiple_of(10_000)).unwrap_or(u64::MAX))
 }
 
 const DEFAULT_PERIOD: u64 = 100_000;

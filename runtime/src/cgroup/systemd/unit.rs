@@ -4,7 +4,7 @@ use crate::bail;
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 
-/// A scope in a slice, or a slice of its own.
+/// A scope in a slice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     pub name: String,
@@ -26,25 +26,17 @@ impl Unit {
         };
         let slice = if slice.is_empty() { default } else { slice };
         check(slice, "slice")?;
-        let name = match name {
-            name if name.ends_with(".slice") => name.to_owned(),
-            name if prefix.is_empty() => format!("{name}.scope"),
-            name => format!("{prefix}-{name}.scope"),
-        };
+        if name.ends_with(".slice") {
+            bail!("linux.cgroupsPath: {name:?} is a slice, which holds units and no container");
+        }
+        let name = if prefix.is_empty() { format!("{name}.scope") } else { format!("{prefix}-{name}.scope") };
         check(&name, "unit")?;
         slice_path(slice)?;
         Ok(Unit { name, slice: slice.to_owned(), of_user })
     }
 
-    pub fn is_slice(&self) -> bool {
-        self.name.ends_with(".slice")
-    }
-
     /// The unit's cgroup from the manager's own, without a leading slash.
     pub fn path(&self) -> Result<String> {
-        if self.is_slice() {
-            return slice_path(&self.name);
-        }
         let slice = slice_path(&self.slice)?;
         Ok(if slice.is_empty() { self.name.clone() } else { format!("{slice}/{}", self.name) })
     }
@@ -89,13 +81,21 @@ mod tests {
         assert_eq!(path(":crio:x"), "system.slice/crio-x.scope");
         assert_eq!(path("a-b-c.slice::x"), "a.slice/a-b.slice/a-b-c.slice/x.scope");
         assert_eq!(path("-.slice:p:x"), "p-x.scope");
-        assert_eq!(path("ignored.slice:p:kube-pod.slice"), "kube.slice/kube-pod.slice");
         assert_eq!(Unit::new("", "c1", true).unwrap().path().unwrap(), "user.slice/firn-c1.scope");
     }
 
     #[test]
     fn what_is_no_unit_is_refused() {
-        for wrong in ["/a/b", "a:b", "a:b:c:d", "a:b:c", "a--b.slice:p:x", "../x.slice:p:x", "x.slice:p:a/b"] {
+        for wrong in [
+            "/a/b",
+            "a:b",
+            "a:b:c:d",
+            "a:b:c",
+            "a--b.slice:p:x",
+            "../x.slice:p:x",
+            "x.slice:p:a/b",
+            "x.slice:p:y.slice",
+        ] {
             assert!(Unit::new(wrong, "c1", false).is_err(), "{wrong}");
         }
     }
