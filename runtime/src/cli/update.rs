@@ -82,10 +82,10 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
         bail!("Intel RDT is not supported");
     }
-    let mut asked = args.options()?;
-    if let Some(path) = &args.resources {
-        asked = file(path)?;
-    }
+    let asked = match &args.resources {
+        Some(path) => file(path)?,
+        None => args.options()?,
+    };
     let dir = StateDir::open(&context.root, &args.id)?;
     let record = Record::need(&dir)?;
     match Status::of(&dir, &record) {
@@ -95,8 +95,8 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     let Some(text) = dir.read(CONFIG)? else { bail!("{} has no config.json", dir.path().display()) };
     let what = || format!("parse {}/config.json", dir.path().display());
     let mut config: Value = serde_json::from_slice(&text).doing(what)?;
-    let touched: Vec<&str> = asked.keys().map(String::as_str).collect();
-    merge(&mut config["linux"]["resources"], &Value::Object(asked.clone()));
+    let touched: Vec<String> = asked.keys().cloned().collect();
+    merge(&mut config["linux"]["resources"], &Value::Object(asked), "");
     let text = serde_json::to_vec(&config).doing(what)?;
     let spec = spec::parse(&text).doing(|| "the new resources")?;
     apply(&record, &spec, &touched)?;
@@ -104,7 +104,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     Ok(0)
 }
 
-fn apply(record: &Record, spec: &Spec, touched: &[&str]) -> Result<()> {
+fn apply(record: &Record, spec: &Spec, touched: &[String]) -> Result<()> {
     let resources = spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
     let plan = plan::plan("", &record.id, &resources, None)?;
     let mut list = if record.cgroup.pure_v2 { plan.v2 } else { plan.v1 };
@@ -149,10 +149,11 @@ fn file(path: &std::path::Path) -> Result<Map<String, Value>> {
     Ok(value)
 }
 
-/// Lays `new` over `old`. Null and, where zero stands for "not set", zero leave
-/// what was there, as under runc.
-fn merge(old: &mut Value, new: &Value) {
-    const ZERO_COUNTS: [&str; 5] = ["idle", "swappiness", "burst", "limit", "rate"];
+/// Lays the fields of `group` that are `new` over the `old`. Null and, where zero
+/// stands for "not set", zero leave what was there, as under runc.
+fn merge(old: &mut Value, new: &Value, group: &str) {
+    const ZERO_COUNTS: [(&str, &str); 4] =
+        [("cpu", "idle"), ("cpu", "burst"), ("memory", "swappiness"), ("pids", "limit")];
     let Value::Object(new) = new else {
         *old = new.clone();
         return;
@@ -161,15 +162,12 @@ fn merge(old: &mut Value, new: &Value) {
         *old = json!({});
     }
     let Value::Object(old) = old else { return };
-    // `limit` of memory is none of those whose zero counts.
-    let is_memory = new.contains_key("swap") || new.contains_key("reservation") || new.contains_key("disableOOMKiller");
     for (name, value) in new {
-        let is_zero = value.as_f64() == Some(0.0);
-        let counts = ZERO_COUNTS.contains(&name.as_str()) && !(is_memory && name == "limit");
-        if value.is_null() || (is_zero && !counts) || value.as_str() == Some("") {
+        let is_unset = value.as_f64() == Some(0.0) && !ZERO_COUNTS.contains(&(group, name.as_str()));
+        if value.is_null() || is_unset || value.as_str() == Some("") {
             continue;
         }
-        merge(old.entry(name.as_str()).or_insert(Value::Null), value);
+        merge(old.entry(name.as_str()).or_insert(Value::Null), value, name);
     }
 }
 
@@ -250,10 +248,8 @@ mod tests {
     #[test]
     fn what_is_not_set_stays() {
         let mut old = json!({"memory": {"limit": 5, "swap": 7}, "pids": {"limit": 3}, "x": 1});
-        merge(
-            &mut old,
-            &json!({"memory": {"limit": 0, "swap": 9, "reservation": null}, "cpu": {"idle": 0, "cpus": ""}}),
-        );
+        merge(&mut old, &json!({"memory": {"limit": 0}}), "");
+        merge(&mut old, &json!({"memory": {"swap": 9, "reservation": null}, "cpu": {"idle": 0, "cpus": ""}}), "");
         let new = json!({"memory": {"limit": 5, "swap": 9}, "pids": {"limit": 3}, "x": 1, "cpu": {"idle": 0}});
         assert_eq!(old, new);
     }
