@@ -149,6 +149,29 @@ fn a_run_leaves_no_unit_and_no_cgroup() {
     firn.left_nothing();
 }
 
+/// A unit of the same name is not taken for the container's when it fails.
+#[test]
+fn a_unit_of_somebody_else_is_left_alone() {
+    let scratch = Scratch::new("sdtaken");
+    let unit = format!("firn-{}.scope", scratch.id());
+    let mut other = Command::new("systemd-run");
+    other.args(["--scope", "--quiet", "--unit", &unit, "--slice", "firntest-other.slice", "sleep", "1000"]);
+    let mut other = other.spawn().unwrap();
+    for _ in 0..200 {
+        if show(&unit, "ActiveState") == "active" {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let bundle = bundle(&scratch, "true").write();
+    let firn = Runtime::firn(&scratch);
+    let output = systemd(&firn, &["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]).fails(1);
+    assert!(output.stderr.contains("start unit"), "{output:?}");
+    assert_eq!(show(&unit, "ActiveState"), "active", "{output:?}");
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
 #[test]
 fn mistakes_are_told_before_anything_is_made() {
     let scratch = Scratch::new("sdwrong");
