@@ -20,7 +20,12 @@ cat /proc/self/sessionid /proc/sys/kernel/hostname 2>/dev/null
 awk '{if ($5 ~ "^/proc/|^/sys/firmware") sub(",.*", "", $6); print $5, $6}' /proc/self/mountinfo | sort
 for p in /proc/kcore /proc/keys /proc/timer_list /sys/firmware /proc/acpi; do [ -e $p ] && { echo $p; [ -d $p ] && ls -A $p | wc -l || { head -c1 $p 2>/dev/null | wc -c; }; }; done
 for p in /proc/sys/kernel/hostname /proc/sysrq-trigger /proc/irq /x /sys/x; do ( : > $p ) 2>&1 | sed 's/.*: //'; done
-ip link 2>/dev/null | grep -c '^[0-9]'
+ip addr 2>/dev/null | sed 's/^[0-9]*: //'
+umask
+ulimit -a
+readlink /proc/self/exe
+cat /proc/self/sched | grep -E 'policy|prio'
+cat /proc/self/cgroup | sed 's/^[0-9]*://' | sort
 ls /proc | grep -E '^[0-9]+$' | head -1
 "#;
 
@@ -137,6 +142,29 @@ fn the_hosts_network_and_ipc() {
             json!({"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "ro"]}),
         )
     });
+}
+
+/// Options of a bind replace what its source has.
+#[test]
+fn binds_of_a_source_with_options_of_its_own() {
+    let scratch = Scratch::new("source");
+    let source = scratch.folder("source");
+    let mount = |arguments: &[&str]| {
+        assert!(std::process::Command::new("mount").args(arguments).arg(&source).status().unwrap().success());
+    };
+    mount(&["-t", "tmpfs", "-o", "nosuid,nodev,noexec,ro", "x"]);
+    for options in [&["bind"][..], &["bind", "ro"], &["bind", "nosuid"], &["rbind", "noexec", "nodev", "rslave"]] {
+        same("bindopts", |bundle| {
+            bundle
+                .mount(json!({"destination": "/tmp", "type": "bind", "source": source, "options": options}))
+                .shell("grep ' /tmp ' /proc/self/mountinfo | cut -d' ' -f6")
+        });
+    }
+    let taken = ["bind", "rw", "exec"];
+    let bundle = Bundle::new(&scratch).shell("grep ' /tmp ' /proc/self/mountinfo | cut -d' ' -f6");
+    let bundle = bundle.mount(json!({"destination": "/tmp", "type": "bind", "source": source, "options": taken}));
+    assert_eq!(Runtime::firn(&scratch).run(&bundle.write()).succeeds().stdout, "rw,relatime\n");
+    assert!(std::process::Command::new("umount").arg(&source).status().unwrap().success());
 }
 
 #[test]

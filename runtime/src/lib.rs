@@ -11,6 +11,7 @@
 //! | [`init`] | inside: the list of steps from clone to execve |
 //! | [`join`] | another process in a container that runs |
 //! | [`cgroup`] | limits, devices, freezing, killing |
+//! | [`network`] | the loopback device, devices that move in |
 //! | [`seccomp`] | profile → BPF program |
 //! | [`path`] | descriptors instead of paths inside the container |
 //! | [`sys`] | the only unsafe code |
@@ -28,6 +29,7 @@ pub mod host;
 pub mod init;
 pub mod join;
 pub mod log;
+pub mod network;
 pub mod path;
 pub mod plan;
 pub mod seccomp;

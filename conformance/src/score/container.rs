@@ -97,9 +97,22 @@ fn inside(score: &mut Score, plan: &Plan, cgroup: &Cgroup) {
     if plan.namespaces.makes(clone::NEWCGROUP) {
         score.call(libc::SYS_unshare, &[clone::NEWCGROUP.into()]);
     }
+    if plan.namespaces.makes(clone::NEWNET) {
+        loopback(score);
+    }
     if let Some(adjustment) = plan.process.oom_score_adj {
         score.write_file(Path::new("/proc/self/oom_score_adj"), &adjustment.to_string());
     }
     mounts::enter_root(score, plan, cgroup);
     program::become_it(score, &plan.process, plan.seccomp.as_ref());
+}
+
+/// struct ifreq, netdevice(7).
+fn loopback(score: &mut Score) {
+    const SET_FLAGS: u64 = 0x8914;
+    let socket = score.open(libc::SYS_socket, &[libc::AF_INET.into(), (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC).into()]);
+    let name = u64::from_ne_bytes(*b"lo\0\0\0\0\0\0");
+    let flags = (libc::IFF_UP | libc::IFF_RUNNING) as u64;
+    let request = score.words(&[name, 0, flags, 0, 0]);
+    score.call(libc::SYS_ioctl, &[socket.into(), SET_FLAGS.into(), request.into()]);
 }

@@ -4,14 +4,16 @@ use super::{Context, foreground};
 use crate::bail;
 use crate::create;
 use crate::create::console::Console;
+use crate::create::listener::{self, Notifier};
 use crate::error::{Context as _, Error, Result};
 use crate::join;
 use crate::plan::capabilities;
+use crate::seccomp;
 use crate::spec;
 use crate::spec::process::{Capabilities, Process};
-use crate::state::StateDir;
+use crate::state::{StateDir, Status};
 use crate::sys;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 #[derive(Debug, clap::Args)]
@@ -115,7 +117,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
         foreground: true,
     };
     let joined = join::join(&container, &process, &options, &context.log)?;
-    let begun = begin(&joined, args.pid_file.as_deref());
+    let begun = begin(&container, &joined, args.pid_file.as_deref());
     if let Err(error) = begun {
         create::kill(joined.pid, &joined.pidfd);
         return Err(error);
@@ -126,12 +128,15 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     foreground::wait(joined.pid, &joined.pidfd, joined.terminal)
 }
 
-fn begin(joined: &join::Joined, pid_file: Option<&std::path::Path>) -> Result<()> {
+fn begin(container: &join::Container, joined: &join::Joined, pid_file: Option<&Path>) -> Result<()> {
+    let pid = joined.pid.as_raw_nonzero().get();
     if let Some(path) = pid_file {
-        create::write_pid_file(path, joined.pid.as_raw_nonzero().get())?;
+        create::write_pid_file(path, pid)?;
     }
     joined.channel.send(&create::protocol::Message::Go)?;
-    match joined.channel.last_words()? {
+    let profile = container.spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+    let of = Notifier { record: &container.record, pid, status: Status::Running };
+    match listener::last_words(&joined.channel, profile.and_then(seccomp::listener).as_ref(), &of)? {
         Some(error) => bail!("{error}"),
         None => Ok(()),
     }

@@ -3,8 +3,10 @@
 use super::create::Common;
 use super::{Context, delete, foreground, start};
 use crate::create::console::Console;
+use crate::create::listener::{self, Notifier};
 use crate::create::{self, Created};
 use crate::error::{Context as _, Error, Result};
+use crate::state::Status;
 use crate::sys;
 
 #[derive(Debug, clap::Args)]
@@ -56,10 +58,13 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
 
 /// Waits until init has become its program, then runs the hooks of that moment.
 fn begin(created: &Created) -> Result<()> {
-    if let Some(error) = created.channel.last_words()? {
+    let Created { channel, plan, record, .. } = created;
+    let agent = plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
+    let of = Notifier { record, pid: record.pid, status: Status::Created };
+    if let Some(error) = listener::last_words(channel, agent, &of)? {
         crate::bail!("{error}");
     }
-    start::poststart(&created.plan.hooks, &created.record)
+    start::poststart(&plan.hooks, record)
 }
 
 fn undo(created: Created, context: &Context, error: Error) -> Error {

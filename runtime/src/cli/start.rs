@@ -3,8 +3,10 @@
 use super::{Context, delete};
 use crate::bail;
 use crate::create::hooks;
+use crate::create::listener::{self, Notifier};
 use crate::create::serve::state_json;
 use crate::error::{Context as _, Result};
+use crate::seccomp;
 use crate::spec::Spec;
 use crate::spec::hooks::Hooks;
 use crate::state::record::CONFIG;
@@ -25,19 +27,28 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
         Status::Running => bail!("cannot start an already running container"),
         other => bail!("cannot start a container in the {} state", other.name()),
     }
-    if let Some(error) = state::start::signal(&dir)? {
+    let spec = config_of(&dir)?;
+    let connection = state::start::signal(&dir)?;
+    let agent = spec.linux.as_ref().and_then(|linux| seccomp::listener(linux.seccomp.as_ref()?));
+    let of = Notifier { record: &record, pid: record.pid, status: Status::Created };
+    let begun = listener::last_words(&connection, agent.as_ref(), &of);
+    state::start::withdraw(&dir)?;
+    if let Some(error) = begun? {
         bail!("{error}");
     }
-    let hooks = hooks_of(&dir)?;
-    poststart(&hooks, &record)?;
+    poststart(&spec.hooks.unwrap_or_default(), &record)?;
     Ok(0)
 }
 
-/// The hooks of the config as it was at `create`.
+/// The config as it was at `create`.
+fn config_of(dir: &StateDir) -> Result<Spec> {
+    let Some(text) = dir.read(CONFIG)? else { return Ok(Spec::default()) };
+    serde_json::from_slice(&text).doing(|| format!("parse {}/config.json", dir.path().display()))
+}
+
+/// And its hooks.
 pub fn hooks_of(dir: &StateDir) -> Result<Hooks> {
-    let Some(text) = dir.read(CONFIG)? else { return Ok(Hooks::default()) };
-    let spec: Spec = serde_json::from_slice(&text).doing(|| format!("parse {}/config.json", dir.path().display()))?;
-    Ok(spec.hooks.unwrap_or_default())
+    Ok(config_of(dir)?.hooks.unwrap_or_default())
 }
 
 /// After a hook that fails, the container must not go on: runtime.md,

@@ -6,6 +6,7 @@ pub mod console;
 pub mod hooks;
 pub mod idmap;
 pub mod idmap_mounts;
+pub mod listener;
 pub mod protocol;
 pub mod seal;
 pub mod serve;
@@ -17,6 +18,7 @@ use crate::error::{Context, Result};
 use crate::host::{self, Host};
 use crate::init;
 use crate::log::Log;
+use crate::network::devices::{self, Moved};
 use crate::plan::{self, Plan, Request};
 use crate::spec::roots::Roots;
 use crate::spec::{self, Spec};
@@ -83,9 +85,9 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let console = options.console.open(&mut plan.process)?;
 
     let dir = StateDir::create(&options.root, &options.id)?;
-    let mut making = Making { cgroup: Cgroup::default(), dir: Some(dir), init: None };
+    let mut making = Making { cgroup: Cgroup::default(), dir: Some(dir), init: None, devices: None };
     let Way { near, far } = console;
-    let result = make(&mut making, &plan, &spec, (&text, &bundle, &host), far, options);
+    let result = make(&mut making, &plan, &spec, (&text, &bundle, &host), far, options, log);
     match result {
         Ok((record, pid, pidfd, channel, dir)) => {
             Ok(Created { dir, record, plan, pid, pidfd, channel, terminal: near })
@@ -126,6 +128,7 @@ fn make(
     (config, bundle, host): (&[u8], &Path, &Host),
     console: Option<OwnedFd>,
     options: &Options,
+    log: &Log,
 ) -> Result<Made> {
     let Some(dir) = &making.dir else { crate::bail!("the container has no state directory") };
     let mut cgroup = Cgroup::default();
@@ -164,6 +167,9 @@ fn make(
         }
     };
     making.init = Some((pid, pidfd));
+    if !plan.net_devices.is_empty() {
+        making.devices = Some(devices::move_in(&plan.net_devices, sources::network(&sources, pid)?, log)?);
+    }
     serve::map_ids(&channel, plan, &sources, pid, host)?;
     discard(far_end, sources, entry);
     if let Some(unit) = unit {
@@ -234,10 +240,15 @@ struct Making {
     cgroup: Cgroup,
     dir: Option<StateDir>,
     init: Option<(Pid, OwnedFd)>,
+    devices: Option<Moved>,
 }
 
 impl Making {
     fn undo(&mut self, log: &Log) {
+        // While there is a namespace for them to come out of.
+        if let Some(mut devices) = self.devices.take() {
+            devices.back(log);
+        }
         if let Some((pid, pidfd)) = self.init.take() {
             kill(pid, &pidfd);
         }

@@ -10,11 +10,12 @@ use crate::plan::Plan;
 use crate::plan::devices::Node;
 use crate::plan::mounts::{MountKind, MountPlan};
 use crate::sys::clone;
-use crate::sys::mount::{ATTR_RDONLY, MountAttr, PROPAGATION_SLAVE, setattr};
+use crate::sys::mount::{ATTR_OF_BINDS, ATTR_RDONLY, MountAttr, PROPAGATION_SLAVE, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
+use rustix::process::Pid;
 use std::path::Path;
 
 #[derive(Debug, Default)]
@@ -50,6 +51,18 @@ pub fn open(plan: &Plan, console_socket: Option<OwnedFd>, may_mount: bool) -> Re
     Ok(sources)
 }
 
+/// The network namespace of an init that has just been made.
+pub fn network(sources: &Sources, init: Pid) -> Result<OwnedFd> {
+    let what = || "open the container's network namespace";
+    match sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWNET) {
+        Some((_, joined)) => joined.try_clone().doing(what),
+        None => {
+            let path = format!("/proc/{}/ns/net", init.as_raw_nonzero());
+            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(what)
+        }
+    }
+}
+
 impl Sources {
     fn open_mounts(&mut self, plan: &Plan) -> Result<()> {
         self.mounts = plan.mounts.iter().map(bind_source).collect::<Result<_>>()?;
@@ -80,17 +93,28 @@ fn bind_source(mount: &MountPlan) -> Result<Option<OwnedFd>> {
     // it inside would show outside: a slave unless the config says otherwise.
     let (propagation, deep) = mount.propagation.unwrap_or((PROPAGATION_SLAVE, true));
     let mut own = MountAttr { propagation: if deep { 0 } else { propagation }, ..mount.attr };
+    // As with mount(8), options of a bind replace what its source has: all of it
+    // goes that is not named, but for what the kernel locks in a user namespace.
+    let mut replacing = own;
+    if own.set | own.clear != 0 {
+        replacing.clear |= ATTR_OF_BINDS & !own.set;
+    }
     let mut below = MountAttr { propagation: if deep { propagation } else { 0 }, ..mount.recursive_attr };
     if !recursive {
         // There is nothing below: one call does both.
         own = join(below, own);
+        replacing = join(below, replacing);
         below = MountAttr::default();
     }
-    for (recursive, attr) in [(true, below), (false, own)] {
-        if !attr.is_noop() {
-            setattr(tree.as_fd(), recursive, &attr).doing(|| format!("bind mount options of {}", source.display()))?;
-        }
-    }
+    let apply = |recursive, attr: &MountAttr| match attr.is_noop() {
+        true => Ok(()),
+        false => setattr(tree.as_fd(), recursive, attr),
+    };
+    let applied = apply(true, &below).and_then(|()| match apply(false, &replacing) {
+        Err(Errno::PERM) if replacing != own => apply(false, &own),
+        result => result,
+    });
+    applied.doing(|| format!("bind mount options of {}", source.display()))?;
     Ok(Some(tree))
 }
 

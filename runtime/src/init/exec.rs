@@ -6,7 +6,7 @@ use crate::error::{Context, Error, Result};
 use crate::path::InRoot;
 use crate::sys::exec::{CVec, execve, may_execute};
 use crate::sys::signal;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -66,18 +66,22 @@ fn check(task: &Task<'_>, path: &InRoot) -> rustix::io::Result<()> {
     may_execute(file.as_fd())
 }
 
+/// The last that is done for the program before its filter is in. All that is
+/// open from here on closes on exec.
+pub fn let_go(task: &mut Task<'_>) -> Result<()> {
+    signal::default_sigpipe();
+    let argv = CVec::new(task.process.args.clone());
+    task.vectors = Some((argv, CVec::new(std::mem::take(&mut task.env))));
+    task.listener = fds::close_all(task.preserve_fds, task.listener.take())?;
+    Ok(())
+}
+
 /// Becomes the program; returns only the error.
 pub fn exec(task: &mut Task<'_>) -> Error {
-    let Some(program) = task.program.take() else { return Error::new("init: no program was found") };
-    let argv = CVec::new(task.process.args.clone());
-    let envp = CVec::new(std::mem::take(&mut task.env));
-    signal::default_sigpipe();
-    let errors: Option<OwnedFd> = match fds::close_all(task.preserve_fds, task.listener.take()) {
-        Ok(errors) => errors,
-        Err(error) => return error,
+    let (Some(program), Some((argv, envp))) = (&task.program, &task.vectors) else {
+        return Error::new("init: no program was found");
     };
-    let errno = execve(&program, &argv, &envp);
-    task.listener = errors;
+    let errno = execve(program, argv, envp);
     match Err::<(), _>(errno).doing(|| format!("exec {}", program.to_string_lossy())) {
         Err(error) => error,
         Ok(()) => Error::new("exec"),

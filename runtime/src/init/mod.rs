@@ -18,6 +18,7 @@ pub mod hooks;
 pub mod ids;
 pub mod keyring;
 pub mod limits;
+pub mod loopback;
 pub mod lsm;
 pub mod mounts;
 pub mod names;
@@ -44,6 +45,7 @@ use crate::plan::process::ProcessPlan;
 use crate::seccomp::Filter;
 use crate::state::Record;
 use crate::sys;
+use crate::sys::exec::CVec;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
@@ -65,6 +67,8 @@ pub struct Task<'a> {
     /// The program, as execve gets it.
     pub program: Option<CString>,
     pub env: Vec<CString>,
+    /// Arguments and environment, made while memory can still be had.
+    pub vectors: Option<(CVec, CVec)>,
     /// Who hears of an error from here on: closes on exec.
     pub listener: Option<OwnedFd>,
 }
@@ -100,7 +104,8 @@ pub type Step = fn(&mut Init<'_>) -> Result<()>;
 /// - the root becomes read-only and is masked when nothing more is written;
 /// - labels before no_new_privs, which would refuse them;
 /// - `ready` is said when all errors of the config have shown;
-/// - the seccomp filter comes last: none of our own calls have to pass it.
+/// - the seccomp filter comes as late as can be: few of our own calls have to
+///   pass it; but before the hooks that are programs of the container's.
 pub const STEPS: &[(&str, Step)] = &[
     ("session keyring", keyring::join),
     ("ids", ids::become_root),
@@ -108,6 +113,7 @@ pub const STEPS: &[(&str, Step)] = &[
     ("session", |_| console::new_session()),
     ("cgroup", cgroup::enter),
     ("namespaces", namespaces::join_and_make),
+    ("loopback", loopback::bring_up),
     ("sources", |init| init.sources.open_late(init.plan, init.cgroup)),
     ("root file system", rootfs::mount),
     ("mounts", mounts::mount_all),
@@ -133,9 +139,10 @@ pub const STEPS: &[(&str, Step)] = &[
     ("program", |init| exec::find(&mut init.task)),
     ("ready", wait_start::ready),
     ("wait for start", wait_start::wait),
-    ("start hooks", hooks::run_start),
+    ("last descriptors", |init| exec::let_go(&mut init.task)),
     ("seccomp", |init| seccomp::load(&init.task)),
     ("capabilities", |init| caps::keep(&init.task)),
+    ("start hooks", hooks::run_start),
 ];
 
 /// Runs the steps and then the program; never returns.
@@ -163,6 +170,7 @@ pub fn run(
         umask: rustix::process::umask(Mode::empty()),
         program: None,
         env: plan.process.env.clone(),
+        vectors: None,
         listener: None,
     };
     let mut init = Init {
@@ -254,10 +262,12 @@ mod tests {
             ("program", "ready"),
             ("ready", "wait for start"),
             ("wait for start", "seccomp"),
+            ("last descriptors", "seccomp"),
             ("seccomp", "capabilities"),
+            ("capabilities", "start hooks"),
         ] {
             assert!(at(earlier) < at(later), "{earlier} before {later}");
         }
-        assert_eq!(at("capabilities"), STEPS.len() - 1);
+        assert_eq!(at("start hooks"), STEPS.len() - 1);
     }
 }

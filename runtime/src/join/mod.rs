@@ -216,6 +216,7 @@ fn task<'a>(
         umask: rustix::process::umask(Mode::from_raw_mode(0o022)),
         program: None,
         env: process.env.clone(),
+        vectors: None,
         listener: None,
     }
 }
@@ -254,6 +255,7 @@ const INSIDE: &[(&str, Step)] = &[
     ("limits", |task, _| limits::set(task.process)),
     ("program", |task, _| exec::find(task)),
     ("ready", ready),
+    ("last descriptors", |task, _| exec::let_go(task)),
     ("seccomp", |task, _| seccomp::load(task)),
     ("capabilities", |task, _| caps::keep(task)),
 ];

@@ -73,7 +73,7 @@ fn v1(resources: &Resources) -> Result<Vec<Setting>> {
         cpu_v1(cpu, &mut list);
     }
     if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit) {
-        set(&mut list, "pids", "pids.max", max_of(limit));
+        set(&mut list, "pids", "pids.max", tasks(limit));
     }
     if let Some(io) = &resources.block_io {
         io_v1(io, &mut list);
@@ -197,7 +197,7 @@ fn v2(resources: &Resources) -> Result<Vec<Setting>> {
         cpu_v2(cpu, &mut list)?;
     }
     if let Some(limit) = resources.pids.as_ref().and_then(|pids| pids.limit) {
-        set(&mut list, "pids", "pids.max", max_of(limit));
+        set(&mut list, "pids", "pids.max", tasks(limit));
     }
     if let Some(io) = &resources.block_io {
         io_v2(io, &mut list);
@@ -322,6 +322,12 @@ fn rdma(resources: &Resources, list: &mut Vec<Setting>) {
 
 fn max_of(limit: i64) -> String {
     if limit > 0 { limit.to_string() } else { "max".into() }
+}
+
+/// None is a limit of its own. systemd knows no less than one task, and the
+/// kernel's pids.max of 0 comes to the same: what is in the cgroup stays there.
+fn tasks(limit: i64) -> String {
+    if limit == 0 { "1".into() } else { max_of(limit) }
 }
 
 /// From 2…262144 with 1024 as the default to 1…10000 with 100 as the default,

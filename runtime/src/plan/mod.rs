@@ -8,6 +8,7 @@ pub mod devices;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
+pub mod network;
 pub mod process;
 pub mod ranges;
 pub mod roots;
@@ -15,7 +16,7 @@ pub mod roots;
 use crate::bail;
 use crate::cgroup::systemd::{Unit, properties};
 use crate::error::{Context, Error, Result};
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::log::Log;
 use crate::path::InRoot;
 use crate::seccomp;
@@ -28,6 +29,7 @@ use cgroup::CgroupPlan;
 use devices::Node;
 use mounts::MountPlan;
 use namespaces::{IdMaps, Namespaces};
+use network::NetDevice;
 use process::ProcessPlan;
 use roots::RootsPlan;
 use std::collections::BTreeMap;
@@ -50,6 +52,7 @@ pub struct Plan {
     pub time_offsets: BTreeMap<String, TimeOffset>,
     pub mounts: Vec<MountPlan>,
     pub devices: Vec<Node>,
+    pub net_devices: Vec<NetDevice>,
     pub masked: Vec<InRoot>,
     pub readonly: Vec<InRoot>,
     /// Path below /proc/sys, and value.
@@ -84,7 +87,7 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         None => None,
         Some(of_user) => Some(Unit::new(&linux.cgroups_path, request.id, of_user)?),
     };
-    let resources = linux.resources.clone().unwrap_or_default();
+    let resources = linux.resources.clone().unwrap_or_default().of_version(&spec.oci_version);
     if !resources.unified.is_empty() && !host.cgroups.pure_v2 {
         bail!("linux.resources.unified needs cgroup v2, and this host has v1");
     }
@@ -105,6 +108,7 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         time_offsets: time_offsets(linux, &namespaces)?,
         mounts: if own_mounts { mounts_of(spec, request.bundle, linux, &namespaces, log)? } else { Vec::new() },
         devices: devices::plan(&linux.devices)?,
+        net_devices: network::plan(&linux.net_devices, &namespaces, host::is_rootless())?,
         masked: inside(&if_own(&linux.masked_paths), "linux.maskedPaths")?,
         readonly: inside(&if_own(&linux.readonly_paths), "linux.readonlyPaths")?,
         sysctls: sysctls(linux, &namespaces)?,
@@ -166,7 +170,7 @@ fn mounts_of(
 
 /// Fields whose silent loss would change what the container may do.
 fn unsupported(linux: &Linux) -> Result<()> {
-    for (field, given) in [("intelRdt", linux.intel_rdt.is_some()), ("netDevices", linux.net_devices.is_some())] {
+    for (field, given) in [("intelRdt", linux.intel_rdt.is_some())] {
         if given {
             bail!("linux.{field} is not supported");
         }

@@ -37,6 +37,23 @@ pub struct Filter {
     pub program: Vec<Instruction>,
     /// SECCOMP_FILTER_FLAG_*
     pub flags: u32,
+    /// Who answers the calls of SCMP_ACT_NOTIFY.
+    pub listener: Option<Listener>,
+}
+
+/// The agent that gets the filter's descriptor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// A stream socket of the host.
+    pub path: String,
+    /// Passed on as it is.
+    pub metadata: String,
+}
+
+/// The agent of a profile that has passed `compile`, if it needs one.
+pub fn listener(spec: &Seccomp) -> Option<Listener> {
+    let notifies = spec.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY");
+    notifies.then(|| Listener { path: spec.listener_path.clone(), metadata: spec.listener_metadata.clone() })
 }
 
 /// Compiles a profile. System calls that no architecture has are left out,
@@ -58,16 +75,13 @@ pub fn compile(spec: &Seccomp, log: &Log) -> Result<Filter> {
     if spec.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY" && rule.names.iter().any(|n| n == "write")) {
         bail!("SCMP_ACT_NOTIFY cannot be used for the write syscall");
     }
-    if profile.notifies() {
-        if spec.listener_path.is_empty() {
-            bail!("seccomp listenerPath is not set");
-        }
-        bail!("SCMP_ACT_NOTIFY is not supported");
+    if profile.notifies() && spec.listener_path.is_empty() {
+        bail!("seccomp listenerPath is not set");
     }
     if !profile.unknown.is_empty() {
         log.warn(&format!("seccomp: unknown system calls are ignored: {}", profile.unknown.join(", ")));
     }
-    filter(&profile)
+    Ok(Filter { listener: listener(spec), ..filter(&profile)? })
 }
 
 /// The program and how it is to be installed.
@@ -80,20 +94,18 @@ fn filter(profile: &Profile<'_>) -> Result<Filter> {
     } else if flags & profile::WAIT_KILLABLE_RECV != 0 {
         bail!("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with SCMP_ACT_NOTIFY");
     }
-    Ok(Filter { program: compile::program(profile)?, flags })
+    Ok(Filter { program: compile::program(profile)?, flags, listener: None })
 }
 
 /// `linux.seccomp` of features.md.
 pub fn features() -> serde_json::Value {
     let known = profile::FLAGS.map(|(name, _)| name);
-    // This one is for listeners.
-    let supported = profile::FLAGS.iter().filter(|(_, bit)| *bit != profile::WAIT_KILLABLE_RECV).map(|(name, _)| *name);
     serde_json::json!({
         "enabled": cfg!(target_arch = "x86_64"),
         "actions": profile::ACTIONS.map(|(name, _)| name),
         "operators": profile::OPERATORS.map(|(name, _)| name),
         "archs": arch::ARCHITECTURES.map(|(name, _)| name).as_slice(),
         "knownFlags": known,
-        "supportedFlags": supported.collect::<Vec<_>>(),
+        "supportedFlags": known,
     })
 }

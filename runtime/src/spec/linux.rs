@@ -39,10 +39,19 @@ pub struct Linux {
     pub time_offsets: BTreeMap<String, TimeOffset>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intel_rdt: Option<serde_json::Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub net_devices: Option<serde_json::Value>,
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
+    pub net_devices: BTreeMap<String, NetDevice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_policy: Option<MemoryPolicy>,
+}
+
+/// Of a device that moves in; the key is its name on the host.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetDevice {
+    /// Inside; the same where it is empty.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub name: String,
 }
 
 /// set_mempolicy(2), by the names of linux/mempolicy.h.

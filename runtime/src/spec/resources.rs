@@ -146,3 +146,34 @@ pub struct Rdma {
     pub hca_handles: Option<u32>,
     pub hca_objects: Option<u32>,
 }
+
+impl Resources {
+    /// Before runtime-spec 1.3 callers wrote a pids.limit of 0 for none at all.
+    pub fn of_version(mut self, version: &str) -> Self {
+        let mut numbers = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0u32));
+        let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        if let Some(pids) = self.pids.as_mut().filter(|pids| pids.limit == Some(0) && (major, minor) < (1, 3)) {
+            pids.limit = None;
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pids, Resources};
+
+    #[test]
+    fn a_limit_of_no_tasks_is_one_since_1_3() {
+        let limit = |version: &str| {
+            let resources = Resources { pids: Some(Pids { limit: Some(0) }), ..Resources::default() };
+            resources.of_version(version).pids.unwrap().limit
+        };
+        for old in ["", "1.0.2", "1.2.1", "1.2.0-rc.1", "0.9"] {
+            assert_eq!(limit(old), None, "{old:?}");
+        }
+        for new in ["1.3.0", "1.3.0-dev", "1.10.0", "2.0.0"] {
+            assert_eq!(limit(new), Some(0), "{new:?}");
+        }
+    }
+}

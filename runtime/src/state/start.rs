@@ -4,7 +4,6 @@
 
 use super::StateDir;
 use crate::error::{Context, Result};
-use crate::path::read_all;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -53,15 +52,19 @@ pub fn accept(listener: &OwnedFd) -> Result<OwnedFd> {
     accept().doing(|| "wait for start")
 }
 
-/// Tells init to start, and returns its error if it could not.
-pub fn signal(dir: &StateDir) -> Result<Option<String>> {
-    let send = || -> rustix::io::Result<Vec<u8>> {
+/// Tells init to start. The connection brings its error if it can't, and closes
+/// when its program runs.
+pub fn signal(dir: &StateDir) -> Result<OwnedFd> {
+    let send = || {
         let connection = socket()?;
         rustix::net::connect(&connection, &address(dir)?)?;
         rustix::net::send(&connection, b"1", SendFlags::NOSIGNAL)?;
-        read_all(&connection, 1023)
+        Ok::<_, rustix::io::Errno>(connection)
     };
-    let answer = send().doing(|| "start the container's init")?;
-    dir.unlink(SOCKET)?;
-    Ok((!answer.is_empty()).then(|| String::from_utf8_lossy(&answer).into_owned()))
+    send().doing(|| "start the container's init")
+}
+
+/// The container is no longer `created`.
+pub fn withdraw(dir: &StateDir) -> Result<()> {
+    dir.unlink(SOCKET)
 }

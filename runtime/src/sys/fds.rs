@@ -34,6 +34,15 @@ pub fn is_open(number: RawFd) -> bool {
     unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
 }
 
+/// A descriptor that another thread of ours owns, by its number.
+pub fn borrow(number: RawFd) -> rustix::io::Result<BorrowedFd<'static>> {
+    if !is_open(number) {
+        return Err(rustix::io::Errno::BADF);
+    }
+    // SAFETY: it is open, and callers pass one that is not closed before exec.
+    Ok(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
 /// Takes close-on-exec from a descriptor that the caller left open.
 pub fn keep_open(number: RawFd) -> rustix::io::Result<()> {
     // SAFETY: setting a flag invalidates no descriptor; a number that is none fails.

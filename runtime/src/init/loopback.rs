@@ -1,0 +1,13 @@
+//! The loopback device of a new network namespace.
+
+use super::Init;
+use crate::error::Result;
+use crate::network;
+use crate::sys::clone;
+
+pub fn bring_up(init: &mut Init<'_>) -> Result<()> {
+    match init.plan.namespaces.makes(clone::NEWNET) {
+        true => network::loopback_up(),
+        false => Ok(()),
+    }
+}
