@@ -18,8 +18,20 @@ pub struct Guest {
     pub tests: &'static [&'static str],
 }
 
-const OF_KERNEL: &[&str] =
-    &["idmaps::", "isolation::", "machine::", "monitor::", "namespaces::", "resources::", "roots::"];
+const OF_KERNEL: &[&str] = &[
+    "idmaps::",
+    "isolation::",
+    "machine::checkpoint::",
+    "machine::controllers::",
+    "machine::limits::",
+    "machine::podman::",
+    "machine::rootless::",
+    "machine::systemd::",
+    "monitor::",
+    "namespaces::",
+    "resources::",
+    "roots::",
+];
 const OF_CGROUP_V1: &[&str] = &["lifecycle::", "machine::podman::", "machine::systemd::", "monitor::", "resources::"];
 
 pub const GUESTS: [Guest; 4] = [
