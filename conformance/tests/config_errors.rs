@@ -53,6 +53,9 @@ fn cases() -> Vec<Case> {
         case("not executable", "/process/args", json!(["/etc/passwd"]), "permission denied"),
         case("a directory", "/process/args", json!(["/etc"]), "permission denied"),
         case("through a file", "/process/args", json!(["/etc/passwd/x"]), "not a directory"),
+        case("closID a path", "/linux/intelRdt", json!({"closID": "a/b"}), "can't be the name of a group"),
+        case("memBwSchema of a cache", "/linux/intelRdt", json!({"memBwSchema": "L3:0=f"}), "must begin with"),
+        case("schemata of two lines", "/linux/intelRdt", json!({"schemata": ["a\nb"]}), "more than one line"),
         case("no root", "/root", json!(null), "root is missing"),
         case("no root path", "/root/path", json!(""), "root.path is missing"),
         case("absent root", "/root/path", json!("nowhere"), "no such file or directory"),
@@ -122,7 +125,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// Where firn differs from Debian's runc on purpose: runc of 2023 does not look.
-const STRICTER: [&str; 1] = ["hook with a relative path"];
+const STRICTER: [&str; 2] = ["hook with a relative path", "schemata of two lines"];
 
 #[test]
 fn mistakes_are_told_in_one_line_with_runcs_exit_code() {
@@ -200,5 +203,26 @@ fn a_missing_bundle_or_a_bad_name_is_told_before_anything_is_made() {
         let output = firn.call(&["run", "--bundle", &bundle.path.to_string_lossy(), id]).fails(1);
         assert!(output.stderr.contains("invalid container ID format"), "{id}: {output:?}");
     }
+    firn.left_nothing();
+}
+
+#[test]
+fn caches_are_shared_only_where_resctrl_is() {
+    if std::path::Path::new("/sys/fs/resctrl").exists() {
+        println!("skipped: this machine has resctrl");
+        return;
+    }
+    let scratch = Scratch::new("resctrl");
+    let firn = Runtime::firn(&scratch);
+    let bundle = Bundle::new(&scratch).args(&["true"]);
+    let bundle = bundle.set("/linux/intelRdt", json!({"l3CacheSchema": "L3:0=f"})).write();
+    let error = firn.run(&bundle).fails(1).stderr;
+    assert!(error.contains("needs a mounted resctrl file system, and this host has none"), "{error}");
+    firn.left_nothing();
+    let bundle = bundle.set("/linux/intelRdt", json!(null)).args(&["sleep", "1000"]).write();
+    firn.create(&bundle).succeeds();
+    let error = firn.call(&["update", "--l3-cache-schema", "L3:0=f", firn.id()]).fails(1).stderr;
+    assert!(error.contains("no Intel RDT"), "{error}");
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
 }

@@ -551,3 +551,19 @@ fn events_tell_what_a_container_uses_and_that_memory_ran_out() {
     firn.call(&["delete", firn.id()]).succeeds();
     firn.left_nothing();
 }
+
+#[test]
+fn a_limit_of_no_processes_is_one_since_1_3() {
+    if lacks("pids") {
+        return;
+    }
+    let scratch = Scratch::new("nopids");
+    let firn = Runtime::firn(&scratch);
+    for (version, limit) in [("1.0.2", "max"), ("1.2.1", "max"), ("1.3.0", "1")] {
+        let bundle = Bundle::new(&scratch).args(&["cat", "/sys/fs/cgroup/pids/pids.max"]);
+        let bundle = bundle.set("/linux/resources/pids", json!({"limit": 0})).set("/ociVersion", json!(version));
+        assert_eq!(firn.run(&bundle.write()).succeeds().stdout.trim(), limit, "{version}");
+        firn.left_nothing();
+        std::fs::remove_dir_all(scratch.join("bundle")).unwrap();
+    }
+}

@@ -11,6 +11,7 @@
 //! | [`init`] | inside: the list of steps from clone to execve |
 //! | [`join`] | another process in a container that runs |
 //! | [`cgroup`] | limits, devices, freezing, killing |
+//! | [`resctrl`] | shares of caches and memory bandwidth |
 //! | [`network`] | the loopback device, devices that move in |
 //! | [`seccomp`] | profile → BPF program |
 //! | [`path`] | descriptors instead of paths inside the container |
@@ -32,6 +33,7 @@ pub mod log;
 pub mod network;
 pub mod path;
 pub mod plan;
+pub mod resctrl;
 pub mod seccomp;
 pub mod spec;
 pub mod state;

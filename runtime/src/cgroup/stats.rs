@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 /// The `data` of an event of type `stats`. What the host does not count is left out.
 pub fn collect(cgroup: &Cgroup) -> Value {
-    let mut stats = json!({ "intel_rdt": {}, "network_interfaces": null });
+    let mut stats = json!({ "network_interfaces": null });
     let parts: [(&str, Option<Value>); 5] = [
         ("cpu", cgroup.controller(if cgroup.pure_v2 { "cpu" } else { "cpuacct" }).map(|dir| cpu(cgroup, dir))),
         ("memory", cgroup.controller("memory").map(|dir| memory(cgroup.pure_v2, dir))),

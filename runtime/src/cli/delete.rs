@@ -6,6 +6,7 @@ use crate::create::hooks;
 use crate::create::serve::state_json;
 use crate::error::{Context as _, Result};
 use crate::log::Log;
+use crate::resctrl::Groups;
 use crate::spec::hooks::Hook;
 use crate::state::{self, Record, StateDir, Status};
 use rustix::process::{Signal, pidfd_send_signal};
@@ -81,6 +82,7 @@ pub fn destroy(dir: StateDir, record: &Record, poststop: &[Hook], log: &Log) -> 
         record.cgroup.kill_all()?;
     }
     record.cgroup.remove()?;
+    record.resctrl.as_ref().map_or(Ok(()), Groups::remove)?;
     dir.remove()?;
     let state = if poststop.is_empty() { String::new() } else { state_json(record, Status::Stopped, 0) };
     // The container is gone all the same, and each hook gets its turn:

@@ -5,6 +5,7 @@ use super::{Context, compat, print};
 use crate::bail;
 use crate::cgroup::{oom, stats};
 use crate::error::{Context as _, Result};
+use crate::resctrl;
 use crate::state::{self, Record, StateDir, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
         print(&format!("{event}\n"))
     };
     if args.stats {
-        tell("stats", stats::collect(&record.cgroup))?;
+        tell("stats", statistics(&record))?;
         return Ok(0);
     }
     let Some(init) = state::process::open(record.pid, record.start_time)? else { bail!("{}", compat::NOT_RUNNING) };
@@ -62,10 +63,16 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
             return Ok(0);
         }
         if Instant::now() >= next {
-            tell("stats", stats::collect(&record.cgroup))?;
+            tell("stats", statistics(&record))?;
             next += args.interval;
         }
     }
+}
+
+fn statistics(record: &Record) -> Value {
+    let mut statistics = stats::collect(&record.cgroup);
+    statistics["intel_rdt"] = record.resctrl.as_ref().map_or_else(|| json!({}), resctrl::stats::collect);
+    statistics
 }
 
 /// As Go writes durations, with one unit.

@@ -3,7 +3,7 @@
 
 use super::print;
 use crate::error::{Context, Result};
-use crate::plan::{capabilities, mount_options, namespaces};
+use crate::plan::{capabilities, mount_options, namespaces, process};
 use crate::seccomp;
 use crate::spec;
 use serde_json::json;
@@ -23,9 +23,10 @@ pub fn run() -> Result<u8> {
             "seccomp": seccomp::features(),
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
-            "intelRdt": { "enabled": false },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false },
+            "memoryPolicy": { "modes": process::MODES, "flags": process::FLAGS.map(|(name, _)| name) },
+            "netDevices": { "enabled": true },
         },
         "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
         "annotations": { "org.firn.version": env!("CARGO_PKG_VERSION") },

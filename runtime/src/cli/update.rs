@@ -79,9 +79,6 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<u8> {
-    if args.l3_cache_schema.is_some() || args.mem_bw_schema.is_some() {
-        bail!("Intel RDT is not supported");
-    }
     let asked = match &args.resources {
         Some(path) => file(path)?,
         None => args.options()?,
@@ -99,6 +96,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     merge(&mut config["linux"]["resources"], &Value::Object(asked), "");
     let text = serde_json::to_vec(&config).doing(what)?;
     let spec = spec::parse(&text).doing(|| "the new resources")?;
+    args.share_caches(&record)?;
     apply(&record, &spec, &touched)?;
     dir.write(CONFIG, &text)?;
     Ok(0)
@@ -173,6 +171,18 @@ fn merge(old: &mut Value, new: &Value, group: &str) {
 }
 
 impl Args {
+    /// Of the container's group of resctrl.
+    fn share_caches(&self, record: &Record) -> Result<()> {
+        let lines: Vec<String> = [&self.l3_cache_schema, &self.mem_bw_schema].into_iter().flatten().cloned().collect();
+        match &record.resctrl {
+            _ if lines.is_empty() => Ok(()),
+            Some(groups) => groups.set(&lines),
+            None => {
+                bail!("the container has no Intel RDT (linux.intelRdt) whose schemata could change")
+            }
+        }
+    }
+
     /// The options as `linux.resources`.
     fn options(&self) -> Result<Map<String, Value>> {
         let memory_limit = size(self.memory.as_deref(), "--memory")?;

@@ -20,6 +20,7 @@ use crate::init;
 use crate::log::Log;
 use crate::network::devices::{self, Moved};
 use crate::plan::{self, Plan, Request};
+use crate::resctrl::{Groups, Made};
 use crate::spec::roots::Roots;
 use crate::spec::{self, Spec};
 use crate::state::{self, Record, StateDir};
@@ -85,7 +86,8 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let console = options.console.open(&mut plan.process)?;
 
     let dir = StateDir::create(&options.root, &options.id)?;
-    let mut making = Making { cgroup: Cgroup::default(), dir: Some(dir), init: None, devices: None };
+    let mut making =
+        Making { cgroup: Cgroup::default(), dir: Some(dir), init: None, devices: None, resctrl: Made::default() };
     let Way { near, far } = console;
     let result = make(&mut making, &plan, &spec, (&text, &bundle, &host), far, options, log);
     match result {
@@ -119,7 +121,7 @@ fn roots(bundle: &Path, euid: u32) -> Result<Option<plan::roots::RootsPlan>> {
     plan::roots::plan(&roots, list.as_deref())
 }
 
-type Made = (Record, Pid, OwnedFd, Channel, StateDir);
+type Parts = (Record, Pid, OwnedFd, Channel, StateDir);
 
 fn make(
     making: &mut Making,
@@ -129,7 +131,7 @@ fn make(
     console: Option<OwnedFd>,
     options: &Options,
     log: &Log,
-) -> Result<Made> {
+) -> Result<Parts> {
     let Some(dir) = &making.dir else { crate::bail!("the container has no state directory") };
     let mut cgroup = Cgroup::default();
     if !options.no_cgroup {
@@ -139,6 +141,7 @@ fn make(
     let unit = plan.cgroup.unit.as_ref().filter(|_| !options.no_cgroup);
     cgroup.unit = unit.cloned();
     let mut record = record(plan, spec, bundle, host, &cgroup);
+    record.resctrl = plan.resctrl.as_ref().map(|plan| Groups::place(plan, &options.id)).transpose()?;
     record.save(dir)?;
     dir.write_new(state::record::CONFIG, config)?;
 
@@ -155,6 +158,9 @@ fn make(
             sources.cgroups = sources::cgroups(plan, &cgroup)?;
         }
     }
+    if let (Some(groups), Some(plan)) = (&record.resctrl, &plan.resctrl) {
+        groups.make(plan, &mut making.resctrl)?;
+    }
     let listener = if options.run { None } else { Some(state::start::listener()?) };
     let (channel, far_end) = Channel::pair()?;
     let (pid, pidfd) = match clone::clone_init(plan, &sources, &entry)? {
@@ -167,6 +173,9 @@ fn make(
         }
     };
     making.init = Some((pid, pidfd));
+    if let Some(groups) = &record.resctrl {
+        groups.add(pid)?;
+    }
     if !plan.net_devices.is_empty() {
         making.devices = Some(devices::move_in(&plan.net_devices, sources::network(&sources, pid)?, log)?);
     }
@@ -220,6 +229,7 @@ fn record(plan: &Plan, spec: &Spec, bundle: &Path, host: &Host, cgroup: &Cgroup)
         owner: host.euid,
         annotations: spec.annotations.clone(),
         cgroup: cgroup.clone(),
+        resctrl: None,
         own_pid_namespace: plan.namespaces.makes(crate::sys::clone::NEWPID),
     }
 }
@@ -241,6 +251,7 @@ struct Making {
     dir: Option<StateDir>,
     init: Option<(Pid, OwnedFd)>,
     devices: Option<Moved>,
+    resctrl: Made,
 }
 
 impl Making {
@@ -252,7 +263,7 @@ impl Making {
         if let Some((pid, pidfd)) = self.init.take() {
             kill(pid, &pidfd);
         }
-        let cleared = self.cgroup.kill_all().and_then(|()| self.cgroup.remove());
+        let cleared = self.cgroup.kill_all().and_then(|()| self.cgroup.remove()).and_then(|()| self.resctrl.undo());
         let removed = cleared.and_then(|()| self.dir.take().map_or(Ok(()), StateDir::remove));
         if let Err(error) = removed {
             log.warn(&format!("clear up after the error that follows: {}", error.chain()));

@@ -105,7 +105,8 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             }
             drop((far_end, between_end, entry, console_socket));
             let Fork::Parent { pid, pidfd } = from_between(pid, &between)? else { bail!("exec has no process") };
-            match until_ready(&channel, &plan, pid) {
+            let grouped = container.record.resctrl.as_ref().map_or(Ok(()), |groups| groups.add(pid));
+            match grouped.and_then(|()| until_ready(&channel, &plan, pid)) {
                 Ok(()) => Ok(Joined { pid, pidfd, channel, terminal }),
                 Err(error) => {
                     crate::create::kill(pid, &pidfd);

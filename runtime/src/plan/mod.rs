@@ -11,6 +11,7 @@ pub mod namespaces;
 pub mod network;
 pub mod process;
 pub mod ranges;
+pub mod resctrl;
 pub mod roots;
 
 use crate::bail;
@@ -31,6 +32,7 @@ use mounts::MountPlan;
 use namespaces::{IdMaps, Namespaces};
 use network::NetDevice;
 use process::ProcessPlan;
+use resctrl::ResctrlPlan;
 use roots::RootsPlan;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -59,6 +61,7 @@ pub struct Plan {
     pub sysctls: Vec<(String, String)>,
     pub personality: Option<u32>,
     pub cgroup: CgroupPlan,
+    pub resctrl: Option<ResctrlPlan>,
     pub process: ProcessPlan,
     pub seccomp: Option<seccomp::Filter>,
     pub hooks: Hooks,
@@ -79,7 +82,6 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
     let default = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&default);
     let namespaces = namespaces::plan(linux)?;
-    unsupported(linux)?;
     let Some(process) = &spec.process else { bail!("process is missing") };
     let Some(root) = &spec.root else { bail!("root is missing") };
     let name = |value: &str, field: &str| name(value, field, &namespaces);
@@ -117,6 +119,7 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
             properties: properties::of_annotations(&spec.annotations)?,
             ..cgroup::plan(&linux.cgroups_path, request.id, &resources, unit)?
         },
+        resctrl: linux.intel_rdt.as_ref().map(resctrl::plan).transpose()?,
         process: ProcessPlan {
             memory_policy: linux.memory_policy.as_ref().map(process::memory_policy).transpose()?,
             ..process::plan(process, capabilities(&namespaces, host), log)?
@@ -169,15 +172,6 @@ fn mounts_of(
 }
 
 /// Fields whose silent loss would change what the container may do.
-fn unsupported(linux: &Linux) -> Result<()> {
-    for (field, given) in [("intelRdt", linux.intel_rdt.is_some())] {
-        if given {
-            bail!("linux.{field} is not supported");
-        }
-    }
-    Ok(())
-}
-
 fn rootfs(path: &str, bundle: &Path, layered: bool) -> Result<PathBuf> {
     if path.is_empty() && !layered {
         bail!("root.path is missing");

@@ -166,18 +166,19 @@ fn cpu_affinity(spec: &CpuAffinity) -> Result<[Option<CpuSet>; 2]> {
 }
 
 /// linux/mempolicy.h
+pub const MODES: [&str; 7] = [
+    "MPOL_DEFAULT",
+    "MPOL_PREFERRED",
+    "MPOL_BIND",
+    "MPOL_INTERLEAVE",
+    "MPOL_LOCAL",
+    "MPOL_PREFERRED_MANY",
+    "MPOL_WEIGHTED_INTERLEAVE",
+];
+pub const FLAGS: [(&str, u32); 3] =
+    [("MPOL_F_STATIC_NODES", 1 << 15), ("MPOL_F_RELATIVE_NODES", 1 << 14), ("MPOL_F_NUMA_BALANCING", 1 << 13)];
+
 pub fn memory_policy(spec: &spec::linux::MemoryPolicy) -> Result<MemoryPolicy> {
-    const MODES: [&str; 7] = [
-        "MPOL_DEFAULT",
-        "MPOL_PREFERRED",
-        "MPOL_BIND",
-        "MPOL_INTERLEAVE",
-        "MPOL_LOCAL",
-        "MPOL_PREFERRED_MANY",
-        "MPOL_WEIGHTED_INTERLEAVE",
-    ];
-    const FLAGS: [(&str, u32); 3] =
-        [("MPOL_F_STATIC_NODES", 1 << 15), ("MPOL_F_RELATIVE_NODES", 1 << 14), ("MPOL_F_NUMA_BALANCING", 1 << 13)];
     // CONFIG_NODES_SHIFT is 10 at most.
     const NODES: usize = 1024;
     let Some(mode) = MODES.iter().position(|mode| *mode == spec.mode) else {

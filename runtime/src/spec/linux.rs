@@ -38,11 +38,27 @@ pub struct Linux {
     #[serde(deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub time_offsets: BTreeMap<String, TimeOffset>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub intel_rdt: Option<serde_json::Value>,
+    pub intel_rdt: Option<IntelRdt>,
     #[serde(deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub net_devices: BTreeMap<String, NetDevice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_policy: Option<MemoryPolicy>,
+}
+
+/// Groups of resctrl, by the lines of their `schemata`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IntelRdt {
+    #[serde(rename = "closID", deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub clos_id: String,
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub l3_cache_schema: String,
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub mem_bw_schema: String,
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub schemata: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
+    pub enable_monitoring: bool,
 }
 
 /// Of a device that moves in; the key is its name on the host.

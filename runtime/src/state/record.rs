@@ -4,6 +4,7 @@
 use super::StateDir;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
+use crate::resctrl::Groups;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -32,6 +33,9 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     #[serde(default)]
     pub cgroup: Cgroup,
+    /// Its shares of caches, where the config has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<Groups>,
     /// Whether init has a pid namespace of its own: if not, other processes
     /// outlive it.
     pub own_pid_namespace: bool,

@@ -31,11 +31,19 @@ const TEST_LIMIT: u32 = 300;
 /// All of a guest's, with another guest beside it.
 const GUEST_LIMIT: Duration = Duration::from_secs(25 * 60);
 
-/// What every guest gets, built: programs, helpers and tests.
+/// What every guest gets, built: programs, helpers and tests. Copies, so that all
+/// guests get the same when somebody builds meanwhile.
 pub fn files() -> Result<Vec<(PathBuf, String)>> {
     let mut files = programs()?;
     files.extend(test_programs()?.into_iter().map(|(name, program)| (program, format!("{TESTS}{name}"))));
-    Ok(files)
+    let folder = super::output_folder().join("files");
+    let copy = |(from, name): (PathBuf, String)| {
+        let to = folder.join(&name);
+        std::fs::create_dir_all(to.parent().ok_or("a file without a folder")?)?;
+        std::fs::copy(&from, &to).map_err(|error| format!("copy {}: {error}", from.display()))?;
+        Ok((to, name))
+    };
+    files.into_iter().map(copy).collect()
 }
 
 const TESTS: &str = "tests/";
