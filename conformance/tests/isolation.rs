@@ -1,6 +1,6 @@
 //! What a program sees: the same under firn as under runc, from the same bundle.
 
-use firn_conformance::harness::place::program;
+use firn_conformance::harness::place::{older_than, program};
 use firn_conformance::harness::{Bundle, Runtime, Scratch};
 use serde_json::json;
 
@@ -181,6 +181,10 @@ fn an_exec_has_the_processors_of_its_affinity() {
         firn.call(&["exec", "--process", &path.to_string_lossy(), firn.id()])
     };
     for (affinity, processors) in [(json!({"initial": "0"}), "0"), (json!({"initial": "0", "final": "1"}), "1")] {
+        if affinity["final"].is_null() && older_than("6.4") {
+            // The cpuset of the container decides, whatever was set before.
+            continue;
+        }
         let output = exec(affinity).succeeds().stdout;
         assert_eq!(output.split_whitespace().last(), Some(processors));
     }

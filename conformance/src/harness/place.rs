@@ -88,3 +88,11 @@ impl Drop for Scratch {
 pub fn cgroup_view_allows_systemd() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists() || Path::new("/sys/fs/cgroup/systemd").is_dir()
 }
+
+/// Whether the kernel is older than `version`, as in 6.3.
+pub fn older_than(version: &str) -> bool {
+    let numbers =
+        |text: &str| -> Vec<u32> { text.split(['.', '-', '+']).map_while(|part| part.parse().ok()).collect() };
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("read the kernel's version");
+    numbers(release.trim()) < numbers(version)
+}

@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: firn-inside facts | starts | cat FILE | ls DIR | exit STATUS";
+const USAGE: &str = "usage: firn-inside facts | starts | cat FILE | ls DIR | notify TEXT | exit STATUS";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         ["starts"] => starts(),
         ["cat", file] => std::fs::read_to_string(file).map(|text| print!("{text}")),
         ["ls", dir] => list(dir),
+        ["notify", text] => notify(text),
         ["exit", status] => return ExitCode::from(status.parse().unwrap_or(2)),
         _ => {
             eprintln!("{USAGE}");
@@ -63,4 +64,10 @@ fn list(dir: &str) -> std::io::Result<()> {
     names.sort();
     names.iter().for_each(|name| println!("{}", name.to_string_lossy()));
     Ok(())
+}
+
+/// Tells the service manager, sd_notify(3).
+fn notify(text: &str) -> std::io::Result<()> {
+    let path = std::env::var_os("NOTIFY_SOCKET").ok_or_else(|| std::io::Error::other("NOTIFY_SOCKET is not set"))?;
+    std::os::unix::net::UnixDatagram::unbound()?.send_to(text.as_bytes(), path).map(drop)
 }

@@ -3,6 +3,7 @@
 use super::Context;
 use crate::create;
 use crate::create::console::Console;
+use crate::create::inherited;
 use crate::error::Result;
 use std::path::PathBuf;
 
@@ -21,6 +22,9 @@ pub struct Common {
     /// Unix socket that gets the terminal's master
     #[arg(long, value_name = "PATH")]
     pub console_socket: Option<PathBuf>,
+    /// Unix socket that gets a pidfd of the container's init
+    #[arg(long, value_name = "PATH")]
+    pub pidfd_socket: Option<PathBuf>,
     /// Write the pid of the container's init here
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
@@ -46,20 +50,28 @@ pub struct Args {
 
 impl Args {
     pub fn preserve_fds(&self) -> u32 {
-        self.common.preserve_fds
+        self.common.preserved()
     }
 }
 
 impl Common {
+    /// Descriptors after the standard streams that go into the container.
+    pub fn preserved(&self) -> u32 {
+        self.preserve_fds.saturating_add(inherited::count())
+    }
+
     pub fn options(self, context: &Context) -> create::Options {
+        let (listen_fds, preserve_fds) = (inherited::count(), self.preserved());
         create::Options {
             id: self.id,
             root: context.root.clone(),
             bundle: self.bundle,
             config: self.config,
+            pidfd_socket: self.pidfd_socket,
             console: self.console_socket.map_or(Console::None, Console::Path),
             pid_file: self.pid_file,
-            preserve_fds: self.preserve_fds,
+            preserve_fds,
+            listen_fds,
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             no_cgroup: context.no_cgroup,

@@ -5,6 +5,7 @@ use crate::bail;
 use crate::create;
 use crate::create::console::Console;
 use crate::create::listener::{self, Notifier};
+use crate::create::pidfd;
 use crate::error::{Context as _, Error, Result};
 use crate::join;
 use crate::plan::capabilities;
@@ -57,6 +58,9 @@ pub struct Args {
     /// Unix socket that gets the terminal's master
     #[arg(long, value_name = "PATH")]
     console_socket: Option<PathBuf>,
+    /// Unix socket that gets its pidfd
+    #[arg(long, value_name = "PATH")]
+    pidfd_socket: Option<PathBuf>,
     /// Write its pid here
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -116,8 +120,10 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
         cgroup: args.cgroup,
         foreground: true,
     };
+    let pidfd_socket = args.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
     let joined = join::join(&container, &process, &options, &context.log)?;
-    let begun = begin(&container, &joined, args.pid_file.as_deref());
+    let told = pidfd_socket.map_or(Ok(()), |socket| pidfd::send(&socket, pidfd::OF_EXEC, &joined.pidfd));
+    let begun = told.and_then(|()| begin(&container, &joined, args.pid_file.as_deref()));
     if let Err(error) = begun {
         create::kill(joined.pid, &joined.pidfd);
         return Err(error);

@@ -2,16 +2,15 @@
 //! its exit status.
 
 use crate::bail;
+use crate::create::socket;
 use crate::error::{Context, Result};
 use crate::path::write_all;
 use crate::sys::signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::{Errno, IoSliceMut};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
-use std::mem::MaybeUninit;
 
 /// Waits for `pid`, a child, with all signals blocked: they go to the child.
 /// With `console`, the master that comes over it is joined to our own terminal.
@@ -73,19 +72,10 @@ fn forward(pidfd: &OwnedFd, number: i32) -> Result<()> {
 
 /// The one descriptor that init sends.
 fn receive(console: &OwnedFd) -> Result<OwnedFd> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut name = [0u8; 64];
-    rustix::net::recvmsg(console, &mut [IoSliceMut::new(&mut name)], &mut control, RecvFlags::CMSG_CLOEXEC)
-        .doing(|| "receive the terminal")?;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut fds) = message
-            && let Some(master) = fds.next()
-        {
-            return Ok(master);
-        }
+    match socket::receive(console, 64).doing(|| "receive the terminal")? {
+        (_, Some(master)) => Ok(master),
+        _ => bail!("init sent no terminal"),
     }
-    bail!("init sent no terminal")
 }
 
 /// Our own terminal, if we have one, joined to the container's.

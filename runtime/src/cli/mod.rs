@@ -10,6 +10,7 @@ pub mod features;
 pub mod foreground;
 pub mod kill;
 pub mod list;
+pub mod mounts;
 pub mod pause;
 pub mod ps;
 pub mod run;
@@ -114,6 +115,8 @@ enum Command {
     Events(events::Args),
     /// Change the limits of a container
     Update(update::Args),
+    /// Add mounts to a container that runs, or take them away
+    Mounts(mounts::Args),
     /// Write a config.json to begin with
     Spec(spec::Args),
     /// Show what this runtime supports, as JSON
@@ -216,6 +219,7 @@ impl Cli {
             Command::Resume(args) => pause::run(&args, context, false),
             Command::Events(args) => events::run(&args, context),
             Command::Update(args) => update::run(&args, context),
+            Command::Mounts(args) => mounts::run(&args, context),
             Command::Spec(args) => spec::run(&args),
             Command::Features => features::run(),
         }

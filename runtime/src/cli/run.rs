@@ -4,6 +4,7 @@ use super::create::Common;
 use super::{Context, delete, foreground, start};
 use crate::create::console::Console;
 use crate::create::listener::{self, Notifier};
+use crate::create::notify::Proxy;
 use crate::create::{self, Created};
 use crate::error::{Context as _, Error, Result};
 use crate::state::Status;
@@ -23,7 +24,7 @@ pub struct Args {
 
 impl Args {
     pub fn preserve_fds(&self) -> u32 {
-        self.common.preserve_fds
+        self.common.preserved()
     }
 }
 
@@ -40,11 +41,16 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
         sys::signal::block_all().doing(|| "block signals")?;
     }
     let created = create::create(&options, &context.log)?;
-    if let Err(error) = begin(&created) {
-        return Err(undo(created, context, error));
-    }
+    let begun = Proxy::listen(&created.dir).and_then(|proxy| begin(&created).map(|()| proxy));
+    let proxy = match begun {
+        Ok(proxy) => proxy,
+        Err(error) => return Err(undo(created, context, error)),
+    };
     if detach {
-        return Ok(0);
+        return wait_until_ready(&created, proxy);
+    }
+    if let Some(proxy) = proxy {
+        forward(&created, proxy)?;
     }
     let Created { dir, record, plan, pid, pidfd, terminal, .. } = created;
     // Others may pause or delete it while it runs.
@@ -54,6 +60,24 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
         delete::destroy(dir, &record, &plan.hooks.poststop, &context.log)?;
     }
     status
+}
+
+fn wait_until_ready(created: &Created, proxy: Option<Proxy>) -> Result<u8> {
+    if let Some(proxy) = proxy {
+        // Others may pause or delete it meanwhile.
+        created.dir.unlock()?;
+        proxy.pass_on(&created.pidfd, created.record.pid)?;
+    }
+    Ok(0)
+}
+
+/// Beside the foreground, whose process is the main one to the service manager.
+fn forward(created: &Created, proxy: Proxy) -> Result<()> {
+    let init = created.pidfd.try_clone().doing(|| "watch the container")?;
+    let own = std::process::id() as i32;
+    // What can't be told to the service manager is its timeout's affair.
+    let thread = std::thread::Builder::new().spawn(move || drop(proxy.pass_on(&init, own)));
+    thread.map(drop).doing(|| "make a thread for readiness")
 }
 
 /// Waits until init has become its program, then runs the hooks of that moment.

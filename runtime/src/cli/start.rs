@@ -4,6 +4,7 @@ use super::{Context, delete};
 use crate::bail;
 use crate::create::hooks;
 use crate::create::listener::{self, Notifier};
+use crate::create::notify;
 use crate::create::serve::state_json;
 use crate::error::{Context as _, Result};
 use crate::seccomp;
@@ -28,6 +29,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
         other => bail!("cannot start a container in the {} state", other.name()),
     }
     let spec = config_of(&dir)?;
+    let proxy = notify::Proxy::listen(&dir)?;
     let connection = state::start::signal(&dir)?;
     let agent = spec.linux.as_ref().and_then(|linux| seccomp::listener(linux.seccomp.as_ref()?));
     let of = Notifier { record: &record, pid: record.pid, status: Status::Created };
@@ -37,6 +39,11 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
         bail!("{error}");
     }
     poststart(&spec.hooks.unwrap_or_default(), &record)?;
+    if let (Some(proxy), Some(init)) = (proxy, state::process::open(record.pid, record.start_time)?) {
+        // Others may pause or delete it meanwhile.
+        dir.unlock()?;
+        proxy.pass_on(&init, record.pid)?;
+    }
     Ok(0)
 }
 

@@ -1,10 +1,11 @@
 //! The way that the master of a container's terminal takes to whoever shows it.
 
+use super::socket;
 use crate::error::{Context, Result};
 use crate::plan::process::ProcessPlan;
 use crate::spec::process::ConsoleSize;
 use rustix::fd::OwnedFd;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::termios::tcgetwinsize;
 use std::path::{Path, PathBuf};
 
@@ -56,10 +57,5 @@ impl Console {
 }
 
 fn connect(path: &Path) -> Result<OwnedFd> {
-    let connect = || {
-        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-        Ok::<_, rustix::io::Errno>(socket)
-    };
-    connect().doing(|| format!("connect to the console socket {}", path.display()))
+    socket::connect(path).doing(|| format!("connect to the console socket {}", path.display()))
 }

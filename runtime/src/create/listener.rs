@@ -3,18 +3,15 @@
 //! "Seccomp", listenerPath). How it comes out of init: `init/seccomp.rs`.
 
 use super::serve::state_json;
+use super::socket;
 use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::path::read_all;
 use crate::seccomp::Listener;
 use crate::state::{Record, Status};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::{IoSlice, IoSliceMut};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-};
-use std::mem::MaybeUninit;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::net::SendFlags;
+use std::path::Path;
 
 /// What init says when its filter is loaded, together with the descriptor.
 pub const LOADED: &[u8] = b"L";
@@ -39,7 +36,7 @@ pub fn last_words(connection: impl AsFd, listener: Option<&Listener>, of: &Notif
     let connection = connection.as_fd();
     let mut text = Vec::new();
     if let Some(listener) = listener {
-        match receive(connection).doing(|| "hear from init")? {
+        match socket::receive(connection, MAX).doing(|| "hear from init")? {
             (_, Some(filter)) => {
                 hand_over(&filter, listener, of).doing(|| format!("seccomp listener {}", listener.path))?;
                 rustix::net::send(connection, HANDED_OVER, SendFlags::NOSIGNAL).doing(|| "answer init")?;
@@ -50,22 +47,6 @@ pub fn last_words(connection: impl AsFd, listener: Option<&Listener>, of: &Notif
     }
     text.extend(read_all(connection, MAX - 1).doing(|| "hear from init")?);
     Ok((!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned()))
-}
-
-fn receive(connection: BorrowedFd<'_>) -> rustix::io::Result<(Vec<u8>, Option<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut word = vec![0; MAX];
-    let message =
-        rustix::net::recvmsg(connection, &mut [IoSliceMut::new(&mut word)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    word.truncate(message.bytes);
-    let mut filter = None;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(mut fds) = message {
-            filter = fds.next();
-        }
-    }
-    Ok((word, filter))
 }
 
 /// One packet: the container process state of the specification, and beside it
@@ -82,19 +63,7 @@ fn hand_over(filter: &OwnedFd, listener: &Listener, of: &Notifier<'_>) -> Result
     if !listener.metadata.is_empty() {
         message["metadata"] = listener.metadata.as_str().into();
     }
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .doing(|| "make a socket")?;
-    let address = SocketAddrUnix::new(&listener.path).doing(|| "its path")?;
-    rustix::net::connect(&socket, &address).doing(|| "connect to the agent")?;
-    send_with(socket.as_fd(), message.to_string().as_bytes(), filter.as_fd()).doing(|| "send the filter's descriptor")
-}
-
-/// Sends `word` and a descriptor in one packet.
-pub fn send_with(socket: BorrowedFd<'_>, word: &[u8], fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = [fd];
-    control.push(SendAncillaryMessage::ScmRights(&fds));
-    rustix::net::sendmsg(socket, &[IoSlice::new(word)], &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
+    let agent = socket::connect(Path::new(&listener.path)).doing(|| "connect to the agent")?;
+    let message = message.to_string();
+    socket::send(&agent, message.as_bytes(), filter.as_fd()).doing(|| "send the filter's descriptor")
 }

@@ -6,10 +6,14 @@ pub mod console;
 pub mod hooks;
 pub mod idmap;
 pub mod idmap_mounts;
+pub mod inherited;
 pub mod listener;
+pub mod notify;
+pub mod pidfd;
 pub mod protocol;
 pub mod seal;
 pub mod serve;
+pub mod socket;
 pub mod sources;
 
 use crate::bail;
@@ -45,8 +49,13 @@ pub struct Options {
     /// Instead of the bundle's config.json.
     pub config: Option<PathBuf>,
     pub console: Console,
+    /// A socket that gets a pidfd of init.
+    pub pidfd_socket: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
+    /// After the standard streams, `listen_fds` included.
     pub preserve_fds: u32,
+    /// How many of them a service manager opened.
+    pub listen_fds: u32,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     /// Leave no cgroup of its own to the container.
@@ -74,22 +83,29 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let bundle = std::path::absolute(&options.bundle).doing(|| format!("bundle {}", options.bundle.display()))?;
     let config = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     let text = spec::read_file(&config)?;
-    let spec = spec::parse(&text).doing(|| format!("parse {}", config.display()))?;
+    let mut spec = spec::parse(&text).doing(|| format!("parse {}", config.display()))?;
     let host = Host::probe()?;
     state::dir::check_id(&options.id)?;
+    if notify::is_wanted() {
+        let folder = options.root.join(&options.id).join("notify");
+        notify::add_to(&mut spec, &std::path::absolute(&folder).doing(|| format!("folder {}", folder.display()))?);
+    }
     let systemd = options.systemd_cgroup.then(host::is_rootless);
     if systemd.is_some() && !systemd::is_running() {
         bail!("systemd is not running on this host, so it can't manage cgroups: use --cgroup-manager cgroupfs");
     }
     let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle, host.euid)?, systemd };
     let mut plan = plan::plan(&spec, request, &host, log)?;
+    plan.process.env.extend(inherited::environment(options.listen_fds));
     let console = options.console.open(&mut plan.process)?;
+    let pidfd_socket = options.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
 
     let dir = StateDir::create(&options.root, &options.id)?;
     let mut making =
         Making { cgroup: Cgroup::default(), dir: Some(dir), init: None, devices: None, resctrl: Made::default() };
     let Way { near, far } = console;
-    let result = make(&mut making, &plan, &spec, (&text, &bundle, &host), far, options, log);
+    let sockets = Sockets { console: far, pidfd: pidfd_socket };
+    let result = make(&mut making, &plan, &spec, (&text, &bundle, &host), sockets, options, log);
     match result {
         Ok((record, pid, pidfd, channel, dir)) => {
             Ok(Created { dir, record, plan, pid, pidfd, channel, terminal: near })
@@ -121,6 +137,12 @@ fn roots(bundle: &Path, euid: u32) -> Result<Option<plan::roots::RootsPlan>> {
     plan::roots::plan(&roots, list.as_deref())
 }
 
+/// Of the caller's, opened before anything is made.
+struct Sockets {
+    console: Option<OwnedFd>,
+    pidfd: Option<OwnedFd>,
+}
+
 type Parts = (Record, Pid, OwnedFd, Channel, StateDir);
 
 fn make(
@@ -128,7 +150,7 @@ fn make(
     plan: &Plan,
     spec: &Spec,
     (config, bundle, host): (&[u8], &Path, &Host),
-    console: Option<OwnedFd>,
+    sockets: Sockets,
     options: &Options,
     log: &Log,
 ) -> Result<Parts> {
@@ -145,7 +167,10 @@ fn make(
     record.save(dir)?;
     dir.write_new(state::record::CONFIG, config)?;
 
-    let mut sources = sources::open(plan, console, host.may_mount())?;
+    if notify::is_wanted() {
+        notify::make_folder(dir)?;
+    }
+    let mut sources = sources::open(plan, sockets.console, host.may_mount())?;
     if sources.has_mounts {
         idmap_mounts::own(plan, &mut sources, host)?;
     }
@@ -193,6 +218,10 @@ fn make(
     record.start_time = state::process::stat(record.pid).map_or(0, |(_, start)| start);
     record.cgroup = cgroup;
     record.save(dir)?;
+    if let Some(socket) = &sockets.pidfd {
+        let (_, pidfd) = making.init.as_ref().unwrap_or_else(|| unreachable!("it was set above"));
+        pidfd::send(socket, pidfd::OF_INIT, pidfd)?;
+    }
     if let Some(path) = &options.pid_file {
         write_pid_file(path, record.pid)?;
     }

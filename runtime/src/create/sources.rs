@@ -86,7 +86,7 @@ impl Sources {
     }
 }
 
-fn bind_source(mount: &MountPlan) -> Result<Option<OwnedFd>> {
+pub fn bind_source(mount: &MountPlan) -> Result<Option<OwnedFd>> {
     let MountKind::Bind { source, recursive } = &mount.kind else { return Ok(None) };
     let tree = tree(source, *recursive).doing(|| format!("bind mount source {}", source.display()))?;
     // A bind of the host's mount would be its peer, and what is mounted below

@@ -3,15 +3,14 @@
 use super::rootfs::attach;
 use super::{Init, Task};
 use crate::bail;
+use crate::create::socket;
 use crate::error::{Context, Result};
 use crate::path::{InRoot, RootFd};
 use crate::sys::{self, tty};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, Uid};
-use rustix::io::{Errno, IoSlice};
+use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use std::mem::MaybeUninit;
 
 /// linux/magic.h
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
@@ -48,7 +47,7 @@ pub fn open(task: &mut Task<'_>) -> Result<()> {
     // The group stays that of devpts, tty(4): write(1) needs it.
     rustix::fs::fchown(&terminal, Some(Uid::from_raw(task.process.uid)), None)
         .doing(|| "give the terminal its owner")?;
-    send(&socket, &master)?;
+    socket::send(&socket, b"/dev/ptmx", master.as_fd()).doing(|| "send the terminal to the console socket")?;
     for stream in 0..3 {
         sys::fds::place(terminal.as_fd(), stream).doing(|| "make the terminal the standard streams")?;
     }
@@ -79,16 +78,6 @@ fn multiplexer(root: &RootFd) -> Result<OwnedFd> {
         bail!("{path} is not the multiplexer of a devpts");
     }
     Ok(master)
-}
-
-fn send(socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
-    let fds: [BorrowedFd<'_>; 1] = [master.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&fds));
-    rustix::net::sendmsg(socket, &[IoSlice::new(b"/dev/ptmx")], &mut control, SendFlags::NOSIGNAL)
-        .doing(|| "send the terminal to the console socket")?;
-    Ok(())
 }
 
 /// The terminal at /dev/console, by descriptor on a file that is new.

@@ -44,7 +44,7 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
 }
 
 /// Returns the mount that is now attached, if it has one descriptor.
-fn one(
+pub fn one(
     root: &RootFd,
     mount: &MountPlan,
     source: Option<OwnedFd>,

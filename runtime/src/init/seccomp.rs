@@ -3,7 +3,8 @@
 
 use super::Task;
 use crate::bail;
-use crate::create::listener::{HANDED_OVER, LOADED, send_with};
+use crate::create::listener::{HANDED_OVER, LOADED};
+use crate::create::socket;
 use crate::error::{Context, Error, Result};
 use crate::seccomp::Filter;
 use crate::sys;
@@ -72,7 +73,7 @@ fn courier(connection: &OwnedFd) -> ! {
 }
 
 fn hand_over(connection: BorrowedFd<'_>, listener: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    send_with(connection, LOADED, listener)?;
+    socket::send(connection, LOADED, listener)?;
     let mut answer = [0u8; 1];
     match rustix::net::recv(connection, &mut answer, RecvFlags::empty())? {
         (_, 1) if answer == *HANDED_OVER => Ok(()),

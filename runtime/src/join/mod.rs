@@ -6,6 +6,8 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod mounts;
+
 use crate::bail;
 use crate::cgroup::systemd::{self, Unit};
 use crate::cgroup::{Cgroup, Dir, Entry};

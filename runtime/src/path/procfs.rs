@@ -4,7 +4,7 @@
 
 use crate::error::{Context, Result};
 use crate::path::write_all;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
@@ -28,6 +28,11 @@ impl ProcFd {
             )
         };
         make().map(ProcFd).doing(|| "make a private procfs")
+    }
+
+    /// A directory to start paths from, as in `self/fd/3`.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// Writes `value` to the file at `path` (as in `self/oom_score_adj`).

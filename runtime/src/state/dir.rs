@@ -2,6 +2,7 @@
 
 use crate::bail;
 use crate::cli::compat;
+use crate::create::notify;
 use crate::error::{Context, Error, Result};
 use crate::host;
 use crate::path::{read_all, write_all};
@@ -147,17 +148,23 @@ impl StateDir {
 
     pub fn unlink(&self, name: &CStr) -> Result<()> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(errno) => Err(errno).doing(|| format!("remove {} in {}", name.to_string_lossy(), self.path.display())),
         }
     }
 
     /// Removes the directory; the container is gone then.
     pub fn remove(self) -> Result<()> {
-        // The last two are there only if a command was cut off.
-        for files in [[super::record::CONFIG, super::record::FILE], [super::start::SOCKET, c".new"]] {
+        // What most containers have; then what few have, or a command that was cut
+        // off has left.
+        for files in
+            [[super::record::CONFIG, super::record::FILE], [super::start::SOCKET, c".new"], [notify::SOCKET; 2]]
+        {
             for name in files {
                 self.unlink(name)?;
+            }
+            if files == [notify::SOCKET; 2] {
+                self.remove_folder(notify::FOLDER)?;
             }
             match rustix::fs::rmdir(&self.path) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -166,6 +173,13 @@ impl StateDir {
             }
         }
         bail!("{} has files that are not firn's", self.path.display());
+    }
+
+    fn remove_folder(&self, name: &CStr) -> Result<()> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno).doing(|| format!("remove {} in {}", name.to_string_lossy(), self.path.display())),
+        }
     }
 }
 

@@ -18,25 +18,47 @@ pub struct Guest {
     pub tests: &'static [&'static str],
 }
 
+/// On every kernel.
 const OF_KERNEL: &[&str] = &[
     "idmaps::",
-    "isolation::",
+    "isolation::the_",
     "machine::checkpoint::",
     "machine::controllers::",
-    "machine::limits::",
-    "machine::podman::",
-    "machine::rootless::",
+    "machine::rootless::more_ids_",
+    "machine::rootless::the_",
     "machine::systemd::",
     "monitor::",
     "namespaces::",
-    "resources::",
+    "resources::a_",
+    "roots::",
+];
+/// And with the newest peers.
+const OF_KERNEL_AND_PEERS: &[&str] = &[
+    "idmaps::",
+    "isolation::the_",
+    "machine::checkpoint::",
+    "machine::controllers::",
+    "machine::limits::",
+    "machine::podman::the_life_",
+    "machine::rootless::more_ids_",
+    "machine::rootless::the_",
+    "machine::systemd::",
+    "monitor::",
+    "namespaces::",
+    "resources::a_",
     "roots::",
 ];
 const OF_CGROUP_V1: &[&str] = &["lifecycle::", "machine::podman::", "machine::systemd::", "monitor::", "resources::"];
 
 pub const GUESTS: [Guest; 4] = [
     Guest { name: "trixie", suite: "trixie", about: "Debian 13, Linux 6.12, cgroup v2", kernel_line: "", tests: &[] },
-    Guest { name: "forky", suite: "forky", about: "Debian 14, Linux 7, cgroup v2", kernel_line: "", tests: OF_KERNEL },
+    Guest {
+        name: "forky",
+        suite: "forky",
+        about: "Debian 14, Linux 7, cgroup v2",
+        kernel_line: "",
+        tests: OF_KERNEL_AND_PEERS,
+    },
     Guest {
         name: "bookworm",
         suite: "bookworm",

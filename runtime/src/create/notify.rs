@@ -1,0 +1,128 @@
+//! Readiness of a container whose caller is a service of systemd's, sd_notify(3):
+//! the container gets a socket of its own, and that it is ready is handed on to
+//! the caller's.
+
+use super::socket;
+use crate::error::{Context, Result};
+use crate::spec::Spec;
+use crate::spec::mount::Mount;
+use crate::state::StateDir;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use std::ffi::CStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// In the state directory, and shown to the container.
+pub const FOLDER: &CStr = c"notify";
+const INSIDE: &str = "/run/notify";
+pub const SOCKET: &CStr = c"notify/notify.sock";
+
+/// Whether whoever called wants to hear of readiness.
+pub fn is_wanted() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|path| !path.is_empty())
+}
+
+/// Adds the socket's folder and its name to what the container gets.
+pub fn add_to(spec: &mut Spec, folder: &std::path::Path) {
+    spec.mounts.push(Mount {
+        destination: INSIDE.into(),
+        source: folder.to_string_lossy().into_owned(),
+        options: ["bind", "nosuid", "noexec", "nodev", "ro"].map(String::from).to_vec(),
+        ..Mount::default()
+    });
+    if let Some(process) = &mut spec.process {
+        process.env.push(format!("NOTIFY_SOCKET={INSIDE}/notify.sock"));
+    }
+}
+
+pub fn make_folder(dir: &StateDir) -> Result<()> {
+    rustix::fs::mkdirat(dir, FOLDER, Mode::from_raw_mode(0o755)).doing(|| "make the folder of the notify socket")
+}
+
+/// Hears the container and speaks to the caller's service manager.
+#[derive(Debug)]
+pub struct Proxy {
+    container: OwnedFd,
+    manager: OwnedFd,
+}
+
+impl Proxy {
+    /// Before the container starts. None where nobody listens, or where the
+    /// container was not made for it.
+    pub fn listen(dir: &StateDir) -> Result<Option<Self>> {
+        let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else { return Ok(None) };
+        if !dir.has(FOLDER) {
+            return Ok(None);
+        }
+        let address = match path.as_bytes() {
+            [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name),
+            path => SocketAddrUnix::new(path),
+        };
+        let connect = || {
+            let manager = datagrams()?;
+            rustix::net::connect(&manager, &address?)?;
+            Ok::<_, Errno>(manager)
+        };
+        let manager = connect().doing(|| format!("connect to NOTIFY_SOCKET {}", path.display()))?;
+        let bind = || {
+            let container = datagrams()?;
+            // By descriptor, for a socket's path holds 108 bytes.
+            let place = format!("/proc/self/fd/{}/{}", dir.as_fd().as_raw_fd(), SOCKET.to_string_lossy());
+            rustix::net::bind(&container, &SocketAddrUnix::new(place)?)?;
+            // Whoever the container's user is.
+            rustix::fs::chmodat(dir, SOCKET, Mode::from_raw_mode(0o777), rustix::fs::AtFlags::empty())?;
+            Ok::<_, Errno>(container)
+        };
+        let container = bind().doing(|| "make the container's notify socket")?;
+        Ok(Some(Proxy { container, manager }))
+    }
+
+    /// Waits until the container is ready, or its init has ended. Its main process
+    /// is `main` to the service manager, which has it all when this returns.
+    pub fn pass_on(&self, init: impl AsFd, main: i32) -> Result<()> {
+        let mut buffer = [0u8; 4096];
+        loop {
+            let mut fds = [PollFd::new(&self.container, PollFlags::IN), PollFd::new(&init, PollFlags::IN)];
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => continue,
+                result => result.doing(|| "wait for the container to be ready")?,
+            };
+            if fds[0].revents().is_empty() {
+                return Ok(());
+            }
+            let length =
+                rustix::net::recv(&self.container, &mut buffer, RecvFlags::empty()).doing(|| "hear the container")?.1;
+            // Nothing else: a container could speak about what is not its own.
+            if buffer[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                self.tell(b"READY=1\n")?;
+                self.tell(format!("MAINPID={main}\n").as_bytes())?;
+                return self.barrier();
+            }
+        }
+    }
+
+    fn tell(&self, text: &[u8]) -> Result<()> {
+        rustix::net::send(&self.manager, text, SendFlags::NOSIGNAL).doing(|| "tell the service manager").map(drop)
+    }
+
+    /// sd_notify_barrier(3): the other end of a pipe is closed when all before it
+    /// has been read.
+    fn barrier(&self) -> Result<()> {
+        const PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+        let what = || "wait for the service manager";
+        let (near, far) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(what)?;
+        socket::send(&self.manager, b"BARRIER=1", far.as_fd()).doing(what)?;
+        drop(far);
+        match poll(&mut [PollFd::new(&near, PollFlags::empty())], Some(&PATIENCE)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno).doing(what),
+        }
+    }
+}
+
+fn datagrams() -> rustix::io::Result<OwnedFd> {
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+}

@@ -1,0 +1,99 @@
+//! Mounts that come into a container that runs, and go again.
+
+use super::Container;
+use crate::bail;
+use crate::create::protocol::{Channel, Message};
+use crate::create::sources;
+use crate::error::{Context, Error, Result};
+use crate::init::{mounts as init, rootfs};
+use crate::path::{InRoot, ProcFd, RootFd};
+use crate::plan::mounts::{MountKind, MountPlan};
+use crate::plan::namespaces;
+use crate::sys;
+use crate::sys::clone::{self, Fork};
+use crate::sys::fds::Bin;
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+/// Adds mounts, in order. Those before one that fails are taken away again.
+pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
+    for mount in mounts {
+        if matches!(mount.kind, MountKind::Cgroup) || mount.idmap.is_some() {
+            bail!("mount {}: cgroups and id mappings are for the container's config", mount.target);
+        }
+    }
+    let sources = mounts.iter().map(sources::bind_source).collect::<Result<Vec<_>>>()?;
+    inside(container, |root, proc| {
+        let mut bin = Bin::default();
+        for (done, (mount, source)) in mounts.iter().zip(sources).enumerate() {
+            let added = init::one(root, mount, source, None, &[], &mut bin);
+            if let Err(error) = added {
+                let targets = mounts[..done].iter().rev().map(|mount| &mount.target);
+                targets.for_each(|target| drop(unmount(root, proc, target)));
+                return Err(error).doing(|| format!("mount {}", mount.target));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Takes away what is mounted at these places, whatever uses it still.
+pub fn remove(container: &Container, targets: &[InRoot]) -> Result<()> {
+    inside(container, |root, proc| {
+        targets.iter().try_for_each(|target| unmount(root, proc, target).doing(|| format!("unmount {target}")))
+    })
+}
+
+fn unmount(root: &RootFd, proc: &ProcFd, target: &InRoot) -> Result<()> {
+    if target.is_root() {
+        bail!("it is the root file system");
+    }
+    let place = root.open(target, OFlags::PATH | OFlags::NOFOLLOW).doing(|| "open it")?;
+    // umount(2) takes a path: that of the descriptor in a procfs of our own.
+    rustix::process::fchdir(proc.as_fd()).doing(|| "enter a private procfs")?;
+    match rustix::mount::unmount(format!("self/fd/{}", place.as_raw_fd()), UnmountFlags::DETACH) {
+        Err(Errno::INVAL) => Err(Error::new("nothing is mounted there")),
+        result => result.doing(|| "take it away"),
+    }
+}
+
+/// Runs `work` in a process that is in the container's user and mount namespaces,
+/// and in no other of them: nobody in the container can see it.
+fn inside(container: &Container, work: impl FnOnce(&RootFd, &ProcFd) -> Result<()>) -> Result<()> {
+    let linux = container.spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
+    let kinds = clone::NEWNS | if linux.has(clone::NEWUSER) { clone::NEWUSER } else { 0 };
+    let (near, far) = Channel::pair()?;
+    match clone::clone3(0, None).doing(|| "make a process to go inside")? {
+        Fork::Parent { pid, .. } => {
+            drop(far);
+            let word = near.receive()?;
+            waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).doing(|| "wait for the process inside")?;
+            match word {
+                Some(Message::Ready) => Ok(()),
+                Some(Message::Failed(text)) => bail!("{text}"),
+                other => bail!("the process inside said {other:?}"),
+            }
+        }
+        Fork::Child => {
+            drop(near);
+            let word = match enter(&container.init, kinds).and_then(|(root, proc)| work(&root, &proc)) {
+                Ok(()) => Message::Ready,
+                Err(error) => Message::Failed(error.chain()),
+            };
+            // If the runtime is gone there is nobody to tell.
+            let _ = far.send(&word);
+            sys::exec::exit(0)
+        }
+    }
+}
+
+fn enter(init: &OwnedFd, kinds: u64) -> Result<(RootFd, ProcFd)> {
+    sys::prctl::set_dumpable(false).doing(|| "close this process to others")?;
+    // Where /proc is the container's, none could be made.
+    let proc = ProcFd::new()?;
+    clone::setns(init.as_fd(), kinds).doing(|| "join the container's mount namespace")?;
+    Ok((RootFd::new(rootfs::open_directory("/")?), proc))
+}
