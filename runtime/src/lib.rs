@@ -10,6 +10,7 @@
 //! | [`create`] | lock → sources → cgroup → clone → serve init → record |
 //! | [`init`] | inside: the list of steps from clone to execve |
 //! | [`join`] | another process in a container that runs |
+//! | [`criu`] | checkpoint and restore |
 //! | [`cgroup`] | limits, devices, freezing, killing |
 //! | [`resctrl`] | shares of caches and memory bandwidth |
 //! | [`network`] | the loopback device, devices that move in |
@@ -25,6 +26,7 @@
 pub mod cgroup;
 pub mod cli;
 pub mod create;
+pub mod criu;
 pub mod error;
 pub mod host;
 pub mod init;

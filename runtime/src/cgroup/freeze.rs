@@ -16,6 +16,12 @@ impl Cgroup {
         self.v2().is_some_and(|dir| read(&dir.path, "cgroup.freeze").is_ok_and(|text| text.trim() == "1"))
     }
 
+    /// The directory in which everything can be frozen.
+    pub fn freezer(&self) -> Option<&Path> {
+        let v1 = self.dirs.iter().find(|dir| dir.has("freezer"));
+        v1.or_else(|| self.v2()).map(|dir| dir.path.as_path())
+    }
+
     /// Freezes or thaws, and waits until it is so.
     pub fn set_frozen(&self, frozen: bool) -> Result<()> {
         if let Some(dir) = self.dirs.iter().find(|dir| dir.has("freezer")) {

@@ -41,6 +41,15 @@ impl Dir {
     pub fn has(&self, controller: &str) -> bool {
         self.hierarchy.split(',').any(|name| name == controller)
     }
+
+    /// The name under which a container sees it; cgroup v2 beside v1 is `unified`.
+    pub fn shown_as(&self) -> &str {
+        match self.hierarchy.strip_prefix("name=") {
+            Some(name) => name,
+            None if self.is_v2() => "unified",
+            None => &self.hierarchy,
+        }
+    }
 }
 
 /// Where a container's cgroup is. What is written here exists or may exist:

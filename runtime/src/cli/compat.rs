@@ -10,6 +10,11 @@ pub const INVALID_ID: &str = "invalid container ID format";
 /// containerd: not found; podman: already stopped.
 pub const NOT_RUNNING: &str = "container not running";
 
+/// podman: this runtime has the option.
+pub fn needs_argument(option: &str) -> String {
+    format!("flag needs an argument: {option}\n")
+}
+
 /// `exec` that could not run its program.
 pub const EXEC_FAILURE: u8 = 255;
 pub const UNKNOWN_COMMAND: u8 = 3;

@@ -29,7 +29,10 @@ pub fn run() -> Result<u8> {
             "netDevices": { "enabled": true },
         },
         "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
-        "annotations": { "org.firn.version": env!("CARGO_PKG_VERSION") },
+        "annotations": {
+            "org.firn.version": env!("CARGO_PKG_VERSION"),
+            "org.opencontainers.runc.checkpoint.enabled": "true",
+        },
     });
     let text = serde_json::to_string_pretty(&features).doing(|| "write the features")?;
     print(&(text + "\n"))?;

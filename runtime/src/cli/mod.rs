@@ -1,8 +1,10 @@
 //! The command line: runc's, which conmon, containerd and people's scripts
 //! call, with crun's additions.
 
+pub mod checkpoint;
 pub mod compat;
 pub mod create;
+pub mod deferred;
 pub mod delete;
 pub mod events;
 pub mod exec;
@@ -13,6 +15,7 @@ pub mod list;
 pub mod mounts;
 pub mod pause;
 pub mod ps;
+pub mod restore;
 pub mod run;
 pub mod spec;
 pub mod start;
@@ -25,6 +28,7 @@ use crate::error::Result;
 use crate::log::{Format, Log};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
+use deferred::Deferred;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -111,10 +115,14 @@ enum Command {
     Pause(pause::Args),
     /// Let a paused container go on
     Resume(pause::Args),
+    /// Save a container with all its processes in images
+    Checkpoint(Deferred<checkpoint::Args>),
+    /// Let a container run on from its images
+    Restore(Deferred<restore::Args>),
     /// Print what a container uses, as JSON, and that it ran out of memory
     Events(events::Args),
     /// Change the limits of a container
-    Update(update::Args),
+    Update(Deferred<update::Args>),
     /// Add mounts to a container that runs, or take them away
     Mounts(mounts::Args),
     /// Write a config.json to begin with
@@ -217,8 +225,10 @@ impl Cli {
             Command::Ps(args) => ps::run(&args, context),
             Command::Pause(args) => pause::run(&args, context, true),
             Command::Resume(args) => pause::run(&args, context, false),
+            Command::Checkpoint(Deferred(args)) => checkpoint::run(args, context),
+            Command::Restore(Deferred(args)) => restore::run(args, context),
             Command::Events(args) => events::run(&args, context),
-            Command::Update(args) => update::run(&args, context),
+            Command::Update(Deferred(args)) => update::run(&args, context),
             Command::Mounts(args) => mounts::run(&args, context),
             Command::Spec(args) => spec::run(&args),
             Command::Features => features::run(),
@@ -230,11 +240,27 @@ impl Cli {
 fn usage(error: &clap::Error, is_exec: bool) -> u8 {
     // A closed stdout or stderr leaves nobody to tell.
     let _ = error.print();
+    if let Some(option) = without_argument(error) {
+        let _ = crate::path::write_all(rustix::stdio::stderr(), compat::needs_argument(option).as_bytes());
+    }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
         ErrorKind::InvalidSubcommand => compat::UNKNOWN_COMMAND,
         _ if is_exec => compat::EXEC_FAILURE,
         _ => 1,
+    }
+}
+
+/// The option at the line's end that lacks its value.
+fn without_argument(error: &clap::Error) -> Option<&str> {
+    use clap::error::{ContextKind, ContextValue};
+    match (error.kind(), error.get(ContextKind::InvalidValue), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::InvalidValue, Some(ContextValue::String(value)), Some(ContextValue::String(option)))
+            if value.is_empty() =>
+        {
+            option.split_whitespace().next()
+        }
+        _ => None,
     }
 }
 

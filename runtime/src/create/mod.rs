@@ -18,6 +18,7 @@ pub mod sources;
 
 use crate::bail;
 use crate::cgroup::{Cgroup, Entry, systemd};
+use crate::criu::streams;
 use crate::error::{Context, Result};
 use crate::host::{self, Host};
 use crate::init;
@@ -80,13 +81,47 @@ pub struct Created {
 }
 
 pub fn create(options: &Options, log: &Log) -> Result<Created> {
+    let mut planned = planned(options, notify::is_wanted(), log)?;
+    let console = options.console.open(&mut planned.plan.process)?;
+    let pidfd_socket = options.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
+
+    let dir = StateDir::create(&options.root, &options.id)?;
+    let mut making = Making { dir: Some(dir), ..Making::default() };
+    let Way { near, far } = console;
+    let sockets = Sockets { console: far, pidfd: pidfd_socket };
+    let result = make(&mut making, &planned, sockets, options, log);
+    match result {
+        Ok((record, pid, pidfd, channel, dir)) => {
+            Ok(Created { dir, record, plan: planned.plan, pid, pidfd, channel, terminal: near })
+        }
+        Err(error) => {
+            making.undo(log);
+            Err(error)
+        }
+    }
+}
+
+/// What is known of a container before anything of it is made.
+#[derive(Debug)]
+pub struct Planned {
+    /// The text of its config.json.
+    pub text: Vec<u8>,
+    spec: Spec,
+    /// Absolute.
+    bundle: PathBuf,
+    pub host: Host,
+    pub plan: Plan,
+}
+
+/// With `notify`, also a socket on which the container says that it is ready.
+pub fn planned(options: &Options, notify: bool, log: &Log) -> Result<Planned> {
     let bundle = std::path::absolute(&options.bundle).doing(|| format!("bundle {}", options.bundle.display()))?;
     let config = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     let text = spec::read_file(&config)?;
     let mut spec = spec::parse(&text).doing(|| format!("parse {}", config.display()))?;
     let host = Host::probe()?;
     state::dir::check_id(&options.id)?;
-    if notify::is_wanted() {
+    if notify {
         let folder = options.root.join(&options.id).join("notify");
         notify::add_to(&mut spec, &std::path::absolute(&folder).doing(|| format!("folder {}", folder.display()))?);
     }
@@ -97,24 +132,18 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle, host.euid)?, systemd };
     let mut plan = plan::plan(&spec, request, &host, log)?;
     plan.process.env.extend(inherited::environment(options.listen_fds));
-    let console = options.console.open(&mut plan.process)?;
-    let pidfd_socket = options.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
+    Ok(Planned { text, spec, bundle, host, plan })
+}
 
-    let dir = StateDir::create(&options.root, &options.id)?;
-    let mut making =
-        Making { cgroup: Cgroup::default(), dir: Some(dir), init: None, devices: None, resctrl: Made::default() };
-    let Way { near, far } = console;
-    let sockets = Sockets { console: far, pidfd: pidfd_socket };
-    let result = make(&mut making, &plan, &spec, (&text, &bundle, &host), sockets, options, log);
-    match result {
-        Ok((record, pid, pidfd, channel, dir)) => {
-            Ok(Created { dir, record, plan, pid, pidfd, channel, terminal: near })
-        }
-        Err(error) => {
-            making.undo(log);
-            Err(error)
-        }
-    }
+/// The plan of a container that is there, from the config with which it was made.
+pub fn plan_of(dir: &StateDir, record: &Record) -> Result<Plan> {
+    let Some(text) = dir.read(state::record::CONFIG)? else { bail!("{} has no config.json", dir.path().display()) };
+    let spec = spec::parse(&text).doing(|| format!("parse {}/config.json", dir.path().display()))?;
+    let host = Host::probe()?;
+    let systemd = record.cgroup.unit.as_ref().map(|unit| unit.of_user);
+    let request = Request { id: &record.id, bundle: &record.bundle, roots: roots(&record.bundle, host.euid)?, systemd };
+    // Its warnings were given when it was made.
+    plan::plan(&spec, request, &host, &Log::quiet())
 }
 
 /// Reads firn.json, which must be the caller's alone: it names host paths.
@@ -145,15 +174,8 @@ struct Sockets {
 
 type Parts = (Record, Pid, OwnedFd, Channel, StateDir);
 
-fn make(
-    making: &mut Making,
-    plan: &Plan,
-    spec: &Spec,
-    (config, bundle, host): (&[u8], &Path, &Host),
-    sockets: Sockets,
-    options: &Options,
-    log: &Log,
-) -> Result<Parts> {
+fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Options, log: &Log) -> Result<Parts> {
+    let Planned { text: config, host, plan, .. } = planned;
     let Some(dir) = &making.dir else { crate::bail!("the container has no state directory") };
     let mut cgroup = Cgroup::default();
     if !options.no_cgroup {
@@ -162,7 +184,7 @@ fn make(
     }
     let unit = plan.cgroup.unit.as_ref().filter(|_| !options.no_cgroup);
     cgroup.unit = unit.cloned();
-    let mut record = record(plan, spec, bundle, host, &cgroup);
+    let mut record = planned.record(&cgroup);
     record.resctrl = plan.resctrl.as_ref().map(|plan| Groups::place(plan, &options.id)).transpose()?;
     record.save(dir)?;
     dir.write_new(state::record::CONFIG, config)?;
@@ -246,20 +268,25 @@ fn discard(far_end: Channel, sources: Sources, entry: Entry) {
     bin.put(far_end.into());
 }
 
-fn record(plan: &Plan, spec: &Spec, bundle: &Path, host: &Host, cgroup: &Cgroup) -> Record {
-    Record {
-        oci_version: if spec.oci_version.is_empty() { spec::VERSION.into() } else { spec.oci_version.clone() },
-        id: plan.id.clone(),
-        pid: 0,
-        start_time: 0,
-        bundle: bundle.to_owned(),
-        rootfs: plan.rootfs.clone(),
-        created: state::time::rfc3339(SystemTime::now()),
-        owner: host.euid,
-        annotations: spec.annotations.clone(),
-        cgroup: cgroup.clone(),
-        resctrl: None,
-        own_pid_namespace: plan.namespaces.makes(crate::sys::clone::NEWPID),
+impl Planned {
+    /// What is recorded of it first.
+    pub fn record(&self, cgroup: &Cgroup) -> Record {
+        let Planned { spec, bundle, host, plan, .. } = self;
+        Record {
+            oci_version: if spec.oci_version.is_empty() { spec::VERSION.into() } else { spec.oci_version.clone() },
+            id: plan.id.clone(),
+            pid: 0,
+            start_time: 0,
+            bundle: bundle.clone(),
+            rootfs: plan.rootfs.clone(),
+            created: state::time::rfc3339(SystemTime::now()),
+            owner: host.euid,
+            annotations: spec.annotations.clone(),
+            cgroup: cgroup.clone(),
+            resctrl: None,
+            own_pid_namespace: plan.namespaces.makes(crate::sys::clone::NEWPID),
+            streams: if plan.process.terminal { Vec::new() } else { streams::own() },
+        }
     }
 }
 
@@ -273,18 +300,18 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
 }
 
 /// What has been made so far, and how it is taken back.
-#[derive(Debug)]
-struct Making {
+#[derive(Debug, Default)]
+pub struct Making {
     /// The directories that were not there before.
-    cgroup: Cgroup,
-    dir: Option<StateDir>,
-    init: Option<(Pid, OwnedFd)>,
-    devices: Option<Moved>,
-    resctrl: Made,
+    pub cgroup: Cgroup,
+    pub dir: Option<StateDir>,
+    pub init: Option<(Pid, OwnedFd)>,
+    pub devices: Option<Moved>,
+    pub resctrl: Made,
 }
 
 impl Making {
-    fn undo(&mut self, log: &Log) {
+    pub fn undo(&mut self, log: &Log) {
         // While there is a namespace for them to come out of.
         if let Some(mut devices) = self.devices.take() {
             devices.back(log);

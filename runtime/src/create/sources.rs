@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::plan::devices::Node;
 use crate::plan::mounts::{MountKind, MountPlan};
 use crate::sys::clone;
-use crate::sys::mount::{ATTR_OF_BINDS, ATTR_RDONLY, MountAttr, PROPAGATION_SLAVE, setattr};
+use crate::sys::mount::{ATTR_OF_BINDS, ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SLAVE, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -163,20 +163,17 @@ pub fn cgroups(plan: &Plan, cgroup: &Cgroup) -> Result<Vec<(String, OwnedFd)>> {
         return Ok(Vec::new());
     };
     let private = plan.namespaces.has(clone::NEWCGROUP);
-    let slave = MountAttr { propagation: PROPAGATION_SLAVE, ..MountAttr::default() };
-    let mut attr = join(join(slave, mount.recursive_attr), mount.attr);
+    // As if it had been mounted here: what others mount below does not show, and
+    // criu finds no sharing that it could not restore.
+    let own = MountAttr { propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
+    let mut attr = join(join(own, mount.recursive_attr), mount.attr);
     if !private && plan.namespaces.has(clone::NEWUSER) {
         // Other people's cgroups of the same user's (CVE-2023-25809).
         attr = join(attr, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() });
     }
     let open = |dir: &crate::cgroup::Dir| {
         let path = if cgroup.pure_v2 && !private { Path::new("/sys/fs/cgroup") } else { &dir.path };
-        let name = match dir.hierarchy.strip_prefix("name=") {
-            Some(name) => name,
-            None if cgroup.pure_v2 => "",
-            None if dir.is_v2() => "unified",
-            None => &dir.hierarchy,
-        };
+        let name = if cgroup.pure_v2 { "" } else { dir.shown_as() };
         let tree = match tree(path, true) {
             // A hierarchy that is not mounted here.
             Err(Errno::NOENT) => return Ok(None),

@@ -47,7 +47,7 @@ pub fn open(task: &mut Task<'_>) -> Result<()> {
     // The group stays that of devpts, tty(4): write(1) needs it.
     rustix::fs::fchown(&terminal, Some(Uid::from_raw(task.process.uid)), None)
         .doing(|| "give the terminal its owner")?;
-    socket::send(&socket, b"/dev/ptmx", master.as_fd()).doing(|| "send the terminal to the console socket")?;
+    send(&socket, &master)?;
     for stream in 0..3 {
         sys::fds::place(terminal.as_fd(), stream).doing(|| "make the terminal the standard streams")?;
     }
@@ -80,6 +80,11 @@ fn multiplexer(root: &RootFd) -> Result<OwnedFd> {
     Ok(master)
 }
 
+/// Hands the master of a terminal to whoever waits at the console socket.
+pub fn send(socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
+    socket::send(socket, b"/dev/ptmx", master.as_fd()).doing(|| "send the terminal to the console socket")
+}
+
 /// The terminal at /dev/console, by descriptor on a file that is new.
 fn show(root: &RootFd, terminal: BorrowedFd<'_>) -> Result<()> {
     let what = || "show the terminal at /dev/console";
@@ -97,15 +102,21 @@ fn show(root: &RootFd, terminal: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// The program's user must be able to open /dev/stdout and its like again.
-/// /dev/null belongs to everybody, and the kernel may not let us.
+/// /dev/null belongs to everybody, and the kernel may not let us; it becomes the
+/// container's own, for a checkpoint can't name a file of the host's.
 pub fn give_streams(task: &Task<'_>) -> Result<()> {
     let uid = task.process.uid;
     let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
-    for stream in streams {
+    let mut own_null = None;
+    for (number, stream) in (0..).zip(streams) {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
-        let null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-            && stat.st_rdev == rustix::fs::makedev(1, 3);
-        if null || stat.st_uid == uid {
+        if is_null(&stat) {
+            if let Some(null) = own_null.get_or_insert_with(|| null_of(task)) {
+                sys::fds::place(null.as_fd(), number).doing(|| "open the container's /dev/null")?;
+            }
+            continue;
+        }
+        if stat.st_uid == uid {
             continue;
         }
         match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None) {
@@ -114,4 +125,15 @@ pub fn give_streams(task: &Task<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_null(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3)
+}
+
+/// The container's /dev/null, if it is one and may be opened.
+fn null_of(task: &Task<'_>) -> Option<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let null = task.root.as_ref()?.open_plain(&InRoot::new("/dev/null"), flags).ok()?;
+    rustix::fs::fstat(&null).is_ok_and(|stat| is_null(&stat)).then_some(null)
 }

@@ -11,9 +11,15 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags};
 
 /// In a new namespace `lo` is there, is the first, and is down.
+const LO: u32 = 1;
+
 pub fn loopback_up() -> Result<()> {
-    const LO: u32 = 1;
     Socket::open().and_then(|socket| socket.request(&Message::change_link(LO, UP, UP))).doing(|| "bring up lo")
+}
+
+/// The same in another namespace.
+pub fn loopback_up_in(namespace: BorrowedFd<'_>) -> Result<()> {
+    socket_in(namespace)?.request(&Message::change_link(LO, UP, UP)).doing(|| "bring up lo")
 }
 
 /// A socket that belongs to another network namespace. The caller is in its own

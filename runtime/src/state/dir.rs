@@ -9,8 +9,12 @@ use crate::path::{read_all, write_all};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// There only while criu restores the container.
+const MOUNT_PLACE: &CStr = c"criu-root";
 
 /// The state directory of one container, locked for as long as this lives.
 #[derive(Debug)]
@@ -153,6 +157,23 @@ impl StateDir {
         }
     }
 
+    /// An empty directory, by its real path, on which criu finds the root.
+    pub fn make_mount_place(&self) -> Result<PathBuf> {
+        let what = || format!("make {} in {}", MOUNT_PLACE.to_string_lossy(), self.path.display());
+        rustix::fs::mkdirat(&self.fd, MOUNT_PLACE, Mode::from_raw_mode(0o700)).doing(what)?;
+        let path = std::fs::canonicalize(&self.path).doing(what)?;
+        Ok(path.join(OsStr::from_bytes(MOUNT_PLACE.to_bytes())))
+    }
+
+    pub fn remove_mount_place(&self) -> Result<()> {
+        match rustix::fs::unlinkat(&self.fd, MOUNT_PLACE, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => {
+                Err(errno).doing(|| format!("remove {} in {}", MOUNT_PLACE.to_string_lossy(), self.path.display()))
+            }
+        }
+    }
+
     /// Removes the directory; the container is gone then.
     pub fn remove(self) -> Result<()> {
         // What most containers have; then what few have, or a command that was cut
@@ -168,7 +189,7 @@ impl StateDir {
             }
             match rustix::fs::rmdir(&self.path) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
-                Err(Errno::NOTEMPTY) => {}
+                Err(Errno::NOTEMPTY) => self.remove_mount_place()?,
                 Err(errno) => return Err(errno).doing(|| format!("remove {}", self.path.display())),
             }
         }

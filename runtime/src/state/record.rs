@@ -39,6 +39,10 @@ pub struct Record {
     /// Whether init has a pid namespace of its own: if not, other processes
     /// outlive it.
     pub own_pid_namespace: bool,
+    /// Its standard streams, where there are pipes among them, by the names that
+    /// a checkpoint has for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<String>,
 }
 
 impl Record {

@@ -1,0 +1,145 @@
+//! A container becomes images: it runs on, or is gone afterwards.
+
+use super::options::{Common, Folders};
+use super::rpc::{self, Kind, opts};
+use super::service::{self, Criu};
+use super::wire::Writer;
+use super::{mounts, streams};
+use crate::bail;
+use crate::error::{Context, Result};
+use crate::path::RootFd;
+use crate::plan::Plan;
+use crate::state::Record;
+use crate::sys::{self, clone};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What the command line says.
+#[derive(Debug)]
+pub struct Dump {
+    pub common: Common,
+    /// Images of a dump before, from the folder of the new ones.
+    pub parent: Option<PathBuf>,
+    pub leave_running: bool,
+    /// Memory alone, and the container runs on.
+    pub pre_dump: bool,
+    pub tcp_skip_in_flight: bool,
+    pub link_remap: bool,
+    /// Pages go there and not into the folder.
+    pub page_server: Option<(String, u16)>,
+    /// Who waits to hear that pages can be fetched.
+    pub status_fd: Option<i32>,
+}
+
+impl Dump {
+    /// Whether the container lives on.
+    pub fn spares(&self) -> bool {
+        self.leave_running || self.pre_dump
+    }
+}
+
+pub fn dump(record: &Record, plan: &Plan, dump: &Dump) -> Result<()> {
+    mounts::refuse(plan)?;
+    let program = service::find()?;
+    check_features(&program, dump)?;
+    let status = dump.status_fd.map(status_fd).transpose()?;
+    let folders = Folders::open(&dump.common, true, "dump.log")?;
+    if let Some(parent) = &dump.parent {
+        check_parent(&folders, parent)?;
+    }
+    let mut list = options(record, dump, &folders);
+    if !dump.pre_dump {
+        namespaces(plan, &mut list)?;
+        mounts::at_dump(plan, &record.cgroup, &root_of(record.pid)?, &mut list)?;
+        streams::save(&folders.images, &record.streams)?;
+    }
+    let kind = if dump.pre_dump { Kind::PreDump } else { Kind::Dump };
+    let criu = Criu::start(&program)?;
+    let mut notified = |script: &str, _, _| {
+        if let ("status-ready", Some(fd)) = (script, status) {
+            // Whoever has gone away does not want to know.
+            let _ = crate::path::write_all(fd, &[0]);
+        }
+        Ok(())
+    };
+    match criu.ask(&rpc::request(kind, Some(&list)), &mut notified) {
+        Ok(answer) if answer.success => criu.finish(),
+        Ok(answer) => Err(folders.failure(answer.errno, &answer.message)),
+        Err(error) => Err(folders.failure(0, &error.chain())),
+    }
+}
+
+fn options(record: &Record, dump: &Dump, folders: &Folders) -> Writer {
+    let mut list = dump.common.opts(folders);
+    list.signed(opts::PID, record.pid);
+    list.bytes(opts::ROOT, record.rootfs.as_os_str().as_bytes());
+    list.flag(opts::LEAVE_RUNNING, dump.leave_running);
+    list.flag(opts::TCP_SKIP_IN_FLIGHT, dump.tcp_skip_in_flight);
+    list.flag(opts::LINK_REMAP, dump.link_remap);
+    list.flag(opts::TRACK_MEM, dump.pre_dump || dump.parent.is_some());
+    if let Some(parent) = &dump.parent {
+        list.bytes(opts::PARENT_IMG, parent.as_os_str().as_bytes());
+    }
+    if let Some((address, port)) = &dump.page_server {
+        list.message(opts::PAGE_SERVER, &rpc::page_server(address, *port));
+    }
+    if let Some(dir) = record.cgroup.freezer() {
+        list.bytes(opts::FREEZE_CGROUP, dir.as_os_str().as_bytes());
+    }
+    list
+}
+
+/// A network or a pid namespace that was joined stays outside the images.
+fn namespaces(plan: &Plan, list: &mut Writer) -> Result<()> {
+    for (kind, name, key) in [(clone::NEWNET, "net", super::restore::NET), (clone::NEWPID, "pid", super::restore::PID)]
+    {
+        let Some((_, path)) = plan.namespaces.join.iter().find(|(joined, _)| *joined == kind) else { continue };
+        let inode = std::fs::metadata(path).doing(|| format!("look at namespace {}", path.display()))?.ino();
+        list.bytes(opts::EXTERNAL, format!("{name}[{inode}]:{key}").as_bytes());
+    }
+    Ok(())
+}
+
+fn root_of(pid: i32) -> Result<RootFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty());
+    root.map(RootFd::new).doing(|| "open the container's root")
+}
+
+fn check_features(program: &CString, dump: &Dump) -> Result<()> {
+    if !dump.pre_dump && !dump.common.lazy_pages {
+        return Ok(());
+    }
+    let features = service::features(program)?;
+    if dump.pre_dump && !features.tracks_memory {
+        bail!("--pre-dump: this kernel or criu can't track changes of memory");
+    }
+    if dump.common.lazy_pages && !features.fills_lazily {
+        bail!("--lazy-pages: this kernel or criu can't fill memory later (userfaultfd)");
+    }
+    Ok(())
+}
+
+fn check_parent(folders: &Folders, parent: &Path) -> Result<()> {
+    let what = || format!("--parent-path {}", parent.display());
+    let stat = rustix::fs::statat(&folders.images.fd, parent, AtFlags::empty()).doing(what)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(rustix::io::Errno::NOTDIR).doing(what);
+    }
+    Ok(())
+}
+
+/// A descriptor that the caller left open, to write to.
+fn status_fd(number: i32) -> Result<BorrowedFd<'static>> {
+    let what = || format!("--status-fd {number}");
+    let fd = sys::fds::borrow(number).doing(what)?;
+    let mode = rustix::fs::fcntl_getfl(fd.as_fd()).doing(what)? & OFlags::RWMODE;
+    if mode == OFlags::RDONLY {
+        bail!("{}: it can't be written to", what());
+    }
+    Ok(fd)
+}

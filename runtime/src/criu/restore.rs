@@ -1,0 +1,292 @@
+//! Images become a container: what `create` does around an init is done around
+//! criu, which makes the processes.
+
+use super::options::{Common, Folders, open_seen_by};
+use super::root;
+use super::rpc::{self, Kind, opts};
+use super::service::{self, Criu, Inside};
+use super::wire::Writer;
+use super::{mounts, streams};
+use crate::bail;
+use crate::cgroup::{Cgroup, Entry};
+use crate::create::console::Way;
+use crate::create::serve::state_json;
+use crate::create::sources::{self, Sources};
+use crate::create::{self, Making, Planned, hooks, write_pid_file};
+use crate::error::{Context, Error, Result};
+use crate::init::console;
+use crate::log::Log;
+use crate::network::{self, devices};
+use crate::path::RootFd;
+use crate::plan::Plan;
+use crate::resctrl::Groups;
+use crate::state::{self, Record, StateDir, Status};
+use crate::sys::clone;
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Under these names runc's images, too, have the namespaces that were joined.
+pub const NET: &str = "extRootNetNS";
+pub const PID: &str = "extRootPidNS";
+
+/// What the command line says, besides what it says of a container.
+#[derive(Debug)]
+pub struct Restore {
+    pub common: Common,
+    pub tcp_close: bool,
+    pub lsm_profile: Option<String>,
+    pub lsm_mount_context: Option<String>,
+}
+
+/// A container that runs again.
+#[derive(Debug)]
+pub struct Restored {
+    pub dir: StateDir,
+    pub record: Record,
+    pub plan: Plan,
+    pub pid: Pid,
+    pub pidfd: OwnedFd,
+    /// Over which the terminal's master comes, for the foreground.
+    pub terminal: Option<OwnedFd>,
+}
+
+pub fn restore(restore: &Restore, options: &create::Options, log: &Log) -> Result<Restored> {
+    let mut planned = create::planned(options, false, log)?;
+    mounts::refuse(&planned.plan)?;
+    let program = service::find()?;
+    if restore.lsm_profile.is_some() || restore.lsm_mount_context.is_some() {
+        // Older ones pass over what they don't know, and over the label with it.
+        const KNOWN_SINCE: u64 = 31_600;
+        if service::version(&program)? < KNOWN_SINCE {
+            bail!("--lsm-profile and --lsm-mount-context need criu 3.16");
+        }
+    }
+    let folders = Folders::open(&restore.common, false, "restore.log")?;
+    let names = streams::load(&folders.images)?;
+    let Way { near, far } = options.console.open(&mut planned.plan.process)?;
+
+    let dir = StateDir::create(&options.root, &options.id)?;
+    let mut making = Making { dir: Some(dir), ..Making::default() };
+    let work = Work { restore, options, planned: &planned, folders, names, console: far, log };
+    let result = work.run(&mut making, &program);
+    match result {
+        Ok((record, pid, pidfd, dir)) => Ok(Restored { dir, record, plan: planned.plan, pid, pidfd, terminal: near }),
+        Err(error) => {
+            making.undo(log);
+            Err(error)
+        }
+    }
+}
+
+/// All that restoring needs to know.
+struct Work<'a> {
+    restore: &'a Restore,
+    options: &'a create::Options,
+    planned: &'a Planned,
+    folders: Folders,
+    names: Vec<String>,
+    console: Option<OwnedFd>,
+    log: &'a Log,
+}
+
+impl Work<'_> {
+    fn run(&self, making: &mut Making, program: &std::ffi::CString) -> Result<(Record, Pid, OwnedFd, StateDir)> {
+        let plan = &self.planned.plan;
+        let Some(dir) = &making.dir else { bail!("the container has no state directory") };
+        let mut cgroup = Cgroup::default();
+        if !self.options.no_cgroup {
+            cgroup = Cgroup::place(&self.planned.host.cgroups, &plan.cgroup)?;
+            cgroup.refuse_occupied()?;
+        }
+        let unit = plan.cgroup.unit.as_ref().filter(|_| !self.options.no_cgroup);
+        cgroup.unit = unit.cloned();
+        let mut record = self.planned.record(&cgroup);
+        record.resctrl = plan.resctrl.as_ref().map(|plan| Groups::place(plan, &self.options.id)).transpose()?;
+        record.save(dir)?;
+        dir.write_new(state::record::CONFIG, &self.planned.text)?;
+
+        let sources = sources::open(plan, None, true)?;
+        let mut entry = Entry::default();
+        if !self.options.no_cgroup && unit.is_none() {
+            making.cgroup.pure_v2 = cgroup.pure_v2;
+            cgroup.create(&plan.cgroup, &mut making.cgroup.dirs)?;
+            entry = cgroup.entry()?;
+        }
+        if let (Some(groups), Some(plan)) = (&record.resctrl, &plan.resctrl) {
+            groups.make(plan, &mut making.resctrl)?;
+        }
+        let place = dir.make_mount_place()?;
+        let criu = self.fork(program, &sources, &entry, &place)?;
+        drop(entry);
+        if let Some(groups) = &record.resctrl {
+            groups.add(criu.pid)?;
+        }
+        if let Some(unit) = unit {
+            cgroup.start_unit(&plan.cgroup, unit, &plan.id, criu.pid)?;
+            making.cgroup = cgroup.clone();
+            cgroup.complete_unit(&plan.cgroup, criu.pid)?;
+        }
+        record.cgroup = cgroup;
+        record.save(dir)?;
+        let pid = self.converse(&criu, making, &mut record, &sources, &place)?;
+        criu.finish()?;
+        drop(sources);
+
+        let Some(dir) = &making.dir else { bail!("the container has no state directory") };
+        dir.remove_mount_place()?;
+        // A child of this process, so the number can't be reused yet.
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the restored process")?;
+        if let Some(path) = &self.options.pid_file {
+            write_pid_file(path, record.pid)?;
+        }
+        match making.dir.take() {
+            Some(dir) => Ok((record, pid, pidfd, dir)),
+            None => unreachable!("it was there above"),
+        }
+    }
+
+    fn fork(&self, program: &std::ffi::CString, sources: &Sources, entry: &Entry, place: &Path) -> Result<Criu> {
+        let plan = &self.planned.plan;
+        let keep: Vec<_> = sources.namespaces.iter().map(|(_, fd)| fd.as_fd()).collect();
+        let prepare = || {
+            entry.enter()?;
+            root::mount(plan, &sources.mounts, place)
+        };
+        let inside = Inside { namespaces: clone::NEWNS, cgroup: entry.clone_into(), keep: &keep, prepare: &prepare };
+        Criu::fork(program, &inside).doing(|| "make the root for criu")
+    }
+
+    /// Has criu make the processes, and returns the first of them.
+    fn converse(
+        &self,
+        criu: &Criu,
+        making: &mut Making,
+        record: &mut Record,
+        sources: &Sources,
+        place: &Path,
+    ) -> Result<Pid> {
+        let folders = self.folders.seen_by(criu.pid)?;
+        let list = self.opts(criu, &folders, &record.cgroup, sources, place)?;
+        criu.go()?;
+        let mut cause = None;
+        let answer = criu.ask(&rpc::request(Kind::Restore, Some(&list)), &mut |script, pid, fd| {
+            let done = match script {
+                "setup-namespaces" => self.set_up(making, record, sources, pid),
+                "post-restore" => self.record(making, record, pid),
+                "orphan-pts-master" => self.hand_over(fd),
+                _ => Ok(()),
+            };
+            done.map_err(|error| {
+                cause = Some(error);
+                Error::new("refused")
+            })
+        });
+        match (cause, answer) {
+            (Some(error), _) => Err(error),
+            (None, Ok(answer)) if answer.success => {
+                Pid::from_raw(answer.pid).ok_or_else(|| Error::new("criu told no pid of what it has restored"))
+            }
+            (None, Ok(answer)) => Err(self.folders.failure(answer.errno, &answer.message)),
+            (None, Err(error)) => Err(self.folders.failure(0, &error.chain())),
+        }
+    }
+
+    fn opts(&self, criu: &Criu, folders: &Folders, cgroup: &Cgroup, sources: &Sources, place: &Path) -> Result<Writer> {
+        let mut list = self.restore.common.opts(folders);
+        list.bytes(opts::ROOT, place.as_os_str().as_bytes());
+        list.flag(opts::EVASIVE_DEVICES, true);
+        // Its newer way fails where a bind that lies beside the root comes from
+        // the same file system.
+        list.flag(opts::MNTNS_COMPAT_MODE, true);
+        // As our own child, so that we can wait for it.
+        list.flag(opts::RST_SIBLING, true);
+        list.flag(opts::TCP_CLOSE, self.restore.tcp_close);
+        let labels = [
+            (opts::LSM_PROFILE, &self.restore.lsm_profile),
+            (opts::LSM_MOUNT_CONTEXT, &self.restore.lsm_mount_context),
+        ];
+        for (field, label) in labels {
+            if let Some(label) = label {
+                list.bytes(field, label.as_bytes());
+            }
+        }
+        self.namespaces(sources, &mut list)?;
+        if !cgroup.dirs.is_empty() {
+            cgroup_roots(criu.pid, &mut list)?;
+        }
+        let root = RootFd::new(open_seen_by(criu.pid, place)?);
+        mounts::at_restore(&self.planned.plan, cgroup, &root, &mut list)?;
+        streams::inherit(&self.names, &mut list);
+        Ok(list)
+    }
+
+    /// Those that are joined exist, and stay as they are.
+    fn namespaces(&self, sources: &Sources, list: &mut Writer) -> Result<()> {
+        for ((kind, fd), (_, path)) in sources.namespaces.iter().zip(&self.planned.plan.namespaces.join) {
+            let key = match *kind {
+                clone::NEWNET => NET,
+                clone::NEWPID => PID,
+                clone::NEWCGROUP => bail!("criu can't restore into a cgroup namespace that is joined"),
+                kind => {
+                    let name = crate::plan::namespaces::KINDS.iter().find(|(_, flag)| *flag == kind);
+                    let name = name.map_or("", |(name, _)| name);
+                    list.message(opts::JOIN_NS, &rpc::pair(name.as_bytes(), path.as_os_str().as_bytes()));
+                    continue;
+                }
+            };
+            list.message(opts::INHERIT_FD, &rpc::inherit(key, fd.as_raw_fd()));
+        }
+        Ok(())
+    }
+
+    /// The namespaces are there, and nothing is in them: what `create` does
+    /// while init waits.
+    fn set_up(&self, making: &mut Making, record: &Record, sources: &Sources, pid: i32) -> Result<()> {
+        let plan = &self.planned.plan;
+        let Some(init) = Pid::from_raw(pid) else { bail!("criu told no pid of the new namespaces") };
+        if plan.namespaces.makes(clone::NEWNET) {
+            network::loopback_up_in(sources::network(sources, init)?.as_fd())?;
+        }
+        if !plan.net_devices.is_empty() {
+            making.devices = Some(devices::move_in(&plan.net_devices, sources::network(sources, init)?, self.log)?);
+        }
+        let state = state_json(record, Status::Creating, pid);
+        hooks::run("prestart", &plan.hooks.prestart, &state)?;
+        hooks::run("createRuntime", &plan.hooks.create_runtime, &state)
+    }
+
+    /// The processes are there, and don't run yet.
+    fn record(&self, making: &Making, record: &mut Record, pid: i32) -> Result<()> {
+        let Some(dir) = &making.dir else { bail!("the container has no state directory") };
+        record.pid = pid;
+        record.start_time = state::process::stat(pid).map_or(0, |(_, start)| start);
+        record.save(dir)
+    }
+
+    fn hand_over(&self, master: Option<OwnedFd>) -> Result<()> {
+        match (&self.console, master) {
+            (Some(socket), Some(master)) => console::send(socket, &master),
+            (None, _) => bail!("the images have a terminal, but process.terminal is false"),
+            (_, None) => bail!("criu sent no terminal"),
+        }
+    }
+}
+
+/// criu is in the container's cgroups: they take the place of those that the
+/// images name.
+fn cgroup_roots(criu: Pid, list: &mut Writer) -> Result<()> {
+    let path = format!("/proc/{}/cgroup", criu.as_raw_nonzero());
+    let text = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;
+    for line in text.lines() {
+        // hierarchy-ID:controller-list:cgroup-path, cgroups(7)
+        let Some((controllers, path)) = line.split_once(':').and_then(|(_, rest)| rest.split_once(':')) else {
+            continue;
+        };
+        for controller in controllers.split(',') {
+            list.message(opts::CG_ROOT, &rpc::pair(controller.as_bytes(), path.as_bytes()));
+        }
+    }
+    Ok(())
+}

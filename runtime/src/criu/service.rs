@@ -1,0 +1,222 @@
+//! criu as a child that takes its requests over a socket: `criu swrk FD`.
+
+use super::rpc::{self, Kind, Response};
+use super::wire::Writer;
+use crate::bail;
+use crate::create::protocol::{Channel, Message};
+use crate::error::{Context, Error, Result};
+use crate::sys;
+use crate::sys::clone::{Fork, clone3};
+use crate::sys::exec::{CVec, execve};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::io::{Errno, IoSliceMut};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType,
+};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use std::ffi::{CString, OsStr};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// A criu that waits for its request.
+#[derive(Debug)]
+pub struct Criu {
+    socket: OwnedFd,
+    pub pid: Pid,
+    pidfd: OwnedFd,
+    /// Before criu runs, the child that will become it.
+    channel: Channel,
+    ended: bool,
+}
+
+/// Hears the name of a moment, and of which process it speaks.
+pub type Notified<'a> = dyn FnMut(&str, i32, Option<OwnedFd>) -> Result<()> + 'a;
+
+/// What the child does on its way to criu, and where it does it.
+pub struct Inside<'a> {
+    /// CLONE_NEW*.
+    pub namespaces: u64,
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// Descriptors that criu gets under the numbers that they have here.
+    pub keep: &'a [BorrowedFd<'a>],
+    pub prepare: &'a dyn Fn() -> Result<()>,
+}
+
+/// Where criu is, by the caller's PATH.
+pub fn find() -> Result<CString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("criu")).find(is_program);
+    let Some(found) = found else { bail!("criu is not in PATH ({}): install criu", path.display()) };
+    CString::new(found.as_os_str().as_bytes()).map_err(|_| Error::new("PATH has a NUL byte"))
+}
+
+fn is_program(path: &PathBuf) -> bool {
+    let is_file = std::fs::metadata(path).is_ok_and(|data| data.is_file());
+    is_file && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+impl Criu {
+    /// Forks the child, and waits until it has prepared what it has to.
+    pub fn fork(program: &CString, inside: &Inside<'_>) -> Result<Self> {
+        let flags = SocketFlags::CLOEXEC;
+        let (socket, far) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .doing(|| "make the socket to criu")?;
+        let (channel, far_channel) = Channel::pair()?;
+        let (pid, pidfd) = match clone3(inside.namespaces, inside.cgroup).doing(|| "clone the process for criu")? {
+            Fork::Parent { pid, pidfd } => (pid, pidfd),
+            Fork::Child => {
+                drop((socket, channel));
+                become_criu(program, inside, &far, &far_channel)
+            }
+        };
+        drop((far, far_channel));
+        let criu = Criu { socket, pid, pidfd, channel, ended: false };
+        match criu.channel.receive()? {
+            Some(Message::Ready) => Ok(criu),
+            Some(Message::Failed(text)) => bail!("{text}"),
+            other => bail!("the process for criu said {other:?}"),
+        }
+    }
+
+    /// Lets the child become criu.
+    pub fn go(&self) -> Result<()> {
+        self.channel.send(&Message::Go)?;
+        match self.channel.receive()? {
+            None => Ok(()),
+            Some(Message::Failed(text)) => bail!("{text}"),
+            Some(other) => bail!("the process for criu said {other:?}"),
+        }
+    }
+
+    /// A criu without anything to prepare.
+    pub fn start(program: &CString) -> Result<Self> {
+        let nothing = Inside { namespaces: 0, cgroup: None, keep: &[], prepare: &|| Ok(()) };
+        let criu = Self::fork(program, &nothing)?;
+        criu.go().map(|()| criu)
+    }
+
+    /// Says what shall be done and waits until it is. At certain moments criu
+    /// waits in turn, until `notified` has done its part; with the terminal's
+    /// master comes a descriptor.
+    pub fn ask(&self, request: &Writer, notified: &mut Notified<'_>) -> Result<Response> {
+        self.send(request)?;
+        loop {
+            let (response, fd) = self.receive()?;
+            let Some(script) = &response.script else { return Ok(response) };
+            let done = notified(script, response.pid, fd);
+            self.send(&rpc::acknowledge(done.is_ok()))?;
+            if let Err(error) = done {
+                // criu takes back what it has done so far, and says so.
+                while self.receive().is_ok_and(|(response, _)| response.script.is_some()) {
+                    self.send(&rpc::acknowledge(false))?;
+                }
+                return Err(error);
+            }
+        }
+    }
+
+    fn send(&self, message: &Writer) -> Result<()> {
+        match rustix::net::send(&self.socket, message.as_bytes(), SendFlags::NOSIGNAL) {
+            Ok(_) => Ok(()),
+            Err(errno) => Err(errno).doing(|| "send a request to criu"),
+        }
+    }
+
+    fn receive(&self) -> Result<(Response, Option<OwnedFd>)> {
+        let mut packet = vec![0u8; 64 << 10];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let length = loop {
+            match rustix::net::recvmsg(&self.socket, &mut [IoSliceMut::new(&mut packet)], &mut control, flags) {
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => break 0,
+                result => break result.doing(|| "hear from criu")?.bytes,
+            }
+        };
+        if length == 0 {
+            bail!("criu ended without an answer");
+        }
+        let fd = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        Ok((Response::parse(&packet[..length]), fd))
+    }
+
+    /// Waits for the end of a criu that has answered.
+    pub fn finish(mut self) -> Result<()> {
+        // After a pre-dump it waits for the next request.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
+        self.ended = true;
+        waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED).doing(|| "wait for criu").map(drop)
+    }
+}
+
+impl Drop for Criu {
+    fn drop(&mut self) {
+        if !self.ended {
+            // It may be dead already; the status is taken either way.
+            let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+            let _ = waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED);
+        }
+    }
+}
+
+fn become_criu(program: &CString, inside: &Inside<'_>, socket: &OwnedFd, channel: &Channel) -> ! {
+    let Err(error) = steps(program, inside, socket, channel);
+    // If the runtime is gone there is nobody to tell.
+    let _ = channel.send(&Message::Failed(error.chain()));
+    sys::exec::exit(1)
+}
+
+fn steps(
+    program: &CString,
+    inside: &Inside<'_>,
+    socket: &OwnedFd,
+    channel: &Channel,
+) -> Result<std::convert::Infallible> {
+    sys::signal::default_sigpipe();
+    sys::signal::unblock_all().doing(|| "unblock signals")?;
+    (inside.prepare)()?;
+    channel.send(&Message::Ready)?;
+    channel.expect(&Message::Go)?;
+    let number = socket.as_raw_fd();
+    for fd in inside.keep.iter().map(AsRawFd::as_raw_fd).chain([number]) {
+        sys::fds::keep_open(fd).doing(|| "keep a descriptor for criu")?;
+    }
+    let arguments = [b"criu".to_vec(), b"swrk".to_vec(), number.to_string().into_bytes()];
+    let environment = std::env::vars_os().map(|(name, value)| join(&name, &value));
+    let vector = |list: Vec<Vec<u8>>| {
+        let strings = list.into_iter().map(CString::new).collect::<std::result::Result<_, _>>();
+        strings.map(CVec::new).map_err(|_| Error::new("the environment has a NUL byte"))
+    };
+    let errno = execve(program, &vector(arguments.to_vec())?, &vector(environment.collect())?);
+    Err(errno).doing(|| format!("exec {}", program.to_string_lossy()))
+}
+
+fn join(name: &OsStr, value: &OsStr) -> Vec<u8> {
+    [name.as_bytes(), b"=", value.as_bytes()].concat()
+}
+
+/// What criu and the kernel can do together.
+pub fn features(program: &CString) -> Result<Response> {
+    question(program, &rpc::feature_check()).doing(|| "ask criu for its features")
+}
+
+pub fn version(program: &CString) -> Result<u64> {
+    let answer = question(program, &rpc::request(Kind::Version, None)).doing(|| "ask criu for its version")?;
+    Ok(answer.version)
+}
+
+fn question(program: &CString, request: &Writer) -> Result<Response> {
+    let criu = Criu::start(program)?;
+    let answer = criu.ask(request, &mut |_, _, _| Ok(()))?;
+    criu.finish()?;
+    if !answer.success {
+        bail!("it failed: does `criu check` succeed on this machine?");
+    }
+    Ok(answer)
+}
