@@ -107,11 +107,10 @@ fn show(root: &RootFd, terminal: BorrowedFd<'_>) -> Result<()> {
 pub fn give_streams(task: &Task<'_>) -> Result<()> {
     let uid = task.process.uid;
     let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
-    let mut own_null = None;
     for (number, stream) in (0..).zip(streams) {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
         if is_null(&stat) {
-            if let Some(null) = own_null.get_or_insert_with(|| null_of(task)) {
+            if let Some(null) = null_of(task, stream) {
                 sys::fds::place(null.as_fd(), number).doing(|| "open the container's /dev/null")?;
             }
             continue;
@@ -131,9 +130,12 @@ fn is_null(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3)
 }
 
-/// The container's /dev/null, if it is one and may be opened.
-fn null_of(task: &Task<'_>) -> Option<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+/// The container's /dev/null, if it is one and may be opened as `stream` is.
+fn null_of(task: &Task<'_>, stream: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let mode = rustix::fs::fcntl_getfl(stream).ok()? & OFlags::ACCMODE;
+    // What lies there may be the image's own: a fifo must not keep us waiting.
+    let flags = mode | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
     let null = task.root.as_ref()?.open_plain(&InRoot::new("/dev/null"), flags).ok()?;
-    rustix::fs::fstat(&null).is_ok_and(|stat| is_null(&stat)).then_some(null)
+    let is_null = rustix::fs::fstat(&null).is_ok_and(|stat| is_null(&stat));
+    (is_null && rustix::fs::fcntl_setfl(&null, mode).is_ok()).then_some(null)
 }
