@@ -6,11 +6,9 @@ use crate::create::hooks;
 use crate::create::listener::{self, Notifier};
 use crate::create::notify;
 use crate::create::serve::state_json;
-use crate::error::{Context as _, Result};
+use crate::error::Result;
 use crate::seccomp;
-use crate::spec::Spec;
 use crate::spec::hooks::Hooks;
-use crate::state::record::CONFIG;
 use crate::state::{self, Record, StateDir, Status};
 
 #[derive(Debug, clap::Args)]
@@ -28,7 +26,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
         Status::Running => bail!("cannot start an already running container"),
         other => bail!("cannot start a container in the {} state", other.name()),
     }
-    let spec = config_of(&dir)?;
+    let spec = Record::config(&dir)?.unwrap_or_default();
     let proxy = notify::Proxy::listen(&dir)?;
     let connection = state::start::signal(&dir)?;
     let agent = spec.linux.as_ref().and_then(|linux| seccomp::listener(linux.seccomp.as_ref()?));
@@ -47,15 +45,9 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     Ok(0)
 }
 
-/// The config as it was at `create`.
-fn config_of(dir: &StateDir) -> Result<Spec> {
-    let Some(text) = dir.read(CONFIG)? else { return Ok(Spec::default()) };
-    serde_json::from_slice(&text).doing(|| format!("parse {}/config.json", dir.path().display()))
-}
-
-/// And its hooks.
+/// The hooks of the config as it was at `create`.
 pub fn hooks_of(dir: &StateDir) -> Result<Hooks> {
-    Ok(config_of(dir)?.hooks.unwrap_or_default())
+    Ok(Record::config(dir)?.and_then(|spec| spec.hooks).unwrap_or_default())
 }
 
 /// After a hook that fails, the container must not go on: runtime.md,

@@ -2,10 +2,10 @@
 //! SCMP_ACT_NOTIFY to the agent that answers its calls (config-linux.md,
 //! "Seccomp", listenerPath). How it comes out of init: `init/seccomp.rs`.
 
-use super::serve::state_json;
+use super::serve::state;
 use super::socket;
 use crate::bail;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::path::read_all;
 use crate::seccomp::Listener;
 use crate::state::{Record, Status};
@@ -52,13 +52,11 @@ pub fn last_words(connection: impl AsFd, listener: Option<&Listener>, of: &Notif
 /// One packet: the container process state of the specification, and beside it
 /// the descriptor.
 fn hand_over(filter: &OwnedFd, listener: &Listener, of: &Notifier<'_>) -> Result<()> {
-    let state: serde_json::Value =
-        serde_json::from_str(&state_json(of.record, of.status, of.record.pid)).map_err(|_| Error::new("no state"))?;
     let mut message = serde_json::json!({
         "ociVersion": of.record.oci_version,
         "fds": ["seccompFd"],
         "pid": of.pid,
-        "state": state,
+        "state": state(of.record, of.status, of.record.pid),
     });
     if !listener.metadata.is_empty() {
         message["metadata"] = listener.metadata.as_str().into();

@@ -137,8 +137,7 @@ pub fn planned(options: &Options, notify: bool, log: &Log) -> Result<Planned> {
 
 /// The plan of a container that is there, from the config with which it was made.
 pub fn plan_of(dir: &StateDir, record: &Record) -> Result<Plan> {
-    let Some(text) = dir.read(state::record::CONFIG)? else { bail!("{} has no config.json", dir.path().display()) };
-    let spec = spec::parse(&text).doing(|| format!("parse {}/config.json", dir.path().display()))?;
+    let spec = Record::need_config(dir)?;
     let host = Host::probe()?;
     let systemd = record.cgroup.unit.as_ref().map(|unit| unit.of_user);
     let request = Request { id: &record.id, bundle: &record.bundle, roots: roots(&record.bundle, host.euid)?, systemd };
@@ -240,8 +239,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
     record.start_time = state::process::stat(record.pid).map_or(0, |(_, start)| start);
     record.cgroup = cgroup;
     record.save(dir)?;
-    if let Some(socket) = &sockets.pidfd {
-        let (_, pidfd) = making.init.as_ref().unwrap_or_else(|| unreachable!("it was set above"));
+    if let (Some(socket), Some((_, pidfd))) = (&sockets.pidfd, &making.init) {
         pidfd::send(socket, pidfd::OF_INIT, pidfd)?;
     }
     if let Some(path) = &options.pid_file {

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! After Go, init says nothing but the bare text of an error, to whoever made it
-//! start; the connection closes when its program runs.
+//! start, and before that the descriptor of a seccomp filter that has a listener;
+//! the connection closes when its program runs. `listener.rs` hears it.
 //!
 //! Either side that dies closes its end, and the other one notices: no init is
 //! left behind by a runtime that was killed.
@@ -76,13 +77,6 @@ impl Channel {
             [] => Ok(None),
             packet => decode(packet).map(Some),
         }
-    }
-
-    /// After Go: the error of an init that could not run its program, or None
-    /// when the program runs.
-    pub fn last_words(&self) -> Result<Option<String>> {
-        let text = crate::path::read_all(&self.0, MAX - 1).doing(|| "hear from init")?;
-        Ok((!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// Waits, in init, for the one message that comes next.

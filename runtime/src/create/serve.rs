@@ -52,6 +52,10 @@ pub fn adjust_oom_score(pid: Pid, adjustment: i32) -> Result<()> {
 
 /// The state that hooks get, runtime.md "State".
 pub fn state_json(record: &Record, status: Status, pid: i32) -> String {
+    state(record, status, pid).to_string()
+}
+
+pub fn state(record: &Record, status: Status, pid: i32) -> serde_json::Value {
     let mut state = serde_json::json!({
         "ociVersion": record.oci_version,
         "id": record.id,
@@ -62,7 +66,7 @@ pub fn state_json(record: &Record, status: Status, pid: i32) -> String {
     if !record.annotations.is_empty() {
         state["annotations"] = serde_json::json!(record.annotations);
     }
-    state.to_string()
+    state
 }
 
 fn ending(pid: Pid) -> String {

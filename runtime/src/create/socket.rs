@@ -1,7 +1,7 @@
 //! Unix sockets of the host over which descriptors go.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::{IoSlice, IoSliceMut};
+use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -32,7 +32,12 @@ pub fn receive(socket: impl AsFd, room: usize) -> rustix::io::Result<(Vec<u8>, O
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut word = vec![0; room];
     let flags = RecvFlags::CMSG_CLOEXEC;
-    let length = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut word)], &mut control, flags)?.bytes;
+    let length = loop {
+        match rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(&mut word)], &mut control, flags) {
+            Err(Errno::INTR) => {}
+            result => break result?.bytes,
+        }
+    };
     word.truncate(length);
     let fd = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),

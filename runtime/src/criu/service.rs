@@ -4,18 +4,16 @@ use super::rpc::{self, Kind, Response};
 use super::wire::Writer;
 use crate::bail;
 use crate::create::protocol::{Channel, Message};
+use crate::create::socket;
 use crate::error::{Context, Error, Result};
 use crate::sys;
 use crate::sys::clone::{Fork, clone3};
 use crate::sys::exec::{CVec, execve};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use rustix::io::{Errno, IoSliceMut};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType,
-};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use std::ffi::{CString, OsStr};
-use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -125,25 +123,13 @@ impl Criu {
     }
 
     fn receive(&self) -> Result<(Response, Option<OwnedFd>)> {
-        let mut packet = vec![0u8; 64 << 10];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC;
-        let length = loop {
-            match rustix::net::recvmsg(&self.socket, &mut [IoSliceMut::new(&mut packet)], &mut control, flags) {
-                Err(Errno::INTR) => {}
-                Err(Errno::CONNRESET) => break 0,
-                result => break result.doing(|| "hear from criu")?.bytes,
-            }
-        };
-        if length == 0 {
-            bail!("criu ended without an answer");
+        match socket::receive(&self.socket, 64 << 10) {
+            Err(Errno::CONNRESET) => bail!("criu ended without an answer"),
+            result => match result.doing(|| "hear from criu")? {
+                (packet, _) if packet.is_empty() => bail!("criu ended without an answer"),
+                (packet, fd) => Ok((Response::parse(&packet), fd)),
+            },
         }
-        let fd = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
-        });
-        Ok((Response::parse(&packet[..length]), fd))
     }
 
     /// Waits for the end of a criu that has answered.

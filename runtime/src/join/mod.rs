@@ -25,7 +25,6 @@ use crate::plan::{self, namespaces};
 use crate::seccomp::Filter;
 use crate::spec::Spec;
 use crate::spec::process::Process;
-use crate::state::record::CONFIG;
 use crate::state::{self, Record, StateDir, Status};
 use crate::sys;
 use crate::sys::clone::{self, Fork};
@@ -75,8 +74,7 @@ pub fn find(dir: &StateDir, ignore_paused: bool) -> Result<Container> {
     let Some(init) = state::process::open(record.pid, record.start_time)? else {
         bail!("cannot exec in a stopped container");
     };
-    let Some(text) = dir.read(CONFIG)? else { bail!("{} has no config.json", dir.path().display()) };
-    let spec = serde_json::from_slice(&text).doing(|| format!("parse {}/config.json", dir.path().display()))?;
+    let spec = Record::need_config(dir)?;
     Ok(Container { record, spec, init })
 }
 

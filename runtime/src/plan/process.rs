@@ -148,9 +148,7 @@ fn resource(name: &str) -> Option<Resource> {
     })
 }
 
-/// A security label needs its module in the kernel. SELinux labels without
-/// SELinux are passed over by every engine; an AppArmor profile that can't be
-/// applied is an error, for the container would run unconfined.
+/// `initial` and `final`.
 fn cpu_affinity(spec: &CpuAffinity) -> Result<[Option<CpuSet>; 2]> {
     let set = |text: &str| -> Result<Option<CpuSet>> {
         if text.is_empty() {
@@ -198,6 +196,9 @@ pub fn memory_policy(spec: &spec::linux::MemoryPolicy) -> Result<MemoryPolicy> {
     Ok(MemoryPolicy { mode, nodes })
 }
 
+/// A security label needs its module in the kernel. SELinux labels without
+/// SELinux are passed over by every engine; an AppArmor profile that can't be
+/// applied is an error, for the container would run unconfined.
 pub fn label(value: &str, title: &str, module: &str, log: &Log) -> Result<Option<String>> {
     if value.is_empty() || (module == "apparmor" && value == "unconfined") {
         return Ok(None);

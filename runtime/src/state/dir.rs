@@ -1,5 +1,6 @@
 //! The directory /run/firn/ID, its lock, and its files.
 
+use super::{record, start};
 use crate::bail;
 use crate::cli::compat;
 use crate::create::notify;
@@ -15,6 +16,14 @@ use std::path::{Path, PathBuf};
 
 /// There only while criu restores the container.
 const MOUNT_PLACE: &CStr = c"criu-root";
+
+/// What may lie in a state directory: what every container has, what a command
+/// that was cut off has left, and what few have.
+const CONTENTS: [&[(&CStr, AtFlags)]; 3] = [
+    &[(record::CONFIG, AtFlags::empty()), (record::FILE, AtFlags::empty())],
+    &[(start::SOCKET, AtFlags::empty()), (c".new", AtFlags::empty())],
+    &[(notify::SOCKET, AtFlags::empty()), (notify::FOLDER, AtFlags::REMOVEDIR), (MOUNT_PLACE, AtFlags::REMOVEDIR)],
+];
 
 /// The state directory of one container, locked for as long as this lives.
 #[derive(Debug)]
@@ -151,7 +160,12 @@ impl StateDir {
     }
 
     pub fn unlink(&self, name: &CStr) -> Result<()> {
-        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+        self.take_away(name, AtFlags::empty())
+    }
+
+    /// A file, or with REMOVEDIR a directory, if it is there.
+    fn take_away(&self, name: &CStr, flags: AtFlags) -> Result<()> {
+        match rustix::fs::unlinkat(&self.fd, name, flags) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(errno) => Err(errno).doing(|| format!("remove {} in {}", name.to_string_lossy(), self.path.display())),
         }
@@ -166,41 +180,20 @@ impl StateDir {
     }
 
     pub fn remove_mount_place(&self) -> Result<()> {
-        match rustix::fs::unlinkat(&self.fd, MOUNT_PLACE, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => {
-                Err(errno).doing(|| format!("remove {} in {}", MOUNT_PLACE.to_string_lossy(), self.path.display()))
-            }
-        }
+        self.take_away(MOUNT_PLACE, AtFlags::REMOVEDIR)
     }
 
     /// Removes the directory; the container is gone then.
     pub fn remove(self) -> Result<()> {
-        // What most containers have; then what few have, or a command that was cut
-        // off has left.
-        for files in
-            [[super::record::CONFIG, super::record::FILE], [super::start::SOCKET, c".new"], [notify::SOCKET; 2]]
-        {
-            for name in files {
-                self.unlink(name)?;
-            }
-            if files == [notify::SOCKET; 2] {
-                self.remove_folder(notify::FOLDER)?;
-            }
+        for names in CONTENTS {
+            names.iter().try_for_each(|(name, flags)| self.take_away(name, *flags))?;
             match rustix::fs::rmdir(&self.path) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
-                Err(Errno::NOTEMPTY) => self.remove_mount_place()?,
+                Err(Errno::NOTEMPTY) => {}
                 Err(errno) => return Err(errno).doing(|| format!("remove {}", self.path.display())),
             }
         }
         bail!("{} has files that are not firn's", self.path.display());
-    }
-
-    fn remove_folder(&self, name: &CStr) -> Result<()> {
-        match rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(errno).doing(|| format!("remove {} in {}", name.to_string_lossy(), self.path.display())),
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::StateDir;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::resctrl::Groups;
+use crate::spec::Spec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -58,6 +59,17 @@ impl Record {
             None => Ok(None),
             Some(text) => serde_json::from_slice(&text).doing(what).map(Some),
         }
+    }
+
+    /// The config as it was at `create`. None where a `create` was cut off.
+    pub fn config(dir: &StateDir) -> Result<Option<Spec>> {
+        let what = || format!("parse {}/config.json", dir.path().display());
+        dir.read(CONFIG)?.map(|text| serde_json::from_slice(&text).doing(what)).transpose()
+    }
+
+    pub fn need_config(dir: &StateDir) -> Result<Spec> {
+        let missing = || Error::new(format!("{} has no config.json", dir.path().display()));
+        Self::config(dir)?.ok_or_else(missing)
     }
 
     /// The record, for commands that can do nothing without one.
