@@ -1,30 +1,21 @@
 //! What callers hand over and want to hear: pidfds, descriptors of a service
 //! manager, readiness.
 
+use firn_conformance::harness::descriptors::receive;
 use firn_conformance::harness::place::program;
 use firn_conformance::harness::{Bundle, Runtime, Scratch, command};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::IoSliceMut;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::json;
-use std::mem::MaybeUninit;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-fn receive(socket: impl AsFd) -> (String, Option<OwnedFd>) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut text = [0; 4096];
-    let message =
-        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
-    let fd = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    (String::from_utf8_lossy(&text[..message.bytes]).into_owned(), fd)
+/// Of the process behind a pidfd.
+fn pid_of(pidfd: &OwnedFd) -> String {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+    info.lines().find_map(|line| line.strip_prefix("Pid:")).expect("a pidfd").trim().to_owned()
 }
 
 #[test]
@@ -39,14 +30,9 @@ fn a_pidfd_goes_to_its_socket() {
     firn.left_nothing();
     let listener = UnixListener::bind(&path).unwrap();
     let next = || {
-        let (word, pidfd) = receive(listener.accept().unwrap().0);
-        let pidfd = pidfd.expect("a descriptor");
-        let pid = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", {
-            use std::os::fd::AsRawFd;
-            pidfd.as_raw_fd()
-        }))
-        .unwrap();
-        let pid = pid.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap().trim().to_owned();
+        let (word, mut fds) = receive(listener.accept().unwrap().0);
+        let pidfd = fds.pop().expect("a descriptor");
+        let pid = pid_of(&pidfd);
         (word, pidfd, pid)
     };
     firn.create_with(&bundle, &["--pidfd-socket", &socket]).succeeds();
@@ -177,49 +163,4 @@ fn a_container_that_ends_before_it_is_ready_keeps_nobody_waiting() {
     let error = command(line.env("NOTIFY_SOCKET", scratch.join("nobody.sock"))).fails(1).stderr;
     assert!(error.contains("connect to NOTIFY_SOCKET"), "{error}");
     firn.left_nothing();
-}
-
-#[test]
-fn mounts_come_and_go_while_the_container_runs() {
-    let scratch = Scratch::new("mounts");
-    for user_namespace in [false, true] {
-        let firn = Runtime::firn(&scratch);
-        let source = scratch.folder(if user_namespace { "own" } else { "host" });
-        std::fs::write(source.join("file"), "of the host").unwrap();
-        let mut bundle = Bundle::new(&scratch).shell("exec sleep 1000");
-        if user_namespace {
-            let maps = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
-            bundle = bundle.set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps);
-            bundle = bundle.set("/linux/namespaces/-", json!({"type": "user"}));
-        }
-        let bundle = bundle.set("/root/readonly", json!(false)).write();
-        firn.create(&bundle).succeeds();
-        firn.start().succeeds();
-        let list = json!([
-            {"destination": "/new/data", "source": source, "options": ["rbind", "ro"]},
-            {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m"]},
-        ]);
-        let file = scratch.write("list.json", &list.to_string());
-        let file = file.to_string_lossy().into_owned();
-        firn.call(&["mounts", "add", firn.id(), &file]).succeeds();
-        assert_eq!(firn.exec(&["cat", "/new/data/file"]).succeeds().stdout, "of the host");
-        assert!(firn.exec(&["touch", "/new/data/x"]).fails(1).stderr.contains("Read-only"));
-        assert!(firn.exec(&["grep", " /tmp ", "/proc/mounts"]).succeeds().stdout.contains("size=1024k"));
-        firn.call(&["mounts", "remove", firn.id(), &file]).succeeds();
-        assert_eq!(firn.exec(&["ls", "/new/data"]).succeeds().stdout, "");
-        let gone = firn.call(&["mounts", "remove", firn.id(), &file]).fails(1).stderr;
-        assert!(gone.contains("unmount /tmp: nothing is mounted there"), "{gone}");
-        // One that fails takes those before it along.
-        let list = json!([{"destination": "/a", "type": "tmpfs"}, {"destination": "/b", "type": "nosuchfs"}]);
-        let bad = scratch.write("bad.json", &list.to_string());
-        let error = firn.call(&["mounts", "add", firn.id(), &bad.to_string_lossy()]).fails(1).stderr;
-        assert!(error.contains("mount /b") && error.contains("nosuchfs"), "{error}");
-        firn.exec(&["grep", " /a ", "/proc/mounts"]).fails(1);
-        let root = scratch.write("root.json", r#"[{"destination": "/x/..", "type": "tmpfs"}]"#);
-        let error = firn.call(&["mounts", "remove", firn.id(), &root.to_string_lossy()]).fails(1).stderr;
-        assert!(error.contains("would cover the root"), "{error}");
-        firn.call(&["delete", "--force", firn.id()]).succeeds();
-        firn.left_nothing();
-        std::fs::remove_dir_all(&bundle.path).unwrap();
-    }
 }

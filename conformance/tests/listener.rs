@@ -2,15 +2,13 @@
 //! answers the container's calls.
 
 use firn::sys::seccomp::{answer, next_call};
+use firn_conformance::harness::descriptors::receive;
 use firn_conformance::harness::place::program;
 use firn_conformance::harness::{Bundle, Runtime, Scratch};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::IoSliceMut;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::mem::MaybeUninit;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
@@ -27,7 +25,7 @@ fn agent(path: &Path) -> Receiver<Value> {
     let (tell, told) = channel();
     std::thread::spawn(move || {
         for socket in listener.incoming() {
-            let (state, filter) = receive(socket.unwrap());
+            let (state, filter) = state_and_filter(socket.unwrap());
             std::thread::spawn(move || serve(&filter));
             if tell.send(state).is_err() {
                 return;
@@ -37,19 +35,10 @@ fn agent(path: &Path) -> Receiver<Value> {
     told
 }
 
-fn receive(socket: impl AsFd) -> (Value, OwnedFd) {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut text = vec![0; 16384];
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    let length = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut text)], &mut control, flags).unwrap().bytes;
-    let fds = control.drain().flat_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => fds.collect(),
-        _ => Vec::new(),
-    });
-    let mut fds: Vec<OwnedFd> = fds.collect();
+fn state_and_filter(socket: impl AsFd) -> (Value, OwnedFd) {
+    let (text, mut fds) = receive(socket);
     assert_eq!(fds.len(), 1);
-    (serde_json::from_slice(&text[..length]).unwrap(), fds.remove(0))
+    (serde_json::from_str(&text).unwrap(), fds.remove(0))
 }
 
 fn serve(filter: &OwnedFd) {

@@ -1,12 +1,10 @@
 //! Terminals: the console socket of an engine, and a person's terminal.
 
 use super::Scratch;
+use super::descriptors::receive;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
-use rustix::io::IoSliceMut;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-use std::mem::MaybeUninit;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -32,15 +30,7 @@ impl ConsoleSocket {
     pub fn receive(&self) -> Terminal {
         wait_readable(&self.listener, PATIENCE).expect("nobody came to the console socket");
         let (socket, _) = self.listener.accept().expect("accept at the console socket");
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut name = [0u8; 64];
-        rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(&mut name)], &mut control, RecvFlags::CMSG_CLOEXEC)
-            .expect("receive the terminal");
-        let master = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
-        });
+        let master = receive(&socket).1.pop();
         Terminal::of(master.expect("a message without a terminal"))
     }
 }

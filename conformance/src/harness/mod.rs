@@ -3,6 +3,7 @@
 
 pub mod bundle;
 pub mod console;
+pub mod descriptors;
 pub mod left;
 pub mod place;
 pub mod runtime;
