@@ -57,7 +57,7 @@ pub fn job(guest: &Guest, only: Option<&str>, files: &[(PathBuf, String)]) -> Jo
         |option: &str, list: &[&str]| list.iter().map(|word| format!(" {option} '{word}'")).collect::<String>();
     let choice = match only {
         Some(prefix) => options("--only", &[prefix]),
-        None => options("--only", guest.tests) + &options("--except", &LEFT_OUT),
+        None => options("--only", &guest.tests.concat()) + &options("--except", &LEFT_OUT),
     };
     let script = format!(
         "{ENVIRONMENT}\nexport FIRN_TEST_RUNTIME=$FIRN_BIN/firn\nstty raw -echo\nnix-store --init 2>/dev/null\nexec firn-suite --events /dev/virtio-ports/firn.events --jobs 2 --limit {TEST_LIMIT}{choice} {}",
