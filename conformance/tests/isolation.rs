@@ -144,6 +144,36 @@ fn the_hosts_network_and_ipc() {
     });
 }
 
+#[test]
+fn access_times_of_mounts() {
+    for options in ["norelatime", "noatime,norelatime", "strictatime", "noatime,atime", "nodiratime", "rnorelatime"] {
+        same("atime", |bundle| {
+            let options: Vec<&str> = options.split(',').collect();
+            bundle
+                .mount(json!({"destination": "/tmp", "type": "tmpfs", "source": "x", "options": options}))
+                .shell("grep ' /tmp ' /proc/self/mountinfo | cut -d' ' -f6")
+        });
+    }
+}
+
+/// The optional fields of mountinfo say to whom the root's mounts spread.
+const PROPAGATION: &str =
+    "awk '$5 == \"/\" { print \"root\", $7 ~ /^(shared|master|unbindable)/ ? $7 : \"private\" }' /proc/self/mountinfo | sed 's/:.*//'";
+
+#[test]
+fn the_roots_propagation() {
+    for kind in ["", "private", "rslave"] {
+        same("spread", |bundle| bundle.set("/linux/rootfsPropagation", json!(kind)).shell(PROPAGATION));
+    }
+    // Under runc 1.1 a root that is to be shared ends private, and one that is
+    // unbindable can't be mounted.
+    for (kind, inside) in [("shared", "shared"), ("rshared", "shared"), ("unbindable", "unbindable")] {
+        let scratch = Scratch::new("spreadall");
+        let bundle = Bundle::new(&scratch).set("/linux/rootfsPropagation", json!(kind)).shell(PROPAGATION).write();
+        assert_eq!(Runtime::firn(&scratch).run(&bundle).succeeds().stdout, format!("root {inside}\n"));
+    }
+}
+
 /// Options of a bind replace what its source has.
 #[test]
 fn binds_of_a_source_with_options_of_its_own() {

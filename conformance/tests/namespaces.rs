@@ -126,13 +126,19 @@ fn a_user_namespace_can_be_joined_with_a_new_pid_namespace() {
 fn time_offsets_shift_the_clocks_inside() {
     let scratch = Scratch::new("time");
     let firn = Runtime::firn(&scratch);
-    let bundle = Bundle::new(&scratch)
-        .shell("cut -d. -f1 /proc/uptime; cat /proc/self/timens_offsets")
-        .set("/linux/namespaces/-", json!({"type": "time"}))
-        .set("/linux/timeOffsets", json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}, "monotonic": {"secs": 7}}))
-        .write();
-    let output = firn.run(&bundle).succeeds().stdout;
-    let uptime: u64 = output.lines().next().unwrap().parse().unwrap();
-    assert!(uptime > 1_000_000, "{output}");
-    assert!(output.contains("1000000         5") && output.contains("7         0"), "{output}");
+    let bundle = |scratch: &Scratch| {
+        Bundle::new(scratch)
+            .shell("cut -d. -f1 /proc/uptime; cat /proc/self/timens_offsets")
+            .set("/linux/namespaces/-", json!({"type": "time"}))
+            .set("/linux/timeOffsets", json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}, "monotonic": {"secs": 7}}))
+    };
+    let of_others = Scratch::new("timeuser");
+    let mapped = in_user_namespace(bundle(&of_others)).write();
+    give_away(&mapped);
+    for bundle in [bundle(&scratch).write(), mapped] {
+        let output = firn.run(&bundle).succeeds().stdout;
+        let uptime: u64 = output.lines().next().unwrap().parse().unwrap();
+        assert!(uptime > 1_000_000, "{output}");
+        assert!(output.contains("1000000         5") && output.contains("7         0"), "{output}");
+    }
 }

@@ -81,7 +81,7 @@ pub struct Created {
 }
 
 pub fn create(options: &Options, log: &Log) -> Result<Created> {
-    let mut planned = planned(options, notify::is_wanted(), log)?;
+    let mut planned = planned(options, log)?;
     let console = options.console.open(&mut planned.plan.process)?;
     let pidfd_socket = options.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
 
@@ -113,17 +113,16 @@ pub struct Planned {
     pub plan: Plan,
 }
 
-/// With `notify`, also a socket on which the container says that it is ready.
-pub fn planned(options: &Options, notify: bool, log: &Log) -> Result<Planned> {
+pub fn planned(options: &Options, log: &Log) -> Result<Planned> {
     let bundle = std::path::absolute(&options.bundle).doing(|| format!("bundle {}", options.bundle.display()))?;
     let config = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
     let text = spec::read_file(&config)?;
     let mut spec = spec::parse(&text).doing(|| format!("parse {}", config.display()))?;
     let host = Host::probe()?;
     state::dir::check_id(&options.id)?;
-    if notify {
-        let folder = options.root.join(&options.id).join("notify");
-        notify::add_to(&mut spec, &std::path::absolute(&folder).doing(|| format!("folder {}", folder.display()))?);
+    if notify::is_wanted() {
+        notify::add_folder(&mut spec, &options.root.join(&options.id))?;
+        notify::add_name(&mut spec);
     }
     let systemd = options.systemd_cgroup.then(host::is_rootless);
     if systemd.is_some() && !systemd::is_running() {
@@ -137,7 +136,10 @@ pub fn planned(options: &Options, notify: bool, log: &Log) -> Result<Planned> {
 
 /// The plan of a container that is there, from the config with which it was made.
 pub fn plan_of(dir: &StateDir, record: &Record) -> Result<Plan> {
-    let spec = Record::need_config(dir)?;
+    let mut spec = Record::need_config(dir)?;
+    if dir.has(notify::FOLDER) {
+        notify::add_folder(&mut spec, dir.path())?;
+    }
     let host = Host::probe()?;
     let systemd = record.cgroup.unit.as_ref().map(|unit| unit.of_user);
     let request = Request { id: &record.id, bundle: &record.bundle, roots: roots(&record.bundle, host.euid)?, systemd };

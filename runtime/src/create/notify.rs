@@ -12,8 +12,9 @@ use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// In the state directory, and shown to the container.
 pub const FOLDER: &CStr = c"notify";
@@ -25,14 +26,21 @@ pub fn is_wanted() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|path| !path.is_empty())
 }
 
-/// Adds the socket's folder and its name to what the container gets.
-pub fn add_to(spec: &mut Spec, folder: &std::path::Path) {
+/// Adds the folder of the socket, which lies in the container's directory.
+pub fn add_folder(spec: &mut Spec, dir: &Path) -> Result<()> {
+    let folder = dir.join(OsStr::from_bytes(FOLDER.to_bytes()));
+    let folder = std::path::absolute(&folder).doing(|| format!("folder {}", folder.display()))?;
     spec.mounts.push(Mount {
         destination: INSIDE.into(),
         source: folder.to_string_lossy().into_owned(),
         options: ["bind", "nosuid", "noexec", "nodev", "ro"].map(String::from).to_vec(),
         ..Mount::default()
     });
+    Ok(())
+}
+
+/// Adds the name of the socket.
+pub fn add_name(spec: &mut Spec) {
     if let Some(process) = &mut spec.process {
         process.env.push(format!("NOTIFY_SOCKET={INSIDE}/notify.sock"));
     }

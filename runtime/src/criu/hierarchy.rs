@@ -4,8 +4,10 @@
 
 use crate::error::{Context, Result};
 use crate::log::Log;
-use rustix::fs::CWD;
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, XattrFlags};
 use rustix::mount::FsPickFlags;
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 
 /// Where cgroup v2 is mounted, and its options.
@@ -15,17 +17,48 @@ struct Hierarchy {
     options: Vec<String>,
 }
 
+/// While some criu works, what the options were before the first came.
+const RECORD: &CStr = c"trusted.firn.options";
+
 /// Does `work`, and gives the machine's hierarchy its options back.
 pub fn keep<T>(log: &Log, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let before = look();
+    let Some(seen) = look() else { return work() };
+    let held = hold(&seen).doing(|| format!("lock {}", seen.place.display()))?;
     let result = work();
-    let Some(before) = before else { return result };
-    if look().is_some_and(|now| now.options != before.options)
-        && let Err(error) = before.put_back()
+    if look().is_some_and(|now| now.options != held.before.options)
+        && let Err(error) = held.before.put_back()
     {
-        log.warn(&format!("criu has taken options from {}: {}", before.place.display(), error.chain()));
+        log.warn(&format!("criu has taken options from {}: {}", seen.place.display(), error.chain()));
     }
     result
+}
+
+/// What somebody has whose criu works: a shared lock on the top of the hierarchy.
+struct Held {
+    before: Hierarchy,
+    _lock: OwnedFd,
+}
+
+/// Several may work at once, and must: a dump can wait for a restore to fetch its
+/// pages. Only the first sees what the options were, and leaves it to the others.
+fn hold(seen: &Hierarchy) -> rustix::io::Result<Held> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(&seen.place, flags, Mode::empty())?;
+    let first = rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let options = if first {
+        let options = look().map_or_else(|| seen.options.clone(), |now| now.options);
+        rustix::fs::fsetxattr(&dir, RECORD, options.join(",").as_bytes(), XattrFlags::empty())?;
+        options
+    } else {
+        // Whoever writes the record holds the lock alone until it is there.
+        rustix::fs::flock(&dir, FlockOperation::LockShared)?;
+        let mut record = [0; 1024];
+        let length = rustix::fs::fgetxattr(&dir, RECORD, &mut record)?;
+        let text = String::from_utf8_lossy(&record[..length]);
+        text.split(',').filter(|option| !option.is_empty()).map(String::from).collect()
+    };
+    rustix::fs::flock(&dir, FlockOperation::LockShared)?;
+    Ok(Held { before: Hierarchy { place: seen.place.clone(), options }, _lock: dir })
 }
 
 fn look() -> Option<Hierarchy> {

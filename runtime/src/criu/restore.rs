@@ -12,7 +12,7 @@ use crate::cgroup::{Cgroup, Entry};
 use crate::create::console::Way;
 use crate::create::serve::state_json;
 use crate::create::sources::{self, Sources};
-use crate::create::{self, Making, Planned, hooks, write_pid_file};
+use crate::create::{self, Making, Planned, hooks, notify, write_pid_file};
 use crate::error::{Context, Error, Result};
 use crate::init::console;
 use crate::log::Log;
@@ -53,7 +53,7 @@ pub struct Restored {
 }
 
 pub fn restore(restore: &Restore, options: &create::Options, log: &Log) -> Result<Restored> {
-    let mut planned = create::planned(options, false, log)?;
+    let mut planned = create::planned(options, log)?;
     mounts::refuse(&planned.plan)?;
     let program = service::find()?;
     if restore.lsm_profile.is_some() || restore.lsm_mount_context.is_some() {
@@ -106,6 +106,9 @@ impl Work<'_> {
         record.resctrl = plan.resctrl.as_ref().map(|plan| Groups::place(plan, &self.options.id)).transpose()?;
         record.save(dir)?;
         dir.write_new(state::record::CONFIG, &self.planned.text)?;
+        if notify::is_wanted() {
+            notify::make_folder(dir)?;
+        }
 
         let sources = sources::open(plan, None, true)?;
         let mut entry = Entry::default();

@@ -84,6 +84,8 @@ pub struct Init<'a> {
     /// The procfs and sysfs that were mounted, and where: what lies below them is
     /// found by these and not by path, for the image can be changed meanwhile.
     pub kernel_mounts: Vec<(InRoot, RootFd)>,
+    /// Of the time namespace that will be made.
+    pub time_offsets: Option<OwnedFd>,
     /// /dev, between the steps that fill it.
     pub dev: Option<OwnedFd>,
     /// For `create`: the socket on which `start` comes.
@@ -108,6 +110,7 @@ pub type Step = fn(&mut Init<'_>) -> Result<()>;
 ///   pass it; but before the hooks that are programs of the container's.
 pub const STEPS: &[(&str, Step)] = &[
     ("session keyring", keyring::join),
+    ("time offsets", namespaces::open_time_offsets),
     ("ids", ids::become_root),
     ("descriptors", |init| fds::hide(&init.task)),
     ("session", |_| console::new_session()),
@@ -181,6 +184,7 @@ pub fn run(
         entry,
         channel,
         kernel_mounts: Vec::new(),
+        time_offsets: None,
         dev: None,
         start,
         record,

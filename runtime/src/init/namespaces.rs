@@ -4,6 +4,7 @@ use super::Init;
 use crate::error::{Context, Result};
 use crate::path::write_all;
 use crate::plan::namespaces::KINDS;
+use crate::spec::linux::TimeOffset;
 use crate::sys::clone;
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};
@@ -25,20 +26,20 @@ pub fn join_and_make(init: &mut Init<'_>) -> Result<()> {
     write_time_offsets(init)
 }
 
-/// The new time namespace is entered by execve, and takes offsets until then.
+/// Who we are later, and hidden, has no right to open the file.
 #[expect(clippy::disallowed_methods, reason = "still the host's /proc")]
-fn write_time_offsets(init: &Init<'_>) -> Result<()> {
-    if init.plan.time_offsets.is_empty() {
-        return Ok(());
+pub fn open_time_offsets(init: &mut Init<'_>) -> Result<()> {
+    if !init.plan.time_offsets.is_empty() {
+        let file = rustix::fs::open("/proc/self/timens_offsets", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        init.time_offsets = Some(file.doing(|| "open /proc/self/timens_offsets")?);
     }
-    let text: String = init
-        .plan
-        .time_offsets
-        .iter()
-        .map(|(clock, offset)| format!("{clock} {} {}\n", offset.secs, offset.nanosecs))
-        .collect();
-    // Still the host's /proc: the container's root is not mounted yet.
-    let file = rustix::fs::open("/proc/self/timens_offsets", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-        .doing(|| "open the time namespace's offsets")?;
+    Ok(())
+}
+
+/// The new time namespace is entered by execve, and takes offsets until then.
+fn write_time_offsets(init: &mut Init<'_>) -> Result<()> {
+    let Some(file) = init.time_offsets.take() else { return Ok(()) };
+    let line = |(clock, offset): (&String, &TimeOffset)| format!("{clock} {} {}\n", offset.secs, offset.nanosecs);
+    let text: String = init.plan.time_offsets.iter().map(line).collect();
     write_all(&file, text.as_bytes()).doing(|| format!("write the time namespace's offsets {text:?}"))
 }

@@ -3,7 +3,7 @@
 use super::Init;
 use crate::error::{Context, Result};
 use crate::sys::clone;
-use crate::sys::mount::{MountAttr, PROPAGATION_SHARED, setattr};
+use crate::sys::mount::{MountAttr, PROPAGATION_SHARED, PROPAGATION_UNBINDABLE, setattr};
 use rustix::fd::AsFd;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
 
@@ -28,8 +28,9 @@ pub fn enter(init: &mut Init<'_>) -> Result<()> {
     }
     rustix::process::chdir(c"/").doing(|| "change to the new root")?;
     let propagation = init.plan.root_propagation;
-    if propagation == PROPAGATION_SHARED {
-        setattr(root.as_fd(), false, &MountAttr { propagation, ..MountAttr::default() }).doing(|| "share the root")?;
+    if matches!(propagation, PROPAGATION_SHARED | PROPAGATION_UNBINDABLE) {
+        let attr = MountAttr { propagation, ..MountAttr::default() };
+        setattr(root.as_fd(), false, &attr).doing(|| "set the propagation of the root")?;
     }
     Ok(())
 }

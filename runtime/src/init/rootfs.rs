@@ -5,7 +5,9 @@ use super::{Init, overlay, store_view};
 use crate::error::{Context, Result};
 use crate::path::RootFd;
 use crate::sys::clone;
-use crate::sys::mount::{MountAttr, PROPAGATION_SHARED, PROPAGATION_SLAVE, setattr_root};
+use crate::sys::mount::{
+    MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SHARED, PROPAGATION_SLAVE, PROPAGATION_UNBINDABLE, setattr_root,
+};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
@@ -38,11 +40,13 @@ pub fn mount(init: &mut Init<'_>) -> Result<()> {
     Ok(())
 }
 
-/// First of all, so that nothing mounted from here on shows on the host. Where
-/// the config wants a shared root, that is set when the root has been entered.
+/// First of all, so that nothing mounted from here on shows on the host. A
+/// shared root would do that, and one that is unbindable could not be mounted on
+/// its place: `pivot` sets these two when the root has been entered.
 fn set_propagation(init: &Init<'_>) -> Result<()> {
     let propagation = match init.plan.root_propagation {
         PROPAGATION_SHARED => PROPAGATION_SLAVE,
+        PROPAGATION_UNBINDABLE => PROPAGATION_PRIVATE,
         other => other,
     };
     setattr_root(&MountAttr { propagation, ..MountAttr::default() })

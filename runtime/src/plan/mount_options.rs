@@ -77,7 +77,8 @@ pub const TABLE: &[(&str, Effect)] = &[
     ("noiversion", Effect::Nothing),
     ("nolazytime", Effect::Nothing),
     ("nomand", Effect::Nothing),
-    ("norelatime", atime(attr::ATTR_STRICTATIME)),
+    // Relative is also what is left when it is not asked for.
+    ("norelatime", Effect::Nothing),
     ("nostrictatime", atime(0)),
     ("nosuid", set(attr::ATTR_NOSUID)),
     ("nosymfollow", set(attr::ATTR_NOSYMFOLLOW)),
@@ -94,7 +95,7 @@ pub const TABLE: &[(&str, Effect)] = &[
     ("rnodev", rec(set(attr::ATTR_NODEV))),
     ("rnodiratime", rec(set(attr::ATTR_NODIRATIME))),
     ("rnoexec", rec(set(attr::ATTR_NOEXEC))),
-    ("rnorelatime", rec(atime(attr::ATTR_STRICTATIME))),
+    ("rnorelatime", rec(atime(0))),
     ("rnostrictatime", rec(atime(0))),
     ("rnosuid", rec(set(attr::ATTR_NOSUID))),
     ("rnosymfollow", rec(set(attr::ATTR_NOSYMFOLLOW))),
