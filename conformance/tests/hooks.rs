@@ -207,6 +207,51 @@ fn hooks_get_their_own_arguments_and_environment_alone() {
 }
 
 /// A hook without arguments has its path for a name.
+/// Where it is absent, and only then: runc's hooks rely on it.
+#[test]
+fn an_environment_that_is_not_given_is_the_callers_or_the_containers() {
+    let scratch = Scratch::new("hookenv");
+    let mut recorded = Recorded::new(&scratch).hooks("pwd >&2; echo $CALLERS $CONTAINERS > env-$1; exit 0");
+    recorded.bundle.config["process"]["env"].as_array_mut().unwrap().push(json!("CONTAINERS=theirs"));
+    for kind in KINDS {
+        recorded.bundle.config["hooks"][kind][0].as_object_mut().unwrap().remove("env");
+    }
+    let recorded = recorded.shell("true").write();
+    let firn = Runtime::firn(&scratch);
+    let mut line = firn.command(&["run", "--bundle", recorded.bundle.path.to_str().unwrap(), firn.id()]);
+    line.env("CALLERS", "ours");
+    firn_conformance::harness::command(&mut line).succeeds();
+    for kind in KINDS {
+        let expected = if kind == "startContainer" { "theirs\n" } else { "ours\n" };
+        assert_eq!(recorded.read(&format!("env-{kind}")), expected, "{kind}");
+    }
+}
+
+#[test]
+fn hooks_run_in_the_bundle_and_in_the_root() {
+    let scratch = Scratch::new("hookdir");
+    let mut recorded = Recorded::new(&scratch).set("/process/cwd", json!("/tmp"));
+    let file = |kind: &str| recorded.dir.join(kind);
+    let hooks: serde_json::Map<String, Value> = KINDS
+        .iter()
+        .map(|kind| {
+            let script = format!("pwd > {0}; ls > {0}.ls", file(kind).display());
+            ((*kind).to_owned(), json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]))
+        })
+        .collect();
+    recorded.bundle.config["hooks"] = Value::Object(hooks);
+    let recorded = recorded.shell("true").write();
+    Runtime::firn(&scratch).run(&recorded.bundle).succeeds();
+    for kind in KINDS {
+        let (dir, list) = (recorded.read(kind), recorded.read(&format!("{kind}.ls")));
+        match kind {
+            "startContainer" => assert_eq!(dir, "/tmp\n"),
+            "createContainer" => assert!(list.contains("bin\n") && list.contains("proc\n"), "{list}"),
+            _ => assert!(list.contains("config.json\n"), "{kind}: {dir} {list}"),
+        }
+    }
+}
+
 #[test]
 fn a_hook_without_arguments_is_named_by_its_path() {
     let scratch = Scratch::new("hookargs");
@@ -242,7 +287,7 @@ fn a_failing_hook_before_the_program_stops_the_container() {
             assert!(failed.stderr.contains(part), "{kind}: {part}: {failed:?}");
         }
         if kind == "poststart" {
-            firn.wait_for("stopped");
+            firn.left_nothing();
         } else {
             assert_eq!(recorded.read("ran"), "", "{kind}");
         }
@@ -271,6 +316,20 @@ fn a_failing_hook_ends_a_run_and_leaves_nothing() {
 }
 
 /// After the end there is nothing to stop: a warning, and the next hook.
+/// runtime.md, "Lifecycle": what the program was is destroyed.
+#[test]
+fn a_failing_poststart_hook_deletes_the_container() {
+    let scratch = Scratch::new("hookpost");
+    let recorded = Recorded::new(&scratch).hook("poststart", "exit 3").hook("poststop", "echo yes > after");
+    let recorded = recorded.shell("sleep 1000").write();
+    let firn = Runtime::firn(&scratch);
+    firn.create(&recorded.bundle).succeeds();
+    let output = firn.start().fails(1);
+    assert!(output.stderr.contains("error running poststart hook #0"), "{output:?}");
+    firn.left_nothing();
+    assert_eq!(recorded.read("after"), "yes\n");
+}
+
 #[test]
 fn a_failing_poststop_hook_is_a_warning() {
     let scratch = Scratch::new("poststop");

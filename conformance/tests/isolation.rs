@@ -144,6 +144,25 @@ fn the_hosts_network_and_ipc() {
     });
 }
 
+/// A file system that is read-only gets the places for what lies in it first.
+#[test]
+fn read_only_mounts_with_others_below() {
+    same("rodev", |mut bundle| {
+        let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+        let dev = mounts.iter_mut().find(|mount| mount["destination"] == "/dev").unwrap();
+        dev["options"].as_array_mut().unwrap().push(json!("ro"));
+        bundle.shell(&format!("{FACTS}\ngrep ' /dev ' /proc/mounts | cut -d' ' -f4 | cut -d, -f1; touch /dev/x"))
+    });
+    // runc refuses this one.
+    let scratch = Scratch::new("robelow");
+    let bundle = Bundle::new(&scratch)
+        .mount(json!({"destination": "/tmp", "type": "tmpfs", "source": "x", "options": ["ro"]}))
+        .mount(json!({"destination": "/tmp/below/here", "type": "tmpfs", "source": "y"}))
+        .shell("touch /tmp/x 2>/dev/null || echo read-only; touch /tmp/below/here/x && echo below")
+        .write();
+    assert_eq!(Runtime::firn(&scratch).run(&bundle).succeeds().stdout, "read-only\nbelow\n");
+}
+
 #[test]
 fn access_times_of_mounts() {
     for options in ["norelatime", "noatime,norelatime", "strictatime", "noatime,atime", "nodiratime", "rnorelatime"] {
@@ -157,8 +176,7 @@ fn access_times_of_mounts() {
 }
 
 /// The optional fields of mountinfo say to whom the root's mounts spread.
-const PROPAGATION: &str =
-    "awk '$5 == \"/\" { print \"root\", $7 ~ /^(shared|master|unbindable)/ ? $7 : \"private\" }' /proc/self/mountinfo | sed 's/:.*//'";
+const PROPAGATION: &str = "awk '$5 == \"/\" { print \"root\", $7 ~ /^(shared|master|unbindable)/ ? $7 : \"private\" }' /proc/self/mountinfo | sed 's/:.*//'";
 
 #[test]
 fn the_roots_propagation() {

@@ -326,7 +326,7 @@ fn a_frozen_cgroup_is_refused() {
     std::fs::write(dir.join(file), ice).unwrap();
     let output = firn.run(&bundle);
     std::fs::remove_dir(&dir).unwrap();
-    assert!(output.fails(1).stderr.contains("is frozen"));
+    assert!(output.fails(1).stderr.contains("container's cgroup unexpectedly frozen"));
     firn.left_nothing();
 }
 
@@ -338,4 +338,53 @@ fn a_root_may_be_named_by_a_link() {
     let firn = Runtime::firn(&scratch);
     assert_eq!(firn.run(&bundle).succeeds().stdout, "here\n");
     firn.left_nothing();
+}
+
+/// crun's way to name many at once.
+#[test]
+fn containers_are_found_by_a_regular_expression() {
+    let scratch = Scratch::new("regex");
+    let firn = Runtime::firn(&scratch);
+    let mut bundle = Bundle::new(&scratch).shell("sleep 1000");
+    for (number, name) in ["one-1", "one-2", "two-1"].iter().enumerate() {
+        let name = format!("{}-{name}", firn.id());
+        bundle = bundle.set("/linux/cgroupsPath", json!(format!("/{}-{number}", scratch.id()))).write();
+        let path = bundle.path.to_str().unwrap();
+        let mut line = firn.command(&["run", "--detach", "--bundle", path, &name]);
+        line.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        assert!(line.status().unwrap().success());
+    }
+    let left = || firn.call(&["list", "--quiet"]).succeeds().stdout.lines().count();
+    assert!(firn.call(&["delete", "--force", "--regex", "("]).fails(1).stderr.contains("not a regular expression"));
+    firn.call(&["kill", "--regex", "one-[0-9]$", "KILL"]).succeeds();
+    firn.call(&["delete", "--force", "--regex", "nothing"]).succeeds();
+    assert_eq!(left(), 3);
+    firn.call(&["delete", "--force", "--regex", "one-[0-9]$"]).succeeds();
+    assert_eq!(left(), 1);
+    firn.call(&["delete", "--force", "-r", "."]).succeeds();
+    firn.left_nothing();
+}
+
+/// One that can't die must not keep `delete` for ever.
+#[test]
+fn a_container_that_somebody_else_has_frozen_is_told() {
+    let freezer = std::path::Path::new("/sys/fs/cgroup/freezer");
+    if !freezer.exists() {
+        println!("skipped: this machine has no freezer of cgroup v1");
+        return;
+    }
+    let scratch = Scratch::new("otherfreezer");
+    let firn = Runtime::firn(&scratch);
+    firn.create(&Bundle::new(&scratch).shell("sleep 1000").write()).succeeds();
+    firn.start().succeeds();
+    let other = freezer.join(format!("{}-other", scratch.id()));
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("cgroup.procs"), firn.state()["pid"].to_string()).unwrap();
+    std::fs::write(other.join("freezer.state"), "FROZEN").unwrap();
+    let output = firn.call(&["delete", "--force", firn.id()]).fails(1);
+    assert!(output.stderr.contains("container init still running"), "{output:?}");
+    std::fs::write(other.join("freezer.state"), "THAWED").unwrap();
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    firn.left_nothing();
+    std::fs::remove_dir(&other).unwrap();
 }

@@ -188,7 +188,10 @@ fn without_its_agent_a_container_does_not_start() {
     let firn = Runtime::firn(&scratch);
     let bundle = bundle(&scratch, "echo here");
     let says = |stderr: &str| {
-        assert!(stderr.contains("agent.sock: connect to the agent: no such file or directory"), "{stderr}");
+        assert!(
+            stderr.contains("agent.sock: failed to connect with seccomp agent: no such file or directory"),
+            "{stderr}"
+        );
     };
     says(&firn.run(&bundle).fails(1).stderr);
     firn.left_nothing();
@@ -199,7 +202,7 @@ fn without_its_agent_a_container_does_not_start() {
     firn.left_nothing();
     // A path, but not of an agent's.
     scratch.write("agent.sock", "");
-    assert!(firn.run(&bundle).fails(1).stderr.contains("connect to the agent: connection refused"));
+    assert!(firn.run(&bundle).fails(1).stderr.contains("failed to connect with seccomp agent: connection refused"));
     firn.left_nothing();
     std::fs::remove_file(scratch.join("agent.sock")).unwrap();
     // exec, whose agent has gone away.

@@ -130,7 +130,10 @@ fn time_offsets_shift_the_clocks_inside() {
         Bundle::new(scratch)
             .shell("cut -d. -f1 /proc/uptime; cat /proc/self/timens_offsets")
             .set("/linux/namespaces/-", json!({"type": "time"}))
-            .set("/linux/timeOffsets", json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}, "monotonic": {"secs": 7}}))
+            .set(
+                "/linux/timeOffsets",
+                json!({"boottime": {"secs": 1_000_000, "nanosecs": 5}, "monotonic": {"secs": 7}}),
+            )
     };
     let of_others = Scratch::new("timeuser");
     let mapped = in_user_namespace(bundle(&of_others)).write();
@@ -141,4 +144,37 @@ fn time_offsets_shift_the_clocks_inside() {
         assert!(uptime > 1_000_000, "{output}");
         assert!(output.contains("1000000         5") && output.contains("7         0"), "{output}");
     }
+}
+
+/// Without a mount namespace of its own, the container has its root and leaves
+/// all mounts as they are.
+#[test]
+fn without_a_new_mount_namespace_the_root_is_the_configs() {
+    let scratch = Scratch::new("nomount");
+    let firn = Runtime::firn(&scratch);
+    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = mounts();
+    let bundle = Bundle::new(&scratch).without_namespace("mount").shell("ls -d /bin /proc; readlink /self").write();
+    std::os::unix::fs::symlink("here", bundle.root().join("self")).unwrap();
+    let output = firn.run(&bundle).succeeds();
+    assert_eq!(output.stdout, "/bin\n/proc\nhere\n");
+    assert!(output.stderr.contains("without a new mount namespace"), "{output:?}");
+    assert_eq!(mounts(), before);
+    // Another's, in which the root is found by its path there.
+    let mut other = std::process::Command::new("unshare").args(["--mount", "sleep", "1000"]).spawn().unwrap();
+    let path = format!("/proc/{}/ns/mnt", other.id());
+    let theirs = || std::fs::read_link(&path).unwrap();
+    let own = std::fs::read_link("/proc/self/ns/mnt").unwrap();
+    while theirs() == own {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let bundle = bundle.set("/linux/namespaces/-", json!({"type": "mount", "path": path})).shell("sleep 1000").write();
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let inside = std::fs::read_link(format!("/proc/{}/ns/mnt", firn.state()["pid"])).unwrap();
+    assert_eq!(inside, theirs());
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    firn.left_nothing();
+    other.kill().unwrap();
+    other.wait().unwrap();
 }

@@ -434,7 +434,7 @@ fn a_cgroup_of_another_container_is_left_alone() {
         }
     }
     let output = firn.create(&taken);
-    assert!(output.code != 0 && output.stderr.contains("is not empty"), "{output:?}");
+    assert!(output.code != 0 && output.stderr.contains("container's cgroup is not empty"), "{output:?}");
     assert_eq!(owner.status(), "running", "a create has killed a container below");
     owner.call(&["delete", "--force", owner.id()]).succeeds();
     owner.left_nothing();
@@ -520,6 +520,25 @@ fn limits_are_changed_while_the_container_runs() {
 }
 
 /// Statistics at once and over time, and what the kernel killed for memory.
+/// Real-time limits are of cgroup v1 alone.
+#[test]
+fn real_time_limits_are_written_where_the_kernel_has_them() {
+    if lacks("cpu") {
+        return;
+    }
+    let scratch = Scratch::new("rt");
+    let firn = Runtime::firn(&scratch);
+    firn.create(&Bundle::new(&scratch).shell("sleep 1000").write()).succeeds();
+    let has = Path::new("/sys/fs/cgroup/cpu").join(firn.id()).join("cpu.rt_runtime_us").exists();
+    let output = firn.call(&["update", "--cpu-rt-period", "900000", firn.id()]);
+    if has {
+        output.succeeds();
+        assert_eq!(file("cpu", &firn, "cpu.rt_period_us"), "900000");
+    } else {
+        assert!(output.fails(1).stderr.contains("cpu.rt_period_us: no such file or directory"), "{output:?}");
+    }
+}
+
 #[test]
 fn events_tell_what_a_container_uses_and_that_memory_ran_out() {
     if lacks("memory") || lacks("pids") || lacks("cpuacct") {

@@ -20,10 +20,11 @@ pub struct Log {
     file: Option<OwnedFd>,
     format: Format,
     quiet: bool,
+    debug: bool,
 }
 
 impl Log {
-    pub fn open(file: Option<&Path>, format: Format) -> Result<Self> {
+    pub fn open(file: Option<&Path>, format: Format, debug: bool) -> Result<Self> {
         let file = match file {
             None => None,
             Some(path) => {
@@ -33,12 +34,19 @@ impl Log {
                 Some(file)
             }
         };
-        Ok(Log { file, format, quiet: false })
+        Ok(Log { file, format, quiet: false, debug })
     }
 
     /// A log that writes nothing.
     pub fn quiet() -> Self {
         Log { quiet: true, ..Log::default() }
+    }
+
+    /// Logs what is being done, for --debug.
+    pub fn debug(&self, message: impl FnOnce() -> String) {
+        if self.debug {
+            self.line("debug", &message());
+        }
     }
 
     pub fn warn(&self, message: &str) {

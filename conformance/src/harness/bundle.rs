@@ -47,6 +47,10 @@ impl Bundle {
         config["process"]["terminal"] = json!(false);
         // So that peers of an older specification take it too.
         config["ociVersion"] = json!("1.0.2");
+        // Whatever version the machine's cgroups have.
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+        namespaces.push(json!({"type": "cgroup"}));
         config["linux"]["cgroupsPath"] = json!(format!("/{}", scratch.id()));
         Bundle { path, config }
     }

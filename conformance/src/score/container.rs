@@ -37,7 +37,7 @@ fn make_cgroup(score: &mut Score, plan: &Plan, cgroup: &Cgroup) {
             }
         }
     }
-    for setting in if cgroup.pure_v2 { &plan.cgroup.v2 } else { &plan.cgroup.v1 } {
+    for setting in &plan.cgroup.settings {
         let dir = cgroup.controller(setting.controller).expect("the controller of a limit");
         score.write_file(&dir.path.join(&setting.file), &setting.value);
     }

@@ -182,3 +182,22 @@ fn a_container_is_in_a_session_of_its_own() {
     let text = on_a_terminal(firn.command(&["exec", firn.id(), "sh", "-c", facts]));
     assert!(!text.contains("session 0 ") && !text.contains("opened"), "{text}");
 }
+
+/// Without pivot_root the host's procfs must not stay under the root: a user
+/// namespace could mount one without masks then.
+#[test]
+fn a_root_that_is_moved_exposes_no_bare_proc() {
+    let scratch = Scratch::new("nopivot");
+    let script =
+        "unshare -mrpf sh -c 'mount -t proc none /proc && ls /proc/sysrq-trigger'; ls -d /proc/self /sys/class";
+    let mut bundle = Bundle::new(&scratch).shell(script);
+    for set in ["bounding", "permitted"] {
+        bundle = bundle.set(&format!("/process/capabilities/{set}/-"), json!("CAP_SETFCAP"));
+    }
+    let bundle = bundle.write();
+    let firn = Runtime::firn(&scratch);
+    let output = firn.call(&["run", "--no-pivot", "--bundle", bundle.path.to_str().unwrap(), firn.id()]);
+    assert!(output.stderr.contains("mount: permission denied"), "{output:?}");
+    assert_eq!(output.stdout, "/proc/self\n/sys/class\n", "{output:?}");
+    firn.left_nothing();
+}

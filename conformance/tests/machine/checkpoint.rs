@@ -382,7 +382,7 @@ fn what_can_not_be_restored_leaves_nothing() {
     let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 3"]}]);
     let refused = bundle.set("/hooks", json!({"createRuntime": hook})).write();
     let output = place.restore(&refused.path, &[]).fails(1);
-    assert!(output.stderr.contains("createRuntime hook 0") && output.stderr.contains("exit status 3"), "{output:?}");
+    assert!(output.stderr.contains("createRuntime hook #0") && output.stderr.contains("exit status 3"), "{output:?}");
     firn.left_nothing();
     let bundle = refused.set("/hooks", json!({})).write();
     // Images that are cut off.

@@ -2,7 +2,7 @@
 
 use super::{Cgroup, read, write};
 use crate::error::{Context, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -87,10 +87,14 @@ impl Cgroup {
     }
 }
 
-/// Waits until the process behind `pidfd` has ended.
+/// Waits until the killed process behind `pidfd` has ended. One that somebody else
+/// has frozen, or that waits for a disk that is gone, may never.
 pub fn wait_end(pidfd: &OwnedFd) -> rustix::io::Result<()> {
+    // As long as runc waits.
+    const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
     loop {
-        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], None) {
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&PATIENCE)) {
+            Ok(0) => return Err(Errno::TIMEDOUT),
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),

@@ -79,8 +79,7 @@ impl Cgroup {
     /// Makes systemd's unit around `pid`, and with it the cgroup. Where it fails,
     /// nothing of ours is there: a unit of that name may be somebody else's.
     pub fn start_unit(&self, plan: &CgroupPlan, unit: &Unit, id: &str, pid: Pid) -> Result<()> {
-        let settings = if self.pure_v2 { &plan.v2 } else { &plan.v1 };
-        let mut properties = systemd::properties::of_settings(settings);
+        let mut properties = systemd::properties::of_settings(&plan.settings);
         if !unit.of_user {
             properties.extend(systemd::properties::of_devices(&plan.devices));
         }
@@ -134,9 +133,9 @@ impl Cgroup {
         }
         self.dirs = present;
         if old && self.is_frozen() {
-            crate::bail!("the container's cgroup is frozen: what enters it would stop for ever");
+            crate::bail!("container's cgroup unexpectedly frozen: what enters it would stop for ever");
         }
-        settings::apply(self, if self.pure_v2 { &plan.v2 } else { &plan.v1 })?;
+        settings::apply(self, &plan.settings)?;
         devices::apply(self, &plan.devices)
     }
 
@@ -242,7 +241,7 @@ fn refuse_occupied(path: &Path) -> Result<()> {
     let count = |dir: &PathBuf| read(dir, "cgroup.procs").unwrap_or_default().lines().count();
     let processes: usize = kill::tree(path).iter().map(count).sum();
     if processes > 0 {
-        crate::bail!("the container's cgroup {} is not empty: {processes} process(es) found", path.display());
+        crate::bail!("container's cgroup is not empty: {processes} process(es) found in {}", path.display());
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ fn hand_down(path: &Path, wanted: &[&str], plan: &CgroupPlan) -> Result<()> {
         Ok(text.split_whitespace().map(String::from).collect())
     };
     let present = has(path)?;
-    let needed = |name: &str| plan.v2.iter().any(|setting| setting.controller == name);
+    let needed = |name: &str| plan.settings.iter().any(|setting| setting.controller == name);
     if wanted.iter().filter(|name| needed(name)).all(|name| present.iter().any(|p| p == name)) && !present.is_empty() {
         return Ok(());
     }

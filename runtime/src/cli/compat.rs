@@ -10,9 +10,20 @@ pub const INVALID_ID: &str = "invalid container ID format";
 /// containerd: not found; podman: already stopped.
 pub const NOT_RUNNING: &str = "container not running";
 
+/// What --debug says when a new process is cloned, when it does its part, and when
+/// it goes on to its program. runc's own words: its tests look for them.
+pub const CLONED: &str = "nsexec container setup";
+pub const IN_INIT: &str = "child process in init()";
+pub const GOES_ON: &str = "init: closing the pipe to signal completion";
+
 /// podman: this runtime has the option.
 pub fn needs_argument(option: &str) -> String {
     format!("flag needs an argument: {option}\n")
+}
+
+/// In place of an unknown command's help.
+pub fn no_help_topic(command: &str) -> String {
+    format!("No help topic for '{command}'\n")
 }
 
 /// `exec` that could not run its program.

@@ -1,6 +1,6 @@
 //! `firn delete`, and the end of a container however it comes.
 
-use super::{Context, start};
+use super::{Context, list, start};
 use crate::bail;
 use crate::create::hooks;
 use crate::create::serve::state_json;
@@ -9,6 +9,7 @@ use crate::log::Log;
 use crate::resctrl::Groups;
 use crate::spec::hooks::Hook;
 use crate::state::{self, Record, StateDir, Status};
+use crate::sys::regex::Regex;
 use rustix::process::{Signal, pidfd_send_signal};
 
 #[derive(Debug, clap::Args)]
@@ -18,13 +19,28 @@ pub struct Args {
     /// End the container first if it runs; an absent one is no error
     #[arg(short, long)]
     force: bool,
+    /// ID is a regular expression: all whose ids match (crun)
+    #[arg(short, long)]
+    regex: bool,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<u8> {
-    for id in &args.ids {
+    let ids = if args.regex { matching(&args.ids, context)? } else { args.ids.clone() };
+    for id in &ids {
         one(id, args.force, context)?;
     }
     Ok(0)
+}
+
+/// The ids of all containers that match one of the regular expressions.
+pub fn matching(expressions: &[String], context: &Context) -> Result<Vec<String>> {
+    let compile = |text: &String| match Regex::new(text) {
+        Some(regex) => Ok(regex),
+        None => bail!("--regex: {text:?} is not a regular expression"),
+    };
+    let expressions = expressions.iter().map(compile).collect::<Result<Vec<_>>>()?;
+    let ids = list::ids(&context.root)?;
+    Ok(ids.into_iter().filter(|id| expressions.iter().any(|regex| regex.matches(id))).collect())
 }
 
 fn one(id: &str, force: bool, context: &Context) -> Result<()> {
@@ -70,7 +86,8 @@ pub fn end(record: &Record) -> Result<()> {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(errno) => return Err(errno).doing(|| format!("kill process {}", record.pid)),
         }
-        crate::cgroup::kill::wait_end(&init).doing(|| format!("wait for process {}", record.pid))?;
+        crate::cgroup::kill::wait_end(&init)
+            .doing(|| format!("container init still running: wait for process {}", record.pid))?;
     }
     record.cgroup.kill_all()
 }
@@ -88,7 +105,7 @@ pub fn destroy(dir: StateDir, record: &Record, poststop: &[Hook], log: &Log) -> 
     // The container is gone all the same, and each hook gets its turn:
     // runtime.md, "Lifecycle".
     for (number, hook) in poststop.iter().enumerate() {
-        if let Err(error) = hooks::one("poststop", number, hook, &state) {
+        if let Err(error) = hooks::one("poststop", number, hook, start::bundle(record), &state) {
             log.warn(&error.chain());
         }
     }

@@ -32,12 +32,10 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     if matches!(Status::of(&dir, &record), Status::Stopped | Status::Creating) {
         bail!("{}", compat::NOT_RUNNING);
     }
+    // In runc's order, for callers that match its text.
     let tell = |kind: &str, data: Value| {
-        let mut event = json!({ "type": kind, "id": args.id });
-        if !data.is_null() {
-            event["data"] = data;
-        }
-        print(&format!("{event}\n"))
+        let data = if data.is_null() { String::new() } else { format!(",\"data\":{data}") };
+        print(&format!("{{\"type\":\"{kind}\",\"id\":{}{data}}}\n", json!(args.id)))
     };
     if args.stats {
         tell("stats", statistics(&record))?;

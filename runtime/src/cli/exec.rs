@@ -1,6 +1,6 @@
 //! `firn exec`.
 
-use super::{Context, foreground};
+use super::{Context, compat, foreground};
 use crate::bail;
 use crate::create;
 use crate::create::console::Console;
@@ -8,6 +8,7 @@ use crate::create::listener::{self, Notifier};
 use crate::create::pidfd;
 use crate::error::{Context as _, Error, Result};
 use crate::join;
+use crate::log::Log;
 use crate::plan::capabilities;
 use crate::seccomp;
 use crate::spec;
@@ -70,9 +71,10 @@ pub struct Args {
     /// Also into a paused container
     #[arg(long)]
     ignore_paused: bool,
-    /// Below the container's cgroup: PATH, or CONTROLLER:PATH on cgroup v1
+    /// Below the container's cgroup: PATH, or CONTROLLER[,…]:PATH on cgroup v1,
+    /// where it may be given many times
     #[arg(long, value_name = "PATH")]
-    cgroup: Option<String>,
+    cgroup: Vec<String>,
     /// Accepted for callers of runc
     #[arg(long, hide = true)]
     no_subreaper: bool,
@@ -123,7 +125,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     let pidfd_socket = args.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
     let joined = join::join(&container, &process, &options, &context.log)?;
     let told = pidfd_socket.map_or(Ok(()), |socket| pidfd::send(&socket, pidfd::OF_EXEC, &joined.pidfd));
-    let begun = told.and_then(|()| begin(&container, &joined, args.pid_file.as_deref()));
+    let begun = told.and_then(|()| begin(&container, &joined, args.pid_file.as_deref(), &context.log));
     if let Err(error) = begun {
         create::kill(joined.pid, &joined.pidfd);
         return Err(error);
@@ -134,11 +136,12 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     foreground::wait(joined.pid, &joined.pidfd, joined.terminal)
 }
 
-fn begin(container: &join::Container, joined: &join::Joined, pid_file: Option<&Path>) -> Result<()> {
+fn begin(container: &join::Container, joined: &join::Joined, pid_file: Option<&Path>, log: &Log) -> Result<()> {
     let pid = joined.pid.as_raw_nonzero().get();
     if let Some(path) = pid_file {
         create::write_pid_file(path, pid)?;
     }
+    log.debug(|| compat::GOES_ON.to_owned());
     joined.channel.send(&create::protocol::Message::Go)?;
     let profile = container.spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
     let of = Notifier { record: &container.record, pid, status: Status::Running };

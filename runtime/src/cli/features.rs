@@ -3,7 +3,7 @@
 
 use super::print;
 use crate::error::{Context, Result};
-use crate::plan::{capabilities, mount_options, namespaces, process};
+use crate::plan::{self, capabilities, mount_options, namespaces, process};
 use crate::seccomp;
 use crate::spec;
 use serde_json::json;
@@ -28,7 +28,7 @@ pub fn run() -> Result<u8> {
             "memoryPolicy": { "modes": process::MODES, "flags": process::FLAGS.map(|(name, _)| name) },
             "netDevices": { "enabled": true },
         },
-        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", plan::KEEPS_GROUPS],
         "annotations": {
             "org.firn.version": env!("CARGO_PKG_VERSION"),
             "org.opencontainers.runc.checkpoint.enabled": "true",

@@ -1,6 +1,6 @@
 //! `firn kill`.
 
-use super::{Context, compat};
+use super::{Context, compat, delete};
 use crate::bail;
 use crate::error::{Context as _, Result};
 use crate::spec;
@@ -19,13 +19,23 @@ pub struct Args {
     /// To every process of the container
     #[arg(short, long)]
     all: bool,
+    /// ID is a regular expression: all whose ids match (crun)
+    #[arg(short, long)]
+    regex: bool,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<u8> {
     let number = signal(&args.signal)?;
-    let dir = StateDir::look(&context.root, &args.id)?;
+    let id = std::slice::from_ref(&args.id);
+    let ids = if args.regex { delete::matching(id, context)? } else { id.to_vec() };
+    ids.iter().try_for_each(|id| one(id, number, args.all, context))?;
+    Ok(0)
+}
+
+fn one(id: &str, number: i32, all: bool, context: &Context) -> Result<()> {
+    let dir = StateDir::look(&context.root, id)?;
     let record = Record::need(&dir)?;
-    if args.all {
+    if all {
         record.cgroup.signal_all(number)?;
         return thaw_after(number, &record);
     }
@@ -42,11 +52,11 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
 }
 
 /// A frozen process of cgroup v1 does not even die.
-fn thaw_after(number: i32, record: &Record) -> Result<u8> {
+fn thaw_after(number: i32, record: &Record) -> Result<()> {
     if number == libc::SIGKILL && record.cgroup.is_frozen() {
         record.cgroup.set_frozen(false)?;
     }
-    Ok(0)
+    Ok(())
 }
 
 /// runc takes an empty word for the default, and so do its callers.

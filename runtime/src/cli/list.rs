@@ -6,6 +6,7 @@ use crate::error::{Context as _, Result};
 use crate::state::{Record, StateDir};
 use clap::ValueEnum;
 use std::io::ErrorKind;
+use std::path::Path;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -35,15 +36,21 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     Ok(0)
 }
 
-/// All containers under the root, by name. One that goes away meanwhile is
-/// left out.
-fn states(context: &Context) -> Result<Vec<State>> {
-    let entries = match std::fs::read_dir(&context.root) {
+/// The names of all containers' directories, in order.
+pub fn ids(root: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(root) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        result => result.doing(|| format!("list {}", context.root.display()))?,
+        result => result.doing(|| format!("list {}", root.display()))?,
     };
     let mut ids: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
     ids.sort();
+    Ok(ids)
+}
+
+/// All containers under the root, by name. One that goes away meanwhile is
+/// left out.
+fn states(context: &Context) -> Result<Vec<State>> {
+    let ids = ids(&context.root)?;
     let mut states = Vec::with_capacity(ids.len());
     for id in ids {
         let Ok(dir) = StateDir::look(&context.root, &id) else { continue };

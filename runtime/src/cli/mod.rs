@@ -26,7 +26,7 @@ pub mod version;
 use crate::create::seal;
 use crate::error::Result;
 use crate::log::{Format, Log};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 use deferred::Deferred;
 use std::ffi::OsString;
@@ -39,6 +39,7 @@ use std::path::PathBuf;
     name = "firn",
     version = version::text(),
     disable_help_subcommand = true,
+    disable_version_flag = true,
     after_help = "Examples:\n  firn spec                   write a config.json to begin with\n  firn run web                run the bundle in this folder as container `web`\n  firn exec -t web /bin/sh    a shell in it\n  firn list                   what runs\n  firn delete --force web     end it and clear up"
 )]
 pub struct Cli {
@@ -58,10 +59,10 @@ pub struct Globals {
     log: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     log_format: LogFormat,
-    /// How much is logged (accepted for crun's callers)
+    /// `debug` is --debug (for crun's callers)
     #[arg(long, value_name = "LEVEL", hide = true)]
     log_level: Option<String>,
-    /// Log more (accepted for runc's callers)
+    /// Log also what is being done
     #[arg(long)]
     debug: bool,
     /// Make cgroups through systemd
@@ -76,6 +77,9 @@ pub struct Globals {
     /// Accepted for old callers of runc
     #[arg(long, value_name = "PATH", hide = true)]
     criu: Option<PathBuf>,
+    /// Print version
+    #[arg(short = 'v', short_alias = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -176,7 +180,8 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
         return failure;
     }
     let format = if cli.globals.log_format == LogFormat::Json { Format::Json } else { Format::Text };
-    let log = match Log::open(cli.globals.log.as_deref(), format) {
+    let is_debug = cli.globals.debug || cli.globals.log_level.as_deref() == Some("debug");
+    let log = match Log::open(cli.globals.log.as_deref(), format, is_debug) {
         Ok(log) => log,
         Err(error) => {
             Log::default().error(&error.chain());
@@ -243,6 +248,9 @@ fn usage(error: &clap::Error, is_exec: bool) -> u8 {
     if let Some(option) = without_argument(error) {
         let _ = crate::path::write_all(rustix::stdio::stderr(), compat::needs_argument(option).as_bytes());
     }
+    if let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidSubcommand) {
+        let _ = crate::path::write_all(rustix::stdio::stderr(), compat::no_help_topic(command).as_bytes());
+    }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
         ErrorKind::InvalidSubcommand => compat::UNKNOWN_COMMAND,
@@ -253,7 +261,6 @@ fn usage(error: &clap::Error, is_exec: bool) -> u8 {
 
 /// The option at the line's end that lacks its value.
 fn without_argument(error: &clap::Error) -> Option<&str> {
-    use clap::error::{ContextKind, ContextValue};
     match (error.kind(), error.get(ContextKind::InvalidValue), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::InvalidValue, Some(ContextValue::String(value)), Some(ContextValue::String(option)))
             if value.is_empty() =>

@@ -3,6 +3,7 @@
 use super::print;
 use crate::bail;
 use crate::error::{Context, Result};
+use crate::host::Host;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -20,7 +21,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<u8> {
-    let mut config = default();
+    let mut config = default(&Host::probe()?);
     if args.rootless {
         rootless(&mut config);
     }
@@ -38,7 +39,12 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 /// A shell in a terminal, in namespaces of its own, that can do little.
-fn default() -> Value {
+fn default(host: &Host) -> Value {
+    // With controllers of cgroup v1 there is more in the hierarchies than a
+    // namespace hides.
+    let of_cgroup = host.cgroups.pure_v2.then(|| json!({ "type": "cgroup" }));
+    let namespaces = ["pid", "network", "ipc", "uts", "mount"].map(|kind| json!({ "type": kind }));
+    let namespaces: Vec<Value> = namespaces.into_iter().chain(of_cgroup).collect();
     let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     json!({
         "ociVersion": crate::spec::VERSION,
@@ -57,10 +63,7 @@ fn default() -> Value {
         "mounts": mounts(),
         "linux": {
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
-            "namespaces": [
-                { "type": "pid" }, { "type": "network" }, { "type": "ipc" },
-                { "type": "uts" }, { "type": "mount" }, { "type": "cgroup" }
-            ],
+            "namespaces": namespaces,
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
                 "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"
@@ -94,9 +97,10 @@ fn rootless(config: &mut Value) {
     linux["uidMappings"] = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
     linux["gidMappings"] = json!([{ "containerID": 0, "hostID": gid, "size": 1 }]);
     linux["resources"] = json!({});
-    linux["namespaces"] = json!([
-        { "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" }, { "type": "cgroup" }, { "type": "user" }
-    ]);
+    if let Some(namespaces) = linux["namespaces"].as_array_mut() {
+        namespaces.retain(|namespace| namespace["type"] != "network");
+        namespaces.push(json!({ "type": "user" }));
+    }
     let Some(mounts) = config["mounts"].as_array_mut() else { return };
     for mount in mounts {
         if mount["destination"] == "/sys" {

@@ -6,10 +6,11 @@ use crate::create::hooks;
 use crate::create::listener::{self, Notifier};
 use crate::create::notify;
 use crate::create::serve::state_json;
-use crate::error::Result;
+use crate::error::{Context as _, Result};
 use crate::seccomp;
 use crate::spec::hooks::Hooks;
 use crate::state::{self, Record, StateDir, Status};
+use std::path::Path;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -36,7 +37,11 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     if let Some(error) = begun? {
         bail!("{error}");
     }
-    poststart(&spec.hooks.unwrap_or_default(), &record)?;
+    let hooks = spec.hooks.unwrap_or_default();
+    if let Err(error) = poststart(&hooks, &record) {
+        delete::destroy(dir, &record, &hooks.poststop, &context.log).doing(|| error.chain())?;
+        return Err(error);
+    }
     if let (Some(proxy), Some(init)) = (proxy, state::process::open(record.pid, record.start_time)?) {
         // Others may pause or delete it meanwhile.
         dir.unlock()?;
@@ -50,11 +55,16 @@ pub fn hooks_of(dir: &StateDir) -> Result<Hooks> {
     Ok(Record::config(dir)?.and_then(|spec| spec.hooks).unwrap_or_default())
 }
 
+/// Where the hooks of the host run, unless it is gone meanwhile.
+pub fn bundle(record: &Record) -> Option<&Path> {
+    Some(record.bundle.as_path()).filter(|bundle| bundle.is_dir())
+}
+
 /// After a hook that fails, the container must not go on: runtime.md,
 /// "Lifecycle" step 9.
 pub fn poststart(hooks: &Hooks, record: &Record) -> Result<()> {
     let state = state_json(record, Status::Running, record.pid);
-    hooks::run("poststart", &hooks.poststart, &state).inspect_err(|_| {
+    hooks::run("poststart", &hooks.poststart, bundle(record), &state).inspect_err(|_| {
         // The hook's error is the one to tell.
         let _ = delete::end(record);
     })

@@ -105,8 +105,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
 fn apply(record: &Record, spec: &Spec, touched: &[String]) -> Result<()> {
     let resources = spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
     let resources = resources.of_version(&spec.oci_version);
-    let plan = plan::plan("", &record.id, &resources, None)?;
-    let mut list = if record.cgroup.pure_v2 { plan.v2 } else { plan.v1 };
+    let mut list = plan::settings(&resources, record.cgroup.pure_v2)?;
     list.retain(|setting| touched.iter().any(|name| controllers(name).contains(&setting.controller)));
     if resources.memory.as_ref().is_some_and(|memory| memory.check_before_update == Some(true)) {
         settings::refuse_less_than_used(&record.cgroup, &list)?;

@@ -5,28 +5,36 @@ use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::path::write_all;
 use crate::spec::hooks::Hook;
+use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, SeekFrom};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-/// Runs `hooks` in order; the first that fails is an error.
-pub fn run(kind: &str, hooks: &[Hook], state: &str) -> Result<()> {
-    hooks.iter().enumerate().try_for_each(|(number, hook)| one(kind, number, hook, state))
+/// Runs `hooks` in order, in the directory `dir` or where the caller is; the
+/// first that fails is an error. The words are runc's, which scripts look for.
+pub fn run(kind: &str, hooks: &[Hook], dir: Option<&Path>, state: &str) -> Result<()> {
+    hooks.iter().enumerate().try_for_each(|(number, hook)| one(kind, number, hook, dir, state))
 }
 
-pub fn one(kind: &str, number: usize, hook: &Hook, state: &str) -> Result<()> {
-    call(hook, state).doing(|| format!("{kind} hook {number}, {}", hook.path))
+pub fn one(kind: &str, number: usize, hook: &Hook, dir: Option<&Path>, state: &str) -> Result<()> {
+    call(hook, dir, state).doing(|| format!("error running {kind} hook #{number}: error running hook {}", hook.path))
 }
 
-fn call(hook: &Hook, state: &str) -> Result<()> {
+fn call(hook: &Hook, dir: Option<&Path>, state: &str) -> Result<()> {
     let mut command = Command::new(&hook.path);
+    if let Some(dir) = dir {
+        command.current_dir(dir);
+    }
     if let Some((name, args)) = hook.args.split_first() {
         command.arg0(name).args(args);
     }
-    command.env_clear().envs(hook.env.iter().filter_map(|entry| entry.split_once('=')));
+    if let Some(env) = &hook.env {
+        command.env_clear().envs(env.iter().filter_map(|entry| entry.split_once('=')));
+    }
     // Files in memory: neither a hook that does not read nor one that says too
     // much can block anybody.
     let output = memory_file("")?;
@@ -40,7 +48,15 @@ fn call(hook: &Hook, state: &str) -> Result<()> {
     rustix::fs::seek(&output, SeekFrom::Start(0)).doing(|| "read its output")?;
     let text = crate::path::read_all(&output, 4095).doing(|| "read its output")?;
     let text = String::from_utf8_lossy(&text[..text.len().min(4096)]);
-    bail!("{}, output: {:?}", status.to_string().replace("exit status: ", "exit status "), text.trim_end());
+    bail!("{}, output: {:?}", ending(status), text.trim_end());
+}
+
+fn ending(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (_, Some(signal)) => format!("signal: {}", sys::signal::description(signal)),
+        _ => status.to_string(),
+    }
 }
 
 /// A file that holds `text` and is at its beginning.
@@ -75,7 +91,7 @@ mod tests {
         Hook {
             path: "/bin/sh".into(),
             args: ["sh", "-c", script].map(String::from).to_vec(),
-            env: vec!["WORD=x".into()],
+            env: Some(vec!["WORD=x".into()]),
             timeout,
         }
     }
@@ -92,13 +108,17 @@ mod tests {
 
     #[test]
     fn a_failing_hook_is_named_with_what_it_said() {
-        let error = run("poststop", &[shell("true", None), shell("echo no >&2; exit 3", None)], "{}").unwrap_err();
-        assert_eq!(error.chain(), "poststop hook 1, /bin/sh: exit status 3, output: \"no\"");
+        let error =
+            run("poststop", &[shell("true", None), shell("echo no >&2; exit 3", None)], None, "{}").unwrap_err();
+        assert_eq!(
+            error.chain(),
+            "error running poststop hook #1: error running hook /bin/sh: exit status 3, output: \"no\""
+        );
     }
 
     #[test]
     fn a_hook_that_hangs_is_ended() {
-        let error = run("prestart", &[shell("exec sleep 60", Some(1))], "{}").unwrap_err();
+        let error = run("prestart", &[shell("exec sleep 60", Some(1))], None, "{}").unwrap_err();
         assert!(error.chain().ends_with("within its timeout of 1 s"), "{}", error.chain());
     }
 }

@@ -61,7 +61,7 @@ fn hand_over(filter: &OwnedFd, listener: &Listener, of: &Notifier<'_>) -> Result
     if !listener.metadata.is_empty() {
         message["metadata"] = listener.metadata.as_str().into();
     }
-    let agent = socket::connect(Path::new(&listener.path)).doing(|| "connect to the agent")?;
+    let agent = socket::connect(Path::new(&listener.path)).doing(|| "failed to connect with seccomp agent")?;
     let message = message.to_string();
     socket::send(&agent, message.as_bytes(), filter.as_fd()).doing(|| "send the filter's descriptor")
 }

@@ -18,6 +18,7 @@ pub mod sources;
 
 use crate::bail;
 use crate::cgroup::{Cgroup, Entry, systemd};
+use crate::cli::compat;
 use crate::criu::streams;
 use crate::error::{Context, Result};
 use crate::host::{self, Host};
@@ -221,6 +222,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
         }
     };
     making.init = Some((pid, pidfd));
+    log.debug(|| format!("{}: init is process {}", compat::CLONED, pid.as_raw_nonzero()));
     if let Some(groups) = &record.resctrl {
         groups.add(pid)?;
     }
@@ -235,6 +237,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
         cgroup.complete_unit(&plan.cgroup, pid)?;
         channel.send(&Message::Placed)?;
     }
+    log.debug(|| compat::IN_INIT.to_owned());
     serve::until_ready(&channel, plan, &record, pid)?;
 
     record.pid = pid.as_raw_nonzero().get();
@@ -250,6 +253,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
     if let Some(listener) = &listener {
         state::start::publish(dir, listener)?;
     }
+    log.debug(|| compat::GOES_ON.to_owned());
     channel.send(&Message::Go)?;
     match (making.init.take(), making.dir.take()) {
         (Some((pid, pidfd)), Some(dir)) => Ok((record, pid, pidfd, channel, dir)),

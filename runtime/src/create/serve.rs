@@ -30,8 +30,8 @@ pub fn until_ready(channel: &Channel, plan: &Plan, record: &Record, pid: Pid) ->
             Some(Message::Failed(text)) => bail!("{text}"),
             Some(Message::Hooks) => {
                 let state = state_json(record, Status::Creating, pid.as_raw_nonzero().get());
-                hooks::run("prestart", &plan.hooks.prestart, &state)?;
-                hooks::run("createRuntime", &plan.hooks.create_runtime, &state)?;
+                hooks::run("prestart", &plan.hooks.prestart, Some(&record.bundle), &state)?;
+                hooks::run("createRuntime", &plan.hooks.create_runtime, Some(&record.bundle), &state)?;
                 channel.send(&Message::HooksDone)?;
             }
             Some(message) => bail!("init said {message:?} out of turn"),

@@ -10,7 +10,9 @@ use crate::plan::Plan;
 use crate::plan::devices::Node;
 use crate::plan::mounts::{MountKind, MountPlan};
 use crate::sys::clone;
-use crate::sys::mount::{ATTR_OF_BINDS, ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SLAVE, setattr};
+use crate::sys::mount::{
+    ATTR_NOEXEC, ATTR_NOSUID, ATTR_OF_BINDS, ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SLAVE, setattr,
+};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -152,7 +154,11 @@ fn dev_null() -> Result<OwnedFd> {
 /// The host's node at the same path, as a detached mount.
 pub fn device(node: &Node) -> Result<OwnedFd> {
     let path = Path::new("/").join(node.path.to_string());
-    tree(&path, false).doing(|| format!("open device {}", path.display()))
+    let what = || format!("open device {}", path.display());
+    let tree = tree(&path, false).doing(what)?;
+    let attr = MountAttr { set: ATTR_NOSUID | ATTR_NOEXEC, ..MountAttr::default() };
+    setattr(tree.as_fd(), false, &attr).doing(what)?;
+    Ok(tree)
 }
 
 /// Opens the cgroups for a cgroup mount, once they exist. With a cgroup

@@ -256,8 +256,8 @@ impl Work<'_> {
             making.devices = Some(devices::move_in(&plan.net_devices, sources::network(sources, init)?, self.log)?);
         }
         let state = state_json(record, Status::Creating, pid);
-        hooks::run("prestart", &plan.hooks.prestart, &state)?;
-        hooks::run("createRuntime", &plan.hooks.create_runtime, &state)
+        hooks::run("prestart", &plan.hooks.prestart, Some(&record.bundle), &state)?;
+        hooks::run("createRuntime", &plan.hooks.create_runtime, Some(&record.bundle), &state)
     }
 
     /// The processes are there, and don't run yet.

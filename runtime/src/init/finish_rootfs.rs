@@ -107,6 +107,9 @@ fn clone_mount(fd: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
 }
 
 pub fn read_only_root(init: &mut Init<'_>) -> Result<()> {
+    for tree in init.read_only_last.drain(..) {
+        setattr(tree.as_fd(), false, &READ_ONLY).doing(|| "make a mount read-only")?;
+    }
     if !init.plan.readonly_root || !init.plan.namespaces.makes(clone::NEWNS) {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use super::Init;
 use crate::create::hooks::run;
 use crate::create::protocol::Message;
 use crate::create::serve::state_json;
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::state::Status;
 use crate::sys::clone;
 
@@ -18,7 +18,9 @@ pub fn run_create(init: &mut Init<'_>) -> Result<()> {
     if hooks.create_container.is_empty() {
         return Ok(());
     }
-    run("createContainer", &hooks.create_container, &state(init, Status::Creating))
+    // In the root, as under runc, and by descriptor.
+    rustix::process::fchdir(init.task.root()?).doing(|| "change to the new root")?;
+    run("createContainer", &hooks.create_container, None, &state(init, Status::Creating))
 }
 
 pub fn run_start(init: &mut Init<'_>) -> Result<()> {
@@ -26,7 +28,7 @@ pub fn run_start(init: &mut Init<'_>) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
-    run("startContainer", hooks, &state(init, Status::Created))
+    run("startContainer", hooks, None, &state(init, Status::Created))
 }
 
 /// In its own pid namespace init has another number than on the host, and does

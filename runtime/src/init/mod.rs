@@ -84,6 +84,8 @@ pub struct Init<'a> {
     /// The procfs and sysfs that were mounted, and where: what lies below them is
     /// found by these and not by path, for the image can be changed meanwhile.
     pub kernel_mounts: Vec<(InRoot, RootFd)>,
+    /// Mounts that become read-only when all is made.
+    pub read_only_last: Vec<OwnedFd>,
     /// Of the time namespace that will be made.
     pub time_offsets: Option<OwnedFd>,
     /// /dev, between the steps that fill it.
@@ -184,6 +186,7 @@ pub fn run(
         entry,
         channel,
         kernel_mounts: Vec::new(),
+        read_only_last: Vec::new(),
         time_offsets: None,
         dev: None,
         start,

@@ -27,12 +27,14 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
     let root = init.task.root()?;
     let mut bin = Bin::default();
     let mut kernel_mounts = Vec::new();
+    let mut read_only = Vec::new();
     for (number, mount) in init.plan.mounts.iter().enumerate() {
         let source = init.sources.mounts.get_mut(number).and_then(Option::take);
         let idmap = init.sources.idmaps.iter().find(|(of, _)| *of == number).map(|(_, namespace)| namespace);
         let tree = one(root, mount, source, idmap, &init.sources.cgroups, &mut bin)
             .doing(|| format!("mount {}", mount.target))?;
         match (&mount.kind, tree) {
+            (_, Some(tree)) if mount.read_only_last => read_only.push(tree),
             (MountKind::FileSystem { kind, .. }, Some(tree)) if matches!(kind.as_str(), "proc" | "sysfs") => {
                 kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
             }
@@ -40,6 +42,7 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
         }
     }
     init.kernel_mounts = kernel_mounts;
+    init.read_only_last = read_only;
     Ok(())
 }
 
@@ -131,8 +134,10 @@ pub fn target(root: &RootFd, mount: &MountPlan, directory: bool, bin: &mut Bin) 
 fn refuse_links(root: &RootFd, path: &InRoot, kind: &str) -> Result<()> {
     match root.open(path, OFlags::PATH | OFlags::NOFOLLOW) {
         Ok(found) => match FileType::from_raw_mode(rustix::fs::fstat(&found).doing(|| "look at the target")?.st_mode) {
-            FileType::Directory => bail!("{path} lies behind a symbolic link, where {kind} must not be mounted"),
-            _ => bail!("{path} must be a directory to mount {kind} on"),
+            FileType::Directory => {
+                bail!("{path} lies behind a symbolic link: {kind} must be mounted on ordinary directory")
+            }
+            _ => bail!("{path} is no directory: {kind} must be mounted on ordinary directory"),
         },
         Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(errno).doing(|| "open the target"),

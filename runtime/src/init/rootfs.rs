@@ -14,8 +14,8 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 pub fn mount(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.makes(clone::NEWNS) {
-        // A joined mount namespace is taken as it is.
-        init.task.root = Some(RootFd::new(open_directory("/")?));
+        // In a joined one the path is that of the namespace.
+        init.task.root = Some(RootFd::new(open_directory(&init.plan.rootfs)?));
         return Ok(());
     }
     set_propagation(init)?;

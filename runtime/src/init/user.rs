@@ -18,7 +18,8 @@ pub fn become_user(task: &mut Task<'_>) -> Result<()> {
     set_home(task)?;
     let process = task.process;
     rustix::process::umask(process.umask.map_or(task.umask, Mode::from_raw_mode));
-    match ids::set_groups(&process.groups) {
+    let set_groups = || if process.keeps_groups { Ok(()) } else { ids::set_groups(&process.groups) };
+    match set_groups() {
         // A user namespace without privilege forbids it (CVE-2014-8989), and
         // with no groups asked for nothing is lost.
         Err(rustix::io::Errno::PERM) if process.groups.is_empty() => {}

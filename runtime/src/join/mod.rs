@@ -11,6 +11,7 @@ pub mod mounts;
 use crate::bail;
 use crate::cgroup::systemd::{self, Unit};
 use crate::cgroup::{Cgroup, Dir, Entry};
+use crate::cli::compat;
 use crate::create::clone::from_between;
 use crate::create::console::{Console, Way};
 use crate::create::protocol::{Channel, Message};
@@ -40,7 +41,7 @@ pub struct Options {
     pub console: Console,
     pub ignore_paused: bool,
     /// Below the container's cgroup: `PATH`, or `CONTROLLER:PATH` on v1.
-    pub cgroup: Option<String>,
+    pub cgroup: Vec<String>,
     /// Its signals were blocked before.
     pub foreground: bool,
 }
@@ -87,7 +88,7 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
     let joined = linux.join.iter().fold(linux.new, |all, (kind, _)| all | kind);
     let (channel, far_end) = Channel::pair()?;
     let (between, between_end) = Channel::pair()?;
-    let entry = entry(container, options.cgroup.as_deref())?;
+    let entry = entry(container, &options.cgroup)?;
     if let [Some(initial), _] = &plan.cpu_affinity {
         // Inherited: the new process begins its life in the cgroup.
         sched_setaffinity(None, initial).doing(|| "set process.execCPUAffinity.initial")?;
@@ -96,7 +97,7 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
     match fork {
         Fork::Parent { pid, pidfd } => {
             if let Some(unit) = attach {
-                let below = options.cgroup.as_deref().unwrap_or_default();
+                let below = options.cgroup.first().map_or("", String::as_str);
                 if let Err(error) = systemd::attach(unit, below, pid.as_raw_nonzero().get()) {
                     crate::create::kill(pid, &pidfd);
                     return Err(error);
@@ -105,6 +106,8 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             }
             drop((far_end, between_end, entry, console_socket));
             let Fork::Parent { pid, pidfd } = from_between(pid, &between)? else { bail!("exec has no process") };
+            log.debug(|| format!("{}: the new process is {}", compat::CLONED, pid.as_raw_nonzero()));
+            log.debug(|| compat::IN_INIT.to_owned());
             let grouped = container.record.resctrl.as_ref().map_or(Ok(()), |groups| groups.add(pid));
             match grouped.and_then(|()| until_ready(&channel, &plan, pid)) {
                 Ok(()) => Ok(Joined { pid, pidfd, channel, terminal }),
@@ -128,12 +131,10 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
     }
 }
 
-/// Into the container's own cgroup, or one below it.
-fn entry(container: &Container, below: Option<&str>) -> Result<Entry> {
+/// Into the container's own cgroup, or those below it.
+fn entry(container: &Container, below: &[String]) -> Result<Entry> {
     let mut cgroup = container.record.cgroup.clone();
-    if let Some(below) = below {
-        descend(&mut cgroup, below)?;
-    }
+    below.iter().try_for_each(|below| descend(&mut cgroup, below))?;
     cgroup.entry()
 }
 
@@ -143,17 +144,20 @@ fn descend(cgroup: &mut Cgroup, below: &str) -> Result<()> {
         None => (None, below),
     };
     if path.split('/').any(|part| part == "..") {
-        bail!("--cgroup {below:?} leads out of the container's cgroup");
+        bail!("bad sub cgroup path: {path} is not a sub cgroup path, for it leads out of the container's");
     }
-    let chosen = |dir: &Dir| match controllers {
-        None => true,
-        Some(list) => list.split(',').any(|controller| dir.has(controller)),
-    };
-    if !cgroup.dirs.iter().any(chosen) {
-        bail!("--cgroup {below:?} names no controller of the container's");
+    let list = controllers.map(|list| list.split(',').collect::<Vec<_>>());
+    if let Some(unknown) = list.iter().flatten().find(|name| !cgroup.dirs.iter().any(|dir| dir.has(name))) {
+        bail!("--cgroup {below:?}: unknown controller {unknown}: the container has no such cgroup");
     }
+    let chosen = |dir: &Dir| list.as_ref().is_none_or(|list| list.iter().any(|controller| dir.has(controller)));
     for dir in cgroup.dirs.iter_mut().filter(|dir| chosen(dir)) {
         dir.path.push(path.trim_start_matches('/'));
+        if !dir.path.is_dir() {
+            let procs = dir.path.join("cgroup.procs");
+            return Err(Errno::NOENT)
+                .doing(|| format!("error adding pid of exec to cgroups: open {}", procs.display()));
+        }
     }
     Ok(())
 }

@@ -40,13 +40,18 @@ pub struct CgroupPlan {
     pub unit: Option<Unit>,
     /// Of the unit, beside those of the settings.
     pub properties: Vec<Property>,
-    pub v1: Vec<Setting>,
-    pub v2: Vec<Setting>,
+    /// For the version that the host's controllers have.
+    pub settings: Vec<Setting>,
     pub devices: Vec<Rule>,
 }
 
+/// The writes that make up `resources`, on cgroup v2 alone or with controllers of v1.
+pub fn settings(resources: &Resources, pure_v2: bool) -> Result<Vec<Setting>> {
+    if pure_v2 { v2(resources) } else { v1(resources) }
+}
+
 /// `unit` is that of systemd's cgroup manager, if it is to make the cgroup.
-pub fn plan(path: &str, id: &str, resources: &Resources, unit: Option<Unit>) -> Result<CgroupPlan> {
+pub fn plan(path: &str, id: &str, resources: &Resources, pure_v2: bool, unit: Option<Unit>) -> Result<CgroupPlan> {
     let path = if path.is_empty() { id } else { path };
     if path.contains('\0') || path.split('/').any(|part| part == "..") {
         bail!("linux.cgroupsPath {path:?} has a NUL byte or a \"..\"");
@@ -58,13 +63,15 @@ pub fn plan(path: &str, id: &str, resources: &Resources, unit: Option<Unit>) -> 
         path: path.to_owned(),
         unit,
         properties: Vec::new(),
-        v1: v1(resources)?,
-        v2: v2(resources)?,
+        settings: settings(resources, pure_v2)?,
         devices: devices(&resources.devices)?,
     })
 }
 
 fn v1(resources: &Resources) -> Result<Vec<Setting>> {
+    if !resources.unified.is_empty() {
+        bail!("invalid configuration: linux.resources.unified needs cgroup v2, and this host has v1");
+    }
     let mut list = Vec::new();
     if let Some(memory) = &resources.memory {
         memory_v1(memory, &mut list);
@@ -161,16 +168,23 @@ fn cpuset(cpu: &Cpu, list: &mut Vec<Setting>) {
     }
 }
 
+/// Since Linux 5.0, which has no CFQ, weights are those of BFQ.
+fn weighted(list: &mut Vec<Setting>, file: &str, bfq: &'static str, value: String) {
+    let missing = Missing::Instead(bfq, value.clone());
+    list.push(Setting { controller: "blkio", file: file.into(), value, missing });
+}
+
 fn io_v1(io: &BlockIo, list: &mut Vec<Setting>) {
     if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
-        set(list, "blkio", "blkio.weight", weight);
+        weighted(list, "blkio.weight", "blkio.bfq.weight", weight.to_string());
     }
     if let Some(weight) = io.leaf_weight.filter(|weight| *weight != 0) {
         set(list, "blkio", "blkio.leaf_weight", weight);
     }
     for device in &io.weight_device {
         if let Some(weight) = device.weight {
-            set(list, "blkio", "blkio.weight_device", format!("{}:{} {weight}", device.major, device.minor));
+            let value = format!("{}:{} {weight}", device.major, device.minor);
+            weighted(list, "blkio.weight_device", "blkio.bfq.weight_device", value);
         }
         if let Some(weight) = device.leaf_weight {
             set(list, "blkio", "blkio.leaf_weight_device", format!("{}:{} {weight}", device.major, device.minor));
@@ -412,7 +426,8 @@ fn devices(rules: &[DeviceRule]) -> Result<Vec<Rule>> {
         let (Ok(major), Ok(minor)) = (number(rule.major), number(rule.minor)) else {
             bail!("linux.resources.devices: a number is out of range in {rule:?}");
         };
-        if !rule.access.chars().all(|c| "rwm".contains(c)) {
+        // An "a" says nothing, as under runc.
+        if !rule.access.chars().all(|c| "rwma".contains(c)) {
             bail!("linux.resources.devices: access {:?} has letters other than r, w and m", rule.access);
         }
         let has = |letter| rule.access.is_empty() || rule.access.contains(letter);
@@ -471,8 +486,8 @@ mod tests {
 
     #[test]
     fn a_cgroup_path_can_not_lead_out() {
-        assert!(plan("/a/../../b", "c", &Resources::default(), None).is_err());
-        assert!(plan("/", "c", &Resources::default(), None).is_err());
-        assert_eq!(plan("", "c", &Resources::default(), None).unwrap().path, "c");
+        assert!(plan("/a/../../b", "c", &Resources::default(), true, None).is_err());
+        assert!(plan("/", "c", &Resources::default(), true, None).is_err());
+        assert_eq!(plan("", "c", &Resources::default(), true, None).unwrap().path, "c");
     }
 }

@@ -90,13 +90,13 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         Some(of_user) => Some(Unit::new(&linux.cgroups_path, request.id, of_user)?),
     };
     let resources = linux.resources.clone().unwrap_or_default().of_version(&spec.oci_version);
-    if !resources.unified.is_empty() && !host.cgroups.pure_v2 {
-        bail!("linux.resources.unified needs cgroup v2, and this host has v1");
-    }
-    // A mount namespace that is joined is somebody else's, and stays as it is.
+    // One of somebody else's stays as it is.
     let own_mounts = namespaces.makes(clone::NEWNS);
     if !own_mounts {
-        log.warn("the joined mount namespace stays as it is: mounts, masked and read-only paths are passed over");
+        if request.roots.is_some() {
+            bail!("a root of layers or of a closure (firn.json) needs a new \"mount\" namespace");
+        }
+        log.warn("without a new mount namespace, mounts, devices, masked and read-only paths are passed over");
     }
     let if_own = |list: &[String]| if own_mounts { list.to_vec() } else { Vec::new() };
     Ok(Plan {
@@ -109,23 +109,24 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         domainname: name(&spec.domainname, "domainname")?,
         time_offsets: time_offsets(linux, &namespaces)?,
         mounts: if own_mounts { mounts_of(spec, request.bundle, linux, &namespaces, log)? } else { Vec::new() },
-        devices: devices::plan(&linux.devices)?,
+        devices: if own_mounts { devices::plan(&linux.devices)? } else { Vec::new() },
         net_devices: network::plan(&linux.net_devices, &namespaces, host::is_rootless())?,
         masked: inside(&if_own(&linux.masked_paths), "linux.maskedPaths")?,
         readonly: inside(&if_own(&linux.readonly_paths), "linux.readonlyPaths")?,
-        sysctls: sysctls(linux, &namespaces)?,
+        sysctls: sysctls(spec, linux, &namespaces)?,
         personality: linux.personality.as_ref().map(personality).transpose()?,
         cgroup: CgroupPlan {
             properties: properties::of_annotations(&spec.annotations)?,
-            ..cgroup::plan(&linux.cgroups_path, request.id, &resources, unit)?
+            ..cgroup::plan(&linux.cgroups_path, request.id, &resources, host.cgroups.pure_v2, unit)?
         },
         resctrl: linux.intel_rdt.as_ref().map(resctrl::plan).transpose()?,
         process: ProcessPlan {
             memory_policy: linux.memory_policy.as_ref().map(process::memory_policy).transpose()?,
+            keeps_groups: keeps_groups(spec),
             ..process::plan(process, capabilities(&namespaces, host), log)?
         },
         seccomp: filter(linux, log)?,
-        hooks: hooks(spec.hooks.clone().unwrap_or_default())?,
+        hooks: hooks(spec.hooks.clone().unwrap_or_default(), process)?,
         roots: request.roots,
         namespaces,
     })
@@ -139,9 +140,18 @@ pub fn exec(process: &Process, spec: &Spec, host: &Host, log: &Log) -> Result<(P
     let policy = spec.linux.as_ref().and_then(|linux| linux.memory_policy.as_ref());
     let plan = ProcessPlan {
         memory_policy: policy.map(process::memory_policy).transpose()?,
+        keeps_groups: keeps_groups(spec),
         ..process::plan(process, capabilities(&namespaces, host), log)?
     };
     Ok((plan, filter.flatten()))
+}
+
+/// Set by podman for `--group-add keep-groups`. An ordinary user loses nothing by
+/// it; root would, to whoever wrote the image's annotations.
+pub const KEEPS_GROUPS: &str = "run.oci.keep_original_groups";
+
+fn keeps_groups(spec: &Spec) -> bool {
+    spec.annotations.get(KEEPS_GROUPS).is_some_and(|value| value == "1") && host::is_rootless()
 }
 
 /// What can be given: all of them in a user namespace, else what the caller has.
@@ -225,7 +235,7 @@ fn inside(paths: &[String], field: &str) -> Result<Vec<InRoot>> {
 
 /// Only what belongs to one of the container's own namespaces may be set
 /// there; anything else would be the host's.
-fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
+fn sysctls(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
     const IPC: [&str; 8] = [
         "kernel.msgmax",
         "kernel.msgmnb",
@@ -252,11 +262,16 @@ fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String
             _ => key.clone(),
         };
         let dotted = path.replace('/', ".");
+        let (is_host, is_domain) = (dotted == "kernel.hostname", dotted == "kernel.domainname");
+        if is_host || (is_domain && !spec.domainname.is_empty() && *value != spec.domainname) {
+            let field = if is_host { "hostname" } else { "domainname" };
+            bail!("linux.sysctl: {key:?} is not allowed as it conflicts with the OCI {field:?} field");
+        }
         let own = if IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
             namespaces.has(clone::NEWIPC)
         } else if dotted.starts_with("net.") {
             namespaces.has(clone::NEWNET)
-        } else if matches!(dotted.as_str(), "kernel.domainname" | "kernel.hostname") {
+        } else if is_domain {
             namespaces.has(clone::NEWUTS)
         } else {
             dotted.starts_with("user.") && namespaces.has(clone::NEWUSER)
@@ -296,7 +311,12 @@ fn personality(spec: &Personality) -> Result<u32> {
     Ok(persona)
 }
 
-fn hooks(hooks: Hooks) -> Result<Hooks> {
+/// Hooks that are the container's own programs get its environment, as under
+/// runc; never those of the host (CVE-2025-23266 of a toolkit's hook).
+fn hooks(mut hooks: Hooks, process: &Process) -> Result<Hooks> {
+    for hook in &mut hooks.start_container {
+        hook.env.get_or_insert_with(|| process.env.clone());
+    }
     let all: [(&str, &Vec<Hook>); 6] = [
         ("prestart", &hooks.prestart),
         ("createRuntime", &hooks.create_runtime),
@@ -369,6 +389,10 @@ mod tests {
         let plan =
             planned(r#"{"linux":{"sysctl":{"net.ipv4.conf.eth0/1.rp_filter":"1","kernel.shmmax":"5"}}}"#).unwrap();
         assert_eq!(plan.sysctls[1].0, "net/ipv4/conf/eth0.1/rp_filter");
+        for names in [r#"{"kernel.hostname":"a"}"#, r#"{"kernel.domainname":"a"}"#] {
+            let config = format!(r#"{{"hostname":"a","domainname":"b","linux":{{"sysctl":{names}}}}}"#);
+            assert!(refused(&config).contains("conflicts with the OCI"), "{names}");
+        }
         assert!(refused(r#"{"linux":{"sysctl":{"kernel.core_pattern":"|x"}}}"#).contains("not in a namespace"));
         assert!(refused(r#"{"linux":{"sysctl":{"net/../kernel/core_pattern":"|x"}}}"#).contains("not in a namespace"));
     }

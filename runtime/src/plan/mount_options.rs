@@ -150,7 +150,8 @@ pub fn parse(options: &[String]) -> Options {
                 attr.clear = attr.clear & !set | clear;
             }
             Ok(Effect::Propagation { kind, recursive }) => parsed.propagation = Some((kind, recursive)),
-            Ok(Effect::Bind { recursive }) => parsed.bind = Some(recursive),
+            // Flags of mount(2), which add up.
+            Ok(Effect::Bind { recursive }) => parsed.bind = Some(recursive || parsed.bind == Some(true)),
             Ok(Effect::CopyUp) => parsed.copy_up = true,
             Ok(Effect::Idmap { recursive }) => parsed.idmap = Some(recursive),
             // mount(2) passes over an empty one; podman writes it for a mount
@@ -173,6 +174,11 @@ mod tests {
     #[test]
     fn the_table_is_sorted_for_the_search() {
         assert!(TABLE.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn a_bind_that_is_recursive_stays_so() {
+        assert_eq!([parsed("rbind,ro,bind").bind, parsed("bind,rbind").bind], [Some(true); 2]);
     }
 
     #[test]

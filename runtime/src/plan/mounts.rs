@@ -18,6 +18,8 @@ pub struct MountPlan {
     pub recursive_attr: MountAttr,
     pub propagation: Option<(u64, bool)>,
     pub idmap: Option<Idmap>,
+    /// Read-only when all that lies below is made.
+    pub read_only_last: bool,
 }
 
 /// Other owners for the files that a mount shows.
@@ -81,7 +83,28 @@ pub fn plan(mounts: &[Mount], bundle: &Path, label: Option<&str>) -> Result<Vec<
             data.push(("context".into(), Some(label.to_owned())));
         }
     }
+    put_off_read_only(&mut plans);
     Ok(plans)
+}
+
+/// Places for what comes later are made in what comes first: mounts, devices, and
+/// what is copied into a tmpfs.
+fn put_off_read_only(plans: &mut [MountPlan]) {
+    let dev = InRoot::new("/dev");
+    for number in 0..plans.len() {
+        let (before, later) = plans.split_at_mut(number + 1);
+        let plan = &mut before[number];
+        let MountKind::FileSystem { kind, copy_up, .. } = &plan.kind else { continue };
+        // In these the kernel makes what there is.
+        if matches!(kind.as_str(), "proc" | "sysfs") {
+            continue;
+        }
+        let has_below = || later.iter().any(|later| plan.target.contains(&later.target));
+        if plan.attr.set & attr::ATTR_RDONLY != 0 && (*copy_up || plan.target == dev || has_below()) {
+            plan.attr.set &= !attr::ATTR_RDONLY;
+            plan.read_only_last = true;
+        }
+    }
 }
 
 fn one(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
@@ -108,6 +131,7 @@ fn one(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
         attr: options.attr,
         recursive_attr: options.recursive_attr,
         idmap: idmap(mount, &options)?,
+        read_only_last: false,
         target,
         kind,
     })

@@ -64,9 +64,6 @@ pub fn plan(linux: &Linux) -> Result<Namespaces> {
             bail!("linux.namespaces: namespace {:?} does not exist", entry.kind);
         }
     }
-    if !namespaces.has(clone::NEWNS) {
-        bail!("linux.namespaces needs a \"mount\" namespace: without one the container's mounts would be the host's");
-    }
     Ok(namespaces)
 }
 

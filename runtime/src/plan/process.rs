@@ -22,6 +22,8 @@ pub struct ProcessPlan {
     pub uid: u32,
     pub gid: u32,
     pub groups: Vec<u32>,
+    /// Those of the caller instead.
+    pub keeps_groups: bool,
     pub umask: Option<u32>,
     /// None at all where config.json names none.
     pub caps: CapSets,
@@ -64,6 +66,7 @@ pub fn plan(spec: &Process, available_caps: u64, log: &Log) -> Result<ProcessPla
         uid: spec.user.uid,
         gid: spec.user.gid,
         groups: spec.user.additional_gids.clone(),
+        keeps_groups: false,
         umask: spec.user.umask,
         caps: caps.map_or_else(CapSets::default, |caps| capabilities::sets(caps, available_caps, log)),
         rlimits: rlimits(spec)?,

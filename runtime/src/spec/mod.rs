@@ -17,7 +17,7 @@ use hooks::Hooks;
 use linux::Linux;
 use mount::Mount;
 use process::Process;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -78,11 +78,17 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     const LIMIT: u64 = 16 << 20;
     let what = || format!("open {}", path.display());
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(what)?;
-    let size = rustix::fs::fstat(&file).doing(what)?.st_size as u64;
+    let stat = rustix::fs::fstat(&file).doing(what)?;
+    let size = stat.st_size as u64;
     if size > LIMIT {
         crate::bail!("{} is larger than {LIMIT} bytes", path.display());
     }
-    crate::path::read_exactly(&file, size as usize).doing(|| format!("read {}", path.display()))
+    let text = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => crate::path::read_exactly(&file, size as usize),
+        // A pipe, as from a shell's <(…), does not say how much there is.
+        _ => crate::path::read_all(&file, 4095),
+    };
+    text.doing(|| format!("read {}", path.display()))
 }
 
 /// Parses a config.json. serde would take a JSON array for a struct; a config

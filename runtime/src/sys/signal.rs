@@ -87,3 +87,14 @@ pub fn ended_child() -> rustix::io::Result<Option<rustix::process::Pid>> {
     // SAFETY: the siginfo is one of SIGCHLD, or all zero.
     Ok(rustix::process::Pid::from_raw(unsafe { info.si_pid() }))
 }
+
+/// The signal in words, such as "bad system call".
+pub fn description(signal: i32) -> String {
+    // SAFETY: strsignal(3) returns a string that lives until the next call by this
+    // thread, or null; it is copied at once.
+    let text = unsafe {
+        let text = libc::strsignal(signal);
+        if text.is_null() { None } else { Some(std::ffi::CStr::from_ptr(text).to_string_lossy().to_lowercase()) }
+    };
+    text.unwrap_or_else(|| signal.to_string())
+}
