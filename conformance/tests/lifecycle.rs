@@ -388,3 +388,44 @@ fn a_container_that_somebody_else_has_frozen_is_told() {
     firn.left_nothing();
     std::fs::remove_dir(&other).unwrap();
 }
+
+/// Process 1 is spared signals that it does not handle, but what was only created
+/// ends by those that end what runs.
+#[test]
+fn a_container_that_waits_ends_by_a_signal() {
+    let scratch = Scratch::new("endwait");
+    let firn = Runtime::firn(&scratch);
+    firn.create(&Bundle::new(&scratch).shell("sleep 1000").write()).succeeds();
+    firn.call(&["kill", firn.id(), "TERM"]).succeeds();
+    firn.wait_for("stopped");
+    firn.call(&["delete", firn.id()]).succeeds();
+    firn.left_nothing();
+}
+
+/// Without a pid namespace of its own nobody else does.
+#[test]
+fn a_kill_ends_all_that_shares_a_pid_namespace() {
+    let scratch = Scratch::new("killshared");
+    let firn = Runtime::firn(&scratch);
+    let bundle = Bundle::new(&scratch).without_namespace("pid").shell("sleep 1000 & sleep 1000 & wait").write();
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let processes = || firn.call(&["ps", "--format", "json", firn.id()]).stdout.matches(',').count();
+    while processes() < 2 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let pid: i32 = firn.state()["pid"].as_i64().unwrap() as i32;
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    firn.wait_for("stopped");
+    // The others are there, and go.
+    firn.call(&["kill", firn.id(), "KILL"]).succeeds();
+    for _ in 0..500 {
+        if firn.call(&["kill", firn.id(), "KILL"]).stderr.contains("container not running") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(firn.call(&["kill", firn.id(), "KILL"]).fails(1).stderr.contains("container not running"));
+    firn.call(&["delete", firn.id()]).succeeds();
+    firn.left_nothing();
+}

@@ -1,4 +1,5 @@
-//! `mounts add` and `mounts remove`.
+//! Mounts that depend on others, and those that come and go: `mounts add` and
+//! `mounts remove`.
 
 use firn_conformance::harness::{Bundle, Runtime, Scratch};
 use serde_json::json;
@@ -46,4 +47,35 @@ fn mounts_come_and_go_while_the_container_runs() {
         firn.left_nothing();
         std::fs::remove_dir_all(&bundle.path).unwrap();
     }
+}
+
+/// Binds whose source is what mounts before them have made in the root; both
+/// paths may be those that the host has for them.
+#[test]
+fn a_bind_may_show_a_part_of_the_containers_own_root() {
+    let scratch = Scratch::new("mountorder");
+    let firn = Runtime::firn(&scratch);
+    let tree = scratch.folder("tree");
+    for dir in ["a/x", "b/y", "c"] {
+        std::fs::create_dir_all(tree.join(dir)).unwrap();
+    }
+    std::fs::write(tree.join("c/file"), "the deepest").unwrap();
+    let bind = |source: String, target: &str| json!({"destination": target, "type": "bind", "source": source, "options": ["rbind", "rprivate"]});
+    let of_host = |name: &str| tree.join(name).to_str().unwrap().to_owned();
+    let bundle = Bundle::new(&scratch).args(&["cat", "/final/x/y/file"]);
+    let root = bundle.root().to_str().unwrap().to_owned();
+    std::fs::create_dir(bundle.root().join("mnt")).unwrap();
+    let bundle = bundle
+        .mount(bind(of_host("a"), "/mnt"))
+        .mount(bind(of_host("b"), "/mnt/x"))
+        .mount(bind(of_host("c"), "/mnt/x/y"))
+        .mount(bind(format!("{root}/mnt"), &format!("{root}/final")))
+        .write();
+    assert_eq!(firn.run(&bundle).succeeds().stdout, "the deepest");
+    // A link in the image leads to nothing of the host's.
+    std::os::unix::fs::symlink(&tree, bundle.root().join("link")).unwrap();
+    let bundle = bundle.mount(bind(format!("{root}/link"), "/tmp")).write();
+    let output = firn.run(&bundle).fails(1);
+    assert!(output.stderr.contains("bind mount source /link in the root: no such file or directory"), "{output:?}");
+    firn.left_nothing();
 }

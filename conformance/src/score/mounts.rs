@@ -83,7 +83,7 @@ fn one(score: &mut Score, plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) {
     let target = mount.target.to_string();
     let target = target.trim_start_matches('/');
     match &mount.kind {
-        MountKind::Bind { source, recursive } => {
+        MountKind::Bind { source, recursive, .. } => {
             let tree = open_tree(score, source, *recursive);
             let (propagation, _) = mount.propagation.unwrap_or((PROPAGATION_SLAVE, true));
             score.setattr(tree, "", libc::AT_EMPTY_PATH, &MountAttr { propagation, ..mount.attr });

@@ -182,8 +182,9 @@ fn from_arguments(args: &Args, base: Option<Process>) -> Result<Process> {
     Ok(process)
 }
 
-/// To the bounding, effective and permitted sets, and to ambient where the
-/// config has it; never to inheritable (CVE-2022-29162).
+/// To the bounding, effective and permitted sets, and to the ambient one where the
+/// config has inheritable ones, without which it counts for nothing; never to
+/// those (CVE-2022-29162).
 fn add_capabilities(sets: &mut Option<Capabilities>, names: &[String]) -> Result<()> {
     if names.is_empty() {
         return Ok(());
@@ -192,7 +193,9 @@ fn add_capabilities(sets: &mut Option<Capabilities>, names: &[String]) -> Result
     for name in names {
         let Some(number) = capabilities::typed(name) else { bail!("--cap {name:?} is not the name of a capability") };
         let full = capabilities::names().swap_remove(usize::from(number));
-        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
+        let inherits = !sets.inheritable.is_empty();
+        let ambient = inherits.then_some(&mut sets.ambient);
+        for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted].into_iter().chain(ambient) {
             if !set.contains(&full) {
                 set.push(full.clone());
             }

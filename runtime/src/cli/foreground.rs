@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 /// Waits for `pid`, a child, with all signals blocked: they go to the child.
 /// With `console`, the master that comes over it is joined to our own terminal.
@@ -92,10 +92,16 @@ impl Terminal {
         if let Ok(settings) = tcgetattr(stdin) {
             let mut raw = settings.clone();
             raw.make_raw();
+            // It ends lines as its owner likes; the container's does not.
+            raw.output_modes |= OutputModes::OPOST;
             tcsetattr(stdin, OptionalActions::Now, &raw).doing(|| "make the terminal raw")?;
             before = Some(settings);
         }
         let terminal = Terminal { master, before };
+        if let Ok(mut settings) = tcgetattr(&terminal.master) {
+            settings.output_modes.remove(OutputModes::ONLCR);
+            tcsetattr(&terminal.master, OptionalActions::Now, &settings).doing(|| "set the container's terminal")?;
+        }
         terminal.resize();
         Ok(terminal)
     }

@@ -35,7 +35,10 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
 fn one(id: &str, number: i32, all: bool, context: &Context) -> Result<()> {
     let dir = StateDir::look(&context.root, id)?;
     let record = Record::need(&dir)?;
-    if all {
+    // Where init is no process 1, the others do not end with it; and they may have
+    // outlived it, as under runc.
+    let outlive = number == libc::SIGKILL && !record.own_pid_namespace;
+    if all || (outlive && !record.cgroup.processes().is_empty()) {
         record.cgroup.signal_all(number)?;
         return thaw_after(number, &record);
     }

@@ -41,7 +41,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     // Locked: it stays the same container until this is done.
     let dir = StateDir::open(&context.root, &operands.id)?;
     let container = join::find(&dir, true)?;
-    let plans = mounts::plan(&list, &container.record.bundle, None)?;
+    let plans = mounts::plan(&list, &container.record.bundle, &container.record.rootfs, None)?;
     match args.verb {
         Verb::Add(_) => join::mounts::add(&container, &plans)?,
         Verb::Remove(_) => {

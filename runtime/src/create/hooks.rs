@@ -1,6 +1,7 @@
 //! Hooks: programs of the caller's that run at fixed moments, with the
 //! container's state on their standard input.
 
+use super::seal;
 use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::path::write_all;
@@ -32,6 +33,7 @@ fn call(hook: &Hook, dir: Option<&Path>, state: &str) -> Result<()> {
     if let Some((name, args)) = hook.args.split_first() {
         command.arg0(name).args(args);
     }
+    command.env_remove(seal::MARK);
     if let Some(env) = &hook.env {
         command.env_clear().envs(env.iter().filter_map(|entry| entry.split_once('=')));
     }

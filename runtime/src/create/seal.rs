@@ -13,7 +13,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 
 /// Breaks the circle should the second start look as unprotected as the first.
-const MARK: &str = "FIRN_SEALED";
+pub const MARK: &str = "FIRN_SEALED";
 
 /// Goes on if this process runs from a file that nobody can write through
 /// /proc/self/exe; otherwise starts the program once more from such a file. A

@@ -11,7 +11,8 @@ use crate::plan::devices::Node;
 use crate::plan::mounts::{MountKind, MountPlan};
 use crate::sys::clone;
 use crate::sys::mount::{
-    ATTR_NOEXEC, ATTR_NOSUID, ATTR_OF_BINDS, ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SLAVE, setattr,
+    ATTR_ATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_OF_BINDS, ATTR_RDONLY, MountAttr,
+    PROPAGATION_PRIVATE, PROPAGATION_SLAVE, setattr,
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -67,7 +68,11 @@ pub fn network(sources: &Sources, init: Pid) -> Result<OwnedFd> {
 
 impl Sources {
     fn open_mounts(&mut self, plan: &Plan) -> Result<()> {
-        self.mounts = plan.mounts.iter().map(bind_source).collect::<Result<_>>()?;
+        self.mounts = plan
+            .mounts
+            .iter()
+            .map(|mount| bind_source(mount, plan.namespaces.has(clone::NEWUSER)))
+            .collect::<Result<_>>()?;
         self.null = if plan.masked.is_empty() { None } else { Some(dev_null()?) };
         if plan.namespaces.has(clone::NEWUSER) {
             self.nodes = plan.devices.iter().map(device).collect::<Result<_>>()?;
@@ -88,9 +93,21 @@ impl Sources {
     }
 }
 
-pub fn bind_source(mount: &MountPlan) -> Result<Option<OwnedFd>> {
-    let MountKind::Bind { source, recursive } = &mount.kind else { return Ok(None) };
-    let tree = tree(source, *recursive).doing(|| format!("bind mount source {}", source.display()))?;
+/// The source of a bind, with its options. One that lies in the container's own
+/// root is opened there, when the mounts before it are made.
+pub fn bind_source(mount: &MountPlan, in_user_namespace: bool) -> Result<Option<OwnedFd>> {
+    match &mount.kind {
+        MountKind::Bind { source, recursive, inside: None } => {
+            let tree = tree(source, *recursive).doing(|| format!("bind mount source {}", source.display()))?;
+            with_options(mount, tree, in_user_namespace).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The options of a bind on the copy of its source.
+pub fn with_options(mount: &MountPlan, tree: OwnedFd, in_user_namespace: bool) -> Result<OwnedFd> {
+    let MountKind::Bind { source, recursive, .. } = &mount.kind else { return Ok(tree) };
     // A bind of the host's mount would be its peer, and what is mounted below
     // it inside would show outside: a slave unless the config says otherwise.
     let (propagation, deep) = mount.propagation.unwrap_or((PROPAGATION_SLAVE, true));
@@ -99,7 +116,13 @@ pub fn bind_source(mount: &MountPlan) -> Result<Option<OwnedFd>> {
     // goes that is not named, but for what the kernel locks in a user namespace.
     let mut replacing = own;
     if own.set | own.clear != 0 {
-        replacing.clear |= ATTR_OF_BINDS & !own.set;
+        let what = || format!("look at bind mount source {}", source.display());
+        // In a user namespace the kernel would lock what the source has.
+        let locked = if in_user_namespace { flags_of(&tree).doing(what)? } else { 0 };
+        replacing.clear |= ATTR_OF_BINDS & !own.set & !locked;
+    }
+    if own.set & (ATTR_ATIME | ATTR_NODIRATIME) | own.clear & ATTR_ATIME != 0 {
+        replacing.clear |= ATTR_ATIME | ATTR_NODIRATIME & !own.set;
     }
     let mut below = MountAttr { propagation: if deep { propagation } else { 0 }, ..mount.recursive_attr };
     if !recursive {
@@ -117,7 +140,14 @@ pub fn bind_source(mount: &MountPlan) -> Result<Option<OwnedFd>> {
         result => result,
     });
     applied.doing(|| format!("bind mount options of {}", source.display()))?;
-    Ok(Some(tree))
+    Ok(tree)
+}
+
+/// Those of ATTR_OF_BINDS that a mount has and that can be locked; statvfs(3) has
+/// the same numbers for them.
+fn flags_of(tree: &OwnedFd) -> rustix::io::Result<u64> {
+    let flags = rustix::fs::fstatvfs(tree)?.f_flag.bits();
+    Ok(flags & (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC))
 }
 
 /// Both, of which the second decides where they contradict each other.

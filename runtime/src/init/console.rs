@@ -1,12 +1,12 @@
 //! The session, the terminal, and whose the standard streams are.
 
-use super::rootfs::attach;
+use super::rootfs::{attach, open_directory};
 use super::{Init, Task};
 use crate::bail;
 use crate::create::socket;
 use crate::error::{Context, Result};
 use crate::path::{InRoot, RootFd};
-use crate::sys::{self, tty};
+use crate::sys::{self, clone, tty};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -38,6 +38,10 @@ pub fn session(task: &Task<'_>) -> Result<()> {
 pub fn open(task: &mut Task<'_>) -> Result<()> {
     let Some(socket) = task.console_socket.take() else { return Ok(()) };
     let master = multiplexer(task.root()?)?;
+    make(task, &socket, &master)
+}
+
+fn make(task: &Task<'_>, socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
     tty::unlock(master.as_fd()).doing(|| "unlock the terminal")?;
     let terminal = tty::open_peer(master.as_fd()).doing(|| "open the terminal")?;
     if let Some(size) = task.process.console_size {
@@ -47,7 +51,7 @@ pub fn open(task: &mut Task<'_>) -> Result<()> {
     // The group stays that of devpts, tty(4): write(1) needs it.
     rustix::fs::fchown(&terminal, Some(Uid::from_raw(task.process.uid)), None)
         .doing(|| "give the terminal its owner")?;
-    send(&socket, &master)?;
+    send(socket, master)?;
     for stream in 0..3 {
         sys::fds::place(terminal.as_fd(), stream).doing(|| "make the terminal the standard streams")?;
     }
@@ -59,8 +63,14 @@ pub fn open_for_init(init: &mut Init<'_>) -> Result<()> {
     if init.task.console_socket.is_none() {
         return Ok(());
     }
-    open(&mut init.task)?;
-    show(init.task.root()?, rustix::stdio::stdin())?;
+    if init.plan.namespaces.makes(clone::NEWNS) {
+        open(&mut init.task)?;
+        show(init.task.root()?, rustix::stdio::stdin())?;
+    } else if let Some(socket) = init.task.console_socket.take() {
+        // Nothing was mounted in the root: a terminal of this mount namespace.
+        let master = multiplexer(&RootFd::new(open_directory("/")?))?;
+        make(&init.task, &socket, &master)?;
+    }
     tty::set_controlling(rustix::stdio::stdin()).doing(|| "make the terminal the controlling one")
 }
 

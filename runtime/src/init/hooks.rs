@@ -24,11 +24,18 @@ pub fn run_create(init: &mut Init<'_>) -> Result<()> {
 }
 
 pub fn run_start(init: &mut Init<'_>) -> Result<()> {
-    let hooks = &init.plan.hooks.start_container;
+    let mut hooks = init.plan.hooks.start_container.clone();
     if hooks.is_empty() {
         return Ok(());
     }
-    run("startContainer", hooks, None, &state(init, Status::Created))
+    // Programs of the container's get its environment, as under runc; those of the
+    // host never do (CVE-2025-23266, of a toolkit's hook).
+    let strings = init.task.vectors.as_ref().map_or(&[][..], |(_, env)| env.strings());
+    let env: Vec<String> = strings.iter().map(|entry| entry.to_string_lossy().into_owned()).collect();
+    for hook in &mut hooks {
+        hook.env.get_or_insert_with(|| env.clone());
+    }
+    run("startContainer", &hooks, None, &state(init, Status::Created))
 }
 
 /// In its own pid namespace init has another number than on the host, and does

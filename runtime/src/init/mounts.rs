@@ -5,7 +5,7 @@ use super::Init;
 use super::rootfs::attach;
 use super::{cgroup_mount, copy_up};
 use crate::bail;
-use crate::create::idmap_mounts;
+use crate::create::{idmap_mounts, sources};
 use crate::error::{Context, Error, Result};
 use crate::path::in_root::Missing;
 use crate::path::{InRoot, RootFd};
@@ -15,7 +15,7 @@ use crate::sys::mount::{self as attr, MountAttr, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -56,8 +56,12 @@ pub fn one(
     bin: &mut Bin,
 ) -> Result<Option<OwnedFd>> {
     match &mount.kind {
-        MountKind::Bind { .. } => {
-            let Some(tree) = source else { bail!("its source was not opened") };
+        MountKind::Bind { inside, .. } => {
+            let tree = match (source, inside) {
+                (Some(tree), _) => tree,
+                (None, Some(path)) => source_inside(root, mount, path, idmap)?,
+                (None, None) => bail!("its source was not opened"),
+            };
             let target = target(root, mount, is_directory(&tree)?, bin)?;
             put(tree, target, bin)
         }
@@ -87,6 +91,22 @@ pub fn one(
             put(tree, target, bin)
         }
     }
+}
+
+/// A part of what has been mounted so far.
+fn source_inside(root: &RootFd, mount: &MountPlan, path: &InRoot, idmap: Option<&OwnedFd>) -> Result<OwnedFd> {
+    let what = || format!("bind mount source {path} in the root");
+    let place = root.open(path, OFlags::PATH).doing(what)?;
+    let MountKind::Bind { recursive, .. } = mount.kind else { bail!("it is no bind mount") };
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = rustix::mount::open_tree(&place, c"", flags).doing(what)?;
+    if let Some(namespace) = idmap {
+        idmap_mounts::apply(mount, &tree, namespace.as_fd())?;
+    }
+    sources::with_options(mount, tree, false)
 }
 
 /// What fsmount(2) can't set: propagation, and attributes given recursively.

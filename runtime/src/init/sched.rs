@@ -4,7 +4,7 @@ use super::Task;
 use crate::error::{Context, Result};
 use crate::sys;
 
-pub fn set(task: &Task<'_>, personality: Option<u32>) -> Result<()> {
+pub fn set(task: &Task<'_>) -> Result<()> {
     if let Some(attr) = &task.process.scheduler {
         sys::sched::set_scheduler(attr).doing(|| "set process.scheduler")?;
     }
@@ -14,7 +14,7 @@ pub fn set(task: &Task<'_>, personality: Option<u32>) -> Result<()> {
     if let Some(policy) = &task.process.memory_policy {
         sys::sched::set_memory_policy(policy).doing(|| "set linux.memoryPolicy")?;
     }
-    if let Some(persona) = personality {
+    if let Some(persona) = task.process.personality {
         sys::prctl::set_personality(persona).doing(|| "set linux.personality")?;
     }
     Ok(())

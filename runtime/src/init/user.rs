@@ -35,11 +35,15 @@ pub fn become_user(task: &mut Task<'_>) -> Result<()> {
     caps::raise_ambient(task)
 }
 
-/// HOME, where the config has none: from the container's passwd, else `/`.
+/// HOME, where the config has none or an empty one: from the container's passwd, else `/`.
 fn set_home(task: &mut Task<'_>) -> Result<()> {
     const LIMIT: u64 = 4 << 20;
-    if task.env.iter().any(|entry| entry.to_bytes().starts_with(b"HOME=")) {
-        return Ok(());
+    let given = task.env.iter().position(|entry| entry.to_bytes().starts_with(b"HOME="));
+    if let Some(at) = given {
+        if task.env[at].as_c_str() != c"HOME=" {
+            return Ok(());
+        }
+        task.env.remove(at);
     }
     // A passwd that can't be read is the image's own trouble.
     let passwd = task.root()?.read(&InRoot::new("/etc/passwd"), LIMIT).ok().flatten().unwrap_or_default();

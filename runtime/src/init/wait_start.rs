@@ -4,6 +4,7 @@ use super::{Init, fds};
 use crate::create::protocol::Message;
 use crate::error::{Context, Result};
 use crate::state::start;
+use crate::sys::{self, clone};
 use rustix::fd::AsFd;
 
 /// Everything that can fail for the config's sake has been done.
@@ -23,6 +24,11 @@ pub fn ready(init: &mut Init<'_>) -> Result<()> {
 pub fn wait(init: &mut Init<'_>) -> Result<()> {
     if init.options.run {
         return Ok(());
+    }
+    if init.plan.namespaces.makes(clone::NEWPID) {
+        // Process 1 is spared what it does not handle, and a container that was
+        // only created must end by the signals that end one that runs.
+        sys::signal::end_by(&[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP]);
     }
     if let Some(listener) = init.task.listener.take() {
         init.task.listener = Some(start::accept(&listener)?);

@@ -33,7 +33,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::Pid;
-use rustix::thread::sched_setaffinity;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 #[derive(Debug, Default)]
 pub struct Options {
@@ -93,6 +93,7 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
         // Inherited: the new process begins its life in the cgroup.
         sched_setaffinity(None, initial).doing(|| "set process.execCPUAffinity.initial")?;
     }
+    log.debug(|| format!("nsexec: affinity: {}", affinity()));
     let (fork, entry, attach) = fork(container, entry)?;
     match fork {
         Fork::Parent { pid, pidfd } => {
@@ -129,6 +130,13 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             run(task, inside, &between_end)
         }
     }
+}
+
+/// The first processors that the new process begins its life on, as a mask.
+fn affinity() -> String {
+    let set = rustix::thread::sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
+    let mask = (0..64).filter(|cpu| set.is_set(*cpu)).fold(0u64, |mask, cpu| mask | 1 << cpu);
+    format!("{mask:#x}")
 }
 
 /// Into the container's own cgroup, or those below it.
@@ -245,7 +253,7 @@ const BETWEEN: &[(&str, Step)] = &[
     ("namespaces", enter),
     ("console", |task, _| console::open(task)),
     ("security labels", |task, _| lsm::label(task)),
-    ("scheduling", |task, _| sched::set(task, None)),
+    ("scheduling", |task, _| sched::set(task)),
     ("limits", |task, _| limits::set_before_clone(task.process)),
     ("standard streams", |task, _| console::give_streams(task)),
     ("capability bounds", |task, _| caps::bound(task)),
@@ -310,6 +318,7 @@ fn enter_cgroup(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
     }
     match &task.process.cpu_affinity {
         [_, Some(last)] => sched_setaffinity(None, last).doing(|| "set process.execCPUAffinity.final"),
+        [None, None] => sys::sched::reset_affinity().doing(|| "leave the processors to the cgroup"),
         _ => Ok(()),
     }
 }

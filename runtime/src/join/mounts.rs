@@ -25,7 +25,7 @@ pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
             bail!("mount {}: cgroups and id mappings are for the container's config", mount.target);
         }
     }
-    let sources = mounts.iter().map(sources::bind_source).collect::<Result<Vec<_>>>()?;
+    let sources = mounts.iter().map(|mount| sources::bind_source(mount, false)).collect::<Result<Vec<_>>>()?;
     inside(container, |root, proc| {
         let mut bin = Bin::default();
         for (done, (mount, source)) in mounts.iter().zip(sources).enumerate() {

@@ -61,6 +61,11 @@ pub fn sets(spec: &Capabilities, available: u64, log: &Log) -> CapSets {
         inheritable: mask(&spec.inheritable),
         ambient: mask(&spec.ambient),
     };
+    let vain = sets.ambient & !(sets.permitted & sets.inheritable);
+    for bit in (0..=MAX).filter(|bit| vain & 1 << bit != 0) {
+        let name = names().swap_remove(bit as usize);
+        log.warn(&format!("can't raise ambient capability {name}: it is not both permitted and inheritable"));
+    }
     if !unknown.is_empty() {
         log.warn(&format!("ignoring unknown or unavailable capabilities: {}", unknown.join(", ")));
     }

@@ -59,7 +59,6 @@ pub struct Plan {
     pub readonly: Vec<InRoot>,
     /// Path below /proc/sys, and value.
     pub sysctls: Vec<(String, String)>,
-    pub personality: Option<u32>,
     pub cgroup: CgroupPlan,
     pub resctrl: Option<ResctrlPlan>,
     pub process: ProcessPlan,
@@ -98,23 +97,27 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         }
         log.warn("without a new mount namespace, mounts, devices, masked and read-only paths are passed over");
     }
+    let place = rootfs(&root.path, request.bundle, request.roots.is_some())?;
     let if_own = |list: &[String]| if own_mounts { list.to_vec() } else { Vec::new() };
     Ok(Plan {
         id: request.id.to_owned(),
-        rootfs: rootfs(&root.path, request.bundle, request.roots.is_some())?,
+        rootfs: place.clone(),
         readonly_root: root.readonly && own_mounts,
         root_propagation: mounts::root_propagation(&linux.rootfs_propagation)?,
         id_maps: namespaces::id_maps(linux, &namespaces)?,
         hostname: name(&spec.hostname, "hostname")?,
         domainname: name(&spec.domainname, "domainname")?,
         time_offsets: time_offsets(linux, &namespaces)?,
-        mounts: if own_mounts { mounts_of(spec, request.bundle, linux, &namespaces, log)? } else { Vec::new() },
+        mounts: if own_mounts {
+            mounts_of(spec, (request.bundle, &place), linux, &namespaces, log)?
+        } else {
+            Vec::new()
+        },
         devices: if own_mounts { devices::plan(&linux.devices)? } else { Vec::new() },
         net_devices: network::plan(&linux.net_devices, &namespaces, host::is_rootless())?,
-        masked: inside(&if_own(&linux.masked_paths), "linux.maskedPaths")?,
+        masked: once(inside(&if_own(&linux.masked_paths), "linux.maskedPaths")?),
         readonly: inside(&if_own(&linux.readonly_paths), "linux.readonlyPaths")?,
         sysctls: sysctls(spec, linux, &namespaces)?,
-        personality: linux.personality.as_ref().map(personality).transpose()?,
         cgroup: CgroupPlan {
             properties: properties::of_annotations(&spec.annotations)?,
             ..cgroup::plan(&linux.cgroups_path, request.id, &resources, host.cgroups.pure_v2, unit)?
@@ -123,10 +126,11 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         process: ProcessPlan {
             memory_policy: linux.memory_policy.as_ref().map(process::memory_policy).transpose()?,
             keeps_groups: keeps_groups(spec),
+            personality: linux.personality.as_ref().map(personality).transpose()?,
             ..process::plan(process, capabilities(&namespaces, host), log)?
         },
         seccomp: filter(linux, log)?,
-        hooks: hooks(spec.hooks.clone().unwrap_or_default(), process)?,
+        hooks: hooks(spec.hooks.clone().unwrap_or_default())?,
         roots: request.roots,
         namespaces,
     })
@@ -141,6 +145,7 @@ pub fn exec(process: &Process, spec: &Spec, host: &Host, log: &Log) -> Result<(P
     let plan = ProcessPlan {
         memory_policy: policy.map(process::memory_policy).transpose()?,
         keeps_groups: keeps_groups(spec),
+        personality: spec.linux.as_ref().and_then(|linux| linux.personality.as_ref()).map(personality).transpose()?,
         ..process::plan(process, capabilities(&namespaces, host), log)?
     };
     Ok((plan, filter.flatten()))
@@ -167,13 +172,13 @@ fn filter(linux: &Linux, log: &Log) -> Result<Option<seccomp::Filter>> {
 
 fn mounts_of(
     spec: &Spec,
-    bundle: &Path,
+    (bundle, rootfs): (&Path, &Path),
     linux: &Linux,
     namespaces: &Namespaces,
     log: &Log,
 ) -> Result<Vec<mounts::MountPlan>> {
     let label = process::label(&linux.mount_label, "SELinux", "selinux", log)?;
-    let mounts = mounts::plan(&spec.mounts, bundle, label.as_deref())?;
+    let mounts = mounts::plan(&spec.mounts, bundle, rootfs, label.as_deref())?;
     let of_container = |mount: &&mounts::MountPlan| mount.idmap.as_ref().is_some_and(|idmap| idmap.maps.is_none());
     if let Some(mount) = mounts.iter().find(of_container).filter(|_| !namespaces.has(clone::NEWUSER)) {
         bail!("mounts: {} is to have the container's id mapping, but there is no \"user\" namespace", mount.target);
@@ -231,6 +236,17 @@ fn inside(paths: &[String], field: &str) -> Result<Vec<InRoot>> {
         Ok(InRoot::new(path))
     };
     paths.iter().map(convert).collect()
+}
+
+/// Each the first time that it is named.
+fn once(paths: Vec<InRoot>) -> Vec<InRoot> {
+    let mut kept: Vec<InRoot> = Vec::with_capacity(paths.len());
+    for path in paths {
+        if !kept.contains(&path) {
+            kept.push(path);
+        }
+    }
+    kept
 }
 
 /// Only what belongs to one of the container's own namespaces may be set
@@ -311,12 +327,7 @@ fn personality(spec: &Personality) -> Result<u32> {
     Ok(persona)
 }
 
-/// Hooks that are the container's own programs get its environment, as under
-/// runc; never those of the host (CVE-2025-23266 of a toolkit's hook).
-fn hooks(mut hooks: Hooks, process: &Process) -> Result<Hooks> {
-    for hook in &mut hooks.start_container {
-        hook.env.get_or_insert_with(|| process.env.clone());
-    }
+fn hooks(hooks: Hooks) -> Result<Hooks> {
     let all: [(&str, &Vec<Hook>); 6] = [
         ("prestart", &hooks.prestart),
         ("createRuntime", &hooks.create_runtime),

@@ -15,6 +15,8 @@ pub enum Effect {
         clear: u64,
         recursive: bool,
     },
+    /// Takes an earlier option back, and says nothing of a bind's source.
+    Forget(u64),
     Propagation {
         kind: u64,
         recursive: bool,
@@ -58,11 +60,11 @@ const fn propagation(kind: u64, recursive: bool) -> Effect {
 /// Sorted by name.
 pub const TABLE: &[(&str, Effect)] = &[
     ("async", Effect::Nothing),
-    ("atime", atime(0)),
+    ("atime", Effect::Forget(attr::ATTR_NOATIME)),
     ("bind", Effect::Bind { recursive: false }),
     ("defaults", Effect::Nothing),
     ("dev", clear(attr::ATTR_NODEV)),
-    ("diratime", clear(attr::ATTR_NODIRATIME)),
+    ("diratime", Effect::Forget(attr::ATTR_NODIRATIME)),
     ("dirsync", Effect::Super),
     ("exec", clear(attr::ATTR_NOEXEC)),
     ("idmap", Effect::Idmap { recursive: false }),
@@ -79,7 +81,7 @@ pub const TABLE: &[(&str, Effect)] = &[
     ("nomand", Effect::Nothing),
     // Relative is also what is left when it is not asked for.
     ("norelatime", Effect::Nothing),
-    ("nostrictatime", atime(0)),
+    ("nostrictatime", Effect::Forget(attr::ATTR_STRICTATIME)),
     ("nosuid", set(attr::ATTR_NOSUID)),
     ("nosymfollow", set(attr::ATTR_NOSYMFOLLOW)),
     ("private", propagation(attr::PROPAGATION_PRIVATE, false)),
@@ -148,6 +150,12 @@ pub fn parse(options: &[String]) -> Options {
                 let attr = if recursive { &mut parsed.recursive_attr } else { &mut parsed.attr };
                 attr.set = attr.set & !clear | set;
                 attr.clear = attr.clear & !set | clear;
+            }
+            Ok(Effect::Forget(bits)) => {
+                if parsed.attr.set & bits & attr::ATTR_ATIME != 0 {
+                    parsed.attr.clear &= !attr::ATTR_ATIME;
+                }
+                parsed.attr.set &= !bits;
             }
             Ok(Effect::Propagation { kind, recursive }) => parsed.propagation = Some((kind, recursive)),
             // Flags of mount(2), which add up.

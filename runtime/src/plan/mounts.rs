@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::path::InRoot;
 use crate::spec::mount::Mount;
 use crate::sys::mount::{self as attr, MountAttr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
@@ -34,8 +35,8 @@ pub struct Idmap {
 
 #[derive(Debug)]
 pub enum MountKind {
-    /// A file or directory of the host.
-    Bind { source: PathBuf, recursive: bool },
+    /// A file or directory of the host, or `inside` the container's root.
+    Bind { source: PathBuf, recursive: bool, inside: Option<InRoot> },
     /// A new file system: its type, source, and own options.
     FileSystem { kind: String, source: String, data: Vec<(String, Option<String>)>, copy_up: bool },
     /// The container's own view of its cgroups, by whatever version there is.
@@ -72,10 +73,18 @@ pub fn may_cover(target: &InRoot, kind: &MountKind) -> bool {
     }
 }
 
-/// `label` is SELinux's, for the file systems that are the container's own.
-pub fn plan(mounts: &[Mount], bundle: &Path, label: Option<&str>) -> Result<Vec<MountPlan>> {
+/// `label` is SELinux's, for the file systems that are the container's own. Paths
+/// may be those in the container or, as for runc, what they are below `rootfs`.
+pub fn plan(mounts: &[Mount], bundle: &Path, rootfs: &Path, label: Option<&str>) -> Result<Vec<MountPlan>> {
     let mut plans = mounts.iter().map(|mount| one(mount, bundle)).collect::<Result<Vec<_>>>()?;
-    for plan in &mut plans {
+    for (plan, mount) in plans.iter_mut().zip(mounts) {
+        let below = |path: &Path| path.strip_prefix(rootfs).ok().map(|path| InRoot::new(path.as_os_str().as_bytes()));
+        if let Some(target) = below(Path::new(&mount.destination)) {
+            plan.target = target;
+        }
+        if let MountKind::Bind { source, inside, .. } = &mut plan.kind {
+            *inside = below(source);
+        }
         if let (MountKind::FileSystem { kind, data, .. }, Some(label)) = (&mut plan.kind, label)
             // The kernel labels what these show itself.
             && !matches!(kind.as_str(), "proc" | "sysfs" | "mqueue")
@@ -161,7 +170,7 @@ fn kind(mount: &Mount, options: &Options, bundle: &Path) -> Result<MountKind> {
         if mount.source.is_empty() {
             bail!("mounts: the bind mount at {:?} has no source", mount.destination);
         }
-        return Ok(MountKind::Bind { source: bundle.join(&mount.source), recursive });
+        return Ok(MountKind::Bind { source: bundle.join(&mount.source), recursive, inside: None });
     }
     match mount.kind.as_str() {
         "cgroup" | "cgroup2" => Ok(MountKind::Cgroup),
@@ -217,7 +226,7 @@ mod tests {
         let planned = one(&mount("data", "", "volumes/x", &["bind", "ro"]), Path::new("/b")).unwrap();
         assert_eq!(planned.target.to_string(), "/data");
         assert!(
-            matches!(planned.kind, MountKind::Bind { source, recursive: false } if source == Path::new("/b/volumes/x"))
+            matches!(planned.kind, MountKind::Bind { source, recursive: false, .. } if source == Path::new("/b/volumes/x"))
         );
         assert_eq!(planned.attr.set, attr::ATTR_RDONLY);
     }

@@ -40,6 +40,8 @@ pub struct ProcessPlan {
     /// Of an exec, before and after it enters the cgroup.
     pub cpu_affinity: [Option<CpuSet>; 2],
     pub memory_policy: Option<MemoryPolicy>,
+    /// Of the container, too.
+    pub personality: Option<u32>,
 }
 
 /// Checks `process` and turns it into what init does.
@@ -80,6 +82,7 @@ pub fn plan(spec: &Process, available_caps: u64, log: &Log) -> Result<ProcessPla
         io_priority: spec.io_priority.as_ref().map(io_priority).transpose()?,
         cpu_affinity: spec.exec_cpu_affinity.as_ref().map(cpu_affinity).transpose()?.unwrap_or_default(),
         memory_policy: None,
+        personality: None,
     })
 }
 
@@ -183,17 +186,18 @@ pub fn memory_policy(spec: &spec::linux::MemoryPolicy) -> Result<MemoryPolicy> {
     // CONFIG_NODES_SHIFT is 10 at most.
     const NODES: usize = 1024;
     let Some(mode) = MODES.iter().position(|mode| *mode == spec.mode) else {
-        bail!("linux.memoryPolicy.mode {:?} does not exist", spec.mode);
+        bail!("invalid memory policy mode {:?} (linux.memoryPolicy)", spec.mode);
     };
     let mut mode = mode as u32;
     for name in &spec.flags {
         let Some((_, flag)) = FLAGS.iter().find(|(known, _)| known == name) else {
-            bail!("linux.memoryPolicy.flags: {name:?} does not exist");
+            bail!("invalid memory policy flag {name:?} (linux.memoryPolicy)");
         };
         mode |= flag;
     }
     let mut nodes = vec![0u64; NODES / 64];
-    for number in ranges::numbers(&spec.nodes, "linux.memoryPolicy.nodes", NODES)? {
+    let numbers = ranges::numbers(&spec.nodes, "linux.memoryPolicy.nodes", NODES);
+    for number in numbers.map_err(|error| Error::new(format!("invalid memory policy node: {}", error.chain())))? {
         nodes[number / 64] |= 1 << (number % 64);
     }
     Ok(MemoryPolicy { mode, nodes })

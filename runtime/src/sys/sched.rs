@@ -23,6 +23,16 @@ pub fn set_scheduler(attr: &SchedAttr) -> rustix::io::Result<()> {
     Ok(())
 }
 
+/// Lets the calling thread run on all processors that its cgroup has, whatever its
+/// parent was kept to: since Linux 6.2 the kernel remembers that.
+pub fn reset_affinity() -> rustix::io::Result<()> {
+    // More than CONFIG_NR_CPUS may be.
+    let all = [0xffu8; 8192 / 8];
+    // SAFETY: `all` is a mask of the size passed.
+    unsafe { syscall!(libc::SYS_sched_setaffinity, 0, all.len(), all.as_ptr())? };
+    Ok(())
+}
+
 /// As set_mempolicy(2) takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryPolicy {

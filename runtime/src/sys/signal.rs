@@ -43,6 +43,23 @@ pub fn default_sigpipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+/// Ends this process by each of `signals` that is not ignored; a program that
+/// follows has their defaults again.
+pub fn end_by(signals: &[libc::c_int]) {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: _exit(2) may be called in a handler.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    for signal in signals {
+        // SAFETY: the handler does nothing but end the process.
+        let before = unsafe { libc::signal(*signal, end as *const () as libc::sighandler_t) };
+        if before == libc::SIG_IGN {
+            // SAFETY: SIG_IGN runs no code of ours.
+            unsafe { libc::signal(*signal, libc::SIG_IGN) };
+        }
+    }
+}
+
 /// Waits for the next signal, all of which are blocked.
 pub fn wait() -> rustix::io::Result<i32> {
     let set = full_set();
