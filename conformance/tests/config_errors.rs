@@ -23,7 +23,7 @@ fn cases() -> Vec<Case> {
         case("not JSON", "", json!("hello"), "parse"),
         case("truncated", "", json!("{\"process\": {"), "EOF"),
         case("an array", "", json!("[]"), "expected a map"),
-        case("empty object", "", json!("{}"), "mount"),
+        case("empty object", "", json!("{}"), "process is missing"),
         case("no process", "/process", json!(null), "process is missing"),
         case("no args", "/process/args", json!([]), "process.args must not be empty"),
         case("args a string", "/process/args", json!("sh"), "invalid type: string"),

@@ -249,7 +249,8 @@ fn a_pipe_as_input_ends_as_the_end_of_file_key() {
     let line = firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]);
     let output = { line }.stdin(std::fs::File::open(file).unwrap()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("from a file\r\n") && text.ends_with("after\r\n"), "{text:?}");
+    // The container's terminal leaves the ends of lines alone: ours has its own way.
+    assert!(text.contains("from a file\n") && text.ends_with("after\n") && !text.contains("\n\r"), "{text:?}");
     assert!(output.status.success());
     firn.left_nothing();
 }

@@ -151,7 +151,9 @@ fn read_only_mounts_with_others_below() {
         let mounts = bundle.config["mounts"].as_array_mut().unwrap();
         let dev = mounts.iter_mut().find(|mount| mount["destination"] == "/dev").unwrap();
         dev["options"].as_array_mut().unwrap().push(json!("ro"));
-        bundle.shell(&format!("{FACTS}\ngrep ' /dev ' /proc/mounts | cut -d' ' -f4 | cut -d, -f1; touch /dev/x 2>/dev/null || echo refused"))
+        let script = "grep ' /dev ' /proc/mounts | cut -d' ' -f4 | cut -d, -f1; touch /dev/x 2>/dev/null || echo refused; \
+                      cd /dev; stat -c '%A %U %t:%T %n' * | sort; echo x > null && grep -c ' /dev/' /proc/mounts";
+        bundle.shell(script)
     });
     // runc refuses this one.
     let scratch = Scratch::new("robelow");
@@ -336,4 +338,15 @@ fn what_runc_has_learnt_later() {
     let exec = firn.command(&["exec", firn.id(), "grep", "Cpus_allowed:", "/proc/self/status"]);
     line.args(["-c", "0"]).arg(exec.get_program()).args(exec.get_args());
     assert_eq!(firn_conformance::harness::command(&mut line).succeeds().stdout, format!("{all}\n"));
+    // A policy that children do not inherit.
+    let process = json!({"args": ["/bin/sleep", "1000"], "cwd": "/",
+        "scheduler": {"policy": "SCHED_BATCH", "flags": ["SCHED_FLAG_RESET_ON_FORK"]}});
+    let (file, pid_file) = (scratch.write("process.json", &process.to_string()), scratch.join("pid"));
+    let paths = [file.to_str().unwrap(), "--pid-file", pid_file.to_str().unwrap()];
+    let mut exec = firn.command(&[&["exec", "--detach", "--process"], &paths[..], &[firn.id()]].concat());
+    exec.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+    assert!(exec.status().unwrap().success());
+    let pid = std::fs::read_to_string(&pid_file).unwrap();
+    let policy = firn_conformance::harness::command(std::process::Command::new("chrt").args(["-p", &pid]));
+    assert!(policy.stdout.contains("SCHED_BATCH|SCHED_RESET_ON_FORK"), "{policy:?}");
 }

@@ -178,3 +178,42 @@ fn without_a_new_mount_namespace_the_root_is_the_configs() {
     other.kill().unwrap();
     other.wait().unwrap();
 }
+
+/// A network namespace of the host's, in a container with a user namespace, new
+/// or joined.
+#[test]
+fn a_namespace_of_the_hosts_is_joined_with_the_hosts_rights() {
+    let scratch = Scratch::new("hostsnet");
+    let mut other = std::process::Command::new("unshare").args(["--net", "sleep", "1000"]).spawn().unwrap();
+    let path = format!("/proc/{}/ns/net", other.id());
+    let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+    while std::fs::read_link(&path).unwrap() == own {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let theirs = std::fs::read_link(&path).unwrap();
+    let bundle = in_user_namespace(Bundle::new(&scratch).without_namespace("network"))
+        .set("/linux/namespaces/-", json!({"type": "network", "path": path}))
+        .set("/mounts/5", json!({"destination": "/sys", "type": "tmpfs", "source": "x"}))
+        .shell("readlink /proc/self/ns/net; cat /proc/self/uid_map | tr -s ' '; exec sleep 1000")
+        .write();
+    give_away(&bundle);
+    let firn = Runtime::firn(&scratch);
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let facts = firn.exec(&["sh", "-c", "readlink /proc/1/ns/net; tr -s ' ' < /proc/1/uid_map"]).succeeds().stdout;
+    assert_eq!(facts, format!("{}\n 0 100000 65536\n", theirs.display()));
+    let second = Scratch::new("hostsnetjoin");
+    let user = format!("/proc/{}/ns/user", firn.state()["pid"]);
+    let bundle = Bundle::new(&second)
+        .without_namespace("network")
+        .set("/linux/namespaces/-", json!({"type": "network", "path": path}))
+        .set("/linux/namespaces/-", json!({"type": "user", "path": user}))
+        .set("/mounts/5", json!({"destination": "/sys", "type": "tmpfs", "source": "x"}))
+        .shell("readlink /proc/self/ns/net")
+        .write();
+    give_away(&bundle);
+    assert_eq!(Runtime::firn(&second).run(&bundle).succeeds().stdout, format!("{}\n", theirs.display()));
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    other.kill().unwrap();
+    other.wait().unwrap();
+}

@@ -535,7 +535,8 @@ fn real_time_limits_are_written_where_the_kernel_has_them() {
         output.succeeds();
         assert_eq!(file("cpu", &firn, "cpu.rt_period_us"), "900000");
     } else {
-        assert!(output.fails(1).stderr.contains("cpu.rt_period_us: no such file or directory"), "{output:?}");
+        let output = output.fails(1);
+        assert!(output.stderr.contains("cpu.rt_period_us: no such file or directory"), "{output:?}");
     }
 }
 

@@ -15,6 +15,10 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 /// in its cgroup, the time namespace when its offsets are written.
 const AT_CLONE: u64 = clone::NEWUSER | clone::NEWNS | clone::NEWPID | clone::NEWNET | clone::NEWIPC | clone::NEWUTS;
 
+/// Those that may be joined in any order. Paths change their meaning in another
+/// mount namespace, and those of pids and time count for children.
+const EARLY: u64 = clone::NEWNET | clone::NEWIPC | clone::NEWUTS | clone::NEWCGROUP;
+
 /// Forks. In the child, which returns `Fork::Child`, everything of the parent's
 /// is still open; it goes on to `init::run`.
 pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork> {
@@ -25,12 +29,15 @@ pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork>
         Some(fd) => clone::setns(fd.as_fd(), clone::NEWPID).doing(|| "join the pid namespace"),
         None => Ok(()),
     };
-    let Some(user) = joined(clone::NEWUSER) else {
+    let user = joined(clone::NEWUSER);
+    let others: Vec<_> = sources.namespaces.iter().filter(|(kind, _)| EARLY & kind != 0).collect();
+    if user.is_none() && (others.is_empty() || !plan.namespaces.makes(clone::NEWUSER)) {
         join_pid()?;
         return clone::clone3(new, entry.clone_into()).doing(|| "clone the container's init");
-    };
+    }
     // The new namespaces must belong to the user namespace that is joined: a
-    // process in between joins it and makes init as its sibling.
+    // process in between joins it and makes init as its sibling. Before that, it
+    // joins what may belong to the host's, with the host's rights.
     let (near, far) = Channel::pair()?;
     match clone::clone3(0, entry.clone_into()).doing(|| "clone the process in between")? {
         Fork::Parent { pid, .. } => {
@@ -38,7 +45,12 @@ pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork>
             from_between(pid, &near)
         }
         Fork::Child => {
-            let forked = clone::setns(user.as_fd(), clone::NEWUSER)
+            for (kind, fd) in others {
+                // What is refused is the user namespace's, and init joins it.
+                let _ = clone::setns(fd.as_fd(), *kind);
+            }
+            let forked = user
+                .map_or(Ok(()), |user| clone::setns(user.as_fd(), clone::NEWUSER))
                 .doing(|| "join the user namespace")
                 .and_then(|()| join_pid())
                 .and_then(|()| clone::clone3(new | clone::PARENT, None).doing(|| "clone the container's init"));

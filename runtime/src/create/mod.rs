@@ -222,6 +222,9 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
         }
     };
     making.init = Some((pid, pidfd));
+    if let Some(filter) = &plan.seccomp {
+        log.debug(|| format!("seccomp filter flags: {}", filter.flags));
+    }
     log.debug(|| format!("{}: init is process {}", compat::CLONED, pid.as_raw_nonzero()));
     if let Some(groups) = &record.resctrl {
         groups.add(pid)?;

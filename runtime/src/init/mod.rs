@@ -134,7 +134,7 @@ pub const STEPS: &[(&str, Step)] = &[
     ("masked paths", finish_rootfs::masked_paths),
     ("read-only root", finish_rootfs::read_only_root),
     ("security labels", |init| lsm::label(&mut init.task)),
-    ("scheduling", |init| sched::set(&init.task)),
+    ("scheduling", |init| sched::set_policy(init.task.process, 0).and_then(|()| sched::set(&init.task))),
     ("limits", |init| limits::set(init.task.process)),
     ("standard streams", |init| console::give_streams(&init.task)),
     ("capability bounds", |init| caps::bound(&init.task)),

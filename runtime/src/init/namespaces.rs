@@ -6,8 +6,9 @@ use crate::path::write_all;
 use crate::plan::namespaces::KINDS;
 use crate::spec::linux::TimeOffset;
 use crate::sys::clone;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 pub fn join_and_make(init: &mut Init<'_>) -> Result<()> {
     for (kind, file) in &init.sources.namespaces {
@@ -17,13 +18,32 @@ pub fn join_and_make(init: &mut Init<'_>) -> Result<()> {
             continue;
         }
         let name = KINDS.iter().find(|(_, flag)| flag == kind).map_or("", |(name, _)| name);
-        clone::setns(file.as_fd(), *kind).doing(|| format!("join the {name} namespace"))?;
+        match clone::setns(file.as_fd(), *kind) {
+            Err(Errno::PERM) if is_own(file, *kind)? => {}
+            result => result.doing(|| format!("join the {name} namespace"))?,
+        }
     }
     let late = init.plan.namespaces.new & (clone::NEWCGROUP | clone::NEWTIME);
     if late != 0 {
         clone::unshare(late).doing(|| "make the cgroup and time namespaces")?;
     }
     write_time_offsets(init)
+}
+
+/// Whether we are in it already: joined with rights that we have no more.
+#[expect(clippy::disallowed_methods, reason = "still the host's /proc")]
+fn is_own(file: &OwnedFd, kind: u64) -> Result<bool> {
+    let name = match kind {
+        clone::NEWNET => "net",
+        clone::NEWIPC => "ipc",
+        clone::NEWUTS => "uts",
+        clone::NEWCGROUP => "cgroup",
+        _ => return Ok(false),
+    };
+    let what = || format!("look at the {name} namespace");
+    let own = rustix::fs::stat(format!("/proc/self/ns/{name}")).doing(what)?;
+    let other = rustix::fs::fstat(file).doing(what)?;
+    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
 }
 
 /// Who we are later, and hidden, has no right to open the file.

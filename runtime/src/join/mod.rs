@@ -206,7 +206,7 @@ fn until_ready(channel: &Channel, plan: &ProcessPlan, pid: Pid) -> Result<()> {
         serve::adjust_oom_score(pid, adjustment)?;
     }
     match channel.receive()? {
-        Some(Message::Ready) => Ok(()),
+        Some(Message::Ready) => sched::set_policy(plan, pid.as_raw_nonzero().get()),
         Some(Message::Failed(text)) => bail!("{text}"),
         Some(other) => bail!("the new process said {other:?} out of turn"),
         None => bail!("the new process ended before it was ready"),

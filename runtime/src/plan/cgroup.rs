@@ -134,8 +134,13 @@ fn memory_v1(memory: &Memory, list: &mut Vec<Setting>) {
     }
 }
 
+/// Those of an idle cgroup are fixed, and the kernel refuses others.
+fn shares(cpu: &Cpu) -> Option<u64> {
+    cpu.shares.filter(|shares| *shares != 0 && cpu.idle != Some(1))
+}
+
 fn cpu_v1(cpu: &Cpu, list: &mut Vec<Setting>) {
-    if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
+    if let Some(shares) = shares(cpu) {
         set(list, "cpu", "cpu.shares", shares);
     }
     if let Some(period) = cpu.period.filter(|period| *period != 0) {
@@ -278,8 +283,7 @@ fn cpu_v2(cpu: &Cpu, list: &mut Vec<Setting>) -> Result<()> {
     if let Some(idle) = cpu.idle {
         set(list, "cpu", "cpu.idle", idle);
     }
-    // An idle cgroup has no weight of its own.
-    if let Some(shares) = cpu.shares.filter(|shares| *shares != 0 && cpu.idle != Some(1)) {
+    if let Some(shares) = shares(cpu) {
         set(list, "cpu", "cpu.weight", weight_of_shares(shares));
     }
     let (quota, period) = (cpu.quota.filter(|q| *q != 0), cpu.period.filter(|p| *p != 0));

@@ -16,10 +16,11 @@ pub struct SchedAttr {
     pub period: u64,
 }
 
-pub fn set_scheduler(attr: &SchedAttr) -> rustix::io::Result<()> {
+/// `pid` 0 is the calling thread.
+pub fn set_scheduler(pid: i32, attr: &SchedAttr) -> rustix::io::Result<()> {
     let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, ..*attr };
     // SAFETY: `attr` is a struct sched_attr of the size it names.
-    unsafe { syscall!(libc::SYS_sched_setattr, 0, &raw const attr, 0)? };
+    unsafe { syscall!(libc::SYS_sched_setattr, pid, &raw const attr, 0)? };
     Ok(())
 }
 
