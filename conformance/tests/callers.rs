@@ -158,9 +158,9 @@ fn a_container_that_ends_before_it_is_ready_keeps_nobody_waiting() {
     assert!(told.try_recv().is_err());
     firn.call(&["delete", firn.id()]).succeeds();
     firn.left_nothing();
-    // Nobody there to be told is a mistake of the caller's.
     let mut line = firn.command(&["run", "--detach", "--bundle", &path, firn.id()]);
-    let error = command(line.env("NOTIFY_SOCKET", scratch.join("nobody.sock"))).fails(1).stderr;
-    assert!(error.contains("connect to NOTIFY_SOCKET"), "{error}");
+    // One of a service that is gone keeps nobody from starting.
+    command(line.env("NOTIFY_SOCKET", scratch.join("nobody.sock"))).succeeds();
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
 }

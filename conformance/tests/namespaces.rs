@@ -217,3 +217,26 @@ fn a_namespace_of_the_hosts_is_joined_with_the_hosts_rights() {
     other.kill().unwrap();
     other.wait().unwrap();
 }
+
+/// What a user namespace could not take away stays, unless the config says so.
+#[test]
+fn a_bind_in_a_user_namespace_keeps_what_its_source_has() {
+    let scratch = Scratch::new("lockedbind");
+    let source = scratch.folder("source");
+    let mount = |arguments: &[&str]| {
+        assert!(std::process::Command::new("mount").args(arguments).arg(&source).status().unwrap().success());
+    };
+    mount(&["-t", "tmpfs", "-o", "ro,noexec", "x"]);
+    for (options, expected) in
+        [(&["bind", "nosuid"][..], "ro,nosuid,noexec,relatime\n"), (&["bind", "rw"], "rw,noexec,relatime\n")]
+    {
+        let _ = std::fs::remove_dir_all(scratch.join("bundle"));
+        let bundle = in_user_namespace(Bundle::new(&scratch))
+            .mount(json!({"destination": "/tmp", "type": "bind", "source": source, "options": options}))
+            .shell("grep ' /tmp ' /proc/self/mountinfo | cut -d' ' -f6")
+            .write();
+        give_away(&bundle);
+        assert_eq!(Runtime::firn(&scratch).run(&bundle).succeeds().stdout, expected, "{options:?}");
+    }
+    assert!(std::process::Command::new("umount").arg(&source).status().unwrap().success());
+}

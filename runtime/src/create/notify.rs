@@ -58,8 +58,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Before the container starts. None where nobody listens, or where the
-    /// container was not made for it.
+    /// Before the container starts. None where nobody listens, any more or at all,
+    /// or where the container was not made for it.
     pub fn listen(dir: &StateDir) -> Result<Option<Self>> {
         let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else { return Ok(None) };
         if !dir.has(FOLDER) {
@@ -74,7 +74,11 @@ impl Proxy {
             rustix::net::connect(&manager, &address?)?;
             Ok::<_, Errno>(manager)
         };
-        let manager = connect().doing(|| format!("connect to NOTIFY_SOCKET {}", path.display()))?;
+        let manager = match connect() {
+            // Left over from a service that is gone.
+            Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
+            result => result.doing(|| format!("connect to NOTIFY_SOCKET {}", path.display()))?,
+        };
         let bind = || {
             let container = datagrams()?;
             // By descriptor, for a socket's path holds 108 bytes.
