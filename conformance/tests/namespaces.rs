@@ -240,3 +240,17 @@ fn a_bind_in_a_user_namespace_keeps_what_its_source_has() {
     }
     assert!(std::process::Command::new("umount").arg(&source).status().unwrap().success());
 }
+
+/// Where a new sysfs may not be made there is the host's.
+#[test]
+fn a_user_namespace_without_a_network_of_its_own_has_the_hosts_sysfs() {
+    let scratch = Scratch::new("hostsys");
+    let bundle = in_user_namespace(Bundle::new(&scratch).without_namespace("network"))
+        .shell(
+            "ls -d /sys/class/net; grep ' /sys ' /proc/self/mounts | cut -d' ' -f3,4 | cut -d, -f1; ls /sys/firmware",
+        )
+        .write();
+    give_away(&bundle);
+    let output = Runtime::firn(&scratch).run(&bundle).succeeds();
+    assert_eq!(output.stdout, "/sys/class/net\nsysfs ro\n", "masked all the same");
+}

@@ -309,7 +309,7 @@ fn a_limit_that_the_host_can_not_give_is_a_clear_error() {
         }
     }
     assert!(run(V2, json!({"unified": {"../cgroup.procs": "1"}})).contains("is not a file name"));
-    assert!(run(V2, json!({"unified": {"none.max": "1"}})).contains("belongs to no controller"));
+    assert!(run(V2, json!({"unified": {"none.max": "1"}})).contains("controller `none` is not available"));
     let error = run("true", json!({"cpu": {"cpus": "0-4000"}}));
     assert!(error.contains("cpuset.cpus"), "{error}");
     let error = run("true", json!({"cpu": {"mems": "99"}}));

@@ -18,7 +18,7 @@ pub fn apply(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
         };
         match written {
             Ok(()) => {}
-            Err(Errno::NOENT) if cgroup.pure_v2 && lacks(dir, setting.controller) => {
+            Err(Errno::NOENT) if cgroup.pure_v2 && !setting.controller.is_empty() && lacks(dir, setting.controller) => {
                 return Err(missing(setting.controller));
             }
             Err(errno) => {

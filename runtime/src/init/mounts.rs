@@ -13,7 +13,7 @@ use crate::plan::mounts::{MountKind, MountPlan, may_cover};
 use crate::sys::fds::Bin;
 use crate::sys::mount::{self as attr, MountAttr, setattr};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 use std::ffi::CString;
@@ -70,17 +70,23 @@ pub fn one(
             let keeps_mode = kind == "tmpfs" && !data.iter().any(|(name, _)| name == "mode");
             let was_there = keeps_mode && root.open(&mount.target, OFlags::PATH).is_ok();
             let target = target(root, mount, true, bin)?;
-            let fs = FileSystem::open(kind)?;
-            fs.set("source", Some(source))?;
-            for (name, value) in data {
-                fs.set(name, value.as_deref())?;
-            }
-            if was_there {
-                // As the directory under it, so that /tmp stays sticky.
-                let mode = rustix::fs::fstat(&target).doing(|| "look at the target")?.st_mode & 0o7777;
-                fs.set("mode", Some(&format!("{mode:o}")))?;
-            }
-            let tree = fs.mount(attributes(mount.attr.set), bin)?;
+            let mut make = || {
+                let fs = FileSystem::open(kind)?;
+                fs.set("source", Some(source))?;
+                for (name, value) in data {
+                    fs.set(name, value.as_deref())?;
+                }
+                if was_there {
+                    // As the directory under it, so that /tmp stays sticky.
+                    let mode = rustix::fs::fstat(&target).doing(|| "look at the target")?.st_mode & 0o7777;
+                    fs.set("mode", Some(&format!("{mode:o}")))?;
+                }
+                fs.mount(attributes(mount.attr.set), bin)
+            };
+            let tree = match make() {
+                Err(error) if kind == "sysfs" && error.errno() == Some(Errno::PERM) => hosts_sysfs(mount)?,
+                tree => tree?,
+            };
             if *copy_up {
                 copy_up::copy(&target, &tree)?;
             }
@@ -107,6 +113,17 @@ fn source_inside(root: &RootFd, mount: &MountPlan, path: &InRoot, idmap: Option<
         idmap_mounts::apply(mount, &tree, namespace.as_fd())?;
     }
     sources::with_options(mount, tree, false)
+}
+
+/// A new one belongs to a network namespace of the user namespace's: without one
+/// there is the host's, as under crun.
+fn hosts_sysfs(mount: &MountPlan) -> Result<OwnedFd> {
+    let what = || "bind the host's /sys, for a new sysfs needs a network namespace of the container's own";
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = rustix::mount::open_tree(CWD, c"/sys", flags).doing(what)?;
+    let attr = MountAttr { set: mount.attr.set, propagation: attr::PROPAGATION_SLAVE, ..MountAttr::default() };
+    setattr(tree.as_fd(), true, &attr).doing(what)?;
+    Ok(tree)
 }
 
 /// What fsmount(2) can't set: propagation, and attributes given recursively.

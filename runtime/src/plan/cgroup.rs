@@ -239,7 +239,10 @@ fn v2(resources: &Resources) -> Result<Vec<Setting>> {
             Some("rdma") => "rdma",
             Some("misc") => "misc",
             Some("cgroup") => "",
-            _ => bail!("linux.resources.unified: {file:?} belongs to no controller"),
+            Some(name) if name != file => {
+                bail!("linux.resources.unified: {file:?}: the requested cgroup controller `{name}` is not available")
+            }
+            _ => bail!("linux.resources.unified: the specified key has not the form CONTROLLER.VALUE `{file}`"),
         };
         for line in value.lines() {
             set(&mut list, controller, file, line);

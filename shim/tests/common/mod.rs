@@ -190,6 +190,10 @@ impl Monitor {
         Ended { code, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap(), took: self.began.elapsed() }
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end without reading anything.
     pub fn wait(&mut self) -> Option<i32> {
         let mut status = None;
