@@ -6,12 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 /// Peers, and tools to make root file systems with; each is used as it comes.
-pub const TESTS: [&str; 19] = [
+pub const TESTS: [&str; 23] = [
     "aardvark-dns",
     "bsdutils",
     "busybox-static",
     "catatonit",
     "conmon",
+    "containerd",
+    "containernetworking-plugins",
     "crun",
     "golang-github-containers-common",
     "iproute2",
@@ -21,6 +23,8 @@ pub const TESTS: [&str; 19] = [
     "nix-bin",
     "podman",
     "procps",
+    "protobuf-compiler",
+    "python3-grpcio",
     "runc",
     "strace",
     "util-linux",

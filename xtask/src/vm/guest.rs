@@ -33,8 +33,9 @@ const OF_KERNEL: &[&str] = &[
     "roots::",
 ];
 /// With the newest peers.
-const OF_PEERS: &[&str] = &["machine::limits::", "machine::podman::the_life_"];
-const OF_CGROUP_V1: &[&str] = &["lifecycle::", "machine::podman::", "machine::systemd::", "monitor::", "resources::"];
+const OF_PEERS: &[&str] = &["cri::", "machine::limits::", "machine::podman::the_life_"];
+const OF_CGROUP_V1: &[&str] =
+    &["cri::limits_", "lifecycle::", "machine::podman::", "machine::systemd::", "monitor::", "resources::"];
 
 pub const GUESTS: [Guest; 4] = [
     Guest { name: "trixie", suite: "trixie", about: "Debian 13, Linux 6.12, cgroup v2", kernel_line: "", tests: &[] },
@@ -63,7 +64,7 @@ pub const GUESTS: [Guest; 4] = [
 
 /// Where guests come from: peers, tools of tests, and what systemd needs to give
 /// a user a session.
-const PACKAGES: [&str; 38] = [
+const PACKAGES: [&str; 40] = [
     "aardvark-dns",
     "apparmor",
     "buildah",
@@ -92,6 +93,8 @@ const PACKAGES: [&str; 38] = [
     "passt",
     "podman",
     "procps",
+    "protobuf-compiler",
+    "python3-grpcio",
     "runc",
     "skopeo",
     "slirp4netns",
