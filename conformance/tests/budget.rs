@@ -24,9 +24,11 @@ fn commands_stay_below_their_ceilings() {
     };
     let counts = counts::of(&binary("firn"), &stand, &binary("firn-bench"), true, &mut call).unwrap();
     if std::env::var_os(RECORD).is_some() {
-        let more = |number: u64, percent: u64| number + number * percent / 100;
+        // A C library that asks another processor for its caches takes some more.
+        const OF_MACHINE: u64 = 30_000;
+        let more = |number: u64| number + number * 3 / 100;
         let ceiling = |count: &counts::Count| {
-            let (calls, instructions) = (count.calls.map(|n| more(n, 3)), count.instructions.map(|n| more(n, 5)));
+            let (calls, instructions) = (count.calls.map(more), count.instructions.map(|n| more(n) + OF_MACHINE));
             (count.command.to_owned(), json!({"calls": calls, "instructions": instructions}))
         };
         let ceilings = Value::Object(counts.iter().map(ceiling).collect());

@@ -2,6 +2,7 @@
 //! controller, podman as it is set up on such machines, users with sessions.
 //! `cargo xtask vm` runs these tests in its guests, as root.
 
+mod apparmor;
 mod checkpoint;
 mod controllers;
 mod engines;

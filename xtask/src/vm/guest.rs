@@ -22,6 +22,7 @@ pub struct Guest {
 const OF_KERNEL: &[&str] = &[
     "idmaps::",
     "isolation::the_",
+    "machine::apparmor::",
     "machine::checkpoint::",
     "machine::controllers::",
     "machine::rootless::more_ids_",
