@@ -98,10 +98,6 @@ impl Terminal {
             before = Some(settings);
         }
         let terminal = Terminal { master, before };
-        if let Ok(mut settings) = tcgetattr(&terminal.master) {
-            settings.output_modes.remove(OutputModes::ONLCR);
-            tcsetattr(&terminal.master, OptionalActions::Now, &settings).doing(|| "set the container's terminal")?;
-        }
         terminal.resize();
         Ok(terminal)
     }

@@ -46,6 +46,7 @@ impl Console {
                 if let (None, Ok(size)) = (process.console_size, tcgetwinsize(rustix::stdio::stdin())) {
                     process.console_size = Some(ConsoleSize { height: size.ws_row, width: size.ws_col });
                 }
+                process.terminal_in_foreground = true;
                 let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
                 let (near, far) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None)
                     .doing(|| "make a console socket")?;

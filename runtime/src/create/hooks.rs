@@ -103,6 +103,7 @@ mod tests {
         run(
             "prestart",
             &[shell("read line && test \"$line\" = '{}' && test $WORD = x && test -z \"$HOME\"", None)],
+            None,
             "{}\n",
         )
         .unwrap();

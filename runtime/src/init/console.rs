@@ -11,6 +11,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
+use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 
 /// linux/magic.h
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
@@ -47,6 +48,13 @@ fn make(task: &Task<'_>, socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
     if let Some(size) = task.process.console_size {
         let size = rustix::termios::Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&terminal, size).doing(|| "set the terminal's size")?;
+    }
+    if task.process.terminal_in_foreground {
+        // Before the program writes to it.
+        let what = || "set the terminal's ends of lines";
+        let mut settings = tcgetattr(&terminal).doing(what)?;
+        settings.output_modes.remove(OutputModes::ONLCR);
+        tcsetattr(&terminal, OptionalActions::Now, &settings).doing(what)?;
     }
     // The group stays that of devpts, tty(4): write(1) needs it.
     rustix::fs::fchown(&terminal, Some(Uid::from_raw(task.process.uid)), None)

@@ -146,6 +146,7 @@ fn entry(container: &Container, below: &[String]) -> Result<Entry> {
     cgroup.entry()
 }
 
+#[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's cgroups")]
 fn descend(cgroup: &mut Cgroup, below: &str) -> Result<()> {
     let (controllers, path) = match below.split_once(':') {
         Some((controllers, path)) => (Some(controllers), path),

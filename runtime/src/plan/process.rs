@@ -31,6 +31,8 @@ pub struct ProcessPlan {
     pub no_new_privs: bool,
     pub oom_score_adj: Option<i32>,
     pub terminal: bool,
+    /// It stands for the caller's, which ends lines in its own way.
+    pub terminal_in_foreground: bool,
     pub console_size: Option<ConsoleSize>,
     pub apparmor: Option<String>,
     pub selinux: Option<String>,
@@ -75,6 +77,7 @@ pub fn plan(spec: &Process, available_caps: u64, log: &Log) -> Result<ProcessPla
         no_new_privs: spec.no_new_privileges,
         oom_score_adj: spec.oom_score_adj,
         terminal: spec.terminal,
+        terminal_in_foreground: false,
         console_size: spec.console_size,
         apparmor: label(&spec.apparmor_profile, "AppArmor", "apparmor", log)?,
         selinux: label(&spec.selinux_label, "SELinux", "selinux", log)?,

@@ -107,11 +107,11 @@ pub fn ended_child() -> rustix::io::Result<Option<rustix::process::Pid>> {
 
 /// The signal in words, such as "bad system call".
 pub fn description(signal: i32) -> String {
-    // SAFETY: strsignal(3) returns a string that lives until the next call by this
-    // thread, or null; it is copied at once.
-    let text = unsafe {
-        let text = libc::strsignal(signal);
-        if text.is_null() { None } else { Some(std::ffi::CStr::from_ptr(text).to_string_lossy().to_lowercase()) }
-    };
-    text.unwrap_or_else(|| signal.to_string())
+    // SAFETY: strsignal(3) takes any number.
+    let text = unsafe { libc::strsignal(signal) };
+    if text.is_null() {
+        return signal.to_string();
+    }
+    // SAFETY: a string that lives until the next call by this thread; it is copied.
+    unsafe { std::ffi::CStr::from_ptr(text) }.to_string_lossy().to_lowercase()
 }
