@@ -66,7 +66,7 @@ fn the_default_config() {
 fn another_user_with_groups_and_capabilities() {
     same("user", |bundle| {
         bundle
-            .set("/process/user", json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 10], "umask": 63}))
+            .set("/process/user", json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 10, 7, 7], "umask": 63}))
             .set("/process/capabilities/inheritable", json!(["CAP_KILL"]))
             .set("/process/capabilities/ambient", json!(["CAP_KILL"]))
             .set("/process/noNewPrivileges", json!(false))

@@ -239,11 +239,11 @@ fn inside(paths: &[String], field: &str) -> Result<Vec<InRoot>> {
 }
 
 /// Each the first time that it is named.
-fn once(paths: Vec<InRoot>) -> Vec<InRoot> {
-    let mut kept: Vec<InRoot> = Vec::with_capacity(paths.len());
-    for path in paths {
-        if !kept.contains(&path) {
-            kept.push(path);
+fn once<T: PartialEq>(list: Vec<T>) -> Vec<T> {
+    let mut kept = Vec::with_capacity(list.len());
+    for one in list {
+        if !kept.contains(&one) {
+            kept.push(one);
         }
     }
     kept

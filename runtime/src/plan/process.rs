@@ -69,7 +69,7 @@ pub fn plan(spec: &Process, available_caps: u64, log: &Log) -> Result<ProcessPla
         cwd: InRoot::new(&spec.cwd),
         uid: spec.user.uid,
         gid: spec.user.gid,
-        groups: spec.user.additional_gids.clone(),
+        groups: super::once(spec.user.additional_gids.clone()),
         keeps_groups: false,
         umask: spec.user.umask,
         caps: caps.map_or_else(CapSets::default, |caps| capabilities::sets(caps, available_caps, log)),
