@@ -119,6 +119,15 @@ pub fn with_options(mount: &MountPlan, tree: OwnedFd, in_user_namespace: bool) -
         let what = || format!("look at bind mount source {}", source.display());
         // In a user namespace the kernel would lock what the source has.
         let locked = if in_user_namespace { flags_of(&tree).doing(what)? } else { 0 };
+        if locked & own.clear != 0 {
+            return Err(Errno::PERM).doing(|| {
+                format!(
+                    "error mounting {}: an option of {} is locked in a user namespace",
+                    mount.target,
+                    source.display()
+                )
+            });
+        }
         replacing.clear |= ATTR_OF_BINDS & !own.set & !locked;
     }
     if own.set & (ATTR_ATIME | ATTR_NODIRATIME) | own.clear & ATTR_ATIME != 0 {
