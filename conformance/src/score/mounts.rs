@@ -7,7 +7,7 @@ use firn::path::InRoot;
 use firn::plan::Plan;
 use firn::plan::mounts::{MountKind, MountPlan};
 use firn::sys::clone;
-use firn::sys::mount::{ATTR_RDONLY, MountAttr, PROPAGATION_SLAVE};
+use firn::sys::mount::{ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SLAVE};
 use std::path::Path;
 
 // linux/mount.h
@@ -23,8 +23,8 @@ const READ_ONLY: MountAttr = MountAttr { set: ATTR_RDONLY, clear: 0, propagation
 
 /// From the new mount namespace to the new root.
 pub fn enter_root(score: &mut Score, plan: &Plan, cgroup: &Cgroup) {
-    let propagation = MountAttr { propagation: plan.root_propagation, ..MountAttr::default() };
-    score.setattr(CWD, "/", RECURSIVE, &propagation);
+    let propagation = |propagation| MountAttr { propagation, ..MountAttr::default() };
+    score.setattr(CWD, "/", RECURSIVE, &propagation(PROPAGATION_SLAVE));
     let root = open_tree(score, &plan.rootfs, true);
     let place = score.path(&plan.rootfs);
     move_mount(score, root, CWD.into(), place);
@@ -48,6 +48,7 @@ pub fn enter_root(score: &mut Score, plan: &Plan, cgroup: &Cgroup) {
     score.call(libc::SYS_umount2, &[here, libc::MNT_DETACH.into()]);
     let top = score.text("/");
     score.call(libc::SYS_chdir, &[top]);
+    score.setattr(root, "", libc::AT_EMPTY_PATH, &propagation(PROPAGATION_PRIVATE));
     for path in plan.readonly.iter().filter(|path| exists(path)) {
         let tree = open_tree(score, Path::new(&path.to_string()), true);
         score.setattr(tree, "", libc::AT_EMPTY_PATH | RECURSIVE, &READ_ONLY);

@@ -3,7 +3,7 @@
 use super::Init;
 use crate::error::{Context, Result};
 use crate::sys::clone;
-use crate::sys::mount::{MountAttr, PROPAGATION_SHARED, PROPAGATION_UNBINDABLE, setattr};
+use crate::sys::mount::{MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SLAVE, setattr};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
@@ -37,8 +37,11 @@ pub fn enter(init: &mut Init<'_>) -> Result<()> {
         rustix::mount::unmount(c".", UnmountFlags::DETACH).doing(|| "detach the old root")?;
     }
     rustix::process::chdir(c"/").doing(|| "change to the new root")?;
-    let propagation = init.plan.root_propagation;
-    if matches!(propagation, PROPAGATION_SHARED | PROPAGATION_UNBINDABLE) {
+    let propagation = match init.plan.root_propagation {
+        0 => PROPAGATION_PRIVATE,
+        other => other,
+    };
+    if propagation != PROPAGATION_SLAVE {
         let attr = MountAttr { propagation, ..MountAttr::default() };
         setattr(root.as_fd(), false, &attr).doing(|| "set the propagation of the root")?;
     }

@@ -45,7 +45,7 @@ pub fn mount(init: &mut Init<'_>) -> Result<()> {
 /// its place: `pivot` sets these two when the root has been entered.
 fn set_propagation(init: &Init<'_>) -> Result<()> {
     let propagation = match init.plan.root_propagation {
-        PROPAGATION_SHARED => PROPAGATION_SLAVE,
+        0 | PROPAGATION_SHARED => PROPAGATION_SLAVE,
         PROPAGATION_UNBINDABLE => PROPAGATION_PRIVATE,
         other => other,
     };

@@ -192,10 +192,12 @@ fn pair(option: &str) -> (String, Option<String>) {
 }
 
 /// `linux.rootfsPropagation`: what the host's mounts do in the container's
-/// namespace. A slave by default, as for runc: changes come in, none go out.
+/// namespace. By default, 0, its mounts are slaves, as for runc: changes come in,
+/// none go out; but nothing comes into the root itself.
 pub fn root_propagation(value: &str) -> Result<u64> {
     match value {
-        "" | "slave" | "rslave" => Ok(attr::PROPAGATION_SLAVE),
+        "" => Ok(0),
+        "slave" | "rslave" => Ok(attr::PROPAGATION_SLAVE),
         "shared" | "rshared" => Ok(attr::PROPAGATION_SHARED),
         "private" | "rprivate" => Ok(attr::PROPAGATION_PRIVATE),
         "unbindable" | "runbindable" => Ok(attr::PROPAGATION_UNBINDABLE),
