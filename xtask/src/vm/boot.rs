@@ -128,7 +128,7 @@ fn machine(guest: &Guest, job: &Job, roots: &Path, folder: &Path) -> Result<Comm
     std::fs::create_dir_all(folder)?;
     let (input, output) = job.disks(folder)?;
     let line = format!(
-        "console=ttyS0 quiet systemd.show_status=0 mitigations=off audit=0 net.ifnames=0 swapaccount=1 {}",
+        "console=ttyS0 quiet panic=1 systemd.show_status=0 mitigations=off audit=0 net.ifnames=0 swapaccount=1 {}",
         guest.kernel_line
     );
     // If this process is killed, so is the guest.
