@@ -34,6 +34,14 @@ fn mounts_come_and_go_while_the_container_runs() {
         assert_eq!(firn.exec(&["ls", "/new/data"]).succeeds().stdout, "");
         let gone = firn.call(&["mounts", "remove", firn.id(), &file]).fails(1).stderr;
         assert!(gone.contains("unmount /tmp: nothing is mounted there"), "{gone}");
+        // One that is read-only gets the places for others first.
+        let list = json!([{"destination": "/tmp", "type": "tmpfs", "options": ["ro"]},
+            {"destination": "/tmp/below", "type": "tmpfs"}]);
+        let nested = scratch.write("nested.json", &list.to_string());
+        firn.call(&["mounts", "add", firn.id(), &nested.to_string_lossy()]).succeeds();
+        assert!(firn.exec(&["touch", "/tmp/x"]).fails(1).stderr.contains("Read-only"));
+        firn.exec(&["touch", "/tmp/below/x"]).succeeds();
+        firn.call(&["mounts", "remove", firn.id(), &nested.to_string_lossy()]).succeeds();
         // One that fails takes those before it along.
         let list = json!([{"destination": "/a", "type": "tmpfs"}, {"destination": "/b", "type": "nosuchfs"}]);
         let bad = scratch.write("bad.json", &list.to_string());

@@ -170,7 +170,7 @@ fn join(first: MountAttr, second: MountAttr) -> MountAttr {
 }
 
 /// A copy of the mount at `path`, attached nowhere.
-fn tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
+pub fn tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;

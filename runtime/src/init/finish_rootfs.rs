@@ -98,7 +98,8 @@ impl Cover {
     }
 }
 
-fn clone_mount(fd: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
+/// A copy of the mount at `fd`, attached nowhere.
+pub fn clone_mount(fd: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -106,10 +107,13 @@ fn clone_mount(fd: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
     rustix::mount::open_tree(fd, c"", flags)
 }
 
+/// Mounts whose places below are made.
+pub fn last_read_only(mounts: &[OwnedFd]) -> Result<()> {
+    mounts.iter().try_for_each(|mount| setattr(mount.as_fd(), false, &READ_ONLY).doing(|| "make a mount read-only"))
+}
+
 pub fn read_only_root(init: &mut Init<'_>) -> Result<()> {
-    for tree in init.read_only_last.drain(..) {
-        setattr(tree.as_fd(), false, &READ_ONLY).doing(|| "make a mount read-only")?;
-    }
+    last_read_only(&std::mem::take(&mut init.read_only_last))?;
     if !init.plan.readonly_root || !init.plan.namespaces.makes(clone::NEWNS) {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 //! mount, a target is opened inside the root, and move_mount(2) joins the two.
 
 use super::Init;
+use super::finish_rootfs::clone_mount;
 use super::rootfs::attach;
 use super::{cgroup_mount, copy_up};
 use crate::bail;
@@ -13,9 +14,9 @@ use crate::plan::mounts::{MountKind, MountPlan, may_cover};
 use crate::sys::fds::Bin;
 use crate::sys::mount::{self as attr, MountAttr, setattr};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -104,11 +105,7 @@ fn source_inside(root: &RootFd, mount: &MountPlan, path: &InRoot, idmap: Option<
     let what = || format!("bind mount source {path} in the root");
     let place = root.open(path, OFlags::PATH).doing(what)?;
     let MountKind::Bind { recursive, .. } = mount.kind else { bail!("it is no bind mount") };
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    let tree = rustix::mount::open_tree(&place, c"", flags).doing(what)?;
+    let tree = clone_mount(&place, recursive).doing(what)?;
     if let Some(namespace) = idmap {
         idmap_mounts::apply(mount, &tree, namespace.as_fd())?;
     }
@@ -119,8 +116,7 @@ fn source_inside(root: &RootFd, mount: &MountPlan, path: &InRoot, idmap: Option<
 /// there is the host's, as under crun.
 fn hosts_sysfs(mount: &MountPlan) -> Result<OwnedFd> {
     let what = || "bind the host's /sys, for a new sysfs needs a network namespace of the container's own";
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let tree = rustix::mount::open_tree(CWD, c"/sys", flags).doing(what)?;
+    let tree = sources::tree(Path::new("/sys"), true).doing(what)?;
     let attr = MountAttr { set: mount.attr.set, propagation: attr::PROPAGATION_SLAVE, ..MountAttr::default() };
     setattr(tree.as_fd(), true, &attr).doing(what)?;
     Ok(tree)

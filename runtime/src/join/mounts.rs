@@ -5,6 +5,7 @@ use crate::bail;
 use crate::create::protocol::{Channel, Message};
 use crate::create::sources;
 use crate::error::{Context, Error, Result};
+use crate::init::finish_rootfs::last_read_only;
 use crate::init::{mounts as init, rootfs};
 use crate::path::{InRoot, ProcFd, RootFd};
 use crate::plan::mounts::{MountKind, MountPlan};
@@ -28,15 +29,19 @@ pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
     let sources = mounts.iter().map(|mount| sources::bind_source(mount, false)).collect::<Result<Vec<_>>>()?;
     inside(container, |root, proc| {
         let mut bin = Bin::default();
+        let mut read_only = Vec::new();
         for (done, (mount, source)) in mounts.iter().zip(sources).enumerate() {
             let added = init::one(root, mount, source, None, &[], &mut bin);
-            if let Err(error) = added {
-                let targets = mounts[..done].iter().rev().map(|mount| &mount.target);
-                targets.for_each(|target| drop(unmount(root, proc, target)));
-                return Err(error).doing(|| format!("mount {}", mount.target));
+            match added {
+                Ok(tree) => read_only.extend(tree.filter(|_| mount.read_only_last)),
+                Err(error) => {
+                    let targets = mounts[..done].iter().rev().map(|mount| &mount.target);
+                    targets.for_each(|target| drop(unmount(root, proc, target)));
+                    return Err(error).doing(|| format!("mount {}", mount.target));
+                }
             }
         }
-        Ok(())
+        last_read_only(&read_only)
     })
 }
 

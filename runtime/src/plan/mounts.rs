@@ -76,15 +76,8 @@ pub fn may_cover(target: &InRoot, kind: &MountKind) -> bool {
 /// `label` is SELinux's, for the file systems that are the container's own. Paths
 /// may be those in the container or, as for runc, what they are below `rootfs`.
 pub fn plan(mounts: &[Mount], bundle: &Path, rootfs: &Path, label: Option<&str>) -> Result<Vec<MountPlan>> {
-    let mut plans = mounts.iter().map(|mount| one(mount, bundle)).collect::<Result<Vec<_>>>()?;
-    for (plan, mount) in plans.iter_mut().zip(mounts) {
-        let below = |path: &Path| path.strip_prefix(rootfs).ok().map(|path| InRoot::new(path.as_os_str().as_bytes()));
-        if let Some(target) = below(Path::new(&mount.destination)) {
-            plan.target = target;
-        }
-        if let MountKind::Bind { source, inside, .. } = &mut plan.kind {
-            *inside = below(source);
-        }
+    let mut plans = mounts.iter().map(|mount| one(mount, bundle, rootfs)).collect::<Result<Vec<_>>>()?;
+    for plan in &mut plans {
         if let (MountKind::FileSystem { kind, data, .. }, Some(label)) = (&mut plan.kind, label)
             // The kernel labels what these show itself.
             && !matches!(kind.as_str(), "proc" | "sysfs" | "mqueue")
@@ -116,12 +109,17 @@ fn put_off_read_only(plans: &mut [MountPlan]) {
     }
 }
 
-fn one(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
+/// What the host's path `path` is in the container, if it lies in its root.
+fn below(rootfs: &Path, path: &Path) -> Option<InRoot> {
+    path.strip_prefix(rootfs).ok().map(|path| InRoot::new(path.as_os_str().as_bytes()))
+}
+
+fn one(mount: &Mount, bundle: &Path, rootfs: &Path) -> Result<MountPlan> {
     let name = &mount.destination;
     if name.is_empty() {
         bail!("mounts: a destination is missing");
     }
-    let target = InRoot::new(name);
+    let target = below(rootfs, Path::new(name)).unwrap_or_else(|| InRoot::new(name));
     if target.is_root() {
         bail!("mounts: {name:?} would cover the root file system");
     }
@@ -131,7 +129,7 @@ fn one(mount: &Mount, bundle: &Path) -> Result<MountPlan> {
         bail!("mounts: {name:?} has a NUL byte");
     }
     let options = mount_options::parse(&mount.options);
-    let kind = kind(mount, &options, bundle)?;
+    let kind = kind(mount, &options, bundle, rootfs)?;
     if !may_cover(&target, &kind) {
         bail!("mounts: {name:?} may not be mounted over: it is inside /proc");
     }
@@ -159,7 +157,7 @@ fn idmap(mount: &Mount, options: &Options) -> Result<Option<Idmap>> {
     }
 }
 
-fn kind(mount: &Mount, options: &Options, bundle: &Path) -> Result<MountKind> {
+fn kind(mount: &Mount, options: &Options, bundle: &Path, rootfs: &Path) -> Result<MountKind> {
     let bind = match (options.bind, mount.kind.as_str()) {
         (Some(recursive), _) => Some(recursive),
         // Engines write the type alone, and mean the whole tree.
@@ -170,7 +168,8 @@ fn kind(mount: &Mount, options: &Options, bundle: &Path) -> Result<MountKind> {
         if mount.source.is_empty() {
             bail!("mounts: the bind mount at {:?} has no source", mount.destination);
         }
-        return Ok(MountKind::Bind { source: bundle.join(&mount.source), recursive, inside: None });
+        let source = bundle.join(&mount.source);
+        return Ok(MountKind::Bind { inside: below(rootfs, &source), source, recursive });
     }
     match mount.kind.as_str() {
         "cgroup" | "cgroup2" => Ok(MountKind::Cgroup),
@@ -220,12 +219,13 @@ mod tests {
     }
 
     fn refused(mount: Mount) -> String {
-        one(&mount, Path::new("/b")).unwrap_err().chain()
+        one(&mount, Path::new("/b"), Path::new("/b/rootfs")).unwrap_err().chain()
     }
 
     #[test]
     fn sources_are_relative_to_the_bundle() {
-        let planned = one(&mount("data", "", "volumes/x", &["bind", "ro"]), Path::new("/b")).unwrap();
+        let planned =
+            one(&mount("data", "", "volumes/x", &["bind", "ro"]), Path::new("/b"), Path::new("/b/rootfs")).unwrap();
         assert_eq!(planned.target.to_string(), "/data");
         assert!(
             matches!(planned.kind, MountKind::Bind { source, recursive: false, .. } if source == Path::new("/b/volumes/x"))
@@ -238,14 +238,16 @@ mod tests {
         assert!(refused(mount("/proc/self", "tmpfs", "", &[])).contains("inside /proc"));
         assert!(refused(mount("/x/../proc/sysrq-trigger", "bind", "/a", &[])).contains("inside /proc"));
         assert!(refused(mount("/proc", "bind", "/a", &[])).contains("inside /proc"));
-        assert!(one(&mount("/proc/meminfo", "bind", "/a", &[]), Path::new("/b")).is_ok());
-        assert!(one(&mount("/proc", "proc", "proc", &[]), Path::new("/b")).is_ok());
-        assert!(one(&mount("/proc", "bind", "/proc", &["rbind"]), Path::new("/b")).is_ok());
+        assert!(refused(mount("/b/rootfs/proc/self", "tmpfs", "", &[])).contains("inside /proc"));
+        assert!(one(&mount("/proc/meminfo", "bind", "/a", &[]), Path::new("/b"), Path::new("/b/rootfs")).is_ok());
+        assert!(one(&mount("/proc", "proc", "proc", &[]), Path::new("/b"), Path::new("/b/rootfs")).is_ok());
+        assert!(one(&mount("/proc", "bind", "/proc", &["rbind"]), Path::new("/b"), Path::new("/b/rootfs")).is_ok());
     }
 
     #[test]
     fn mistakes_are_named() {
         assert_eq!(refused(mount("/", "tmpfs", "", &[])), "mounts: \"/\" would cover the root file system");
+        assert!(refused(mount("/b/rootfs", "tmpfs", "", &[])).contains("would cover the root"));
         assert_eq!(refused(mount("/a", "", "", &[])), "mounts: \"/a\" has no type");
         assert_eq!(refused(mount("/a", "bind", "", &[])), "mounts: the bind mount at \"/a\" has no source");
     }
