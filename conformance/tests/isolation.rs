@@ -309,10 +309,11 @@ fn binds_keep_access_times_that_are_not_named() {
     assert!(std::process::Command::new("umount").arg(&source).status().unwrap().success());
 }
 
-/// A mask that is named twice is there once; an exec has the personality, and all
-/// the processors that the cgroup has, whatever the caller was kept to.
+/// A mask that is named twice is there once, and an empty HOME is filled in. A
+/// process, an exec's too, has the personality, and all the processors that the
+/// cgroup has, whatever the caller was kept to; and the policy that it asks for.
 #[test]
-fn what_runc_has_learnt_later() {
+fn processors_personality_and_policy_are_the_configs() {
     let scratch = Scratch::new("later");
     let bundle = Bundle::new(&scratch)
         .set("/linux/maskedPaths", json!(["/etc", "/etc", "/etc/"]))

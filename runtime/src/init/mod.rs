@@ -16,6 +16,7 @@ pub mod fds;
 pub mod finish_rootfs;
 pub mod hooks;
 pub mod ids;
+pub mod kernel_mounts;
 pub mod keyring;
 pub mod limits;
 pub mod loopback;
@@ -100,7 +101,8 @@ pub type Step = fn(&mut Init<'_>) -> Result<()>;
 
 /// The order of events inside. Why it is as it is:
 /// - ids are mapped before anything is made, or it would belong to nobody, and
-///   before we hide, or an ordinary caller could not write the maps;
+///   before we hide, or an ordinary caller could not write the maps; the file of
+///   time offsets is opened before both, which take the right to open it;
 /// - what an ordinary caller could not open comes next, while paths are its own;
 /// - the cgroup is entered before its namespace is made, which starts there;
 /// - mounts, devices and links are made before the root is entered, so that
