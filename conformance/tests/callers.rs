@@ -41,7 +41,10 @@ fn a_pidfd_goes_to_its_socket() {
     firn.start().succeeds();
     let file = scratch.join("pid");
     let file = file.to_string_lossy();
-    let exec = ["exec", "--detach", "--pidfd-socket", &socket, "--pid-file", &file, firn.id(), "sleep", "0.2"];
+    // It lets go of the streams, for whose end the call waits.
+    let sleep = ["sh", "-c", "exec sleep 1000 >/dev/null 2>&1"];
+    let exec = ["exec", "--detach", "--pidfd-socket", &socket, "--pid-file", &file, firn.id()];
+    let exec = [&exec[..], &sleep].concat();
     firn.call(&exec).succeeds();
     let (word, _, pid) = next();
     assert_eq!((word.as_str(), pid), ("setns", std::fs::read_to_string(&*file).unwrap()));

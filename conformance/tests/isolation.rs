@@ -182,15 +182,15 @@ const PROPAGATION: &str = "awk '$5 == \"/\" { print \"root\", $7 ~ /^(shared|mas
 
 #[test]
 fn the_roots_propagation() {
-    for kind in ["", "private"] {
-        same("spread", |bundle| bundle.set("/linux/rootfsPropagation", json!(kind)).shell(PROPAGATION));
-    }
-    // Under runc 1.1 a root that is to be shared or a slave ends private, and one
-    // that is unbindable can't be mounted.
+    same("spread", |bundle| bundle.set("/linux/rootfsPropagation", json!("private")).shell(PROPAGATION));
+    // Under runc 1.1 a root that is to be shared or a slave ends private, one that
+    // is unbindable can't be mounted, and the first of them leave a slave where
+    // the config names nothing.
     let host = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let is_shared = |line: &str| line.split(' ').nth(4) == Some("/") && line.contains(" shared:");
     let slave = if host.lines().any(is_shared) { "master" } else { "private" };
-    let kinds = [("rslave", slave), ("shared", "shared"), ("rshared", "shared"), ("unbindable", "unbindable")];
+    let kinds =
+        [("", "private"), ("rslave", slave), ("shared", "shared"), ("rshared", "shared"), ("unbindable", "unbindable")];
     for (kind, inside) in kinds {
         let scratch = Scratch::new("spreadall");
         let bundle = Bundle::new(&scratch).set("/linux/rootfsPropagation", json!(kind)).shell(PROPAGATION).write();

@@ -1,8 +1,10 @@
 //! Mounts that depend on others, and those that come and go: `mounts add` and
 //! `mounts remove`.
 
-use firn_conformance::harness::{Bundle, Runtime, Scratch};
+use firn_conformance::harness::place::program;
+use firn_conformance::harness::{Bundle, Runtime, Scratch, command};
 use serde_json::json;
+use std::process::Command;
 
 #[test]
 fn mounts_come_and_go_while_the_container_runs() {
@@ -86,4 +88,99 @@ fn a_bind_may_show_a_part_of_the_containers_own_root() {
     let output = firn.run(&bundle).fails(1);
     assert!(output.stderr.contains("bind mount source /link in the root: no such file or directory"), "{output:?}");
     firn.left_nothing();
+}
+
+/// Linux 6.8 and later list mounts by when they were made, a bind's from when its
+/// source was opened.
+#[test]
+fn mounts_are_listed_in_the_order_of_the_config() {
+    let scratch = Scratch::new("mountlist");
+    let source = scratch.folder("source");
+    let bundle = Bundle::new(&scratch).set("/root/readonly", json!(false));
+    let targets: Vec<String> = bundle.config["mounts"].as_array().unwrap().iter().map(target).collect();
+    assert!(targets.contains(&"/proc".into()), "{targets:?}");
+    let bundle = bundle
+        .mount(json!({"destination": "/first", "type": "bind", "source": source, "options": ["bind"]}))
+        .mount(json!({"destination": "/second", "type": "tmpfs", "source": "tmpfs"}))
+        .mount(json!({"destination": "/third", "type": "bind", "source": source, "options": ["rbind", "ro"]}))
+        .shell("awk '{ print $5 }' /proc/self/mountinfo")
+        .write();
+    let expected: Vec<String> = bundle.config["mounts"].as_array().unwrap().iter().map(target).collect();
+    for runtime in [Runtime::firn(&scratch), Runtime::new(program("runc", "runc"), &scratch)] {
+        let output = runtime.run(&bundle).succeeds().stdout;
+        let listed: Vec<&str> = output.lines().filter(|line| expected.iter().any(|target| target == line)).collect();
+        assert_eq!(listed, expected, "{runtime:?}");
+    }
+}
+
+fn target(mount: &serde_json::Value) -> String {
+    mount["destination"].as_str().expect("a mount has a destination").to_owned()
+}
+
+/// The container's own root, seen through a bind of a folder above it, is the
+/// host's folder: without the /proc that is mounted there by then.
+#[test]
+fn a_source_that_holds_the_root_shows_none_of_its_mounts() {
+    let scratch = Scratch::new("mountabove");
+    let bundle = Bundle::new(&scratch);
+    std::fs::create_dir(bundle.root().join("above")).unwrap();
+    let above = scratch.path().to_path_buf();
+    let inside = bundle.root().strip_prefix(&above).unwrap().join("proc");
+    let bundle = bundle
+        .mount(json!({"destination": "/above", "type": "bind", "source": above, "options": ["rbind"]}))
+        .shell(&format!("ls -A /above/{} | wc -l", inside.display()))
+        .write();
+    let firn = Runtime::firn(&scratch);
+    assert_eq!(firn.run(&bundle).succeeds().stdout, "0\n");
+    firn.left_nothing();
+}
+
+/// What is mounted below a bind while the container runs: from inside, whether the
+/// host sees it; from the host, whether the container does.
+#[test]
+fn mounts_spread_as_under_runc() {
+    let scratch = Scratch::new("mountspread");
+    let source = scratch.folder("source");
+    let path = source.to_str().unwrap();
+    let host = |words: &[&str]| command(Command::new(words[0]).args(&words[1..])).succeeds();
+    host(&["mount", "-t", "tmpfs", "tmpfs", path]);
+    host(&["mount", "--make-shared", path]);
+    let (inner, outer) = (source.join("inner"), source.join("outer"));
+    std::fs::create_dir(&inner).unwrap();
+    std::fs::create_dir(&outer).unwrap();
+    let base = Bundle::new(&scratch);
+    for (root, option, goes_out, comes_in) in [
+        ("", "rprivate", false, false),
+        ("", "rslave", false, true),
+        ("", "rshared", false, true),
+        ("rslave", "rslave", false, true),
+        ("rslave", "rshared", false, true),
+        ("rshared", "rslave", false, true),
+        ("rshared", "rshared", true, true),
+    ] {
+        let all = ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_CHOWN"];
+        let bundle = Bundle { path: base.path.clone(), config: base.config.clone() }
+            .set("/linux/rootfsPropagation", json!(root))
+            .set("/process/capabilities", json!({"bounding": all, "effective": all, "permitted": all}))
+            .mount(json!({"destination": "/tmp", "type": "bind", "source": path, "options": ["rbind", option]}))
+            .shell("mount -t tmpfs x /tmp/inner && : > /tmp/inner/file && exec sleep 1000")
+            .write();
+        for runtime in [Runtime::firn(&scratch), Runtime::new(program("runc", "runc"), &scratch)] {
+            runtime.create(&bundle).succeeds();
+            runtime.start().succeeds();
+            let script = "for n in $(seq 100); do test -e /tmp/inner/file && exit; sleep 0.1; done; exit 1";
+            runtime.exec(&["sh", "-c", script]).succeeds();
+            let out = inner.join("file").exists();
+            host(&["mount", "-t", "tmpfs", "tmpfs", outer.to_str().unwrap()]);
+            std::fs::write(outer.join("file"), "").unwrap();
+            let inside = runtime.exec(&["test", "-e", "/tmp/outer/file"]).code == 0;
+            runtime.call(&["delete", "--force", runtime.id()]).succeeds();
+            host(&["umount", outer.to_str().unwrap()]);
+            if inner.join("file").exists() {
+                host(&["umount", inner.to_str().unwrap()]);
+            }
+            assert_eq!((out, inside), (goes_out, comes_in), "{root:?} {option} {runtime:?}");
+        }
+    }
+    host(&["umount", path]);
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 const V1: &str = "umount /sys/fs/cgroup/unified 2>/dev/null";
-const V2: &str = "mount -t cgroup2 none /sys/fs/cgroup";
+const V2: &str = "test $(stat -fc %T /sys/fs/cgroup) = cgroup2fs || mount -t cgroup2 none /sys/fs/cgroup";
 
 /// The line in a private mount namespace with another view of the cgroups.
 fn in_view(view: &str, line: &Command) -> Command {

@@ -1,7 +1,9 @@
 //! What scripts look for in a runtime's answers: runc's words and forms.
 
+use firn_conformance::harness::place::program;
 use firn_conformance::harness::{Bundle, Runtime, Scratch, command};
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 fn running(scratch: &Scratch) -> Runtime {
@@ -104,4 +106,28 @@ fn a_hook_that_a_signal_ends_is_named_with_it() {
     for says in ["error running startContainer hook #0: ", "error running hook", "bad system call"] {
         assert!(output.stderr.contains(says), "{output:?}");
     }
+}
+
+/// A script whose interpreter is missing is known only when it is run: bare, among
+/// what programs say; and in the log where there is one.
+#[test]
+fn a_program_that_can_not_be_run_is_told_bare() {
+    let scratch = Scratch::new("wordexecve");
+    let bundle = Bundle::new(&scratch).args(&["/run.sh"]).write();
+    let script = bundle.root().join("run.sh");
+    std::fs::write(&script, "#!/missing\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let expected = "exec /run.sh: no such file or directory\n";
+    for runtime in [Runtime::firn(&scratch), Runtime::new(program("runc", "runc"), &scratch)] {
+        assert_eq!(runtime.run(&bundle).fails(1).stderr, expected, "{runtime:?}");
+    }
+    let firn = Runtime::firn(&scratch);
+    let log = scratch.join("log");
+    let run = ["--log", log.to_str().unwrap(), "run", "--bundle", bundle.path.to_str().unwrap(), firn.id()];
+    assert_eq!(firn.call(&run).fails(1).stderr, expected);
+    assert!(std::fs::read_to_string(&log).unwrap().contains(expected.trim()));
+    let other = Scratch::new("wordexecvejoin");
+    let firn = running(&other);
+    std::fs::copy(&script, other.join("bundle/rootfs/run.sh")).unwrap();
+    assert_eq!(firn.exec(&["/run.sh"]).fails(255).stderr, expected);
 }

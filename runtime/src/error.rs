@@ -13,6 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct Error {
     what: String,
     source: Option<Source>,
+    of_program: bool,
 }
 
 #[derive(Debug)]
@@ -25,7 +26,18 @@ pub enum Source {
 impl Error {
     /// An error that has no deeper reason.
     pub fn new(what: impl Into<String>) -> Self {
-        Error { what: what.into(), source: None }
+        Error { what: what.into(), source: None, of_program: false }
+    }
+
+    /// What init said when it could not become the program: the execve(2) itself
+    /// failed unless a step of init's is named.
+    pub fn of_init(words: String) -> Self {
+        Error { of_program: !words.starts_with("init: "), ..Error::new(words) }
+    }
+
+    /// Nothing of the runtime's was left to do.
+    pub fn is_of_program(&self) -> bool {
+        self.of_program
     }
 
     /// The kernel's reason at the bottom of the chain, if there is one.
@@ -103,7 +115,7 @@ pub trait Context<T> {
 
 impl<T, E: Into<Source>> Context<T> for Result<T, E> {
     fn doing<W: Into<String>>(self, what: impl FnOnce() -> W) -> Result<T> {
-        self.map_err(|source| Error { what: what().into(), source: Some(source.into()) })
+        self.map_err(|source| Error { what: what().into(), source: Some(source.into()), of_program: false })
     }
 }
 

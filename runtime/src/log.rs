@@ -56,7 +56,21 @@ impl Log {
     /// Logs an error; with a log file, people also get the bare message.
     pub fn error(&self, message: &str) {
         self.line("error", message);
-        if self.file.is_some() && !self.quiet {
+        if self.file.is_some() {
+            self.bare(message);
+        }
+    }
+
+    /// An error that stands among what the program says, bare as from a shell.
+    pub fn error_of_program(&self, message: &str) {
+        if self.file.is_some() {
+            self.line("error", message);
+        }
+        self.bare(message);
+    }
+
+    fn bare(&self, message: &str) {
+        if !self.quiet {
             let _ = crate::path::write_all(rustix::stdio::stderr(), format!("{message}\n").as_bytes());
         }
     }

@@ -57,6 +57,7 @@ impl Case {
         test.stdout(output.try_clone()?).stderr(output.try_clone()?).process_group(0);
         let mut child = test.spawn()?;
         let passed = wait(&mut child, limit)?;
+        let processes = if passed.is_none() { processes() } else { String::new() };
         let group = rustix::process::Pid::from_child(&child);
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         if passed.is_none() {
@@ -65,7 +66,7 @@ impl Case {
         let mut bytes = Vec::new();
         output.rewind()?;
         output.read_to_end(&mut bytes)?;
-        Ok((passed, String::from_utf8_lossy(&bytes).into_owned()))
+        Ok((passed, String::from_utf8_lossy(&bytes).into_owned() + &processes))
     }
 }
 
@@ -78,6 +79,18 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<bool>> {
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(None)
+}
+
+/// What runs, and where the kernel has it wait: what a test that hangs waits for.
+fn processes() -> String {
+    let columns = "pid,ppid,stat,etimes,wchan:20,args";
+    match Command::new("ps")
+        .args(["--ppid", "2", "-p", "2", "--deselect", "--forest", "--cols", "200", "-o", columns])
+        .output()
+    {
+        Ok(output) => format!("\nprocesses when the time was over:\n{}", String::from_utf8_lossy(&output.stdout)),
+        Err(error) => format!("\nps: {error}\n"),
+    }
 }
 
 fn tempfile() -> Result<std::fs::File> {

@@ -410,24 +410,18 @@ fn what_can_not_be_restored_leaves_nothing() {
     firn.left_nothing();
 }
 
-/// podman's own commands say the same with either runtime.
-#[test]
-fn podman_saves_and_restores() {
-    if lacks_criu() {
-        return;
-    }
-    let script = "@ rm --force --time 0 saved >/dev/null 2>&1 || true
-        @ run --detach --name saved --network none --pids-limit 55 --volume /srv:/data:ro localhost/busybox \
-            sh -c 'i=0; while :; do i=$((i+1)); echo $i > /count; sleep 0.1; done' >/dev/null
-        for n in $(seq 100); do @ exec saved test -s /count && break; sleep 0.1; done
-        @ container checkpoint saved >/dev/null; @ inspect --format '{{.State.Status}} {{.State.Checkpointed}}' saved
-        @ container restore saved >/dev/null; @ inspect --format '{{.State.Status}}' saved
-        test $(@ exec saved cat /count) -gt 1 && echo counts; @ exec saved cat /sys/fs/cgroup/pids.max
-        @ container checkpoint --export /tmp/saved.tar saved >/dev/null; @ rm saved >/dev/null
-        @ container restore --import /tmp/saved.tar --name again >/dev/null
-        @ inspect --format '{{.State.Status}}' again; test $(@ exec again cat /count) -gt 1 && echo counts
-        @ rm --force --time 0 again >/dev/null; rm /tmp/saved.tar";
+/// What podman's own commands say, which must be the same with either runtime;
+/// `@` is podman with the runtime, and `$c` a container that counts.
+#[track_caller]
+fn says_the_same(name: &str, script: &str, expected: &str) {
     command(Command::new("podman").args(["load", "--quiet", "--input", "/srv/busybox.tar"])).succeeds();
+    let script = format!(
+        "c={name}; @ rm --force --time 0 $c >/dev/null 2>&1 || true
+        @ run --detach --name $c --network none --pids-limit 55 --volume /srv:/data:ro localhost/busybox \
+            sh -c 'i=0; while :; do i=$((i+1)); echo $i > /next; mv /next /count; sleep 0.1; done' >/dev/null
+        for n in $(seq 100); do @ exec $c test -s /count && break; sleep 0.1; done
+        {script}"
+    );
     let with = |runtime: &str| {
         let podman = format!("podman --runtime {runtime}");
         command(Command::new("bash").args(["-ec", &script.replace('@', &podman)]))
@@ -435,7 +429,37 @@ fn podman_saves_and_restores() {
     let ours = with(binary("firn").to_str().unwrap());
     let theirs = with("runc");
     assert_eq!((ours.code, &ours.stdout), (theirs.code, &theirs.stdout), "{ours:?} {theirs:?}");
-    assert_eq!(ours.stdout, "exited true\nrunning\ncounts\n55\nrunning\ncounts\n", "{ours:?}");
+    assert_eq!(ours.stdout, expected, "{ours:?}");
+}
+
+#[test]
+fn podman_saves_and_restores() {
+    if lacks_criu() {
+        return;
+    }
+    says_the_same(
+        "saved",
+        "@ container checkpoint $c >/dev/null; @ inspect --format '{{.State.Status}} {{.State.Checkpointed}}' $c
+        @ container restore $c >/dev/null; @ inspect --format '{{.State.Status}}' $c
+        test $(@ exec $c cat /count) -gt 1 && echo counts; @ exec $c cat /sys/fs/cgroup/pids.max
+        @ rm --force --time 0 $c >/dev/null",
+        "exited true\nrunning\ncounts\n55\n",
+    );
+}
+
+#[test]
+fn podman_restores_under_another_name() {
+    if lacks_criu() {
+        return;
+    }
+    says_the_same(
+        "exported",
+        "@ container checkpoint --export /tmp/saved.tar $c >/dev/null; @ rm $c >/dev/null
+        @ container restore --import /tmp/saved.tar --name again >/dev/null
+        @ inspect --format '{{.State.Status}}' again; test $(@ exec again cat /count) -gt 1 && echo counts
+        @ rm --force --time 0 again >/dev/null; rm /tmp/saved.tar",
+        "running\ncounts\n",
+    );
 }
 
 /// A stream of the host's that is no pipe can't be saved, and that is said.

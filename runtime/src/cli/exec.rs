@@ -146,7 +146,7 @@ fn begin(container: &join::Container, joined: &join::Joined, pid_file: Option<&P
     let profile = container.spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
     let of = Notifier { record: &container.record, pid, status: Status::Running };
     match listener::last_words(&joined.channel, profile.and_then(seccomp::listener).as_ref(), &of)? {
-        Some(error) => bail!("{error}"),
+        Some(error) => Err(Error::of_init(error)),
         None => Ok(()),
     }
 }

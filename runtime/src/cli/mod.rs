@@ -200,7 +200,10 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     match cli.run(&context) {
         Ok(code) => code,
         Err(error) => {
-            context.log.error(&error.chain());
+            match error.is_of_program() {
+                true => context.log.error_of_program(&error.chain()),
+                false => context.log.error(&error.chain()),
+            }
             failure
         }
     }

@@ -86,7 +86,7 @@ fn begin(created: &Created) -> Result<()> {
     let agent = plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
     let of = Notifier { record, pid: record.pid, status: Status::Created };
     if let Some(error) = listener::last_words(channel, agent, &of)? {
-        crate::bail!("{error}");
+        return Err(Error::of_init(error));
     }
     start::poststart(&plan.hooks, record)
 }

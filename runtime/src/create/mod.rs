@@ -203,9 +203,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
         making.cgroup.pure_v2 = cgroup.pure_v2;
         cgroup.create(&plan.cgroup, &mut making.cgroup.dirs)?;
         entry = cgroup.entry()?;
-        if sources.has_mounts {
-            sources.cgroups = sources::cgroups(plan, &cgroup)?;
-        }
+        sources.open_cgroups(plan, &cgroup)?;
     }
     if let (Some(groups), Some(plan)) = (&record.resctrl, &plan.resctrl) {
         groups.make(plan, &mut making.resctrl)?;

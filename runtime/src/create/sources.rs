@@ -1,7 +1,8 @@
 //! What comes from the host is opened before init exists: by the caller's
 //! rights, at the caller's paths, and a missing one is an error before
-//! anything has been made. A caller that may not mount leaves the mounts to
-//! init, which may in its user namespace, and still sees the caller's paths.
+//! anything has been made. Most sources of binds are only looked at by then: init
+//! opens them, each at its turn. A caller that may not mount leaves all to init,
+//! which may in its user namespace, and still sees the caller's paths.
 
 use crate::bail;
 use crate::cgroup::Cgroup;
@@ -12,25 +13,27 @@ use crate::plan::mounts::{MountKind, MountPlan};
 use crate::sys::clone;
 use crate::sys::mount::{
     ATTR_ATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_OF_BINDS, ATTR_RDONLY, MountAttr,
-    PROPAGATION_PRIVATE, PROPAGATION_SLAVE, setattr,
+    PROPAGATION_PRIVATE, PROPAGATION_SHARED, PROPAGATION_SLAVE, setattr,
 };
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{Access, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use rustix::process::Pid;
-use std::path::Path;
+use std::path::{Component, Path};
 
 #[derive(Debug, Default)]
 pub struct Sources {
     /// Whether the mounts are open; namespaces and sockets always are.
     pub has_mounts: bool,
-    /// For each mount of the plan, its source as a detached mount.
+    /// For each mount of the plan, its source as a detached mount, unless init
+    /// opens it at its turn.
     pub mounts: Vec<Option<OwnedFd>>,
     /// User namespaces with the mappings of mounts, by their number.
     pub idmaps: Vec<(usize, OwnedFd)>,
     /// The container's cgroups with the names under which they are shown, as
-    /// detached mounts with their options; cgroup v2 has the one name "".
+    /// detached mounts with their options; cgroup v2 has the one name "". Empty
+    /// until the turn of their mount, where init may open them.
     pub cgroups: Vec<(String, OwnedFd)>,
     /// /dev/null as a detached mount, which covers masked files.
     pub null: Option<OwnedFd>,
@@ -71,7 +74,10 @@ impl Sources {
         self.mounts = plan
             .mounts
             .iter()
-            .map(|mount| bind_source(mount, plan.namespaces.has(clone::NEWUSER)))
+            .map(|mount| match at_its_turn(plan, mount) {
+                Some(source) => is_there(source).map(|()| None),
+                None => bind_source(mount, plan.namespaces.has(clone::NEWUSER)),
+            })
             .collect::<Result<_>>()?;
         self.null = if plan.masked.is_empty() { None } else { Some(dev_null()?) };
         if plan.namespaces.has(clone::NEWUSER) {
@@ -81,16 +87,65 @@ impl Sources {
         Ok(())
     }
 
+    /// What init would open at its turn, for somebody else.
+    pub fn open_rest(&mut self, plan: &Plan) -> Result<()> {
+        for (source, mount) in self.mounts.iter_mut().zip(&plan.mounts).filter(|(source, _)| source.is_none()) {
+            *source = bind_source(mount, plan.namespaces.has(clone::NEWUSER))?;
+        }
+        Ok(())
+    }
+
     /// What the caller could not open, and the cgroup that systemd has made.
     pub fn open_late(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
         if !self.has_mounts {
             self.open_mounts(plan)?;
         }
-        if self.cgroups.is_empty() {
+        if self.cgroups.is_empty() && !has_callers_rights(plan) {
             self.cgroups = cgroups(plan, cgroup)?;
         }
         Ok(())
     }
+
+    /// What the caller has to open once the cgroups exist.
+    pub fn open_cgroups(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
+        if self.has_mounts && !has_callers_rights(plan) {
+            self.cgroups = cgroups(plan, cgroup)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether init sees the caller's mounts, and with the caller's rights.
+fn has_callers_rights(plan: &Plan) -> bool {
+    plan.namespaces.makes(clone::NEWNS) && !plan.namespaces.has(clone::NEWUSER)
+}
+
+/// The source of a bind that init opens at its turn: mounts are made in the order
+/// of the config, in which mountinfo lists them (since Linux 6.8 by when they
+/// were made, and a detached mount is made when it is opened). All others are
+/// opened by the caller:
+/// - in a user namespace or a mount namespace of others, init lacks its rights;
+/// - an id mapping is the caller's to give;
+/// - mounts that are shared with the host must come from its mount namespace;
+/// - a source that holds the container's root would show what is mounted there so
+///   far, a bare /proc too.
+fn at_its_turn<'a>(plan: &Plan, mount: &'a MountPlan) -> Option<&'a Path> {
+    let MountKind::Bind { source, recursive, inside: None } = &mount.kind else { return None };
+    let callers = !has_callers_rights(plan)
+        || mount.idmap.is_some()
+        || plan.root_propagation == PROPAGATION_SHARED
+        || *recursive && holds(source, &plan.rootfs);
+    (!callers).then_some(source.as_path())
+}
+
+/// By their text, which is the caller's own: a link would only show more of what
+/// the config gives away.
+fn holds(source: &Path, rootfs: &Path) -> bool {
+    rootfs.starts_with(source) || source.components().any(|part| part == Component::ParentDir)
+}
+
+fn is_there(source: &Path) -> Result<()> {
+    rustix::fs::access(source, Access::EXISTS).doing(|| format!("bind mount source {}", source.display()))
 }
 
 /// The source of a bind, with its options. One that lies in the container's own

@@ -110,7 +110,8 @@ impl Work<'_> {
             notify::make_folder(dir)?;
         }
 
-        let sources = sources::open(plan, None, true)?;
+        let mut sources = sources::open(plan, None, true)?;
+        sources.open_rest(plan)?;
         let mut entry = Entry::default();
         if !self.options.no_cgroup && unit.is_none() {
             making.cgroup.pure_v2 = cgroup.pure_v2;

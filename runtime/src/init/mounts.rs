@@ -30,6 +30,9 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
     let mut kernel_mounts = Vec::new();
     let mut read_only = Vec::new();
     for (number, mount) in init.plan.mounts.iter().enumerate() {
+        if matches!(mount.kind, MountKind::Cgroup) && init.sources.cgroups.is_empty() {
+            init.sources.cgroups = sources::cgroups(init.plan, init.cgroup)?;
+        }
         let source = init.sources.mounts.get_mut(number).and_then(Option::take);
         let idmap = init.sources.idmaps.iter().find(|(of, _)| *of == number).map(|(_, namespace)| namespace);
         let tree = one(root, mount, source, idmap, &init.sources.cgroups, &mut bin)
@@ -61,7 +64,10 @@ pub fn one(
             let tree = match (source, inside) {
                 (Some(tree), _) => tree,
                 (None, Some(path)) => source_inside(root, mount, path, idmap)?,
-                (None, None) => bail!("its source was not opened"),
+                (None, None) => match sources::bind_source(mount, false)? {
+                    Some(tree) => tree,
+                    None => bail!("its source was not opened"),
+                },
             };
             let target = target(root, mount, is_directory(&tree)?, bin)?;
             put(tree, target, bin)

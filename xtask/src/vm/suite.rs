@@ -5,9 +5,9 @@ use super::guest::Guest;
 use super::job::Job;
 use super::{ENVIRONMENT, programs};
 use crate::Result;
-use crate::build::cargo;
+use crate::build::{cargo, run};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Left out under emulation: what asks nothing of the kernel, what takes minutes
@@ -51,7 +51,8 @@ pub fn files() -> Result<Vec<(PathBuf, String)>> {
     let copy = |(from, name): (PathBuf, String)| {
         let to = folder.join(&name);
         std::fs::create_dir_all(to.parent().ok_or("a file without a folder")?)?;
-        std::fs::copy(&from, &to).map_err(|error| format!("copy {}: {error}", from.display()))?;
+        // The guest reads all of it from an emulated disk: without what is for debuggers.
+        run(Command::new("strip").arg("--strip-debug").arg("-o").arg(&to).arg(&from))?;
         Ok((to, name))
     };
     files.into_iter().map(copy).collect()
@@ -69,7 +70,7 @@ pub fn job(guest: &Guest, only: Option<&str>, files: &[(PathBuf, String)]) -> Jo
         None => options("--only", &guest.tests.concat()) + &options("--except", &LEFT_OUT),
     };
     let script = format!(
-        "{ENVIRONMENT}\nexport FIRN_TEST_RUNTIME=$FIRN_BIN/firn\nstty raw -echo\nnix-store --init 2>/dev/null\n{KEEP_COUNTING}\nexec firn-suite --events /dev/virtio-ports/firn.events --jobs 2 --limit {TEST_LIMIT}{choice} {}",
+        "{ENVIRONMENT}\nuname -sr\nexport FIRN_TEST_RUNTIME=$FIRN_BIN/firn\nstty raw -echo\nnix-store --init 2>/dev/null\n{KEEP_COUNTING}\nexec firn-suite --events /dev/virtio-ports/firn.events --jobs 2 --limit {TEST_LIMIT}{choice} {}",
         names.join(" ")
     );
     Job { files: files.to_vec(), script, limit: GUEST_LIMIT, memory: 4096, cpus: 2 }
