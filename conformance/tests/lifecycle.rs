@@ -3,7 +3,7 @@
 
 use firn_conformance::harness::{Bundle, Runtime, Scratch, command};
 use serde_json::{Value, json};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 #[test]
 fn a_container_goes_from_created_to_stopped_and_leaves_nothing() {
@@ -185,6 +185,7 @@ fn list_and_ps_show_what_runs() {
     let scratch = Scratch::new("list");
     let bundle = Bundle::new(&scratch).shell("sleep 1000").write();
     let firn = Runtime::firn(&scratch);
+    std::fs::create_dir(scratch.join("state-firn")).unwrap();
     assert_eq!(firn.call(&["list", "-f", "json"]).succeeds().stdout, "[]\n");
     firn.create(&bundle).succeeds();
     firn.start().succeeds();
@@ -427,5 +428,23 @@ fn a_kill_ends_all_that_shares_a_pid_namespace() {
     }
     assert!(firn.call(&["kill", firn.id(), "KILL"]).fails(1).stderr.contains("container not running"));
     firn.call(&["delete", firn.id()]).succeeds();
+    firn.left_nothing();
+}
+
+/// A `start` whose init is held up keeps its lock; `delete --force` does not wait
+/// for that.
+#[test]
+fn a_container_is_deleted_while_another_command_waits_for_it() {
+    let scratch = Scratch::new("heldup");
+    let firn = Runtime::firn(&scratch);
+    firn.create(&Bundle::new(&scratch).args(&["true"]).write()).succeeds();
+    let pid = firn.state()["pid"].as_i64().unwrap().to_string();
+    assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    let mut start = firn.command(&["start", firn.id()]);
+    let mut start = start.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(start.try_wait().unwrap().is_none(), "start waits for its init");
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    start.wait().unwrap();
     firn.left_nothing();
 }

@@ -118,7 +118,7 @@ fn target(mount: &serde_json::Value) -> String {
 }
 
 /// The container's own root, seen through a bind of a folder above it, is the
-/// host's folder: without the /proc that is mounted there by then.
+/// host's folder: without the /proc that is mounted there by then. By whatever name.
 #[test]
 fn a_source_that_holds_the_root_shows_none_of_its_mounts() {
     let scratch = Scratch::new("mountabove");
@@ -126,12 +126,31 @@ fn a_source_that_holds_the_root_shows_none_of_its_mounts() {
     std::fs::create_dir(bundle.root().join("above")).unwrap();
     let above = scratch.path().to_path_buf();
     let inside = bundle.root().strip_prefix(&above).unwrap().join("proc");
-    let bundle = bundle
-        .mount(json!({"destination": "/above", "type": "bind", "source": above, "options": ["rbind"]}))
-        .shell(&format!("ls -A /above/{} | wc -l", inside.display()))
-        .write();
+    let link = scratch.join("link");
+    std::os::unix::fs::symlink(&above, &link).unwrap();
     let firn = Runtime::firn(&scratch);
-    assert_eq!(firn.run(&bundle).succeeds().stdout, "0\n");
+    for source in [above.clone(), link, above.join("bundle/..")] {
+        let bundle = Bundle { path: bundle.path.clone(), config: bundle.config.clone() }
+            .mount(json!({"destination": "/above", "type": "bind", "source": source, "options": ["rbind"]}))
+            .shell(&format!("ls -A /above/{} | wc -l", inside.display()))
+            .write();
+        assert_eq!(firn.run(&bundle).succeeds().stdout, "0\n", "{}", source.display());
+    }
+    firn.left_nothing();
+}
+
+/// Each has its own options, and neither takes the other's cgroups away.
+#[test]
+fn the_cgroup_may_be_mounted_twice() {
+    let scratch = Scratch::new("mounttwice");
+    let firn = Runtime::firn(&scratch);
+    let count = "for dir in /sys/fs/cgroup /again; do find $dir -name cgroup.procs | wc -l; done";
+    let bundle = Bundle::new(&scratch).shell(count);
+    std::fs::create_dir(bundle.root().join("again")).unwrap();
+    let bundle = bundle.mount(json!({"destination": "/again", "type": "cgroup", "source": "cgroup"})).write();
+    let output = firn.run(&bundle).succeeds().stdout;
+    let (first, second) = output.trim().split_once('\n').unwrap();
+    assert!(first == second && first != "0", "{output}");
     firn.left_nothing();
 }
 
@@ -183,4 +202,37 @@ fn mounts_spread_as_under_runc() {
         }
     }
     host(&["umount", path]);
+}
+
+#[test]
+fn mounts_of_a_running_container_are_its_own() {
+    let scratch = Scratch::new("mountadd");
+    let firn = Runtime::firn(&scratch);
+    let source = scratch.folder("source");
+    let bundle = Bundle::new(&scratch).set("/root/readonly", json!(false)).shell("sleep 1000").write();
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let call = |verb: &str, list: serde_json::Value| {
+        let file = scratch.write("list.json", &list.to_string());
+        firn.call(&["mounts", verb, firn.id(), file.to_str().unwrap()])
+    };
+    for kind in ["proc", "sysfs", "mqueue"] {
+        let error = call("add", json!([{"destination": "/host", "type": kind, "source": kind}])).fails(1).stderr;
+        assert!(error.contains(&format!("mount /host: a new {kind} would be the host's")), "{error}");
+    }
+    // A link that the container makes leads to none of its masks.
+    let list = json!([{"destination": "/srv/app/sys", "type": "bind", "source": source, "options": ["bind"]}]);
+    call("add", list.clone()).succeeds();
+    firn.exec(&["sh", "-c", "mv /srv/app /srv/other && ln -s /proc /srv/app"]).succeeds();
+    let error = call("remove", list).fails(1).stderr;
+    assert!(error.contains("behind a symbolic link"), "{error}");
+    assert!(
+        firn.exec(&["sh", "-c", "echo core > /proc/sys/kernel/core_pattern"]).fails(1).stderr.contains("Read-only")
+    );
+    // What was mounted before an error goes again.
+    let list = json!([{"destination": "/one", "type": "tmpfs"}, {"destination": "/two", "type": "nonesuch"}]);
+    call("add", list).fails(1);
+    assert_eq!(firn.exec(&["grep", "-c", " /one ", "/proc/mounts"]).stdout, "0\n");
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    firn.left_nothing();
 }

@@ -58,6 +58,11 @@ fn another_container_can_be_joined_by_path() {
     let mut bundle = Bundle::new(&other).shell(script).set("/linux/namespaces", json!(namespaces));
     // The name is the other container's.
     bundle.config["hostname"] = json!("");
+    // Hooks of the host stay out of its reach, for all that the container joins.
+    let seen = other.join("hook");
+    let script = format!("readlink /proc/self/ns/pid >> {}", seen.display());
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+    bundle.config["hooks"] = json!({"createRuntime": hook, "poststart": hook, "poststop": hook});
     let output = second.run(&bundle.write()).succeeds().stdout;
     for (kind, file) in KINDS {
         let inside = output.lines().find_map(|line| line.strip_prefix(&format!("{file} "))).expect(file);
@@ -66,6 +71,8 @@ fn another_container_can_be_joined_by_path() {
     }
     let processes: u32 = output.lines().last().unwrap().parse().unwrap();
     assert!(processes >= 2, "the other container's init is seen: {output}");
+    let own = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    assert_eq!(std::fs::read_to_string(seen).unwrap(), format!("{}\n", own.display()).repeat(3));
 }
 
 fn in_user_namespace(bundle: Bundle) -> Bundle {

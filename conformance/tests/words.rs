@@ -1,7 +1,7 @@
 //! What scripts look for in a runtime's answers: runc's words and forms.
 
 use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Bundle, Runtime, Scratch, command};
+use firn_conformance::harness::{Bundle, Runtime, Scratch, binary, command};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -130,4 +130,14 @@ fn a_program_that_can_not_be_run_is_told_bare() {
     let firn = running(&other);
     std::fs::copy(&script, other.join("bundle/rootfs/run.sh")).unwrap();
     assert_eq!(firn.exec(&["/run.sh"]).fails(255).stderr, expected);
+}
+
+#[test]
+fn a_root_that_is_named_must_be_there_to_be_listed() {
+    let scratch = Scratch::new("wordroot");
+    let list = |root: &str| command(Command::new(binary("firn")).args(["--root", root, "list", "--quiet"]));
+    let missing = scratch.join("missing");
+    let error = list(missing.to_str().unwrap()).fails(1).stderr;
+    assert!(error.contains("missing: no such file or directory"), "{error}");
+    assert_eq!(list(scratch.path().to_str().unwrap()).succeeds().stdout, "");
 }

@@ -29,10 +29,10 @@ impl Error {
         Error { what: what.into(), source: None, of_program: false }
     }
 
-    /// What init said when it could not become the program: the execve(2) itself
-    /// failed unless a step of init's is named.
+    /// What init said when it could not become the program: `exec PROGRAM: why`
+    /// where the execve(2) itself failed, else the step's name before it all.
     pub fn of_init(words: String) -> Self {
-        Error { of_program: !words.starts_with("init: "), ..Error::new(words) }
+        Error { of_program: words.starts_with("exec "), ..Error::new(words) }
     }
 
     /// Nothing of the runtime's was left to do.

@@ -14,8 +14,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const USAGE: &str = "\
-usage: firn-suite [--events FILE] [--limit SECONDS] [--jobs N] [--only PREFIX]... [--except PREFIX]... TEST...
+usage: firn-suite [--events FILE] [--limit SECONDS] [--jobs N] [--twice]
+                  [--only PREFIX]... [--except PREFIX]... TEST...
   TEST      a test program, as `cargo test --no-run` makes it
+  --twice   runs what failed once more, alone; if it passes then, it is unsteady,
+            which is told and is no failure
   --only    runs the tests whose name begins with PREFIX, as in lifecycle::kill
   --except  leaves them out";
 
@@ -23,6 +26,7 @@ struct Options {
     events: Option<PathBuf>,
     limit: Duration,
     jobs: usize,
+    twice: bool,
     only: Vec<String>,
     except: Vec<String>,
     programs: Vec<PathBuf>,
@@ -55,6 +59,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Option<Options> {
         events: None,
         limit: Duration::from_secs(300),
         jobs: 1,
+        twice: false,
         only: Vec::new(),
         except: Vec::new(),
         programs: Vec::new(),
@@ -64,6 +69,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Option<Options> {
             "--events" => options.events = Some(words.next()?.into()),
             "--limit" => options.limit = Duration::from_secs(words.next()?.parse().ok()?),
             "--jobs" => options.jobs = words.next()?.parse().ok().filter(|jobs| *jobs > 0)?,
+            "--twice" => options.twice = true,
             "--only" => options.only.push(words.next()?),
             "--except" => options.except.push(words.next()?),
             program if !program.starts_with('-') => options.programs.push(program.into()),
@@ -80,7 +86,7 @@ fn run(options: &Options) -> std::io::Result<bool> {
         all.extend(cases(program)?.into_iter().filter(|case| options.choose(&case.name)));
     }
     let events = options.events.as_ref().map(|path| std::fs::OpenOptions::new().append(true).create(true).open(path));
-    let report = Mutex::new(Report { events: events.transpose()?, failed: 0, skipped: 0 });
+    let report = Mutex::new(Report { events: events.transpose()?, failed: Vec::new(), skipped: 0 });
     let next = AtomicUsize::new(0);
     report.lock().expect("no panics").event(&json!({"event": "plan", "tests": all.len()}));
     std::thread::scope(|scope| {
@@ -95,18 +101,38 @@ fn run(options: &Options) -> std::io::Result<bool> {
         }
     });
     let mut report = report.into_inner().expect("no panics");
+    let unsteady = if options.twice { report.run_again(&all, options.limit) } else { 0 };
     report.event(&json!({"event": "end"}));
-    println!("{} tests, {} failed, {} skipped", all.len(), report.failed, report.skipped);
-    Ok(report.failed == 0)
+    let (failed, skipped) = (report.failed.len(), report.skipped);
+    println!("{} tests, {failed} failed, {unsteady} unsteady, {skipped} skipped", all.len());
+    Ok(failed == 0)
 }
 
 struct Report {
     events: Option<std::fs::File>,
-    failed: usize,
+    /// By the tests' names, and what they said.
+    failed: Vec<(String, String)>,
     skipped: usize,
 }
 
 impl Report {
+    /// Returns how many of those that failed have passed now.
+    fn run_again(&mut self, all: &[Case], limit: Duration) -> usize {
+        let mut unsteady = 0;
+        for (name, first) in std::mem::take(&mut self.failed) {
+            let Some(case) = all.iter().find(|case| case.name == name) else { continue };
+            let mut verdict = case.run(limit);
+            if verdict.word() == "ok" {
+                verdict.output = first;
+                unsteady += 1;
+                self.tell(case, "unsteady", &verdict);
+            } else {
+                self.end(case, &verdict);
+            }
+        }
+        unsteady
+    }
+
     fn event(&mut self, event: &serde_json::Value) {
         if let Some(file) = &mut self.events {
             writeln!(file, "{event}").expect("write the event");
@@ -119,11 +145,11 @@ impl Report {
 
     fn end(&mut self, case: &Case, verdict: &Verdict) {
         let word = verdict.word();
-        println!("{word:7} {:6.1} s  {}", verdict.seconds, case.name);
+        self.tell(case, word, verdict);
         match word {
             "failed" | "hung" => {
-                self.failed += 1;
                 println!("{}", verdict.output.trim_end());
+                self.failed.push((case.name.clone(), verdict.output.clone()));
             }
             "skipped" => {
                 self.skipped += 1;
@@ -131,6 +157,10 @@ impl Report {
             }
             _ => {}
         }
+    }
+
+    fn tell(&mut self, case: &Case, word: &str, verdict: &Verdict) {
+        println!("{word:8} {:6.1} s  {}", verdict.seconds, case.name);
         let output = if word == "ok" { "" } else { &verdict.output };
         let event = json!({"event": "end-test", "test": case.name, "result": word, "seconds": verdict.seconds, "output": output});
         self.event(&event);

@@ -78,3 +78,23 @@ fn a_firn_json_of_somebody_else_is_refused() {
     firn.run(&bundle).fails(1);
     firn.left_nothing();
 }
+
+/// A network namespace that is joined by its path may be the host's own.
+#[test]
+fn sysctls_of_the_host_are_not_set_through_a_path() {
+    let scratch = Scratch::new("hostsysctl");
+    let file = "/proc/sys/net/ipv4/ip_default_ttl";
+    let before = std::fs::read_to_string(file).unwrap();
+    let path = format!("/proc/{}/ns/net", std::process::id());
+    let mut bundle = Bundle::new(&scratch).args(&["true"]).without_namespace("network");
+    bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "sysfs");
+    let bundle = bundle
+        .set("/linux/namespaces/-", json!({"type": "network", "path": path}))
+        .set("/linux/sysctl", json!({"net.ipv4.ip_default_ttl": "65"}))
+        .write();
+    let firn = Runtime::firn(&scratch);
+    let error = firn.run(&bundle).fails(1).stderr;
+    assert!(error.contains("is not allowed in the host's network namespace"), "{error}");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), before);
+    firn.left_nothing();
+}

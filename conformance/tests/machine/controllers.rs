@@ -224,6 +224,29 @@ fn a_cgroup_below_others_has_its_controllers() {
     std::fs::remove_dir(top).unwrap();
 }
 
+/// A frozen process of cgroup v2 dies, also when somebody else has frozen it.
+#[test]
+fn what_lies_below_a_frozen_cgroup_can_be_deleted() {
+    if lacks_cgroup_v2() {
+        return;
+    }
+    let scratch = Scratch::new("v2above");
+    let above = format!("firn-above-{}", std::process::id());
+    let path = json!(format!("/{above}/{}", scratch.id()));
+    let bundle = bundle(&scratch, json!({})).shell("sleep 1000").set("/linux/cgroupsPath", path).write();
+    let firn = Runtime::firn(&scratch);
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    firn.call(&["pause", firn.id()]).succeeds();
+    let above = Path::new("/sys/fs/cgroup").join(above);
+    std::fs::write(above.join("cgroup.freeze"), "1").unwrap();
+    let error = firn.call(&["resume", firn.id()]).fails(1).stderr;
+    assert!(error.contains("does not thaw: is one above it frozen?"), "{error}");
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    firn.left_nothing();
+    std::fs::remove_dir(above).unwrap();
+}
+
 #[test]
 fn what_forks_without_end_is_killed_as_one() {
     if lacks_cgroup_v2() {

@@ -3,9 +3,13 @@
 use super::{Cgroup, read, write};
 use crate::bail;
 use crate::error::{Context, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A cgroup above may be frozen, and a process hang in the kernel.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Cgroup {
     /// Whether the cgroup is frozen or about to be.
@@ -20,6 +24,12 @@ impl Cgroup {
     pub fn freezer(&self) -> Option<&Path> {
         let v1 = self.dirs.iter().find(|dir| dir.has("freezer"));
         v1.or_else(|| self.v2()).map(|dir| dir.path.as_path())
+    }
+
+    /// A frozen process of cgroup v1 does not even die; one of cgroup v2 does.
+    pub fn let_die(&self) -> Result<()> {
+        let is_v1 = self.dirs.iter().any(|dir| dir.has("freezer"));
+        if is_v1 && self.is_frozen() { self.set_frozen(false) } else { Ok(()) }
     }
 
     /// Freezes or thaws, and waits until it is so.
@@ -59,16 +69,23 @@ fn freeze_v2(dir: &Path, frozen: bool) -> Result<()> {
         rustix::fs::open(dir.join("cgroup.events"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(what)?;
     write(dir, "cgroup.freeze", if frozen { "1" } else { "0" }).doing(what)?;
     let wanted = format!("frozen {}", u8::from(frozen));
-    loop {
+    let begin = Instant::now();
+    while let Some(left) = PATIENCE.checked_sub(begin.elapsed()) {
         rustix::fs::seek(&events, rustix::fs::SeekFrom::Start(0)).doing(what)?;
         let text = crate::path::read_all(&events, 255).doing(what)?;
         if String::from_utf8_lossy(&text).lines().any(|line| line == wanted) {
             return Ok(());
         }
         // The file signals each change with POLLPRI.
-        match poll(&mut [PollFd::new(&events, PollFlags::PRI)], None) {
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        match poll(&mut [PollFd::new(&events, PollFlags::PRI)], Some(&left)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno).doing(what),
         }
     }
+    if !frozen {
+        bail!("cgroup {} does not thaw: is one above it frozen?", dir.display());
+    }
+    let _ = write(dir, "cgroup.freeze", "0");
+    bail!("cgroup {} does not freeze: a process of it hangs in the kernel", dir.display())
 }

@@ -58,10 +58,7 @@ impl Cgroup {
     /// escapes by forking: cgroup.kill is atomic (Linux 5.14), and without it
     /// the list is read until it stays empty.
     pub fn kill_all(&self) -> Result<()> {
-        if self.is_frozen() {
-            // A frozen process of cgroup v1 does not even die.
-            self.set_frozen(false)?;
-        }
+        self.let_die()?;
         if let Some(dir) = self.v2() {
             // Absent on the mount's root and before 5.14: the loop does it all.
             let _ = write(&dir.path, "cgroup.kill", "1");

@@ -1,6 +1,6 @@
 //! `firn checkpoint`.
 
-use super::{Context, delete, start};
+use super::{Context, delete};
 use crate::bail;
 use crate::create;
 use crate::criu::dump::{self, Dump};
@@ -140,7 +140,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     let plan = create::plan_of(&dir, &record)?;
     hierarchy::keep(&context.log, || dump::dump(&record, &plan, &dump))?;
     if !dump.spares() {
-        let poststop = start::hooks_of(&dir)?.poststop;
+        let poststop = Record::hooks(&dir)?.poststop;
         delete::end(&record)?;
         delete::destroy(dir, &record, &poststop, &context.log)?;
     }

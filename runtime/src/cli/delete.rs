@@ -1,9 +1,8 @@
 //! `firn delete`, and the end of a container however it comes.
 
-use super::{Context, list, start};
+use super::{Context, list};
 use crate::bail;
 use crate::create::hooks;
-use crate::create::serve::state_json;
 use crate::error::{Context as _, Result};
 use crate::log::Log;
 use crate::resctrl::Groups;
@@ -44,6 +43,9 @@ pub fn matching(expressions: &[String], context: &Context) -> Result<Vec<String>
 }
 
 fn one(id: &str, force: bool, context: &Context) -> Result<()> {
+    if force {
+        kill_init(id, context);
+    }
     let dir = match StateDir::open(&context.root, id) {
         Err(error) if force && error.errno().is_none() && state::dir::check_id(id).is_ok() => {
             // Absent: that is what was wanted.
@@ -58,9 +60,20 @@ fn one(id: &str, force: bool, context: &Context) -> Result<()> {
         _ if force => end(&record)?,
         other => bail!("cannot delete container {id} that is not stopped: {}", other.name()),
     }
-    // A create that was cut off has run nothing, and may have left half a config.
-    let hooks = if record.pid == 0 { Vec::new() } else { start::hooks_of(&dir)?.poststop };
+    // A create that was cut off may have left half a config.
+    let hooks = if record.pid == 0 && !record.hooks_begun { Vec::new() } else { Record::hooks(&dir)?.poststop };
     destroy(dir, &record, &hooks, &context.log)
+}
+
+/// Before the lock, which another command holds as long as it waits for something
+/// in the container. What goes wrong here shows again when all is cleared up.
+fn kill_init(id: &str, context: &Context) {
+    let Ok(dir) = StateDir::look(&context.root, id) else { return };
+    let Ok(Some(record)) = Record::load(&dir) else { return };
+    if let Ok(Some(init)) = state::process::open(record.pid, record.start_time) {
+        let _ = record.cgroup.let_die();
+        let _ = pidfd_send_signal(&init, Signal::KILL);
+    }
 }
 
 /// With --force also a record that can't be read gives way: nothing better can
@@ -78,10 +91,7 @@ fn record(dir: &StateDir, force: bool, context: &Context) -> Result<Option<Recor
 /// Kills everything in the container, and waits until it is gone.
 pub fn end(record: &Record) -> Result<()> {
     if let Some(init) = state::process::open(record.pid, record.start_time)? {
-        if record.cgroup.is_frozen() {
-            // A frozen process of cgroup v1 does not even die.
-            record.cgroup.set_frozen(false)?;
-        }
+        record.cgroup.let_die()?;
         match pidfd_send_signal(&init, Signal::KILL) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(errno) => return Err(errno).doing(|| format!("kill process {}", record.pid)),
@@ -101,13 +111,6 @@ pub fn destroy(dir: StateDir, record: &Record, poststop: &[Hook], log: &Log) -> 
     record.cgroup.remove()?;
     record.resctrl.as_ref().map_or(Ok(()), Groups::remove)?;
     dir.remove()?;
-    let state = if poststop.is_empty() { String::new() } else { state_json(record, Status::Stopped, 0) };
-    // The container is gone all the same, and each hook gets its turn:
-    // runtime.md, "Lifecycle".
-    for (number, hook) in poststop.iter().enumerate() {
-        if let Err(error) = hooks::one("poststop", number, hook, start::bundle(record), &state) {
-            log.warn(&error.chain());
-        }
-    }
+    hooks::poststop(poststop, record, log);
     Ok(())
 }

@@ -56,8 +56,8 @@ fn one(id: &str, number: i32, all: bool, context: &Context) -> Result<()> {
 
 /// A frozen process of cgroup v1 does not even die.
 fn thaw_after(number: i32, record: &Record) -> Result<()> {
-    if number == libc::SIGKILL && record.cgroup.is_frozen() {
-        record.cgroup.set_frozen(false)?;
+    if number == libc::SIGKILL {
+        record.cgroup.let_die()?;
     }
     Ok(())
 }

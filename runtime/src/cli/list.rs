@@ -3,6 +3,7 @@
 use super::state::State;
 use super::{Context, print};
 use crate::error::{Context as _, Result};
+use crate::state::dir::default_root;
 use crate::state::{Record, StateDir};
 use clap::ValueEnum;
 use std::io::ErrorKind;
@@ -24,6 +25,11 @@ pub enum Format {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<u8> {
+    // The default one is made by the first container; another that is missing is a
+    // mistake, as since runc 1.5.
+    if context.root != default_root() {
+        std::fs::metadata(&context.root).doing(|| format!("--root {}", context.root.display()))?;
+    }
     let states = states(context)?;
     if args.quiet {
         print(&states.iter().map(|state| state.id.clone() + "\n").collect::<String>())?;

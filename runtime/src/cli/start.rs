@@ -10,7 +10,6 @@ use crate::error::{Context as _, Result};
 use crate::seccomp;
 use crate::spec::hooks::Hooks;
 use crate::state::{self, Record, StateDir, Status};
-use std::path::Path;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -33,7 +32,6 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     let agent = spec.linux.as_ref().and_then(|linux| seccomp::listener(linux.seccomp.as_ref()?));
     let of = Notifier { record: &record, pid: record.pid, status: Status::Created };
     let begun = listener::last_words(&connection, agent.as_ref(), &of);
-    state::start::withdraw(&dir)?;
     if let Some(error) = begun? {
         bail!("{error}");
     }
@@ -50,21 +48,11 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     Ok(0)
 }
 
-/// The hooks of the config as it was at `create`.
-pub fn hooks_of(dir: &StateDir) -> Result<Hooks> {
-    Ok(Record::config(dir)?.and_then(|spec| spec.hooks).unwrap_or_default())
-}
-
-/// Where the hooks of the host run, unless it is gone meanwhile.
-pub fn bundle(record: &Record) -> Option<&Path> {
-    Some(record.bundle.as_path()).filter(|bundle| bundle.is_dir())
-}
-
 /// After a hook that fails, the container must not go on: runtime.md,
 /// "Lifecycle" step 9.
 pub fn poststart(hooks: &Hooks, record: &Record) -> Result<()> {
     let state = state_json(record, Status::Running, record.pid);
-    hooks::run("poststart", &hooks.poststart, bundle(record), &state).inspect_err(|_| {
+    hooks::run("poststart", &hooks.poststart, record.hooks_folder(), &state).inspect_err(|_| {
         // The hook's error is the one to tell.
         let _ = delete::end(record);
     })

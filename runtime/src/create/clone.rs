@@ -9,6 +9,7 @@ use crate::plan::Plan;
 use crate::sys;
 use crate::sys::clone::{self, Fork};
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 /// The namespaces that are made here. The cgroup namespace comes when init sits
@@ -25,7 +26,7 @@ pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork>
     let new = plan.namespaces.new & AT_CLONE;
     let joined = |kind| sources.namespaces.iter().find(|(joined, _)| *joined == kind).map(|(_, fd)| fd);
     let join_pid = || match joined(clone::NEWPID) {
-        // Changes nothing for the caller, only for the children to come.
+        // Counts for the children to come: none but init may be one of them.
         Some(fd) => clone::setns(fd.as_fd(), clone::NEWPID).doing(|| "join the pid namespace"),
         None => Ok(()),
     };
@@ -33,7 +34,11 @@ pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork>
     let others: Vec<_> = sources.namespaces.iter().filter(|(kind, _)| EARLY & kind != 0).collect();
     if user.is_none() && (others.is_empty() || !plan.namespaces.makes(clone::NEWUSER)) {
         join_pid()?;
-        return clone::clone3(new, entry.clone_into()).doing(|| "clone the container's init");
+        let forked = clone::clone3(new, entry.clone_into()).doing(|| "clone the container's init")?;
+        if let (Fork::Parent { .. }, Some(_)) = (&forked, joined(clone::NEWPID)) {
+            leave_pid()?;
+        }
+        return Ok(forked);
     }
     // The new namespaces must belong to the user namespace that is joined: a
     // process in between joins it and makes init as its sibling. Before that, it
@@ -64,6 +69,13 @@ pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork>
             sys::exec::exit(0)
         }
     }
+}
+
+/// Hooks are children too, and have no business in the container's namespace.
+fn leave_pid() -> Result<()> {
+    let what = || "go back to the runtime's pid namespace";
+    let own = rustix::fs::open("/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(what)?;
+    clone::setns(own.as_fd(), clone::NEWPID).doing(what)
 }
 
 /// Hears from a process in between which process it made, as its sibling and so

@@ -2,10 +2,13 @@
 //! container's state on their standard input.
 
 use super::seal;
+use super::serve::state_json;
 use crate::bail;
 use crate::error::{Context, Error, Result};
+use crate::log::Log;
 use crate::path::write_all;
 use crate::spec::hooks::Hook;
+use crate::state::{Record, Status};
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
@@ -19,6 +22,20 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 /// first that fails is an error. The words are runc's, which scripts look for.
 pub fn run(kind: &str, hooks: &[Hook], dir: Option<&Path>, state: &str) -> Result<()> {
     hooks.iter().enumerate().try_for_each(|(number, hook)| one(kind, number, hook, dir, state))
+}
+
+/// When the container is gone. Each gets its turn, and none can fail anything:
+/// runtime.md, "Lifecycle".
+pub fn poststop(hooks: &[Hook], record: &Record, log: &Log) {
+    if hooks.is_empty() {
+        return;
+    }
+    let state = state_json(record, Status::Stopped, 0);
+    for (number, hook) in hooks.iter().enumerate() {
+        if let Err(error) = one("poststop", number, hook, record.hooks_folder(), &state) {
+            log.warn(&error.chain());
+        }
+    }
 }
 
 pub fn one(kind: &str, number: usize, hook: &Hook, dir: Option<&Path>, state: &str) -> Result<()> {

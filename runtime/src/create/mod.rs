@@ -27,6 +27,7 @@ use crate::log::Log;
 use crate::network::devices::{self, Moved};
 use crate::plan::{self, Plan, Request};
 use crate::resctrl::{Groups, Made};
+use crate::spec::hooks::Hook;
 use crate::spec::roots::Roots;
 use crate::spec::{self, Spec};
 use crate::state::{self, Record, StateDir};
@@ -96,7 +97,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
             Ok(Created { dir, record, plan: planned.plan, pid, pidfd, channel, terminal: near })
         }
         Err(error) => {
-            making.undo(log);
+            making.undo(&planned.plan.hooks.poststop, log);
             Err(error)
         }
     }
@@ -195,7 +196,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
         notify::make_folder(dir)?;
     }
     let mut sources = sources::open(plan, sockets.console, host.may_mount())?;
-    if sources.has_mounts {
+    if sources.are_found {
         idmap_mounts::own(plan, &mut sources, host)?;
     }
     let mut entry = Entry::default();
@@ -239,10 +240,10 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
         channel.send(&Message::Placed)?;
     }
     log.debug(|| compat::IN_INIT.to_owned());
-    serve::until_ready(&channel, plan, &record, pid)?;
+    serve::until_ready(&channel, plan, &mut record, dir, pid)?;
 
     record.pid = pid.as_raw_nonzero().get();
-    record.start_time = state::process::stat(record.pid).map_or(0, |(_, start)| start);
+    record.start_time = state::process::stat(record.pid).map_or(0, |stat| stat.start);
     record.cgroup = cgroup;
     record.save(dir)?;
     if let (Some(socket), Some((_, pidfd))) = (&sockets.pidfd, &making.init) {
@@ -265,10 +266,10 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
 /// Closes the parent's copies of what init has now.
 fn discard(far_end: Channel, sources: Sources, entry: Entry) {
     let mut bin = Bin::default();
-    let Sources { has_mounts: _, mounts, idmaps, cgroups, null, nodes, namespaces, console_socket } = sources;
+    let Sources { are_found: _, mounts, idmaps, cgroups, null, nodes, namespaces, console_socket } = sources;
     let idmaps = idmaps.into_iter().map(|(_, fd)| fd);
     let opened = mounts.into_iter().flatten().chain(idmaps).chain(null).chain(nodes).chain(console_socket);
-    opened.chain(cgroups.into_iter().map(|(_, fd)| fd)).for_each(|fd| bin.put(fd));
+    opened.chain(cgroups.into_iter().flatten().map(|(_, fd)| fd)).for_each(|fd| bin.put(fd));
     entry.into_fds().chain(namespaces.into_iter().map(|(_, fd)| fd)).for_each(|fd| bin.put(fd));
     bin.put(far_end.into());
 }
@@ -290,18 +291,25 @@ impl Planned {
             cgroup: cgroup.clone(),
             resctrl: None,
             own_pid_namespace: plan.namespaces.makes(crate::sys::clone::NEWPID),
+            hooks_begun: false,
             streams: if plan.process.terminal { Vec::new() } else { streams::own() },
         }
     }
 }
 
-/// A reader finds the whole number or no file.
+/// A reader finds the whole number or no file. The folder may be anybody's: no
+/// file that is there is written to.
 pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let what = || format!("write the pid file {}", path.display());
     let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    std::fs::write(&temporary, pid.to_string()).doing(what)?;
-    std::fs::rename(&temporary, path).doing(what)
+    temporary.push(format!(".{}.new", std::process::id()));
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&temporary, flags, Mode::from_raw_mode(0o644)).doing(what)?;
+    let written = crate::path::write_all(&file, pid.to_string().as_bytes())
+        .and_then(|()| rustix::fs::rename(temporary.as_os_str(), path));
+    written.doing(what).inspect_err(|_| {
+        let _ = rustix::fs::unlink(&temporary);
+    })
 }
 
 /// What has been made so far, and how it is taken back.
@@ -316,7 +324,9 @@ pub struct Making {
 }
 
 impl Making {
-    pub fn undo(&mut self, log: &Log) {
+    /// `poststop` is owed where other hooks have begun: runtime.md, "Lifecycle".
+    pub fn undo(&mut self, poststop: &[Hook], log: &Log) {
+        let record = self.dir.as_ref().and_then(|dir| Record::load(dir).ok().flatten());
         // While there is a namespace for them to come out of.
         if let Some(mut devices) = self.devices.take() {
             devices.back(log);
@@ -328,6 +338,9 @@ impl Making {
         let removed = cleared.and_then(|()| self.dir.take().map_or(Ok(()), StateDir::remove));
         if let Err(error) = removed {
             log.warn(&format!("clear up after the error that follows: {}", error.chain()));
+        }
+        if let Some(record) = record.filter(|record| record.hooks_begun) {
+            hooks::poststop(poststop, &record, log);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::bail;
 use crate::error::{Context, Result};
 use crate::host::{self, Host};
 use crate::plan::Plan;
-use crate::state::{Record, Status};
+use crate::state::{Record, StateDir, Status};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 /// What init needs before it does anything.
@@ -23,12 +23,13 @@ pub fn map_ids(channel: &Channel, plan: &Plan, sources: &Sources, pid: Pid, host
     Ok(())
 }
 
-pub fn until_ready(channel: &Channel, plan: &Plan, record: &Record, pid: Pid) -> Result<()> {
+pub fn until_ready(channel: &Channel, plan: &Plan, record: &mut Record, dir: &StateDir, pid: Pid) -> Result<()> {
     loop {
         match channel.receive()? {
             Some(Message::Ready) => return Ok(()),
             Some(Message::Failed(text)) => bail!("{text}"),
             Some(Message::Hooks) => {
+                record.begin_hooks(&plan.hooks, dir)?;
                 let state = state_json(record, Status::Creating, pid.as_raw_nonzero().get());
                 hooks::run("prestart", &plan.hooks.prestart, Some(&record.bundle), &state)?;
                 hooks::run("createRuntime", &plan.hooks.create_runtime, Some(&record.bundle), &state)?;

@@ -1,8 +1,14 @@
-//! What comes from the host is opened before init exists: by the caller's
-//! rights, at the caller's paths, and a missing one is an error before
-//! anything has been made. Most sources of binds are only looked at by then: init
-//! opens them, each at its turn. A caller that may not mount leaves all to init,
-//! which may in its user namespace, and still sees the caller's paths.
+//! What comes from the host is found before init exists: at the caller's paths, so
+//! that a missing one is an error before there is a cgroup or a process. Who opens
+//! what, and when:
+//!
+//! | | the container has no user namespace | it has one | and the caller may not mount |
+//! |---|---|---|---|
+//! | binds, the cgroup | init, each at its turn in "mounts" | the caller | init, in "sources" |
+//! | the null device, nodes | the caller | the caller | init, in "sources" |
+//! | namespaces | the caller | the caller | the caller |
+//!
+//! `at_its_turn` has the binds that are exceptions.
 
 use crate::bail;
 use crate::cgroup::Cgroup;
@@ -10,31 +16,38 @@ use crate::error::{Context, Result};
 use crate::plan::Plan;
 use crate::plan::devices::Node;
 use crate::plan::mounts::{MountKind, MountPlan};
+use crate::plan::namespaces::KINDS;
+use crate::plan::sysctl;
 use crate::sys::clone;
 use crate::sys::mount::{
     ATTR_ATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_OF_BINDS, ATTR_RDONLY, MountAttr,
     PROPAGATION_PRIVATE, PROPAGATION_SHARED, PROPAGATION_SLAVE, setattr,
 };
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Access, CWD, FileType, Mode, OFlags};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{Access, CWD, FileType, Mode, OFlags, fstat, stat};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use rustix::process::Pid;
-use std::path::{Component, Path};
+use std::cell::OnceCell;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+pub type Cgroups = Vec<(String, OwnedFd)>;
 
 #[derive(Debug, Default)]
 pub struct Sources {
-    /// Whether the mounts are open; namespaces and sockets always are.
-    pub has_mounts: bool,
-    /// For each mount of the plan, its source as a detached mount, unless init
-    /// opens it at its turn.
+    /// Whether the caller has done its part; if it may not mount, init does it.
+    pub are_found: bool,
+    /// For each mount of the plan, its source as a detached mount. None: there is
+    /// nothing of the host's, or init opens it at its turn.
     pub mounts: Vec<Option<OwnedFd>>,
     /// User namespaces with the mappings of mounts, by their number.
     pub idmaps: Vec<(usize, OwnedFd)>,
     /// The container's cgroups with the names under which they are shown, as
-    /// detached mounts with their options; cgroup v2 has the one name "". Empty
-    /// until the turn of their mount, where init may open them.
-    pub cgroups: Vec<(String, OwnedFd)>,
+    /// detached mounts with their options; cgroup v2 has the one name "". None
+    /// where init opens them at the turn of their mount.
+    pub cgroups: Option<Cgroups>,
     /// /dev/null as a detached mount, which covers masked files.
     pub null: Option<OwnedFd>,
     /// Device nodes as detached mounts, where init may not make nodes.
@@ -50,11 +63,31 @@ pub fn open(plan: &Plan, console_socket: Option<OwnedFd>, may_mount: bool) -> Re
         let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         Ok((*kind, file.doing(|| format!("open namespace {}", path.display()))?))
     });
-    let mut sources = Sources { namespaces: namespaces.collect::<Result<_>>()?, console_socket, ..Sources::default() };
+    let namespaces = namespaces.collect::<Result<Vec<_>>>()?;
+    refuse_sysctls_of_the_host(plan, &namespaces)?;
+    let mut sources = Sources { namespaces, console_socket, ..Sources::default() };
+    if !may_mount && let Some(mount) = plan.mounts.iter().find(|mount| mount.idmap.is_some()) {
+        bail!("mount {}: to map its ids takes the right to mount on the host", mount.target);
+    }
     if may_mount {
         sources.open_mounts(plan)?;
     }
     Ok(sources)
+}
+
+/// A namespace that is joined may turn out to be the host's.
+fn refuse_sysctls_of_the_host(plan: &Plan, joined: &[(u64, OwnedFd)]) -> Result<()> {
+    for (path, _) in &plan.sysctls {
+        let Some((kind, fd)) = joined.iter().find(|(kind, _)| sysctl::namespace(path) == Some(*kind)) else { continue };
+        let what = || "look at a namespace to join";
+        let name = KINDS.iter().find(|(_, flag)| flag == kind).map_or("", |(name, _)| name);
+        let file = if *kind == clone::NEWNET { "net" } else { name };
+        let (theirs, own) = (fstat(fd).doing(what)?, stat(format!("/proc/self/ns/{file}")).doing(what)?);
+        if (theirs.st_dev, theirs.st_ino) == (own.st_dev, own.st_ino) {
+            bail!("linux.sysctl: {path:?} is not allowed in the host's {name} namespace");
+        }
+    }
+    Ok(())
 }
 
 /// The network namespace of an init that has just been made.
@@ -71,19 +104,20 @@ pub fn network(sources: &Sources, init: Pid) -> Result<OwnedFd> {
 
 impl Sources {
     fn open_mounts(&mut self, plan: &Plan) -> Result<()> {
+        let root = OnceCell::new();
         self.mounts = plan
             .mounts
             .iter()
-            .map(|mount| match at_its_turn(plan, mount) {
-                Some(source) => is_there(source).map(|()| None),
-                None => bind_source(mount, plan.namespaces.has(clone::NEWUSER)),
+            .map(|mount| match at_its_turn(plan, mount, &root)? {
+                true => Ok(None),
+                false => bind_source(mount, plan.namespaces.has(clone::NEWUSER)),
             })
             .collect::<Result<_>>()?;
         self.null = if plan.masked.is_empty() { None } else { Some(dev_null()?) };
         if plan.namespaces.has(clone::NEWUSER) {
             self.nodes = plan.devices.iter().map(device).collect::<Result<_>>()?;
         }
-        self.has_mounts = true;
+        self.are_found = true;
         Ok(())
     }
 
@@ -97,30 +131,30 @@ impl Sources {
 
     /// What the caller could not open, and the cgroup that systemd has made.
     pub fn open_late(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
-        if !self.has_mounts {
+        if !self.are_found {
             self.open_mounts(plan)?;
         }
-        if self.cgroups.is_empty() && !has_callers_rights(plan) {
-            self.cgroups = cgroups(plan, cgroup)?;
+        if self.cgroups.is_none() && !has_callers_rights(plan) {
+            self.cgroups = cgroups_of_first(plan, cgroup)?;
         }
         Ok(())
     }
 
     /// What the caller has to open once the cgroups exist.
     pub fn open_cgroups(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
-        if self.has_mounts && !has_callers_rights(plan) {
-            self.cgroups = cgroups(plan, cgroup)?;
+        if self.are_found && !has_callers_rights(plan) {
+            self.cgroups = cgroups_of_first(plan, cgroup)?;
         }
         Ok(())
     }
 }
 
 /// Whether init sees the caller's mounts, and with the caller's rights.
-fn has_callers_rights(plan: &Plan) -> bool {
+pub fn has_callers_rights(plan: &Plan) -> bool {
     plan.namespaces.makes(clone::NEWNS) && !plan.namespaces.has(clone::NEWUSER)
 }
 
-/// The source of a bind that init opens at its turn: mounts are made in the order
+/// Whether init opens the source of a bind at the bind's turn: mounts are made in the order
 /// of the config, in which mountinfo lists them (since Linux 6.8 by when they
 /// were made, and a detached mount is made when it is opened). All others are
 /// opened by the caller:
@@ -129,23 +163,27 @@ fn has_callers_rights(plan: &Plan) -> bool {
 /// - mounts that are shared with the host must come from its mount namespace;
 /// - a source that holds the container's root would show what is mounted there so
 ///   far, a bare /proc too.
-fn at_its_turn<'a>(plan: &Plan, mount: &'a MountPlan) -> Option<&'a Path> {
-    let MountKind::Bind { source, recursive, inside: None } = &mount.kind else { return None };
-    let callers = !has_callers_rights(plan)
-        || mount.idmap.is_some()
-        || plan.root_propagation == PROPAGATION_SHARED
-        || *recursive && holds(source, &plan.rootfs);
-    (!callers).then_some(source.as_path())
+fn at_its_turn(plan: &Plan, mount: &MountPlan, root: &OnceCell<PathBuf>) -> Result<bool> {
+    let MountKind::Bind { source, recursive, inside: None } = &mount.kind else { return Ok(false) };
+    if !has_callers_rights(plan) || mount.idmap.is_some() || plan.root_propagation == PROPAGATION_SHARED {
+        return Ok(false);
+    }
+    let what = || format!("bind mount source {}", source.display());
+    if !recursive {
+        return rustix::fs::access(source, Access::EXISTS).doing(what).map(|()| true);
+    }
+    let source = real_path(source).doing(what)?;
+    if root.get().is_none() {
+        let _ = root.set(real_path(&plan.rootfs).doing(|| format!("root {}", plan.rootfs.display()))?);
+    }
+    Ok(!root.get().is_some_and(|root| root.starts_with(&source)))
 }
 
-/// By their text, which is the caller's own: a link would only show more of what
-/// the config gives away.
-fn holds(source: &Path, rootfs: &Path) -> bool {
-    rootfs.starts_with(source) || source.components().any(|part| part == Component::ParentDir)
-}
-
-fn is_there(source: &Path) -> Result<()> {
-    rustix::fs::access(source, Access::EXISTS).doing(|| format!("bind mount source {}", source.display()))
+/// Without links, as the kernel has it.
+fn real_path(path: &Path) -> rustix::io::Result<PathBuf> {
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let name = rustix::fs::readlink(format!("/proc/self/fd/{}", place.as_raw_fd()), Vec::new())?;
+    Ok(PathBuf::from(OsString::from_vec(name.into_bytes())))
 }
 
 /// The source of a bind, with its options. One that lies in the container's own
@@ -255,13 +293,15 @@ pub fn device(node: &Node) -> Result<OwnedFd> {
     Ok(tree)
 }
 
+fn cgroups_of_first(plan: &Plan, cgroup: &Cgroup) -> Result<Option<Cgroups>> {
+    let mount = plan.mounts.iter().find(|mount| matches!(mount.kind, MountKind::Cgroup));
+    mount.map(|mount| cgroups(plan, mount, cgroup)).transpose()
+}
+
 /// Opens the cgroups for a cgroup mount, once they exist. With a cgroup
 /// namespace a container sees its own as the root; without one the whole
 /// hierarchy of cgroup v2, as under every runtime.
-pub fn cgroups(plan: &Plan, cgroup: &Cgroup) -> Result<Vec<(String, OwnedFd)>> {
-    let Some(mount) = plan.mounts.iter().find(|mount| matches!(mount.kind, MountKind::Cgroup)) else {
-        return Ok(Vec::new());
-    };
+pub fn cgroups(plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) -> Result<Cgroups> {
     let private = plan.namespaces.has(clone::NEWCGROUP);
     // As if it had been mounted here: what others mount below does not show, and
     // criu finds no sharing that it could not restore.

@@ -74,7 +74,7 @@ pub fn restore(restore: &Restore, options: &create::Options, log: &Log) -> Resul
     match result {
         Ok((record, pid, pidfd, dir)) => Ok(Restored { dir, record, plan: planned.plan, pid, pidfd, terminal: near }),
         Err(error) => {
-            making.undo(log);
+            making.undo(&planned.plan.hooks.poststop, log);
             Err(error)
         }
     }
@@ -135,19 +135,20 @@ impl Work<'_> {
         record.cgroup = cgroup;
         record.save(dir)?;
         let pid = self.converse(&criu, making, &mut record, &sources, &place)?;
+        // A child of this process, so the number can't be reused yet.
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the restored process")?;
+        making.init = Some((pid, pidfd));
         criu.finish()?;
         drop(sources);
 
         let Some(dir) = &making.dir else { bail!("the container has no state directory") };
         dir.remove_mount_place()?;
-        // A child of this process, so the number can't be reused yet.
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the restored process")?;
         if let Some(path) = &self.options.pid_file {
             write_pid_file(path, record.pid)?;
         }
-        match making.dir.take() {
-            Some(dir) => Ok((record, pid, pidfd, dir)),
-            None => unreachable!("it was there above"),
+        match (making.init.take(), making.dir.take()) {
+            (Some((pid, pidfd)), Some(dir)) => Ok((record, pid, pidfd, dir)),
+            _ => unreachable!("both were set above"),
         }
     }
 
@@ -247,7 +248,7 @@ impl Work<'_> {
 
     /// The namespaces are there, and nothing is in them: what `create` does
     /// while init waits.
-    fn set_up(&self, making: &mut Making, record: &Record, sources: &Sources, pid: i32) -> Result<()> {
+    fn set_up(&self, making: &mut Making, record: &mut Record, sources: &Sources, pid: i32) -> Result<()> {
         let plan = &self.planned.plan;
         let Some(init) = Pid::from_raw(pid) else { bail!("criu told no pid of the new namespaces") };
         if plan.namespaces.makes(clone::NEWNET) {
@@ -255,6 +256,9 @@ impl Work<'_> {
         }
         if !plan.net_devices.is_empty() {
             making.devices = Some(devices::move_in(&plan.net_devices, sources::network(sources, init)?, self.log)?);
+        }
+        if let Some(dir) = &making.dir {
+            record.begin_hooks(&plan.hooks, dir)?;
         }
         let state = state_json(record, Status::Creating, pid);
         hooks::run("prestart", &plan.hooks.prestart, Some(&record.bundle), &state)?;
@@ -265,7 +269,7 @@ impl Work<'_> {
     fn record(&self, making: &Making, record: &mut Record, pid: i32) -> Result<()> {
         let Some(dir) = &making.dir else { bail!("the container has no state directory") };
         record.pid = pid;
-        record.start_time = state::process::stat(pid).map_or(0, |(_, start)| start);
+        record.start_time = state::process::stat(pid).map_or(0, |stat| stat.start);
         record.save(dir)
     }
 

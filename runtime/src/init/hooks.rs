@@ -11,7 +11,8 @@ use crate::sys::clone;
 
 pub fn run_create(init: &mut Init<'_>) -> Result<()> {
     let hooks = &init.plan.hooks;
-    if !(hooks.prestart.is_empty() && hooks.create_runtime.is_empty()) {
+    let all = [&hooks.prestart, &hooks.create_runtime, &hooks.create_container];
+    if all.iter().any(|hooks| !hooks.is_empty()) {
         init.channel.send(&Message::Hooks)?;
         init.channel.expect(&Message::HooksDone)?;
     }

@@ -6,7 +6,8 @@ use super::finish_rootfs::clone_mount;
 use super::rootfs::attach;
 use super::{cgroup_mount, copy_up};
 use crate::bail;
-use crate::create::{idmap_mounts, sources};
+use crate::create::idmap_mounts;
+use crate::create::sources::{self, Cgroups};
 use crate::error::{Context, Error, Result};
 use crate::path::in_root::Missing;
 use crate::path::{InRoot, RootFd};
@@ -23,23 +24,30 @@ use std::path::Path;
 
 /// linux/magic.h
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+const SYSFS_MAGIC: u64 = 0x6265_6572;
 
 pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
-    let root = init.task.root()?;
     let mut bin = Bin::default();
     let mut kernel_mounts = Vec::new();
     let mut read_only = Vec::new();
     for (number, mount) in init.plan.mounts.iter().enumerate() {
-        if matches!(mount.kind, MountKind::Cgroup) && init.sources.cgroups.is_empty() {
-            init.sources.cgroups = sources::cgroups(init.plan, init.cgroup)?;
-        }
-        let source = init.sources.mounts.get_mut(number).and_then(Option::take);
+        let what = || format!("mount {}", mount.target);
+        let cgroups = cgroups(init, mount).doing(what)?;
+        let source = match init.sources.mounts.get_mut(number).and_then(Option::take) {
+            Some(tree) => Some(tree),
+            // The host's paths are in reach until the root is entered, and where a
+            // source is left to its turn there is no user namespace.
+            None => sources::bind_source(mount, false).doing(what)?,
+        };
         let idmap = init.sources.idmaps.iter().find(|(of, _)| *of == number).map(|(_, namespace)| namespace);
-        let tree = one(root, mount, source, idmap, &init.sources.cgroups, &mut bin)
-            .doing(|| format!("mount {}", mount.target))?;
+        let tree = one(init.task.root()?, mount, source, idmap, &cgroups, &mut bin).doing(what)?;
         match (&mount.kind, tree) {
             (_, Some(tree)) if mount.read_only_last => read_only.push(tree),
             (MountKind::FileSystem { kind, .. }, Some(tree)) if matches!(kind.as_str(), "proc" | "sysfs") => {
+                kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
+            }
+            // The host's, where an engine gives the container the host's pids.
+            (MountKind::Bind { .. }, Some(tree)) if is_of_kernel(mount, &tree) => {
                 kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
             }
             (_, tree) => tree.into_iter().for_each(|tree| bin.put(tree)),
@@ -48,6 +56,24 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
     init.kernel_mounts = kernel_mounts;
     init.read_only_last = read_only;
     Ok(())
+}
+
+fn is_of_kernel(mount: &MountPlan, tree: &OwnedFd) -> bool {
+    let is_place = ["/proc", "/sys"].iter().any(|place| InRoot::new(place) == mount.target);
+    let magic = || rustix::fs::fstatfs(tree).map_or(0, |stat| stat.f_type as u64);
+    is_place && [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&magic())
+}
+
+/// Those for a cgroup mount. They can be attached once, and where the caller has
+/// opened them there is one set.
+fn cgroups(init: &mut Init<'_>, mount: &MountPlan) -> Result<Cgroups> {
+    if !matches!(mount.kind, MountKind::Cgroup) {
+        return Ok(Vec::new());
+    }
+    if sources::has_callers_rights(init.plan) {
+        return sources::cgroups(init.plan, mount, init.cgroup);
+    }
+    init.sources.cgroups.take().ok_or_else(|| Error::new("in a user namespace there can be one cgroup mount"))
 }
 
 /// Returns the mount that is now attached, if it has one descriptor.
@@ -64,10 +90,7 @@ pub fn one(
             let tree = match (source, inside) {
                 (Some(tree), _) => tree,
                 (None, Some(path)) => source_inside(root, mount, path, idmap)?,
-                (None, None) => match sources::bind_source(mount, false)? {
-                    Some(tree) => tree,
-                    None => bail!("its source was not opened"),
-                },
+                (None, None) => bail!("its source was not opened"),
             };
             let target = target(root, mount, is_directory(&tree)?, bin)?;
             put(tree, target, bin)

@@ -17,7 +17,7 @@ use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 
 /// Adds mounts, in order. Those before one that fails are taken away again.
 pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
@@ -25,24 +25,40 @@ pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
         if matches!(mount.kind, MountKind::Cgroup) || mount.idmap.is_some() {
             bail!("mount {}: cgroups and id mappings are for the container's config", mount.target);
         }
+        // Made from outside, they show the namespaces of whoever makes them.
+        if let MountKind::FileSystem { kind, .. } = &mount.kind
+            && ["proc", "sysfs", "mqueue"].contains(&kind.as_str())
+        {
+            bail!("mount {}: a new {kind} would be the host's", mount.target);
+        }
     }
     let sources = mounts.iter().map(|mount| sources::bind_source(mount, false)).collect::<Result<Vec<_>>>()?;
     inside(container, |root, proc| {
-        let mut bin = Bin::default();
-        let mut read_only = Vec::new();
-        for (done, (mount, source)) in mounts.iter().zip(sources).enumerate() {
-            let added = init::one(root, mount, source, None, &[], &mut bin);
-            match added {
-                Ok(tree) => read_only.extend(tree.filter(|_| mount.read_only_last)),
-                Err(error) => {
-                    let targets = mounts[..done].iter().rev().map(|mount| &mount.target);
-                    targets.for_each(|target| drop(unmount(root, proc, target)));
-                    return Err(error).doing(|| format!("mount {}", mount.target));
-                }
+        let mut trees = Vec::new();
+        let added = add_all(root, mounts, sources, &mut trees);
+        if added.is_err() {
+            for tree in trees.iter().rev() {
+                // The error that brought us here is the one to tell.
+                let _ = take_away(proc, tree);
             }
         }
-        last_read_only(&read_only)
+        added
     })
+}
+
+fn add_all(root: &RootFd, mounts: &[MountPlan], sources: Vec<Option<OwnedFd>>, trees: &mut Vec<OwnedFd>) -> Result<()> {
+    let mut bin = Bin::default();
+    let mut last = Vec::new();
+    for (mount, source) in mounts.iter().zip(sources) {
+        let what = || format!("mount {}", mount.target);
+        if let Some(tree) = init::one(root, mount, source, None, &[], &mut bin).doing(what)? {
+            if mount.read_only_last {
+                last.push(tree.try_clone().doing(what)?);
+            }
+            trees.push(tree);
+        }
+    }
+    last_read_only(&last)
 }
 
 /// Takes away what is mounted at these places, whatever uses it still.
@@ -56,13 +72,21 @@ fn unmount(root: &RootFd, proc: &ProcFd, target: &InRoot) -> Result<()> {
     if target.is_root() {
         bail!("it is the root file system");
     }
-    let place = root.open(target, OFlags::PATH | OFlags::NOFOLLOW).doing(|| "open it")?;
-    // umount(2) takes a path: that of the descriptor in a procfs of our own.
-    rustix::process::fchdir(proc.as_fd()).doing(|| "enter a private procfs")?;
-    match rustix::mount::unmount(format!("self/fd/{}", place.as_raw_fd()), UnmountFlags::DETACH) {
+    // A link of the container's could lead to what masks its /proc.
+    let place = match root.open_plain(target, OFlags::PATH) {
+        Err(Errno::LOOP) => bail!("it lies behind a symbolic link: name the place itself"),
+        result => result.doing(|| "open it")?,
+    };
+    match take_away(proc, &place) {
         Err(Errno::INVAL) => Err(Error::new("nothing is mounted there")),
         result => result.doing(|| "take it away"),
     }
+}
+
+/// umount(2) takes a path: that of the descriptor in a procfs of our own.
+fn take_away(proc: &ProcFd, place: &OwnedFd) -> rustix::io::Result<()> {
+    rustix::process::fchdir(proc.as_fd())?;
+    rustix::mount::unmount(format!("self/fd/{}", place.as_raw_fd()), UnmountFlags::DETACH)
 }
 
 /// Runs `work` in a process that is in the container's user and mount namespaces,
@@ -100,5 +124,7 @@ fn enter(init: &OwnedFd, kinds: u64) -> Result<(RootFd, ProcFd)> {
     // Where /proc is the container's, none could be made.
     let proc = ProcFd::new()?;
     clone::setns(init.as_fd(), kinds).doing(|| "join the container's mount namespace")?;
+    // A file system of the container's may never answer; after setns, which undoes it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "end with the runtime")?;
     Ok((RootFd::new(rootfs::open_directory("/")?), proc))
 }

@@ -214,7 +214,9 @@ impl RootFd {
         if stat.st_size as u64 > limit {
             return Err(Error::new(format!("{path} in the container's root is larger than {limit} bytes")));
         }
-        let text = super::read_all(&file, stat.st_size as usize).doing(|| format!("read {path}"))?;
+        // No more than that: files of procfs, to which a link may lead, have no size
+        // and any length.
+        let text = super::read_exactly(&file, stat.st_size as usize).doing(|| format!("read {path}"))?;
         Ok(Some(text))
     }
 }
@@ -232,6 +234,14 @@ fn make_entry(parent: &OwnedFd, name: &OsStr, missing: Missing, mode: Mode) -> r
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Files of procfs have no size and any length.
+    #[test]
+    fn no_more_is_read_than_a_file_says_it_has() {
+        let root = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let text = RootFd::new(root).read(&InRoot::new("/proc/self/environ"), 10).unwrap();
+        assert_eq!(text, Some(Vec::new()));
+    }
 
     #[test]
     fn paths_are_cleaned_as_text() {

@@ -13,6 +13,7 @@ pub mod process;
 pub mod ranges;
 pub mod resctrl;
 pub mod roots;
+pub mod sysctl;
 
 use crate::bail;
 use crate::cgroup::systemd::{Unit, properties};
@@ -117,7 +118,7 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         net_devices: network::plan(&linux.net_devices, &namespaces, host::is_rootless())?,
         masked: once(inside(&if_own(&linux.masked_paths), "linux.maskedPaths")?),
         readonly: inside(&if_own(&linux.readonly_paths), "linux.readonlyPaths")?,
-        sysctls: sysctls(spec, linux, &namespaces)?,
+        sysctls: sysctl::plan(spec, linux, &namespaces)?,
         cgroup: CgroupPlan {
             properties: properties::of_annotations(&spec.annotations)?,
             ..cgroup::plan(&linux.cgroups_path, request.id, &resources, host.cgroups.pure_v2, unit)?
@@ -247,57 +248,6 @@ fn once<T: PartialEq>(list: Vec<T>) -> Vec<T> {
         }
     }
     kept
-}
-
-/// Only what belongs to one of the container's own namespaces may be set
-/// there; anything else would be the host's.
-fn sysctls(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
-    const IPC: [&str; 8] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
-    let mut list = Vec::new();
-    for (key, value) in &linux.sysctl {
-        // Either separator may be used, and interface names may have dots:
-        // the first separator decides, sysctl.d(5).
-        let path = match key.find(['.', '/']) {
-            Some(at) if key.as_bytes()[at] == b'.' => key
-                .chars()
-                .map(|c| match c {
-                    '.' => '/',
-                    '/' => '.',
-                    c => c,
-                })
-                .collect(),
-            _ => key.clone(),
-        };
-        let dotted = path.replace('/', ".");
-        let (is_host, is_domain) = (dotted == "kernel.hostname", dotted == "kernel.domainname");
-        if is_host || (is_domain && !spec.domainname.is_empty() && *value != spec.domainname) {
-            let field = if is_host { "hostname" } else { "domainname" };
-            bail!("linux.sysctl: {key:?} is not allowed as it conflicts with the OCI {field:?} field");
-        }
-        let own = if IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
-            namespaces.has(clone::NEWIPC)
-        } else if dotted.starts_with("net.") {
-            namespaces.has(clone::NEWNET)
-        } else if is_domain {
-            namespaces.has(clone::NEWUTS)
-        } else {
-            dotted.starts_with("user.") && namespaces.has(clone::NEWUSER)
-        };
-        if path.split('/').any(|part| part == ".." || part.is_empty()) || !own {
-            bail!("linux.sysctl: {key:?} is not in a namespace of the container's own");
-        }
-        list.push((path, value.clone()));
-    }
-    Ok(list)
 }
 
 /// personality(2).

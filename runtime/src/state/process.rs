@@ -6,9 +6,17 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-/// What /proc/PID/stat tells, proc(5): the state letter and the start time in
-/// clock ticks since boot. None where there is no such process.
-pub fn stat(pid: i32) -> Option<(char, u64)> {
+/// What /proc/PID/stat tells, proc(5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    state: char,
+    threads: u64,
+    /// In clock ticks since boot.
+    pub start: u64,
+}
+
+/// None where there is no such process.
+pub fn stat(pid: i32) -> Option<Stat> {
     let path = format!("/proc/{pid}/stat");
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()?;
@@ -19,15 +27,23 @@ pub fn stat(pid: i32) -> Option<(char, u64)> {
 
 /// The command's name may hold spaces and parentheses; fields are counted from
 /// the last one.
-fn parse(stat: &str) -> Option<(char, u64)> {
+fn parse(stat: &str) -> Option<Stat> {
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
     let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
+    let threads = fields.nth(16)?.parse().ok()?;
+    Some(Stat { state, threads, start: fields.nth(1)?.parse().ok()? })
 }
 
-/// Whether the process that started at `start` still lives. A zombie does not.
+/// Whether the process that started at `start` still lives. A zombie does not,
+/// unless only its first thread has ended.
 pub fn is_alive(pid: i32, start: u64) -> bool {
-    pid > 0 && stat(pid).is_some_and(|(state, begun)| begun == start && !matches!(state, 'Z' | 'X'))
+    pid > 0 && stat(pid).is_some_and(|stat| stat.start == start && stat.lives())
+}
+
+impl Stat {
+    fn lives(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X') || self.threads > 1
+    }
 }
 
 /// A descriptor of the process, if it still is the one that started at `start`.
@@ -48,14 +64,17 @@ mod tests {
     #[test]
     fn names_can_not_mislead_the_parser() {
         let line = "7 (a) Z 1 (b)) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 10 20";
-        assert_eq!(parse(line), Some(('S', 4242)));
+        assert_eq!(parse(line), Some(Stat { state: 'S', threads: 1, start: 4242 }));
         assert_eq!(parse("garbage"), None);
+        let zombie = line.replace("S 1", "Z 1");
+        assert!(!parse(&zombie).unwrap().lives());
+        assert!(parse(&zombie.replace("20 0 1", "20 0 2")).unwrap().lives(), "its first thread alone has ended");
     }
 
     #[test]
     fn this_process_lives_and_another_start_time_does_not() {
         let pid = std::process::id() as i32;
-        let (_, start) = stat(pid).unwrap();
+        let start = stat(pid).unwrap().start;
         assert!(is_alive(pid, start));
         assert!(!is_alive(pid, start + 1));
         assert!(open(pid, start).unwrap().is_some());

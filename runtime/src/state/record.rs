@@ -6,10 +6,11 @@ use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::resctrl::Groups;
 use crate::spec::Spec;
+use crate::spec::hooks::Hooks;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::CStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub const FILE: &CStr = c"state.json";
 /// The bundle's config.json as it was at `create`: later commands need it,
@@ -40,6 +41,9 @@ pub struct Record {
     /// Whether init has a pid namespace of its own: if not, other processes
     /// outlive it.
     pub own_pid_namespace: bool,
+    /// Hooks have begun, and those of `poststop` are owed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hooks_begun: bool,
     /// Its standard streams, where there are pipes among them, by the names that
     /// a checkpoint has for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -50,6 +54,25 @@ impl Record {
     pub fn save(&self, dir: &StateDir) -> Result<()> {
         let text = serde_json::to_vec(self).doing(|| "write the state record")?;
         dir.write(FILE, &text)
+    }
+
+    /// Notes that hooks have begun, where others are to follow them at the end.
+    pub fn begin_hooks(&mut self, hooks: &Hooks, dir: &StateDir) -> Result<()> {
+        if hooks.poststop.is_empty() {
+            return Ok(());
+        }
+        self.hooks_begun = true;
+        self.save(dir)
+    }
+
+    /// Where the hooks of the host run, unless it is gone meanwhile.
+    pub fn hooks_folder(&self) -> Option<&Path> {
+        Some(self.bundle.as_path()).filter(|bundle| bundle.is_dir())
+    }
+
+    /// The hooks of the config as it was at `create`.
+    pub fn hooks(dir: &StateDir) -> Result<Hooks> {
+        Ok(Record::config(dir)?.and_then(|spec| spec.hooks).unwrap_or_default())
     }
 
     /// A directory without a record belongs to a `create` that died at once.

@@ -52,19 +52,18 @@ pub fn accept(listener: &OwnedFd) -> Result<OwnedFd> {
     accept().doing(|| "wait for start")
 }
 
-/// Tells init to start. The connection brings its error if it can't, and closes
-/// when its program runs.
+/// Tells init to start: the container is no longer `created`, whatever becomes of
+/// who tells it. The connection brings its error if it can't, and closes when its
+/// program runs.
 pub fn signal(dir: &StateDir) -> Result<OwnedFd> {
-    let send = || {
+    let connect = || {
         let connection = socket()?;
         rustix::net::connect(&connection, &address(dir)?)?;
-        rustix::net::send(&connection, b"1", SendFlags::NOSIGNAL)?;
         Ok::<_, rustix::io::Errno>(connection)
     };
-    send().doing(|| "start the container's init")
-}
-
-/// The container is no longer `created`.
-pub fn withdraw(dir: &StateDir) -> Result<()> {
-    dir.unlink(SOCKET)
+    let what = || "start the container's init";
+    let connection = connect().doing(what)?;
+    dir.unlink(SOCKET)?;
+    rustix::net::send(&connection, b"1", SendFlags::NOSIGNAL).doing(what)?;
+    Ok(connection)
 }

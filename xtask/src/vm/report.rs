@@ -19,7 +19,7 @@ pub struct Run {
 #[derive(Debug)]
 struct Test {
     name: String,
-    /// `ok`, `skipped`, `failed` or `hung`.
+    /// `ok`, `skipped`, `failed`, `hung`, or `unsteady`: it passed the second time.
     result: String,
     seconds: f64,
     output: String,
@@ -68,8 +68,12 @@ impl Run {
     }
 
     fn line(&self) -> String {
-        let [ok, failed, hung, skipped] = ["ok", "failed", "hung", "skipped"].map(|word| self.count(word));
+        let words = ["ok", "unsteady", "failed", "hung", "skipped"];
+        let [ok, unsteady, failed, hung, skipped] = words.map(|word| self.count(word));
         let mut line = format!("{:12} {ok} passed, {failed} failed, {hung} hung, {skipped} skipped", self.guest);
+        if unsteady > 0 {
+            let _ = write!(line, ", {unsteady} unsteady: passed the second time");
+        }
         if self.failed() {
             let _ = write!(line, "; {}; console: {}", self.end, self.console);
         }
@@ -85,7 +89,7 @@ pub fn write(runs: &[Run], folder: &Path) -> Result<()> {
     std::fs::write(&junit_file, as_junit(runs))?;
     for run in runs {
         println!("{}", run.line());
-        for test in run.tests.iter().filter(|test| test.result == "failed" || test.result == "hung") {
+        for test in run.tests.iter().filter(|test| ["failed", "hung", "unsteady"].contains(&test.result.as_str())) {
             println!("             {} {}", test.result, test.name);
         }
     }
@@ -134,6 +138,7 @@ fn junit_case(guest: &str, test: &Test) -> String {
     let output = escaped(&test.output);
     let inner = match test.result.as_str() {
         "ok" => String::new(),
+        "unsteady" => format!("<system-out>{output}</system-out>"),
         "skipped" => {
             let reasons: Vec<&str> =
                 test.output.lines().filter_map(|line| Some(&line[line.find("skipped: ")?..])).collect();

@@ -70,7 +70,7 @@ pub fn job(guest: &Guest, only: Option<&str>, files: &[(PathBuf, String)]) -> Jo
         None => options("--only", &guest.tests.concat()) + &options("--except", &LEFT_OUT),
     };
     let script = format!(
-        "{ENVIRONMENT}\nuname -sr\nexport FIRN_TEST_RUNTIME=$FIRN_BIN/firn\nstty raw -echo\nnix-store --init 2>/dev/null\n{KEEP_COUNTING}\nexec firn-suite --events /dev/virtio-ports/firn.events --jobs 2 --limit {TEST_LIMIT}{choice} {}",
+        "{ENVIRONMENT}\nuname -sr\nexport FIRN_TEST_RUNTIME=$FIRN_BIN/firn\nstty raw -echo\nnix-store --init 2>/dev/null\n{KEEP_COUNTING}\nexec firn-suite --events /dev/virtio-ports/firn.events --jobs 2 --twice --limit {TEST_LIMIT}{choice} {}",
         names.join(" ")
     );
     Job { files: files.to_vec(), script, limit: GUEST_LIMIT, memory: 4096, cpus: 2 }
