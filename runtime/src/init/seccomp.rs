@@ -1,5 +1,6 @@
 //! The container's system call filter. After it, init makes two more calls
-//! itself, which have to pass: capset where no_new_privs is off, and execve.
+//! itself, which have to pass: capset where no_new_privs is off, and execve; and
+//! in between what startContainer hooks take, where there are some.
 
 use super::Task;
 use crate::bail;
