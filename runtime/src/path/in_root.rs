@@ -238,7 +238,7 @@ mod tests {
     /// Files of procfs have no size and any length.
     #[test]
     fn no_more_is_read_than_a_file_says_it_has() {
-        let root: OwnedFd = std::fs::File::open("/").unwrap().into();
+        let root = crate::init::rootfs::open_directory("/").unwrap();
         let text = RootFd::new(root).read(&InRoot::new("/proc/self/environ"), 10).unwrap();
         assert_eq!(text, Some(Vec::new()));
     }
