@@ -102,6 +102,14 @@ pub fn end(record: &Record) -> Result<()> {
     record.cgroup.kill_all()
 }
 
+/// When the foreground is over. A container that can't be waited for may run on.
+pub fn after(waited: &Result<u8>, dir: StateDir, record: &Record, poststop: &[Hook], log: &Log) -> Result<()> {
+    if waited.is_err() {
+        end(record)?;
+    }
+    destroy(dir, record, poststop, log)
+}
+
 /// Removes all that is left of a container whose processes are gone.
 pub fn destroy(dir: StateDir, record: &Record, poststop: &[Hook], log: &Log) -> Result<()> {
     if !record.own_pid_namespace || record.pid == 0 {

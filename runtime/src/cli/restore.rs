@@ -62,11 +62,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     dir.unlock()?;
     let status = foreground::wait(pid, &pidfd, terminal);
     if dir.lock_again()? {
-        if status.is_err() {
-            // It can't be waited for, and may run on.
-            delete::end(&record)?;
-        }
-        delete::destroy(dir, &record, &plan.hooks.poststop, &context.log)?;
+        delete::after(&status, dir, &record, &plan.hooks.poststop, &context.log)?;
     }
     status
 }
