@@ -176,6 +176,7 @@ fn mounts_spread_as_under_runc() {
         ("rslave", "rshared", false, true),
         ("rshared", "rslave", false, true),
         ("rshared", "rshared", true, true),
+        ("private", "rslave", false, true),
     ] {
         let all = ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_CHOWN"];
         let bundle = Bundle { path: base.path.clone(), config: base.config.clone() }

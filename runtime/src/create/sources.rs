@@ -21,7 +21,7 @@ use crate::plan::sysctl;
 use crate::sys::clone;
 use crate::sys::mount::{
     ATTR_ATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_OF_BINDS, ATTR_RDONLY, MountAttr,
-    PROPAGATION_PRIVATE, PROPAGATION_SHARED, PROPAGATION_SLAVE, setattr,
+    PROPAGATION_PRIVATE, PROPAGATION_SLAVE, setattr,
 };
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{Access, CWD, FileType, Mode, OFlags, fstat, stat};
@@ -160,12 +160,14 @@ pub fn has_callers_rights(plan: &Plan) -> bool {
 /// opened by the caller:
 /// - in a user namespace or a mount namespace of others, init lacks its rights;
 /// - an id mapping is the caller's to give;
-/// - mounts that are shared with the host must come from its mount namespace;
+/// - where `rootfsPropagation` asks for more than a slave, init's namespace no
+///   longer has the host for a peer or a master, and a bind may be meant to;
 /// - a source that holds the container's root would show what is mounted there so
 ///   far, a bare /proc too.
 fn at_its_turn(plan: &Plan, mount: &MountPlan, root: &OnceCell<PathBuf>) -> Result<bool> {
     let MountKind::Bind { source, recursive, inside: None } = &mount.kind else { return Ok(false) };
-    if !has_callers_rights(plan) || mount.idmap.is_some() || plan.root_propagation == PROPAGATION_SHARED {
+    let follows_host = matches!(plan.root_propagation, 0 | PROPAGATION_SLAVE);
+    if !has_callers_rights(plan) || mount.idmap.is_some() || !follows_host {
         return Ok(false);
     }
     let what = || format!("bind mount source {}", source.display());
