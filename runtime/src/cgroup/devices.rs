@@ -5,7 +5,7 @@
 use super::Cgroup;
 use crate::error::{Context, Result};
 use crate::host;
-use crate::plan::cgroup::Rule;
+use crate::plan::cgroup::devices::Rule;
 use crate::sys::bpf;
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};

@@ -5,7 +5,8 @@
 use super::wire::{Property, Value};
 use crate::bail;
 use crate::error::Result;
-use crate::plan::cgroup::{Rule, Setting};
+use crate::plan::cgroup::Setting;
+use crate::plan::cgroup::devices::Rule;
 use std::collections::BTreeMap;
 
 type Read = fn(&str) -> Option<Value>;
