@@ -88,6 +88,49 @@ fn a_file_system_of_the_containers_own_is_mapped_too() {
     assert_eq!(run(&scratch, bundle).succeeds().stdout, "3000:3000\n");
 }
 
+/// In a user namespace init lacks the rights, and the runtime has them.
+#[test]
+fn what_init_mounts_in_a_user_namespace_is_mapped_too() {
+    let scratch = Scratch::new("idmapinside");
+    let bundle = |mounts: &[&Value]| {
+        let bundle = Bundle::new(&scratch).shell("stat -c '%u:%g' /data");
+        for name in ["first", "data"] {
+            std::fs::create_dir(bundle.root().join(name)).unwrap();
+        }
+        let first = bundle.root().join("first");
+        let with_source = |mount: &Value| match &mount["source"] {
+            Value::Null => set(mount, &json!({"source": first})),
+            _ => mount.clone(),
+        };
+        with_user_namespace(mounts.iter().fold(bundle, |bundle, mount| bundle.mount(with_source(mount))))
+    };
+    let maps = json!([{"containerID": 0, "hostID": 100_003, "size": 10}]);
+    let maps = json!({"uidMappings": maps, "gidMappings": maps});
+    let first = json!({"destination": "/first", "type": "bind", "source": scratch.folder("host"), "options": ["bind"]});
+    // The second shows what the first brings into the root.
+    let second = json!({"destination": "/data", "type": "bind", "options": ["bind"]});
+    assert_eq!(run(&scratch, bundle(&[&first, &second])).succeeds().stdout, "65534:65534\n");
+    assert_eq!(run(&scratch, bundle(&[&first, &set(&second, &maps)])).succeeds().stdout, "3:3\n");
+    let containers = set(&second, &json!({"options": ["bind", "idmap"]}));
+    assert_eq!(run(&scratch, bundle(&[&first, &containers])).succeeds().stdout, "0:0\n");
+    // A file system of the container's own, which has the container's mapping already.
+    if older_than("6.3") {
+        println!("skipped: tmpfs can be mapped since Linux 6.3");
+        return;
+    }
+    let tmpfs = json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]});
+    assert_eq!(run(&scratch, bundle(&[&set(&tmpfs, &maps)])).succeeds().stdout, "3:3\n");
+    let twice = set(&tmpfs, &json!({"options": ["idmap"]}));
+    let output = run(&scratch, bundle(&[&twice])).fails(1);
+    assert!(output.stderr.contains("map the ids of mount /data"), "{output:?}");
+}
+
+fn set(mount: &Value, fields: &Value) -> Value {
+    let mut mount = mount.clone();
+    mount.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    mount
+}
+
 #[test]
 fn mistakes_are_told() {
     let scratch = Scratch::new("idmapwrong");

@@ -5,6 +5,7 @@
 use super::idmap;
 use super::protocol::Channel;
 use super::sources::Sources;
+use crate::bail;
 use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::plan::Plan;
@@ -25,11 +26,28 @@ pub fn own(plan: &Plan, sources: &mut Sources, host: &Host) -> Result<()> {
     }
     for (number, mount) in plan.mounts.iter().enumerate() {
         let Some(Idmap { maps: Some(maps), .. }) = &mount.idmap else { continue };
+        let tree = sources.mounts.get(number).and_then(Option::as_ref);
+        if tree.is_none() && plan.namespaces.has(clone::NEWUSER) {
+            // Init asks for it.
+            continue;
+        }
         let namespace = user_namespace(maps, host).doing(|| format!("map the ids of mount {}", mount.target))?;
-        map(mount, sources.mounts.get(number).and_then(Option::as_ref), namespace.as_fd())?;
+        map(mount, tree, namespace.as_fd())?;
         sources.idmaps.push((number, namespace));
     }
     Ok(())
+}
+
+/// What init has made in a user namespace, where it lacks the rights over the
+/// namespaces of other mappings.
+pub fn of_init(plan: &Plan, number: u32, tree: &OwnedFd, init: Pid, host: &Host) -> Result<()> {
+    let Some(mount) = plan.mounts.get(number as usize) else { bail!("init asked for a mount that is none") };
+    let what = || format!("map the ids of mount {}", mount.target);
+    let namespace = match &mount.idmap {
+        Some(Idmap { maps: Some(maps), .. }) => user_namespace(maps, host).doing(what)?,
+        _ => namespace_of(init).doing(what)?,
+    };
+    apply(mount, tree, namespace.as_fd())
 }
 
 /// When init's ids are mapped: the mounts that have the container's mapping.

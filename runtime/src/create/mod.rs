@@ -240,7 +240,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
         channel.send(&Message::Placed)?;
     }
     log.debug(|| compat::IN_INIT.to_owned());
-    serve::until_ready(&channel, plan, &mut record, dir, pid)?;
+    serve::until_ready(&channel, planned, &mut record, dir, pid)?;
 
     record.pid = pid.as_raw_nonzero().get();
     record.start_time = state::process::stat(record.pid).map_or(0, |stat| stat.start);

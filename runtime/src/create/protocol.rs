@@ -5,6 +5,8 @@
 //! runtime                                init
 //!    |  [Mapped: ids are mapped]  ------>  |   (init waits before it mounts)
 //!    |  [Placed: systemd has its cgroup] ->|   (a scope is made around init)
+//!    |  <-  [MapMount: with a mount's fd]   |   (may come again)
+//!    |  [MountMapped]  ----------------->  |
 //!    |  <------  [Hooks: mounts are made]  |
 //!    |  [HooksDone]  ------------------->  |   (then it leaves the host's root)
 //!    |  <------  Ready                     |
@@ -20,6 +22,7 @@
 //! Either side that dies closes its end, and the other one notices: no init is
 //! left behind by a runtime that was killed.
 
+use super::socket;
 use crate::bail;
 use crate::error::{Context, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,6 +36,10 @@ const MAX: usize = 8192;
 pub enum Message {
     Mapped,
     Placed,
+    /// A mount's number in the plan: it shall have its id mapping, and its
+    /// descriptor comes along.
+    MapMount(u32),
+    MountMapped,
     Hooks,
     HooksDone,
     Ready,
@@ -61,6 +68,23 @@ impl Channel {
             Ok(_) => Ok(()),
             Err(errno) => Err(errno).doing(|| "send to the other side of create"),
         }
+    }
+
+    pub fn send_with(&self, message: &Message, fd: BorrowedFd<'_>) -> Result<()> {
+        socket::send(&self.0, &encode(message), fd).doing(|| "send to the other side of create")
+    }
+
+    /// A message and the descriptor that comes with it. None when the other side
+    /// is gone.
+    pub fn receive_with(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        let (packet, fd) = match socket::receive(&self.0, MAX) {
+            Err(Errno::CONNRESET) => return Ok(None),
+            result => result.doing(|| "hear from the other side of create")?,
+        };
+        if packet.is_empty() {
+            return Ok(None);
+        }
+        decode(&packet).map(|message| Some((message, fd)))
     }
 
     /// None when the other side is gone.
@@ -105,6 +129,8 @@ fn encode(message: &Message) -> Vec<u8> {
     match message {
         Message::Mapped => b"m".to_vec(),
         Message::Placed => b"p".to_vec(),
+        Message::MapMount(number) => [b"M".as_slice(), &number.to_le_bytes()].concat(),
+        Message::MountMapped => b"M".to_vec(),
         Message::Hooks => b"h".to_vec(),
         Message::HooksDone => b"d".to_vec(),
         Message::Ready => b"r".to_vec(),
@@ -118,6 +144,8 @@ fn decode(packet: &[u8]) -> Result<Message> {
     Ok(match packet {
         b"m" => Message::Mapped,
         b"p" => Message::Placed,
+        [b'M', a, b, c, d] => Message::MapMount(u32::from_le_bytes([*a, *b, *c, *d])),
+        b"M" => Message::MountMapped,
         b"h" => Message::Hooks,
         b"d" => Message::HooksDone,
         b"r" => Message::Ready,
@@ -138,6 +166,8 @@ mod tests {
         let all = [
             Message::Mapped,
             Message::Placed,
+            Message::MapMount(7),
+            Message::MountMapped,
             Message::Hooks,
             Message::HooksDone,
             Message::Ready,

@@ -2,7 +2,7 @@
 
 use super::protocol::{Channel, Message};
 use super::sources::Sources;
-use super::{hooks, idmap, idmap_mounts};
+use super::{Planned, hooks, idmap, idmap_mounts};
 use crate::bail;
 use crate::error::{Context, Result};
 use crate::host::{self, Host};
@@ -23,19 +23,29 @@ pub fn map_ids(channel: &Channel, plan: &Plan, sources: &Sources, pid: Pid, host
     Ok(())
 }
 
-pub fn until_ready(channel: &Channel, plan: &Plan, record: &mut Record, dir: &StateDir, pid: Pid) -> Result<()> {
+pub fn until_ready(
+    channel: &Channel,
+    Planned { plan, host, .. }: &Planned,
+    record: &mut Record,
+    dir: &StateDir,
+    pid: Pid,
+) -> Result<()> {
     loop {
-        match channel.receive()? {
-            Some(Message::Ready) => return Ok(()),
-            Some(Message::Failed(text)) => bail!("{text}"),
-            Some(Message::Hooks) => {
+        match channel.receive_with()? {
+            Some((Message::Ready, _)) => return Ok(()),
+            Some((Message::Failed(text), _)) => bail!("{text}"),
+            Some((Message::MapMount(number), Some(tree))) => {
+                idmap_mounts::of_init(plan, number, &tree, pid, host)?;
+                channel.send(&Message::MountMapped)?;
+            }
+            Some((Message::Hooks, _)) => {
                 record.begin_hooks(&plan.hooks, dir)?;
                 let state = state_json(record, Status::Creating, pid.as_raw_nonzero().get());
                 hooks::run("prestart", &plan.hooks.prestart, Some(&record.bundle), &state)?;
                 hooks::run("createRuntime", &plan.hooks.create_runtime, Some(&record.bundle), &state)?;
                 channel.send(&Message::HooksDone)?;
             }
-            Some(message) => bail!("init said {message:?} out of turn"),
+            Some((message, _)) => bail!("init said {message:?} out of turn"),
             None => bail!("init ended before it was ready: {}", ending(pid)),
         }
     }

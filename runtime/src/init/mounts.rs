@@ -7,11 +7,13 @@ use super::rootfs::attach;
 use super::{cgroup_mount, copy_up};
 use crate::bail;
 use crate::create::idmap_mounts;
+use crate::create::protocol::Message;
 use crate::create::sources::{self, Cgroups};
 use crate::error::{Context, Error, Result};
 use crate::path::in_root::Missing;
 use crate::path::{InRoot, RootFd};
 use crate::plan::mounts::{MountKind, MountPlan, may_cover};
+use crate::sys::clone;
 use crate::sys::fds::Bin;
 use crate::sys::mount::{self as attr, MountAttr, setattr};
 use rustix::fd::{AsFd, OwnedFd};
@@ -39,8 +41,8 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
             // source is left to its turn there is no user namespace.
             None => sources::bind_source(mount, false).doing(what)?,
         };
-        let idmap = init.sources.idmaps.iter().find(|(of, _)| *of == number).map(|(_, namespace)| namespace);
-        let tree = one(init.task.root()?, mount, source, idmap, &cgroups, &mut bin).doing(what)?;
+        let map = |tree: &OwnedFd| map_ids(init, number, mount, tree);
+        let tree = one(init.task.root()?, mount, source, &map, &cgroups, &mut bin).doing(what)?;
         match (&mount.kind, tree) {
             (_, Some(tree)) if mount.read_only_last => read_only.push(tree),
             (MountKind::FileSystem { kind, .. }, Some(tree)) if matches!(kind.as_str(), "proc" | "sysfs") => {
@@ -56,6 +58,19 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
     init.kernel_mounts = kernel_mounts;
     init.read_only_last = read_only;
     Ok(())
+}
+
+/// Gives a mount that init has made its id mapping.
+fn map_ids(init: &Init<'_>, number: usize, mount: &MountPlan, tree: &OwnedFd) -> Result<()> {
+    if mount.idmap.is_none() {
+        return Ok(());
+    }
+    if init.plan.namespaces.has(clone::NEWUSER) {
+        init.channel.send_with(&Message::MapMount(number as u32), tree.as_fd())?;
+        return init.channel.expect(&Message::MountMapped);
+    }
+    let namespace = init.sources.idmaps.iter().find(|(of, _)| *of == number).map(|(_, namespace)| namespace);
+    namespace.map_or(Ok(()), |namespace| idmap_mounts::apply(mount, tree, namespace.as_fd()))
 }
 
 fn is_of_kernel(mount: &MountPlan, tree: &OwnedFd) -> bool {
@@ -76,12 +91,13 @@ fn cgroups(init: &mut Init<'_>, mount: &MountPlan) -> Result<Cgroups> {
     init.sources.cgroups.take().ok_or_else(|| Error::new("in a user namespace there can be one cgroup mount"))
 }
 
-/// Returns the mount that is now attached, if it has one descriptor.
+/// Returns the mount that is now attached, if it has one descriptor. `map` gives
+/// what is not from outside its id mapping.
 pub fn one(
     root: &RootFd,
     mount: &MountPlan,
     source: Option<OwnedFd>,
-    idmap: Option<&OwnedFd>,
+    map: &dyn Fn(&OwnedFd) -> Result<()>,
     cgroups: &[(String, OwnedFd)],
     bin: &mut Bin,
 ) -> Result<Option<OwnedFd>> {
@@ -89,7 +105,7 @@ pub fn one(
         MountKind::Bind { inside, .. } => {
             let tree = match (source, inside) {
                 (Some(tree), _) => tree,
-                (None, Some(path)) => source_inside(root, mount, path, idmap)?,
+                (None, Some(path)) => source_inside(root, mount, path, map)?,
                 (None, None) => bail!("its source was not opened"),
             };
             let target = target(root, mount, is_directory(&tree)?, bin)?;
@@ -121,23 +137,24 @@ pub fn one(
                 copy_up::copy(&target, &tree)?;
             }
             recursive_options(&tree, mount)?;
-            if let Some(namespace) = idmap {
-                idmap_mounts::apply(mount, &tree, namespace.as_fd())?;
-            }
+            map(&tree)?;
             put(tree, target, bin)
         }
     }
 }
 
 /// A part of what has been mounted so far.
-fn source_inside(root: &RootFd, mount: &MountPlan, path: &InRoot, idmap: Option<&OwnedFd>) -> Result<OwnedFd> {
+fn source_inside(
+    root: &RootFd,
+    mount: &MountPlan,
+    path: &InRoot,
+    map: &dyn Fn(&OwnedFd) -> Result<()>,
+) -> Result<OwnedFd> {
     let what = || format!("bind mount source {path} in the root");
     let place = root.open(path, OFlags::PATH).doing(what)?;
     let MountKind::Bind { recursive, .. } = mount.kind else { bail!("it is no bind mount") };
     let tree = clone_mount(&place, recursive).doing(what)?;
-    if let Some(namespace) = idmap {
-        idmap_mounts::apply(mount, &tree, namespace.as_fd())?;
-    }
+    map(&tree)?;
     sources::with_options(mount, tree, false)
 }
 

@@ -51,7 +51,7 @@ fn add_all(root: &RootFd, mounts: &[MountPlan], sources: Vec<Option<OwnedFd>>, t
     let mut last = Vec::new();
     for (mount, source) in mounts.iter().zip(sources) {
         let what = || format!("mount {}", mount.target);
-        if let Some(tree) = init::one(root, mount, source, None, &[], &mut bin).doing(what)? {
+        if let Some(tree) = init::one(root, mount, source, &|_| Ok(()), &[], &mut bin).doing(what)? {
             if mount.read_only_last {
                 last.push(tree.try_clone().doing(what)?);
             }

@@ -130,12 +130,6 @@ fn one(mount: &Mount, bundle: &Path, rootfs: &Path) -> Result<MountPlan> {
     }
     let options = mount_options::parse(&mount.options);
     let kind = kind(mount, &options, bundle, rootfs)?;
-    if options.idmap.is_some()
-        && mount.uid_mappings.is_empty()
-        && matches!(kind, MountKind::Bind { inside: Some(_), .. })
-    {
-        bail!("mounts: {name:?} has the container's id mapping, and its source lies in the container's root");
-    }
     if !may_cover(&target, &kind) {
         bail!("mounts: {name:?} may not be mounted over: it is inside /proc");
     }
