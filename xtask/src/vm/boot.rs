@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Until the job's first line; an idle machine needs half a minute.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
-/// A guest may stand still when it is nearly up, with its processors idle: one with
-/// systemd on cgroup v1 does so now and then.
+/// The emulation of a processor is no faultless one.
 const BOOTS: u32 = 3;
 
 /// How a guest ended.

@@ -42,8 +42,10 @@ After=multi-user.target user@1000.service
 Wants=firn-job.service user@1000.service
 AllowIsolate=yes
 UNIT
+# Its console comes with a module that udev may load after everything else.
 cat > "$units/firn-job.service" <<'UNIT'
 [Unit]
+Requires=dev-hvc0.device
 After=multi-user.target user@1000.service dev-hvc0.device
 [Service]
 ExecStart=/usr/local/sbin/firn-job
@@ -57,6 +59,15 @@ TasksMax=infinity
 LimitNOFILE=65536
 KillMode=process
 UNIT
+# Where a job does not begin, the console's log shows what each process waits for.
+cat > "$units/firn-watch.service" <<'UNIT'
+[Unit]
+DefaultDependencies=no
+[Service]
+ExecStart=/usr/local/sbin/firn-watch
+UNIT
+mkdir -p "$units/sysinit.target.wants"
+ln -sfn ../firn-watch.service "$units/sysinit.target.wants/firn-watch.service"
 ln -sfn firn-job.target "$units/default.target"
 
 # The job is a tar archive with a program `start`; what that leaves in
@@ -64,14 +75,27 @@ ln -sfn firn-job.target "$units/default.target"
 cat > "$root/usr/local/sbin/firn-job" <<'JOB'
 #!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+echo firn: unpacking the job > /dev/kmsg
 mkdir -p /var/firn /run/results
 cd /var/firn
 tar -xf /dev/vdc
+echo firn: the job begins > /dev/kmsg
+: > /run/firn-began
 ./start
 echo $? > /run/results/status
 tar -C /run/results -cf /dev/vdd .
 sync /dev/vdd
 systemctl poweroff --force --force
 JOB
-chmod 755 "$root/usr/local/sbin/firn-job"
+cat > "$root/usr/local/sbin/firn-watch" <<'WATCH'
+#!/bin/sh
+sleep 120
+[ ! -e /run/firn-began ] || exit 0
+for process in /proc/[0-9]*; do
+    # Kernel threads have no command line.
+    line=$(tr '\0' ' ' < "$process/cmdline" 2>/dev/null) && [ -n "$line" ] || continue
+    { echo "firn: ${process#/proc/} $line"; sed 's/^/firn:     /' "$process/stack"; } > /dev/ttyS0 2>&1
+done
+WATCH
+chmod 755 "$root/usr/local/sbin/firn-job" "$root/usr/local/sbin/firn-watch"
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*

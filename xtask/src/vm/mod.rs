@@ -118,7 +118,8 @@ fn shell(guest: &Guest) -> Result<()> {
 }
 
 /// What every job begins with. /tmp may be a tmpfs with nosuid and nodev.
-const ENVIRONMENT: &str = "echo firn: the job begins >/dev/kmsg; export PATH=/var/firn/bin:$PATH FIRN_BIN=/var/firn/bin FIRN_DEBIAN_ROOT=/srv/debian TMPDIR=/var/tmp";
+const ENVIRONMENT: &str =
+    "export PATH=/var/firn/bin:$PATH FIRN_BIN=/var/firn/bin FIRN_DEBIAN_ROOT=/srv/debian TMPDIR=/var/tmp";
 
 /// What all need: qemu, and the disk of container roots.
 fn prepare() -> Result<PathBuf> {
