@@ -127,7 +127,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     let told = pidfd_socket.map_or(Ok(()), |socket| pidfd::send(&socket, pidfd::OF_EXEC, &joined.pidfd));
     let begun = told.and_then(|()| begin(&container, &joined, args.pid_file.as_deref(), &context.log));
     if let Err(error) = begun {
-        create::kill(joined.pid, &joined.pidfd);
+        create::making::kill(joined.pid, &joined.pidfd);
         return Err(error);
     }
     if args.detach {

@@ -92,7 +92,7 @@ fn begin(created: &Created) -> Result<()> {
 }
 
 fn undo(created: Created, context: &Context, error: Error) -> Error {
-    create::kill(created.pid, &created.pidfd);
+    create::making::kill(created.pid, &created.pidfd);
     let Created { dir, record, plan, .. } = created;
     let cleared = delete::end(&record).and_then(|()| delete::destroy(dir, &record, &plan.hooks.poststop, &context.log));
     if let Err(error) = cleared {

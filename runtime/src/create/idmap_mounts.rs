@@ -99,7 +99,7 @@ fn user_namespace(maps: &IdMaps, host: &Host) -> Result<OwnedFd> {
             drop(far);
             let namespace = idmap::write(maps, pid, host).and_then(|()| namespace_of(pid));
             drop(near);
-            super::kill(pid, &pidfd);
+            super::making::kill(pid, &pidfd);
             namespace
         }
     }

@@ -8,6 +8,7 @@ pub mod idmap;
 pub mod idmap_mounts;
 pub mod inherited;
 pub mod listener;
+pub mod making;
 pub mod notify;
 pub mod pidfd;
 pub mod protocol;
@@ -24,20 +25,19 @@ use crate::error::{Context, Result};
 use crate::host::{self, Host};
 use crate::init;
 use crate::log::Log;
-use crate::network::devices::{self, Moved};
+use crate::network::devices;
 use crate::plan::{self, Plan, Request};
-use crate::resctrl::{Groups, Made};
-use crate::spec::hooks::Hook;
 use crate::spec::roots::Roots;
 use crate::spec::{self, Spec};
 use crate::state::{self, Record, StateDir};
 use crate::sys::clone::Fork;
 use crate::sys::fds::Bin;
 use console::{Console, Way};
+use making::Making;
 use protocol::{Channel, Message};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::Pid;
 use sources::Sources;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -88,7 +88,7 @@ pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let pidfd_socket = options.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
 
     let dir = StateDir::create(&options.root, &options.id)?;
-    let mut making = Making { dir: Some(dir), ..Making::default() };
+    let mut making = Making::new(dir);
     let Way { near, far } = console;
     let sockets = Sockets { console: far, pidfd: pidfd_socket };
     let result = make(&mut making, &planned, sockets, options, log);
@@ -178,36 +178,15 @@ struct Sockets {
 type Parts = (Record, Pid, OwnedFd, Channel, StateDir);
 
 fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Options, log: &Log) -> Result<Parts> {
-    let Planned { text: config, host, plan, .. } = planned;
-    let Some(dir) = &making.dir else { crate::bail!("the container has no state directory") };
-    let mut cgroup = Cgroup::default();
-    if !options.no_cgroup {
-        cgroup = Cgroup::place(&host.cgroups, &plan.cgroup)?;
-        cgroup.refuse_occupied()?;
-    }
-    let unit = plan.cgroup.unit.as_ref().filter(|_| !options.no_cgroup);
-    cgroup.unit = unit.cloned();
-    let mut record = planned.record(&cgroup);
-    record.resctrl = plan.resctrl.as_ref().map(|plan| Groups::place(plan, &options.id)).transpose()?;
-    record.save(dir)?;
-    dir.write_new(state::record::CONFIG, config)?;
-
-    if notify::is_wanted() {
-        notify::make_folder(dir)?;
-    }
+    let Planned { host, plan, .. } = planned;
+    let mut record = making.write_down(planned, options)?;
     let mut sources = sources::open(plan, sockets.console, host.may_mount())?;
     if sources.are_found {
         idmap_mounts::own(plan, &mut sources, host)?;
     }
-    let mut entry = Entry::default();
-    if !options.no_cgroup && unit.is_none() {
-        making.cgroup.pure_v2 = cgroup.pure_v2;
-        cgroup.create(&plan.cgroup, &mut making.cgroup.dirs)?;
-        entry = cgroup.entry()?;
-        sources.open_cgroups(plan, &cgroup)?;
-    }
-    if let (Some(groups), Some(plan)) = (&record.resctrl, &plan.resctrl) {
-        groups.make(plan, &mut making.resctrl)?;
+    let entry = making.make_groups(plan, &mut record, options)?;
+    if record.cgroup.unit.is_none() {
+        sources.open_cgroups(plan, &record.cgroup)?;
     }
     let listener = if options.run { None } else { Some(state::start::listener()?) };
     let (channel, far_end) = Channel::pair()?;
@@ -217,7 +196,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
             // With the directory goes init's part in the lock: flock(2) belongs
             // to all who inherit it.
             drop((channel, making.dir.take()));
-            init::run(plan, sources, (&cgroup, entry), far_end, listener, &record, options)
+            init::run(plan, sources, (&record.cgroup, entry), far_end, listener, &record, options)
         }
     };
     making.init = Some((pid, pidfd));
@@ -233,34 +212,35 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
     }
     serve::map_ids(&channel, plan, &sources, pid, host)?;
     discard(far_end, sources, entry);
-    if let Some(unit) = unit {
-        cgroup.start_unit(&plan.cgroup, unit, &plan.id, pid)?;
-        making.cgroup = cgroup.clone();
-        cgroup.complete_unit(&plan.cgroup, pid)?;
+    if making.enter_unit(plan, &mut record, pid)? {
         channel.send(&Message::Placed)?;
     }
     log.debug(|| compat::IN_INIT.to_owned());
-    serve::until_ready(&channel, planned, &mut record, dir, pid)?;
+    serve::until_ready(&channel, planned, &mut record, making.dir()?, pid)?;
+    announce(making, &mut record, sockets.pidfd, listener, options)?;
+    log.debug(|| compat::GOES_ON.to_owned());
+    channel.send(&Message::Go)?;
+    let (pid, pidfd, dir) = making.done();
+    Ok((record, pid, pidfd, channel, dir))
+}
 
-    record.pid = pid.as_raw_nonzero().get();
-    record.start_time = state::process::stat(record.pid).map_or(0, |stat| stat.start);
-    record.cgroup = cgroup;
-    record.save(dir)?;
-    if let (Some(socket), Some((_, pidfd))) = (&sockets.pidfd, &making.init) {
+/// The container is ready: from here on others find it.
+fn announce(
+    making: &Making,
+    record: &mut Record,
+    pidfd_socket: Option<OwnedFd>,
+    listener: Option<OwnedFd>,
+    options: &Options,
+) -> Result<()> {
+    let (dir, (pid, pidfd)) = (making.dir()?, making.init()?);
+    record.begin(*pid, dir)?;
+    if let Some(socket) = &pidfd_socket {
         pidfd::send(socket, pidfd::OF_INIT, pidfd)?;
     }
     if let Some(path) = &options.pid_file {
         write_pid_file(path, record.pid)?;
     }
-    if let Some(listener) = &listener {
-        state::start::publish(dir, listener)?;
-    }
-    log.debug(|| compat::GOES_ON.to_owned());
-    channel.send(&Message::Go)?;
-    match (making.init.take(), making.dir.take()) {
-        (Some((pid, pidfd)), Some(dir)) => Ok((record, pid, pidfd, channel, dir)),
-        _ => unreachable!("both were set above"),
-    }
+    listener.map_or(Ok(()), |listener| state::start::publish(dir, &listener))
 }
 
 /// Closes the parent's copies of what init has now.
@@ -276,7 +256,7 @@ fn discard(far_end: Channel, sources: Sources, entry: Entry) {
 
 impl Planned {
     /// What is recorded of it first.
-    pub fn record(&self, cgroup: &Cgroup) -> Record {
+    fn record(&self, cgroup: Cgroup) -> Record {
         let Planned { spec, bundle, host, plan, .. } = self;
         Record {
             oci_version: if spec.oci_version.is_empty() { spec::VERSION.into() } else { spec.oci_version.clone() },
@@ -288,7 +268,7 @@ impl Planned {
             created: state::time::rfc3339(SystemTime::now()),
             owner: host.euid,
             annotations: spec.annotations.clone(),
-            cgroup: cgroup.clone(),
+            cgroup,
             resctrl: None,
             own_pid_namespace: plan.namespaces.makes(crate::sys::clone::NEWPID),
             hooks_begun: false,
@@ -310,44 +290,4 @@ pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     written.doing(what).inspect_err(|_| {
         let _ = rustix::fs::unlink(&temporary);
     })
-}
-
-/// What has been made so far, and how it is taken back.
-#[derive(Debug, Default)]
-pub struct Making {
-    /// The directories that were not there before.
-    pub cgroup: Cgroup,
-    pub dir: Option<StateDir>,
-    pub init: Option<(Pid, OwnedFd)>,
-    pub devices: Option<Moved>,
-    pub resctrl: Made,
-}
-
-impl Making {
-    /// `poststop` is owed where other hooks have begun: runtime.md, "Lifecycle".
-    pub fn undo(&mut self, poststop: &[Hook], log: &Log) {
-        let record = self.dir.as_ref().and_then(|dir| Record::load(dir).ok().flatten());
-        // While there is a namespace for them to come out of.
-        if let Some(mut devices) = self.devices.take() {
-            devices.back(log);
-        }
-        if let Some((pid, pidfd)) = self.init.take() {
-            kill(pid, &pidfd);
-        }
-        let cleared = self.cgroup.kill_all().and_then(|()| self.cgroup.remove()).and_then(|()| self.resctrl.undo());
-        let removed = cleared.and_then(|()| self.dir.take().map_or(Ok(()), StateDir::remove));
-        if let Err(error) = removed {
-            log.warn(&format!("clear up after the error that follows: {}", error.chain()));
-        }
-        if let Some(record) = record.filter(|record| record.hooks_begun) {
-            hooks::poststop(poststop, &record, log);
-        }
-    }
-}
-
-/// Kills a child of this process and takes its status.
-pub fn kill(pid: Pid, pidfd: &OwnedFd) {
-    // It may be dead already; the status is taken either way.
-    let _ = pidfd_send_signal(pidfd, Signal::KILL);
-    let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
 }

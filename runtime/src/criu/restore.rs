@@ -10,17 +10,17 @@ use super::{mounts, streams};
 use crate::bail;
 use crate::cgroup::{Cgroup, Entry};
 use crate::create::console::Way;
+use crate::create::making::Making;
 use crate::create::serve::state_json;
 use crate::create::sources::{self, Sources};
-use crate::create::{self, Making, Planned, hooks, notify, write_pid_file};
+use crate::create::{self, Planned, hooks, write_pid_file};
 use crate::error::{Context, Error, Result};
 use crate::init::console;
 use crate::log::Log;
 use crate::network::{self, devices};
 use crate::path::RootFd;
 use crate::plan::Plan;
-use crate::resctrl::Groups;
-use crate::state::{self, Record, StateDir, Status};
+use crate::state::{Record, StateDir, Status};
 use crate::sys::clone;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -68,7 +68,7 @@ pub fn restore(restore: &Restore, options: &create::Options, log: &Log) -> Resul
     let Way { near, far } = options.console.open(&mut planned.plan.process)?;
 
     let dir = StateDir::create(&options.root, &options.id)?;
-    let mut making = Making { dir: Some(dir), ..Making::default() };
+    let mut making = Making::new(dir);
     let work = Work { restore, options, planned: &planned, folders, names, console: far, log };
     let result = work.run(&mut making, &program);
     match result {
@@ -94,46 +94,18 @@ struct Work<'a> {
 impl Work<'_> {
     fn run(&self, making: &mut Making, program: &std::ffi::CString) -> Result<(Record, Pid, OwnedFd, StateDir)> {
         let plan = &self.planned.plan;
-        let Some(dir) = &making.dir else { bail!("the container has no state directory") };
-        let mut cgroup = Cgroup::default();
-        if !self.options.no_cgroup {
-            cgroup = Cgroup::place(&self.planned.host.cgroups, &plan.cgroup)?;
-            cgroup.refuse_occupied()?;
-        }
-        let unit = plan.cgroup.unit.as_ref().filter(|_| !self.options.no_cgroup);
-        cgroup.unit = unit.cloned();
-        let mut record = self.planned.record(&cgroup);
-        record.resctrl = plan.resctrl.as_ref().map(|plan| Groups::place(plan, &self.options.id)).transpose()?;
-        record.save(dir)?;
-        dir.write_new(state::record::CONFIG, &self.planned.text)?;
-        if notify::is_wanted() {
-            notify::make_folder(dir)?;
-        }
-
+        let mut record = making.write_down(self.planned, self.options)?;
         let mut sources = sources::open(plan, None, true)?;
         sources.open_rest(plan)?;
-        let mut entry = Entry::default();
-        if !self.options.no_cgroup && unit.is_none() {
-            making.cgroup.pure_v2 = cgroup.pure_v2;
-            cgroup.create(&plan.cgroup, &mut making.cgroup.dirs)?;
-            entry = cgroup.entry()?;
-        }
-        if let (Some(groups), Some(plan)) = (&record.resctrl, &plan.resctrl) {
-            groups.make(plan, &mut making.resctrl)?;
-        }
-        let place = dir.make_mount_place()?;
+        let entry = making.make_groups(plan, &mut record, self.options)?;
+        let place = making.dir()?.make_mount_place()?;
         let criu = self.fork(program, &sources, &entry, &place)?;
         drop(entry);
         if let Some(groups) = &record.resctrl {
             groups.add(criu.pid)?;
         }
-        if let Some(unit) = unit {
-            cgroup.start_unit(&plan.cgroup, unit, &plan.id, criu.pid)?;
-            making.cgroup = cgroup.clone();
-            cgroup.complete_unit(&plan.cgroup, criu.pid)?;
-        }
-        record.cgroup = cgroup;
-        record.save(dir)?;
+        making.enter_unit(plan, &mut record, criu.pid)?;
+        record.save(making.dir()?)?;
         let pid = self.converse(&criu, making, &mut record, &sources, &place)?;
         // A child of this process, so the number can't be reused yet.
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the restored process")?;
@@ -141,15 +113,12 @@ impl Work<'_> {
         criu.finish()?;
         drop(sources);
 
-        let Some(dir) = &making.dir else { bail!("the container has no state directory") };
-        dir.remove_mount_place()?;
+        making.dir()?.remove_mount_place()?;
         if let Some(path) = &self.options.pid_file {
             write_pid_file(path, record.pid)?;
         }
-        match (making.init.take(), making.dir.take()) {
-            (Some((pid, pidfd)), Some(dir)) => Ok((record, pid, pidfd, dir)),
-            _ => unreachable!("both were set above"),
-        }
+        let (pid, pidfd, dir) = making.done();
+        Ok((record, pid, pidfd, dir))
     }
 
     fn fork(&self, program: &std::ffi::CString, sources: &Sources, entry: &Entry, place: &Path) -> Result<Criu> {
@@ -257,9 +226,7 @@ impl Work<'_> {
         if !plan.net_devices.is_empty() {
             making.devices = Some(devices::move_in(&plan.net_devices, sources::network(sources, init)?, self.log)?);
         }
-        if let Some(dir) = &making.dir {
-            record.begin_hooks(&plan.hooks, dir)?;
-        }
+        record.begin_hooks(&plan.hooks, making.dir()?)?;
         let state = state_json(record, Status::Creating, pid);
         hooks::run("prestart", &plan.hooks.prestart, Some(&record.bundle), &state)?;
         hooks::run("createRuntime", &plan.hooks.create_runtime, Some(&record.bundle), &state)
@@ -267,10 +234,8 @@ impl Work<'_> {
 
     /// The processes are there, and don't run yet.
     fn record(&self, making: &Making, record: &mut Record, pid: i32) -> Result<()> {
-        let Some(dir) = &making.dir else { bail!("the container has no state directory") };
-        record.pid = pid;
-        record.start_time = state::process::stat(pid).map_or(0, |stat| stat.start);
-        record.save(dir)
+        let Some(pid) = Pid::from_raw(pid) else { bail!("criu told no pid of what it restores") };
+        record.begin(pid, making.dir()?)
     }
 
     fn hand_over(&self, master: Option<OwnedFd>) -> Result<()> {

@@ -100,7 +100,7 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             if let Some(unit) = attach {
                 let below = options.cgroup.first().map_or("", String::as_str);
                 if let Err(error) = systemd::attach(unit, below, pid.as_raw_nonzero().get()) {
-                    crate::create::kill(pid, &pidfd);
+                    crate::create::making::kill(pid, &pidfd);
                     return Err(error);
                 }
                 channel.send(&Message::Placed)?;
@@ -113,7 +113,7 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             match grouped.and_then(|()| until_ready(&channel, &plan, pid)) {
                 Ok(()) => Ok(Joined { pid, pidfd, channel, terminal }),
                 Err(error) => {
-                    crate::create::kill(pid, &pidfd);
+                    crate::create::making::kill(pid, &pidfd);
                     Err(error)
                 }
             }

@@ -1,12 +1,13 @@
 //! What is known of a container between commands. Written before the first
 //! object is made, so that `delete --force` can always clear up.
 
-use super::StateDir;
+use super::{StateDir, process};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::resctrl::Groups;
 use crate::spec::Spec;
 use crate::spec::hooks::Hooks;
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -54,6 +55,13 @@ impl Record {
     pub fn save(&self, dir: &StateDir) -> Result<()> {
         let text = serde_json::to_vec(self).doing(|| "write the state record")?;
         dir.write(FILE, &text)
+    }
+
+    /// Notes the container's process.
+    pub fn begin(&mut self, init: Pid, dir: &StateDir) -> Result<()> {
+        self.pid = init.as_raw_nonzero().get();
+        self.start_time = process::stat(self.pid).map_or(0, |stat| stat.start);
+        self.save(dir)
     }
 
     /// Notes that hooks have begun, where others are to follow them at the end.

@@ -1,0 +1,123 @@
+//! What has been made of a container so far, in the order in which it is made
+//! and given back: `create` and `restore` alike.
+
+use super::{Options, Planned, hooks, notify};
+use crate::bail;
+use crate::cgroup::{Cgroup, Entry};
+use crate::error::Result;
+use crate::log::Log;
+use crate::network::devices::Moved;
+use crate::plan::Plan;
+use crate::resctrl::{Groups, Made};
+use crate::spec::hooks::Hook;
+use crate::state::{self, Record, StateDir};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+/// Each part that is there is taken back if a later one fails.
+#[derive(Debug, Default)]
+pub struct Making {
+    pub dir: Option<StateDir>,
+    /// The directories that were not there before.
+    cgroup: Cgroup,
+    resctrl: Made,
+    pub init: Option<(Pid, OwnedFd)>,
+    pub devices: Option<Moved>,
+}
+
+impl Making {
+    pub fn new(dir: StateDir) -> Self {
+        Making { dir: Some(dir), ..Making::default() }
+    }
+
+    pub fn dir(&self) -> Result<&StateDir> {
+        let Some(dir) = &self.dir else { bail!("the container has no state directory") };
+        Ok(dir)
+    }
+
+    pub fn init(&self) -> Result<&(Pid, OwnedFd)> {
+        let Some(init) = &self.init else { bail!("the container has no process") };
+        Ok(init)
+    }
+
+    /// Decides where its groups shall be, and records that before there is anything
+    /// that would have to be found again.
+    pub fn write_down(&mut self, planned: &Planned, options: &Options) -> Result<Record> {
+        let plan = &planned.plan;
+        let mut cgroup = Cgroup::default();
+        if !options.no_cgroup {
+            cgroup = Cgroup::place(&planned.host.cgroups, &plan.cgroup)?;
+            cgroup.refuse_occupied()?;
+            cgroup.unit = plan.cgroup.unit.clone();
+        }
+        let mut record = planned.record(cgroup);
+        record.resctrl = plan.resctrl.as_ref().map(|plan| Groups::place(plan, &options.id)).transpose()?;
+        let dir = self.dir()?;
+        record.save(dir)?;
+        dir.write_new(state::record::CONFIG, &planned.text)?;
+        if notify::is_wanted() {
+            notify::make_folder(dir)?;
+        }
+        Ok(record)
+    }
+
+    /// Makes its cgroups, unless systemd will, and the way into them; and its groups
+    /// of resctrl.
+    pub fn make_groups(&mut self, plan: &Plan, record: &mut Record, options: &Options) -> Result<Entry> {
+        let cgroup = &mut record.cgroup;
+        let mut entry = Entry::default();
+        if !options.no_cgroup && cgroup.unit.is_none() {
+            self.cgroup.pure_v2 = cgroup.pure_v2;
+            cgroup.create(&plan.cgroup, &mut self.cgroup.dirs)?;
+            entry = cgroup.entry()?;
+        }
+        if let (Some(groups), Some(plan)) = (&record.resctrl, &plan.resctrl) {
+            groups.make(plan, &mut self.resctrl)?;
+        }
+        Ok(entry)
+    }
+
+    /// Has systemd make the cgroup around `pid`, and says whether that was needed.
+    pub fn enter_unit(&mut self, plan: &Plan, record: &mut Record, pid: Pid) -> Result<bool> {
+        let Some(unit) = record.cgroup.unit.clone() else { return Ok(false) };
+        record.cgroup.start_unit(&plan.cgroup, &unit, &plan.id, pid)?;
+        self.cgroup = record.cgroup.clone();
+        record.cgroup.complete_unit(&plan.cgroup, pid)?;
+        Ok(true)
+    }
+
+    /// All of it stays.
+    pub fn done(&mut self) -> (Pid, OwnedFd, StateDir) {
+        match (self.init.take(), self.dir.take()) {
+            (Some((pid, pidfd)), Some(dir)) => (pid, pidfd, dir),
+            _ => unreachable!("both have been set"),
+        }
+    }
+
+    /// `poststop` is owed where other hooks have begun: runtime.md, "Lifecycle".
+    pub fn undo(&mut self, poststop: &[Hook], log: &Log) {
+        let record = self.dir.as_ref().and_then(|dir| Record::load(dir).ok().flatten());
+        // While there is a namespace for them to come out of.
+        if let Some(mut devices) = self.devices.take() {
+            devices.back(log);
+        }
+        if let Some((pid, pidfd)) = self.init.take() {
+            kill(pid, &pidfd);
+        }
+        let cleared = self.cgroup.kill_all().and_then(|()| self.cgroup.remove()).and_then(|()| self.resctrl.undo());
+        let removed = cleared.and_then(|()| self.dir.take().map_or(Ok(()), StateDir::remove));
+        if let Err(error) = removed {
+            log.warn(&format!("clear up after the error that follows: {}", error.chain()));
+        }
+        if let Some(record) = record.filter(|record| record.hooks_begun) {
+            hooks::poststop(poststop, &record, log);
+        }
+    }
+}
+
+/// Kills a child of this process and takes its status.
+pub fn kill(pid: Pid, pidfd: &OwnedFd) {
+    // It may be dead already; the status is taken either way.
+    let _ = pidfd_send_signal(pidfd, Signal::KILL);
+    let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+}
