@@ -276,6 +276,8 @@ fn memory_comes_from_the_nodes_of_the_policy() {
         (json!({"mode": "MPOL_BIND", "nodes": "x"}), "invalid memory policy node: "),
         (json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["x"]}), "invalid memory policy flag"),
         (json!({"mode": "MPOL_BIND", "nodes": "63"}), "set linux.memoryPolicy"),
+        (json!({"mode": "MPOL_DEFAULT", "nodes": "0-7"}), "memory policy mode requires 0 nodes but got 8"),
+        (json!({"mode": "MPOL_BIND"}), "memory policy mode requires at least one node but got 0"),
     ] {
         let output = policy(wrong).fails(1);
         assert!(output.stderr.contains(says), "{output:?}");

@@ -42,6 +42,7 @@ fn debugging_is_logged() {
     let other = Scratch::new("worddebugexec");
     let firn = running(&other);
     let told = firn.call(&["--debug", "exec", firn.id(), "true"]).succeeds().stderr;
+    assert!(told.contains("setns_init: about to exec"), "{told}");
     assert!(moments.iter().all(|moment| told.contains(moment)), "{told}");
 }
 

@@ -15,6 +15,7 @@ pub const NOT_RUNNING: &str = "container not running";
 pub const CLONED: &str = "nsexec container setup";
 pub const IN_INIT: &str = "child process in init()";
 pub const GOES_ON: &str = "init: closing the pipe to signal completion";
+pub const EXECS: &str = "setns_init: about to exec";
 
 /// podman: this runtime has the option.
 pub fn needs_argument(option: &str) -> String {

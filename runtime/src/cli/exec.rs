@@ -142,6 +142,7 @@ fn begin(container: &join::Container, joined: &join::Joined, pid_file: Option<&P
         create::write_pid_file(path, pid)?;
     }
     log.debug(|| compat::GOES_ON.to_owned());
+    log.debug(|| compat::EXECS.to_owned());
     joined.channel.send(&create::protocol::Message::Go)?;
     let profile = container.spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
     let of = Notifier { record: &container.record, pid, status: Status::Running };

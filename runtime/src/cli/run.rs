@@ -66,6 +66,8 @@ fn wait_until_ready(created: &Created, proxy: Option<Proxy>) -> Result<u8> {
     if let Some(proxy) = proxy {
         // Others may pause or delete it meanwhile.
         created.dir.unlock()?;
+        // It may take as long as it likes: whoever waits for us may give up.
+        sys::signal::unblock_all().doing(|| "unblock signals")?;
         proxy.pass_on(&created.pidfd, created.record.pid)?;
     }
     Ok(0)

@@ -203,6 +203,13 @@ pub fn memory_policy(spec: &spec::linux::MemoryPolicy) -> Result<MemoryPolicy> {
     for number in numbers.map_err(|error| Error::new(format!("invalid memory policy node: {}", error.chain())))? {
         nodes[number / 64] |= 1 << (number % 64);
     }
+    // The kernel has one errno for all of it.
+    let count: u32 = nodes.iter().map(|word| word.count_ones()).sum();
+    match (spec.mode.as_str(), count) {
+        ("MPOL_DEFAULT" | "MPOL_LOCAL", 1..) => bail!("memory policy mode requires 0 nodes but got {count}"),
+        ("MPOL_DEFAULT" | "MPOL_LOCAL" | "MPOL_PREFERRED", _) | (_, 1..) => {}
+        _ => bail!("memory policy mode requires at least one node but got 0"),
+    }
     Ok(MemoryPolicy { mode, nodes })
 }
 
