@@ -88,9 +88,7 @@ pub fn compile(spec: &Seccomp, log: &Log) -> Result<Filter> {
 fn filter(profile: &Profile<'_>) -> Result<Filter> {
     let mut flags = profile.flags;
     if profile.notifies() {
-        // The kernel refuses a listener together with TSYNC, which is of no
-        // use for a process of one thread.
-        flags = flags & !profile::TSYNC | FLAG_NEW_LISTENER;
+        flags |= FLAG_NEW_LISTENER;
     } else if flags & profile::WAIT_KILLABLE_RECV != 0 {
         bail!("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with SCMP_ACT_NOTIFY");
     }

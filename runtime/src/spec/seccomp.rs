@@ -15,8 +15,8 @@ pub struct Seccomp {
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
     /// As in `SECCOMP_FILTER_FLAG_LOG`.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<String>>,
     #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub listener_path: String,
     #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
