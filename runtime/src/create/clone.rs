@@ -6,7 +6,6 @@ use crate::bail;
 use crate::cgroup::Entry;
 use crate::error::{Context, Result};
 use crate::plan::Plan;
-use crate::sys;
 use crate::sys::clone::{self, Fork};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -59,14 +58,11 @@ pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork>
                 .doing(|| "join the user namespace")
                 .and_then(|()| join_pid())
                 .and_then(|()| clone::clone3(new | clone::PARENT, None).doing(|| "clone the container's init"));
-            let last_word = match forked {
-                Ok(Fork::Child) => return Ok(Fork::Child),
-                Ok(Fork::Parent { pid, .. }) => Message::Pid(pid.as_raw_nonzero().get()),
-                Err(error) => Message::Failed(error.chain()),
-            };
-            // If the runtime is gone there is nobody to tell.
-            let _ = far.send(&last_word);
-            sys::exec::exit(0)
+            match forked {
+                Ok(Fork::Child) => Ok(Fork::Child),
+                Ok(Fork::Parent { pid, .. }) => far.leave(Ok(Message::Pid(pid.as_raw_nonzero().get()))),
+                Err(error) => far.leave(Err(error)),
+            }
         }
     }
 }
@@ -82,11 +78,10 @@ fn leave_pid() -> Result<()> {
 /// as a child of the caller. On a channel of its own: what it made may speak
 /// first.
 pub fn from_between(between: Pid, channel: &Channel) -> Result<Fork> {
-    let word = channel.receive()?;
+    let word = channel.receive();
     waitid(WaitId::Pid(between), WaitIdOptions::EXITED).doing(|| "wait for the process in between")?;
-    let pid = match word {
+    let pid = match word? {
         Some(Message::Pid(pid)) => Pid::from_raw(pid),
-        Some(Message::Failed(text)) => bail!("{text}"),
         other => bail!("the process in between said {other:?}"),
     };
     let Some(pid) = pid else { bail!("the process in between made none") };

@@ -25,6 +25,7 @@
 use super::socket;
 use crate::bail;
 use crate::error::{Context, Result};
+use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -47,6 +48,15 @@ pub enum Message {
     Failed(String),
     /// From a process in between: the pid of init.
     Pid(i32),
+}
+
+impl Message {
+    fn succeeded(self) -> Result<Message> {
+        match self {
+            Message::Failed(text) => bail!("{text}"),
+            message => Ok(message),
+        }
+    }
 }
 
 /// One end of the conversation.
@@ -75,7 +85,7 @@ impl Channel {
     }
 
     /// A message and the descriptor that comes with it. None when the other side
-    /// is gone.
+    /// is gone; its failure is an error here.
     pub fn receive_with(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
         let (packet, fd) = match socket::receive(&self.0, MAX) {
             Err(Errno::CONNRESET) => return Ok(None),
@@ -84,10 +94,10 @@ impl Channel {
         if packet.is_empty() {
             return Ok(None);
         }
-        decode(&packet).map(|message| Some((message, fd)))
+        decode(&packet)?.succeeded().map(|message| Some((message, fd)))
     }
 
-    /// None when the other side is gone.
+    /// None when the other side is gone; its failure is an error here.
     pub fn receive(&self) -> Result<Option<Message>> {
         let mut packet = [0u8; MAX];
         let length = loop {
@@ -99,8 +109,17 @@ impl Channel {
         };
         match &packet[..length] {
             [] => Ok(None),
-            packet => decode(packet).map(Some),
+            packet => decode(packet)?.succeeded().map(Some),
         }
+    }
+
+    /// The end of a process that has done the one thing that it is there for, and
+    /// says how that went.
+    pub fn leave(&self, outcome: Result<Message>) -> ! {
+        let last_word = outcome.unwrap_or_else(|error| Message::Failed(error.chain()));
+        // If the runtime is gone there is nobody to tell.
+        let _ = self.send(&last_word);
+        sys::exec::exit(0)
     }
 
     /// Waits, in init, for the one message that comes next.
@@ -172,13 +191,14 @@ mod tests {
             Message::HooksDone,
             Message::Ready,
             Message::Go,
-            Message::Failed("init: mount /proc: ü".into()),
             Message::Pid(4_000_000),
         ];
         for message in all {
             a.send(&message).unwrap();
             assert_eq!(b.receive().unwrap(), Some(message));
         }
+        a.send(&Message::Failed("init: mount /proc: ü".into())).unwrap();
+        assert_eq!(b.receive().unwrap_err().chain(), "init: mount /proc: ü");
         drop(a);
         assert_eq!(b.receive().unwrap(), None);
         assert_eq!(b.expect(&Message::Go).unwrap_err().chain(), "the runtime is gone");

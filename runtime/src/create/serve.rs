@@ -33,7 +33,6 @@ pub fn until_ready(
     loop {
         match channel.receive_with()? {
             Some((Message::Ready, _)) => return Ok(()),
-            Some((Message::Failed(text), _)) => bail!("{text}"),
             Some((Message::MapMount(number), Some(tree))) => {
                 idmap_mounts::of_init(plan, number, &tree, pid, host)?;
                 channel.send(&Message::MountMapped)?;

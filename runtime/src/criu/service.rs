@@ -73,7 +73,6 @@ impl Criu {
         let criu = Criu { socket, pid, pidfd, channel, ended: false };
         match criu.channel.receive()? {
             Some(Message::Ready) => Ok(criu),
-            Some(Message::Failed(text)) => bail!("{text}"),
             other => bail!("the process for criu said {other:?}"),
         }
     }
@@ -83,7 +82,6 @@ impl Criu {
         self.channel.send(&Message::Go)?;
         match self.channel.receive()? {
             None => Ok(()),
-            Some(Message::Failed(text)) => bail!("{text}"),
             Some(other) => bail!("the process for criu said {other:?}"),
         }
     }
@@ -153,9 +151,7 @@ impl Drop for Criu {
 
 fn become_criu(program: &CString, inside: &Inside<'_>, socket: &OwnedFd, channel: &Channel) -> ! {
     let Err(error) = steps(program, inside, socket, channel);
-    // If the runtime is gone there is nobody to tell.
-    let _ = channel.send(&Message::Failed(error.chain()));
-    sys::exec::exit(1)
+    channel.leave(Err(error))
 }
 
 fn steps(

@@ -208,7 +208,6 @@ fn until_ready(channel: &Channel, plan: &ProcessPlan, pid: Pid) -> Result<()> {
     }
     match channel.receive()? {
         Some(Message::Ready) => sched::set_policy(plan, pid.as_raw_nonzero().get()),
-        Some(Message::Failed(text)) => bail!("{text}"),
         Some(other) => bail!("the new process said {other:?} out of turn"),
         None => bail!("the new process ended before it was ready"),
     }
@@ -282,14 +281,11 @@ fn run(mut task: Task<'_>, inside: Inside<'_>, parent: &Channel) -> ! {
             fds::close_all_but(task.preserve_fds, &kept)
         })
         .and_then(|()| clone::clone3(clone::PARENT, None).doing(|| "exec: clone the new process"));
-    let last_word = match forked {
+    match forked {
         Ok(Fork::Child) => program(task, &inside),
-        Ok(Fork::Parent { pid, .. }) => Message::Pid(pid.as_raw_nonzero().get()),
-        Err(error) => Message::Failed(error.chain()),
-    };
-    // If the runtime is gone there is nobody to tell.
-    let _ = parent.send(&last_word);
-    sys::exec::exit(0)
+        Ok(Fork::Parent { pid, .. }) => parent.leave(Ok(Message::Pid(pid.as_raw_nonzero().get()))),
+        Err(error) => parent.leave(Err(error)),
+    }
 }
 
 fn program(mut task: Task<'_>, inside: &Inside<'_>) -> ! {

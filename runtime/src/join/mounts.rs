@@ -98,23 +98,17 @@ fn inside(container: &Container, work: impl FnOnce(&RootFd, &ProcFd) -> Result<(
     match clone::clone3(0, None).doing(|| "make a process to go inside")? {
         Fork::Parent { pid, .. } => {
             drop(far);
-            let word = near.receive()?;
+            let word = near.receive();
             waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).doing(|| "wait for the process inside")?;
-            match word {
+            match word? {
                 Some(Message::Ready) => Ok(()),
-                Some(Message::Failed(text)) => bail!("{text}"),
                 other => bail!("the process inside said {other:?}"),
             }
         }
         Fork::Child => {
             drop(near);
-            let word = match enter(&container.init, kinds).and_then(|(root, proc)| work(&root, &proc)) {
-                Ok(()) => Message::Ready,
-                Err(error) => Message::Failed(error.chain()),
-            };
-            // If the runtime is gone there is nobody to tell.
-            let _ = far.send(&word);
-            sys::exec::exit(0)
+            let done = enter(&container.init, kinds).and_then(|(root, proc)| work(&root, &proc));
+            far.leave(done.map(|()| Message::Ready))
         }
     }
 }
