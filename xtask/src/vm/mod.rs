@@ -104,7 +104,6 @@ fn command_in(guest: &Guest, command: &str, limit: Duration) -> Result<()> {
 
 fn shell(guest: &Guest) -> Result<()> {
     let roots = prepare()?;
-    println!("{}: booting; ends with the shell", guest.name);
     let size = std::process::Command::new("stty").arg("size").stdin(std::process::Stdio::inherit()).output()?;
     let size = String::from_utf8_lossy(&size.stdout).trim().replace(' ', " columns ");
     let size = if size.is_empty() { String::new() } else { format!("stty rows {size}") };
@@ -112,6 +111,7 @@ fn shell(guest: &Guest) -> Result<()> {
         "{ENVIRONMENT}\n{size}\nmkdir /host && mount -t 9p -o ro,trans=virtio,version=9p2000.L host /host\ncd /root\nexec bash"
     );
     let job = Job { files: programs()?, script, limit: Duration::MAX, memory: 4096, cpus: 2 };
+    println!("{}: booting; ends with the shell", guest.name);
     let folder = folder(guest);
     boot::terminal(guest, &job, &roots, &folder)?;
     Ok(std::fs::remove_dir_all(&folder)?)
