@@ -90,6 +90,20 @@ fn give_away(bundle: &Bundle) {
 }
 
 #[test]
+fn a_user_namespace_without_a_root_is_refused() {
+    let scratch = Scratch::new("usernoroot");
+    for (field, id) in [("uidMappings", "uid"), ("gidMappings", "gid")] {
+        let maps = json!([{"containerID": 1, "hostID": 100_001, "size": 1000}]);
+        let bundle = in_user_namespace(Bundle::new(&scratch)).set(&format!("/linux/{field}"), maps).write();
+        let firn = Runtime::firn(&scratch);
+        let error = firn.run(&bundle).fails(1).stderr;
+        assert!(error.contains(&format!("no mapping found for {id} 0")), "{error}");
+        firn.left_nothing();
+        std::fs::remove_dir_all(&bundle.path).unwrap();
+    }
+}
+
+#[test]
 fn a_user_namespace_maps_ids_and_keeps_its_rights_inside() {
     let scratch = Scratch::new("userns");
     let firn = Runtime::firn(&scratch);

@@ -87,12 +87,16 @@ pub fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>>
     if !namespaces.makes(clone::NEWUSER) {
         return Ok(None);
     }
-    for (field, maps) in [("uidMappings", &uids), ("gidMappings", &gids)] {
+    for (field, id, maps) in [("uidMappings", "uid", &uids), ("gidMappings", "gid", &gids)] {
         if maps.is_empty() {
             bail!("a new \"user\" namespace needs linux.{field}");
         }
         if maps.iter().any(|map| map.size == 0) {
             bail!("linux.{field} has a mapping of size 0");
+        }
+        // Init makes the container's root file system as its root.
+        if !maps.iter().any(|map| map.container_id == 0) {
+            bail!("user namespaces enabled, but no mapping found for {id} 0 (linux.{field})");
         }
     }
     Ok(Some(IdMaps { uids, gids }))
@@ -114,6 +118,18 @@ mod tests {
         assert_eq!(planned.new, clone::NEWNS | clone::NEWPID);
         let order: Vec<_> = planned.join.iter().map(|(flag, _)| *flag).collect();
         assert_eq!(order, [clone::NEWUSER, clone::NEWIPC]);
+    }
+
+    #[test]
+    fn root_must_be_mapped() {
+        let map = |container_id| IdMapping { container_id, host_id: 100_000, size: 10 };
+        let mut linux = linux(&[("user", "")]);
+        (linux.uid_mappings, linux.gid_mappings) = (vec![map(0)], vec![map(1), map(0)]);
+        let namespaces = plan(&linux).unwrap();
+        assert!(id_maps(&linux, &namespaces).is_ok());
+        linux.gid_mappings.pop();
+        let error = id_maps(&linux, &namespaces).unwrap_err().chain();
+        assert_eq!(error, "user namespaces enabled, but no mapping found for gid 0 (linux.gidMappings)");
     }
 
     #[test]
