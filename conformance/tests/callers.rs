@@ -8,6 +8,7 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::json;
 use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -164,6 +165,33 @@ fn a_container_that_ends_before_it_is_ready_keeps_nobody_waiting() {
     let mut line = firn.command(&["run", "--detach", "--bundle", &path, firn.id()]);
     // One of a service that is gone keeps nobody from starting.
     command(line.env("NOTIFY_SOCKET", scratch.join("nobody.sock"))).succeeds();
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    firn.left_nothing();
+}
+
+#[test]
+fn whoever_waits_for_readiness_may_give_up() {
+    let scratch = Scratch::new("giveup");
+    let firn = Runtime::firn(&scratch);
+    let _manager = manager(&scratch);
+    let bundle = ready_bundle(&scratch, "exec sleep 1000");
+    let path = bundle.path.to_string_lossy().into_owned();
+    let mut line = firn.command(&["run", "--detach", "--bundle", &path, firn.id()]);
+    line.env("NOTIFY_SOCKET", scratch.join("manager.sock")).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut run = line.spawn().unwrap();
+    let is_there = || firn.call(&["state", firn.id()]).code == 0;
+    for _ in 0..500 {
+        if is_there() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    firn.wait_for("running");
+    assert!(run.try_wait().unwrap().is_none(), "it does not wait");
+    command(Command::new("kill").arg(run.id().to_string())).succeeds();
+    assert_eq!(run.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
+    // The container is left as it is.
+    assert_eq!(firn.state()["status"], "running");
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
 }
