@@ -43,8 +43,7 @@ impl Subject<'_> {
     }
 
     /// The same with a processor for each half of the commands, for each instruction
-    /// is a stop. `call` is told which
-    /// half a command belongs to.
+    /// is a stop. `call` is told which half a command belongs to.
     pub fn count_on_two(self, call: &(dyn Fn(usize, &[&OsStr]) -> Result<bool> + Sync)) -> Result<Vec<Count>> {
         let calls = self.life("calls", &COMMANDS, &mut |words| call(0, words))?;
         let half = |number: usize| self.life("instructions", HALVES[number], &mut |words| call(number, words));

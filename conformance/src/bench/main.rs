@@ -89,8 +89,8 @@ fn count_all(bench: &mut Bench, report: &mut Report) -> Result<()> {
         let mut place = place::Place::open(counts::VIEW, subject.newest.as_deref(), &bench.scratch.0)?;
         let mut call = |words: &[&std::ffi::OsStr]| place.run(words).map(|sample| sample.status == 0);
         let both = subject.name == "firn";
-        let subject_of_counts = counts::Subject { program: &subject.program, stand: &bench.stand, counter: &counter };
-        let counts = subject_of_counts.count(both, &mut call)?;
+        let counted = counts::Subject { program: &subject.program, stand: &bench.stand, counter: &counter };
+        let counts = counted.count(both, &mut call)?;
         report.counts.push((subject.name, counts));
     }
     report.counts.push(("the floor".into(), count_floor(bench, &counter)?));
