@@ -1,8 +1,8 @@
 //! What each command costs in system calls and instructions: nobody slows the
 //! way to a container unnoticed.
 
-use firn_conformance::counts;
-use firn_conformance::engine::Stand;
+use firn_bench::counts;
+use firn_bench::engine::Stand;
 use firn_conformance::harness::{Scratch, binary};
 use rustix::thread::CpuSet;
 use serde_json::{Value, json};

@@ -1,11 +1,11 @@
 //! The floor is honest: what firn-floor makes is the container that firn makes,
 //! or the bench would measure firn by less than its work.
 
-use firn_conformance::engine::Stand;
+use firn_bench::engine::Stand;
+use firn_bench::score;
+use firn_bench::view::View;
 use firn_conformance::harness::place::program;
 use firn_conformance::harness::{Output, Scratch, binary, command};
-use firn_conformance::score;
-use firn_conformance::view::View;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::Path;

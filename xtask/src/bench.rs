@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: firn against other runtimes and against the floor. What
-//! is measured and how is in conformance/src/bench/.
+//! is measured and how is in bench/src/.
 
 use crate::build::{release, run as call, workspace};
 use crate::{Result, cache, debian, packages};

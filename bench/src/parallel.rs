@@ -6,7 +6,7 @@ use crate::place::Place;
 use crate::row::Point;
 use crate::runs::{floor_sheet, run_words};
 use crate::statistics::Summary;
-use firn_conformance::view::View;
+use firn_bench::view::View;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Instant;

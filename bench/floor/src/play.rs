@@ -1,7 +1,7 @@
 //! Playing a score.
 
-use crate::format::{BASE, CALL, CLONE, Call, DATA, END, RETRY, SIZE};
 use crate::sys::{self, AT_FDCWD, CloneArgs};
+use firn_floor::score::{BASE, CALL, CLONE, Call, DATA, END, RETRY, SIZE};
 
 /// One page is plenty for calls without depth.
 const STACK: usize = 16 * 1024;

@@ -67,7 +67,7 @@ const HEAD: &str = "\
 
 `cargo xtask bench` writes this file. All subjects of a table took turns, round after round in one run, each round beginning with another one; of `run`, every turn is two, and the second counts. A ratio is the median of the ratios of the same round, with its quartiles. The machine was shared with other work, so only ratios mean something, not milliseconds; where it was busy, the wall's ratios are too small, for what all wait for alike is added to both sides. Then the ratio of the processor's time (of medians) is the better one: other work hardly changes it.
 
-The *floor* is `firn-floor`: a static program without a C library that does the kernel's work of the same container and nothing else. It reads no config and keeps no state; its system calls were written down beforehand (`conformance/src/score/`). `conformance/tests/floor.rs` compares what a program sees under firn and under the floor. No runtime can be faster than it without doing less.
+The *floor* is `firn-floor`: a static program without a C library that does the kernel's work of the same container and nothing else. It reads no config and keeps no state; its system calls were written down beforehand (`bench/src/score/`). `conformance/tests/floor.rs` compares what a program sees under firn and under the floor. No runtime can be faster than it without doing less.
 
 podman's config is the config.json that Debian's podman gives a runtime, with binds from files of the bench and a new network namespace; for cgroup v2 with a cgroup namespace, as podman asks for there, and without the limit of processes where the machine's cgroup v2 has no controllers. A name with a version is a runtime of a newer Debian release, run natively in its own root.
 ";

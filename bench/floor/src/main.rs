@@ -1,7 +1,7 @@
 //! The floor: what a container costs when nothing is done but the kernel's work.
 //! No C library (whose start asks for the processor's features, which a virtual
 //! machine makes slow), no config, no state: it plays a score of system calls
-//! that has been written beforehand (`conformance/src/score/`).
+//! that has been written beforehand (`bench/src/score/`).
 //!
 //!     firn-floor play SCORE     a container, or a process that joins one
 //!     firn-floor serve          runs commands and times them, for firn-bench
@@ -10,7 +10,6 @@
 #![no_std]
 #![no_main]
 
-mod format;
 mod mem;
 mod play;
 mod serve;

@@ -1,7 +1,7 @@
 //! A mount namespace with a view of the cgroups, where firn-floor runs commands
 //! and times them.
 
-use firn_conformance::view::View;
+use firn_bench::view::View;
 use std::ffi::OsStr;
 use std::io::{Error, Read, Result, Write};
 use std::path::Path;

@@ -6,8 +6,8 @@ use crate::row::Point;
 use crate::runs::text;
 use crate::statistics::Summary;
 use crate::subject::Subject;
-use firn_conformance::engine::Stand;
-use firn_conformance::view::View;
+use firn_bench::engine::Stand;
+use firn_bench::view::View;
 use serde_json::json;
 use std::time::{Duration, Instant};
 

@@ -5,9 +5,9 @@ use crate::contest::{Bench, Lane, WARM_UP, order};
 use crate::place::Sample;
 use crate::row::Row;
 use crate::statistics::Summary;
-use firn_conformance::engine::Stand;
-use firn_conformance::score;
-use firn_conformance::view::View;
+use firn_bench::engine::Stand;
+use firn_bench::score;
+use firn_bench::view::View;
 use std::ffi::OsString;
 use std::path::Path;
 

@@ -7,10 +7,10 @@ use crate::row::Row;
 use crate::runs::text;
 use crate::statistics::Summary;
 use crate::subject::Subject;
-use firn_conformance::counts::wait_for_end;
-use firn_conformance::engine::Stand;
-use firn_conformance::score;
-use firn_conformance::view::View;
+use firn_bench::counts::wait_for_end;
+use firn_bench::engine::Stand;
+use firn_bench::score;
+use firn_bench::view::View;
 use std::path::PathBuf;
 
 const CONFIG: &str = "podman";

@@ -10,8 +10,6 @@
 //! | `join` | a process that joins one |
 
 mod container;
-#[path = "../floor/format.rs"]
-mod format;
 mod join;
 mod mounts;
 mod program;
@@ -21,7 +19,7 @@ pub use join::join;
 
 use firn::plan::Plan;
 use firn::sys::mount::MountAttr;
-use format::{BASE, CALL, CLONE, Call, DATA, END, RETRY, SIZE};
+use firn_floor::score::{BASE, CALL, CLONE, Call, DATA, END, RETRY, SIZE};
 use libc::c_long;
 use std::path::Path;
 

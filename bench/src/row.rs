@@ -4,8 +4,8 @@ use crate::contest::Bench;
 use crate::machine::Machine;
 use crate::place::Sample;
 use crate::statistics::Summary;
-use firn_conformance::counts::Count;
-use firn_conformance::view::View;
+use firn_bench::counts::Count;
+use firn_bench::view::View;
 use serde_json::{Value, json};
 
 /// One command of one subject.

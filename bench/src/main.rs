@@ -28,8 +28,8 @@ mod table;
 mod trace;
 
 use contest::Bench;
-use firn_conformance::counts;
-use firn_conformance::view::View;
+use firn_bench::counts;
+use firn_bench::view::View;
 use options::Options;
 use row::Report;
 use std::process::ExitCode;

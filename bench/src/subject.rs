@@ -1,6 +1,6 @@
 //! A runtime that is measured.
 
-use firn_conformance::view::View;
+use firn_bench::view::View;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
