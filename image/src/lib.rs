@@ -1,7 +1,7 @@
 //! Builds bundles for firn. Read in the order of the flow:
 //!
 //! ```text
-//! argv ─ cli::bundle ─ source: store_path → nix_cli     (a closure)
+//! argv ─ cli::bundle ─ source: store_path → nix_cli, path_list (a closure)
 //!                              rootfs_dir               (layers)
 //!                              view → users             (what both show together)
 //!                    ─ bundle: identity, init           (name, uuid; what process 1 is)

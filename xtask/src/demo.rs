@@ -2,7 +2,7 @@
 //! nothing behind.
 
 use crate::Result;
-use crate::build::{release, workspace};
+use crate::build::release;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -110,51 +110,47 @@ impl Demo {
         let id = self.id("kept");
         let mut monitor = Monitor::start(&self.bin, &bundle)?;
         monitor.wait_for("is ready")?;
+        // Ready means that the program has been executed, not that it has counted yet.
+        self.expect_exec(&id, &["/bin/firn-inside", "cat", "/starts"], "1\n")?;
         self.restart(&id, &mut monitor)?;
         self.expect_exec(&id, &["/bin/firn-inside", "cat", "/starts"], "2\n")?;
         println!("  the root is the same: it has been started twice");
         monitor.stop()
     }
 
-    /// A closure of Nix's, where there is a Nix.
+    /// The closure of a store path, from a store that the demo makes: a list of store paths
+    /// stands for Nix.
     fn closure(&self) -> Result<()> {
-        title("A container from a Nix closure");
-        let Some(busybox) = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists())
-        else {
-            return skipped("no static busybox here to build a closure with");
-        };
-        if !found("nix-build") {
-            return skipped("Nix is not installed");
-        }
-        let begun = Instant::now();
-        let mut build = Command::new("nix-build");
-        build.arg(workspace().join("image/tests/fixtures/closure.nix")).args([
-            "--no-out-link",
-            "--argstr",
-            "busybox",
-            busybox,
-        ]);
-        build.args([
-            "--option",
-            "sandbox",
-            "false",
-            "--option",
-            "substitute",
-            "false",
-            "--option",
-            "build-users-group",
-            "",
-        ]);
-        let system = output(&mut build)?.trim().to_owned();
-        took("nix-build", begun);
-        let bundle = self.bundle("closure", &["--closure", &system])?;
+        title("A container from the closure of a store path");
+        let system = self.store()?;
+        let store = self.folder.join("nix/store");
+        let (store, list) = (store.to_string_lossy(), self.folder.join("store-paths"));
+        let words = ["--closure", &system, "--store", &store, "--store-paths", &list.to_string_lossy()];
+        let bundle = self.bundle("closure", &[&words[..], &["--", "firn-inside", "starts"]].concat())?;
         let id = self.id("closure");
         let mut monitor = Monitor::start(&self.bin, &bundle)?;
         monitor.wait_for("is ready")?;
-        self.show_exec(&id, &[&format!("{system}/sw/bin/ls"), "/nix/store"])?;
-        println!("  and nothing else of the store");
+        self.show_exec(&id, &[&format!("{system}/bin/firn-inside"), "ls", "/nix/store"])?;
+        println!("  and nothing else of the store, which has {} paths", std::fs::read_dir(&*store)?.count());
+        self.show_exec(&id, &[&format!("{system}/bin/firn-inside"), "cat", &format!("{system}/greeting")])?;
         self.restart(&id, &mut monitor)?;
         monitor.stop()
+    }
+
+    /// A store of three store paths: a program, a system that refers to it, and one that nobody
+    /// refers to. The closure of the system, which is returned, is listed in `store-paths`.
+    fn store(&self) -> Result<String> {
+        let path = |hash: char, name: &str| format!("/nix/store/{}-{name}", hash.to_string().repeat(32));
+        let place = |path: &str| self.folder.join(path.trim_start_matches('/'));
+        let (tools, system, other) = (path('a', "tools"), path('b', "system"), path('c', "other"));
+        std::fs::create_dir_all(place(&tools).join("bin"))?;
+        std::fs::copy(self.bin.join("firn-inside"), place(&tools).join("bin/firn-inside"))?;
+        std::fs::create_dir_all(place(&system))?;
+        std::os::unix::fs::symlink(format!("{tools}/bin"), place(&system).join("bin"))?;
+        std::fs::write(place(&system).join("greeting"), "hello from the closure\n")?;
+        std::fs::create_dir_all(place(&other))?;
+        std::fs::write(self.folder.join("store-paths"), format!("{tools}\n{system}\n"))?;
+        Ok(system)
     }
 
     fn podman(&self) -> Result<()> {

@@ -30,6 +30,8 @@ pub struct Closure {
     pub path: StorePath,
     /// Everything that it needs, itself included, sorted.
     pub paths: Vec<StorePath>,
+    /// Whether Nix's garbage collector decides over the store, so that the closure needs a root.
+    pub is_collected: bool,
 }
 
 /// What keeps the changes that the container makes to its root.

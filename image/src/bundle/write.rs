@@ -59,11 +59,12 @@ fn add_roots(plan: &Plan, bundle: &Path) -> Result<bool, WriteError> {
     if plan.copy {
         return Ok(false);
     }
-    if let Some(Closure { path, .. }) = &plan.closure {
+    let collected = plan.closure.as_ref().filter(|closure| closure.is_collected);
+    if let Some(Closure { path, .. }) = collected {
         nix_cli::add_root(&plan.store, path, &bundle.join(names::GCROOT))?;
     }
     let layers = plan.layers.paths().iter().filter_map(|layer| plan.store.resolve(layer).ok());
-    let mut rooted = plan.closure.is_some();
+    let mut rooted = collected.is_some();
     for (number, path) in layers.enumerate() {
         let link = bundle.join(format!("{}-layer-{number}", names::GCROOT));
         match nix_cli::add_root(&plan.store, &path, &link) {

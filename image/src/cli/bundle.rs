@@ -4,11 +4,11 @@
 use crate::bundle::identity::{Hostname, Identity};
 use crate::bundle::init::Init;
 use crate::bundle::{Closure, Plan, Upper, write};
-use crate::source::nix_cli;
 use crate::source::rootfs_dir::Layers;
 use crate::source::store_path::{LOGICAL_STORE, Store, StorePath};
 use crate::source::users::{self, User};
 use crate::source::view::{Found, View};
+use crate::source::{nix_cli, path_list};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,11 @@ pub struct BundleArgs {
     /// Store path (or a link to one) whose closure the container sees at /nix/store.
     #[arg(long, value_name = "STORE-PATH")]
     closure: Option<PathBuf>,
+
+    /// The closure of STORE-PATH as a list, one store path a line (nix-store -qR, or store-paths of
+    /// closureInfo), so that Nix is not asked for it.
+    #[arg(long, value_name = "FILE", requires = "closure")]
+    store_paths: Option<PathBuf>,
 
     /// Where to make the bundle.
     #[arg(long, short, value_name = "BUNDLE")]
@@ -111,7 +116,8 @@ fn plan(args: BundleArgs) -> Result<Plan> {
         check_upper(path, &layers)?;
     }
     let store = Store::at(&args.store)?;
-    let closure = args.closure.as_deref().map(|path| closure(path, &store)).transpose()?;
+    let list = args.store_paths.as_deref();
+    let closure = args.closure.as_deref().map(|path| closure(path, list, &store)).transpose()?;
     let visible = closure.as_ref().map(|closure| (store.dir(), &closure.paths[..]));
     let view = View::new(layers.paths(), visible);
     let user = match &args.user {
@@ -163,10 +169,15 @@ fn place(output: &Path) -> Result<(PathBuf, String)> {
     }
 }
 
-fn closure(given: &Path, store: &Store) -> Result<Closure> {
+fn closure(given: &Path, list: Option<&Path>, store: &Store) -> Result<Closure> {
     let path = store.resolve(given).with_context(|| format!("closure {}", given.display()))?;
-    let paths = nix_cli::closure(store, &path)?;
-    Ok(Closure { path, paths })
+    let paths = match list {
+        Some(list) => path_list::read(list, store, &path)?,
+        None => nix_cli::closure(store, &path)?,
+    };
+    // A list comes with a store that Nix may never have managed: then nothing collects.
+    let is_collected = list.is_none() || store.has_database();
+    Ok(Closure { path, paths, is_collected })
 }
 
 /// Those of a closure's folders that hold programs.

@@ -4,6 +4,8 @@ pub mod store_path;
 
 pub mod nix_cli;
 
+pub mod path_list;
+
 pub mod rootfs_dir;
 
 pub mod view;

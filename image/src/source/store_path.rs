@@ -69,6 +69,11 @@ impl Store {
         self.physical.parent().and_then(Path::parent)
     }
 
+    /// Whether Nix keeps a database of this store, and so may collect what it holds.
+    pub fn has_database(&self) -> bool {
+        self.physical.parent().is_some_and(|nix| nix.join("var/nix/db").is_dir())
+    }
+
     /// Where `path` lies on this machine.
     pub fn locate(&self, path: &StorePath) -> PathBuf {
         self.physical.join(&path.base)

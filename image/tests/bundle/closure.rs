@@ -1,6 +1,6 @@
 //! `firn-image bundle` with a real closure, and bundles run by a real runtime.
 
-use crate::common::{IMAGE, Temp, closure, has, mode, text};
+use crate::common::{IMAGE, INIT, Temp, closure, has, mode, text};
 use serde_json::json;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -66,6 +66,35 @@ fn is_rooted(path: &str, link: &Path) -> bool {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let root = format!("{} -> {path}", link.display());
     text(&output.stdout).lines().any(|line| line == root)
+}
+
+#[test]
+fn a_list_of_store_paths_stands_for_nix() {
+    let temp = Temp::new("list");
+    let path = |letter: &str| format!("/nix/store/{}-x", letter.repeat(32));
+    for letter in ["a", "b"] {
+        std::fs::create_dir_all(temp.path(&format!("root{}/bin", path(letter)))).expect("make a store path");
+    }
+    std::fs::write(temp.path("list"), format!("{}\n{}\n\n", path("b"), path("a"))).expect("write");
+    let store = temp.path("root/nix/store");
+    let (store, system) = (store.to_string_lossy(), path("a"));
+    let words =
+        |list| ["--closure", &system, "--store", &store, "--store-paths", list, "-o", "web", "--init", INIT, "--", "x"];
+    temp.made(&words("list"));
+    let listed = std::fs::read_to_string(temp.path("web/closure")).expect("closure");
+    assert_eq!(listed, format!("{}\n{}\n", path("a"), path("b")));
+    assert!(!temp.path("web/gcroot").exists(), "nobody collects in a store without a database");
+
+    for (list, reason) in [
+        (path("b"), "does not list /nix/store/aaa"),
+        (format!("{}\n{}\n", path("a"), path("c")), ":2: /nix/store/ccc"),
+        (format!("{}\n/etc\n", path("a")), ":2: /etc is not in the store"),
+    ] {
+        std::fs::write(temp.path("bad"), list).expect("write");
+        let _ = std::fs::remove_dir_all(temp.path("web"));
+        let refused = temp.refused(&words("bad"));
+        assert!(refused.contains(reason), "{refused}");
+    }
 }
 
 #[test]
