@@ -1,7 +1,8 @@
 //! Debian roots, by mmdebstrap.
 
-use crate::Result;
-use std::path::Path;
+use crate::build::run;
+use crate::{Result, cache};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Folders of /usr/share that nothing reads in these roots.
@@ -26,4 +27,27 @@ pub fn hook(folder: &Path, script: &str) -> Result<String> {
     let file = folder.join("hook.sh");
     std::fs::write(&file, script)?;
     Ok(format!("--customize-hook=sh {} \"$1\"", file.display()))
+}
+
+/// A Debian root with systemd, made once and kept between runs.
+pub fn root_with_systemd() -> Result<PathBuf> {
+    const PACKAGES: &str = "systemd,systemd-sysv,dbus";
+    const HOOK: &str = include_str!("debian-root.sh");
+    let suite = release_name();
+    let recipe = cache::fingerprint(&[HOOK, PACKAGES, &suite, &LEFT_OUT.join(",")]);
+    let folder = cache::entry("debian-systemd", &recipe, |folder| {
+        println!("making a Debian root with systemd (a minute, once)");
+        run(make(&suite, PACKAGES, &folder.join("root")).arg(hook(folder, HOOK)?))
+    })?;
+    Ok(folder.join("root"))
+}
+
+/// The Debian that this machine is, or the newest stable one elsewhere.
+fn release_name() -> String {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+    match (field("ID="), field("VERSION_CODENAME=")) {
+        (Some(id), Some(name)) if id == "debian" => name,
+        _ => "stable".into(),
+    }
 }

@@ -124,7 +124,7 @@ const ENVIRONMENT: &str =
 /// What all need: qemu, and the disk of container roots.
 fn prepare() -> Result<PathBuf> {
     packages::install(&packages::GUESTS)?;
-    image::roots(&crate::test::debian_root()?)
+    image::roots(&crate::debian::root_with_systemd()?)
 }
 
 /// firn's programs and the tests' helpers.
