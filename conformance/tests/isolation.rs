@@ -357,3 +357,79 @@ fn processors_personality_and_policy_are_the_configs() {
     let policy = firn_conformance::harness::command(std::process::Command::new("chrt").args(["-p", &pid]));
     assert!(policy.stdout.contains("SCHED_BATCH|SCHED_RESET_ON_FORK"), "{policy:?}");
 }
+
+/// Whatever the caller's is.
+#[test]
+fn without_a_umask_of_the_config_it_is_0022() {
+    let scratch = Scratch::new("umask");
+    let firn = Runtime::firn(&scratch);
+    let under = |mask: &str, line: std::process::Command| {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("umask {mask}; exec \"$@\""), "sh"]).arg(line.get_program()).args(line.get_args());
+        firn_conformance::harness::command(&mut shell).succeeds().stdout
+    };
+    let bundle = Bundle::new(&scratch).shell("umask").write();
+    for mask in ["000", "077"] {
+        let line = firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]);
+        assert_eq!(under(mask, line), "0022\n", "{mask}");
+    }
+    firn.create(&bundle.shell("sleep 1000").write()).succeeds();
+    firn.start().succeeds();
+    for mask in ["000", "077"] {
+        assert_eq!(under(mask, firn.command(&["exec", firn.id(), "sh", "-c", "umask"])), "0022\n", "{mask}");
+    }
+}
+
+/// One that root of the container may not enter: of a group that is not mapped in
+/// its user namespace, so that no capability helps.
+#[test]
+fn a_working_directory_that_only_the_user_may_enter_is_entered() {
+    let scratch = Scratch::new("userscwd");
+    let firn = Runtime::firn(&scratch);
+    let bundle = Bundle::new(&scratch)
+        .shell("pwd; id -u")
+        .set("/linux/namespaces/-", json!({"type": "user"}))
+        .set("/linux/uidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]))
+        .set("/linux/gidMappings", json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]))
+        .set("/process/user", json!({"uid": 1000, "gid": 1000}))
+        .set("/process/cwd", json!("/home"))
+        .write();
+    let home = bundle.root().join("home");
+    std::fs::create_dir_all(&home).unwrap();
+    std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(&home, Some(101_000), Some(5)).unwrap();
+    assert_eq!(firn.run(&bundle).succeeds().stdout, "/home\n1000\n");
+    let bundle = bundle.shell("sleep 1000").write();
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    assert_eq!(firn.exec(&["pwd"]).succeeds().stdout, "/home\n");
+    // Neither of them may.
+    let error = firn.call(&["exec", "--user", "1001", firn.id(), "pwd"]).fails(255).stderr;
+    assert!(error.contains("set in config.json failed: permission denied"), "{error}");
+}
+
+/// As execvp(3): only what says that the program is not there is passed over.
+#[test]
+fn what_goes_wrong_while_a_program_is_looked_up_is_told() {
+    let scratch = Scratch::new("lookup");
+    let firn = Runtime::firn(&scratch);
+    let long = "x".repeat(300);
+    let bundle = Bundle::new(&scratch).args(&["true"]).write();
+    std::os::unix::fs::symlink("loop", bundle.root().join("loop")).unwrap();
+    let mut bundle = bundle;
+    for (path, says) in [
+        ("/loop:/bin".to_owned(), Some("stat /loop/true: too many levels of symbolic links")),
+        (format!("/{long}:/bin"), Some("file name too long")),
+        // Not there, no directory, and not executable.
+        ("/none:/bin/busybox:/bin".to_owned(), None),
+        (String::from("/loop"), Some("too many levels of symbolic links")),
+    ] {
+        bundle = bundle.set("/process/env", json!([format!("PATH={path}")])).write();
+        let output = firn.run(&bundle);
+        match says {
+            Some(says) => assert!(output.code == 1 && output.stderr.contains(says), "{path}: {output:?}"),
+            None => assert_eq!(output.code, 0, "{path}: {output:?}"),
+        }
+        firn.left_nothing();
+    }
+}

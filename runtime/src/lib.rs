@@ -6,7 +6,7 @@
 //! | [`spec`] | config.json and firn.json, as they are written |
 //! | [`host`] | what is asked of the host, once |
 //! | [`plan`] | spec + host → what will be done; every mistake is found here |
-//! | [`state`] | the container's directory: lock, record, status, start socket |
+//! | [`state`] | the container's directory: lock, record, status, start FIFO |
 //! | [`create`] | lock → sources → cgroup → clone → serve init → record |
 //! | [`init`] | inside: the list of steps from clone to execve |
 //! | [`join`] | another process in a container that runs |

@@ -14,8 +14,7 @@ pub fn become_it(score: &mut Score, process: &ProcessPlan, filter: Option<&Filte
     }
     let cwd = score.text(process.cwd.to_string());
     score.call(libc::SYS_chdir, &[cwd]);
-    let umask = process.umask.unwrap_or(0o022);
-    score.call(libc::SYS_umask, &[umask.into()]);
+    score.call(libc::SYS_umask, &[process.umask.into()]);
     assert!(process.groups.is_empty() && process.uid == 0 && process.gid == 0, "a score is for root alone");
     score.call(libc::SYS_setgroups, &[0.into(), 0.into()]);
     score.call(libc::SYS_setresgid, &[0.into(), 0.into(), 0.into()]);

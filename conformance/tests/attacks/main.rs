@@ -10,3 +10,4 @@ mod links;
 mod privileges;
 mod races;
 mod settings;
+mod waiting;

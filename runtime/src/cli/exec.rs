@@ -4,16 +4,15 @@ use super::{Context, compat, foreground};
 use crate::bail;
 use crate::create;
 use crate::create::console::Console;
-use crate::create::listener::{self, Notifier};
+use crate::create::listener;
 use crate::create::pidfd;
 use crate::error::{Context as _, Error, Result};
 use crate::join;
 use crate::log::Log;
 use crate::plan::capabilities;
-use crate::seccomp;
 use crate::spec;
 use crate::spec::process::{Capabilities, Process};
-use crate::state::{StateDir, Status};
+use crate::state::StateDir;
 use crate::sys;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -125,7 +124,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     let pidfd_socket = args.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
     let joined = join::join(&container, &process, &options, &context.log)?;
     let told = pidfd_socket.map_or(Ok(()), |socket| pidfd::send(&socket, pidfd::OF_EXEC, &joined.pidfd));
-    let begun = told.and_then(|()| begin(&container, &joined, args.pid_file.as_deref(), &context.log));
+    let begun = told.and_then(|()| begin(&joined, args.pid_file.as_deref(), &context.log));
     if let Err(error) = begun {
         create::making::kill(joined.pid, &joined.pidfd);
         return Err(error);
@@ -136,7 +135,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     foreground::wait(joined.pid, &joined.pidfd, joined.terminal)
 }
 
-fn begin(container: &join::Container, joined: &join::Joined, pid_file: Option<&Path>, log: &Log) -> Result<()> {
+fn begin(joined: &join::Joined, pid_file: Option<&Path>, log: &Log) -> Result<()> {
     let pid = joined.pid.as_raw_nonzero().get();
     if let Some(path) = pid_file {
         create::write_pid_file(path, pid)?;
@@ -144,9 +143,7 @@ fn begin(container: &join::Container, joined: &join::Joined, pid_file: Option<&P
     log.debug(|| compat::GOES_ON.to_owned());
     log.debug(|| compat::EXECS.to_owned());
     joined.channel.send(&create::protocol::Message::Go)?;
-    let profile = container.spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
-    let of = Notifier { record: &container.record, pid, status: Status::Running };
-    match listener::last_words(&joined.channel, profile.and_then(seccomp::listener).as_ref(), &of)? {
+    match listener::last_words(&joined.channel)? {
         Some(error) => Err(Error::of_init(error)),
         None => Ok(()),
     }

@@ -3,11 +3,10 @@
 use super::create::Common;
 use super::{Context, delete, foreground, start};
 use crate::create::console::Console;
-use crate::create::listener::{self, Notifier};
+use crate::create::listener;
 use crate::create::notify::Proxy;
 use crate::create::{self, Created};
 use crate::error::{Context as _, Error, Result};
-use crate::state::Status;
 use crate::sys;
 
 #[derive(Debug, clap::Args)]
@@ -85,9 +84,7 @@ fn forward(created: &Created, proxy: Proxy) -> Result<()> {
 /// Waits until init has become its program, then runs the hooks of that moment.
 fn begin(created: &Created) -> Result<()> {
     let Created { channel, plan, record, .. } = created;
-    let agent = plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
-    let of = Notifier { record, pid: record.pid, status: Status::Created };
-    if let Some(error) = listener::last_words(channel, agent, &of)? {
+    if let Some(error) = listener::last_words(channel)? {
         return Err(Error::of_init(error));
     }
     start::poststart(&plan.hooks, record)

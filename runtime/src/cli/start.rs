@@ -3,11 +3,9 @@
 use super::{Context, delete};
 use crate::bail;
 use crate::create::hooks;
-use crate::create::listener::{self, Notifier};
 use crate::create::notify;
 use crate::create::serve::state_json;
 use crate::error::{Context as _, Result};
-use crate::seccomp;
 use crate::spec::hooks::Hooks;
 use crate::state::{self, Record, StateDir, Status};
 
@@ -28,11 +26,8 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     }
     let spec = Record::config(&dir)?.unwrap_or_default();
     let proxy = notify::Proxy::listen(&dir)?;
-    let connection = state::start::signal(&dir)?;
-    let agent = spec.linux.as_ref().and_then(|linux| seccomp::listener(linux.seccomp.as_ref()?));
-    let of = Notifier { record: &record, pid: record.pid, status: Status::Created };
-    let begun = listener::last_words(&connection, agent.as_ref(), &of);
-    if let Some(error) = begun? {
+    let reader = state::start::signal(&dir)?;
+    if let Some(error) = state::start::outcome(&reader)? {
         bail!("{error}");
     }
     let hooks = spec.hooks.unwrap_or_default();

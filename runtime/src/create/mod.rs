@@ -188,7 +188,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
     if record.cgroup.unit.is_none() {
         sources.open_cgroups(plan, &record.cgroup)?;
     }
-    let listener = if options.run { None } else { Some(state::start::listener()?) };
+    let start = if options.run { None } else { Some(state::start::make(making.dir()?)?) };
     let (channel, far_end) = Channel::pair()?;
     let (pid, pidfd) = match clone::clone_init(plan, &sources, &entry)? {
         Fork::Parent { pid, pidfd } => (pid, pidfd),
@@ -196,7 +196,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
             // With the directory goes init's part in the lock: flock(2) belongs
             // to all who inherit it.
             drop((channel, making.dir.take()));
-            init::run(plan, sources, (&record.cgroup, entry), far_end, listener, &record, options)
+            init::run(plan, sources, (&record.cgroup, entry), far_end, start, &record, options)
         }
     };
     making.init = Some((pid, pidfd));
@@ -217,7 +217,8 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
     }
     log.debug(|| compat::IN_INIT.to_owned());
     serve::until_ready(&channel, planned, &mut record, making.dir()?, pid)?;
-    announce(making, &mut record, sockets.pidfd, listener, options)?;
+    announce(making, &mut record, sockets.pidfd, options)?;
+    drop(start);
     log.debug(|| compat::GOES_ON.to_owned());
     channel.send(&Message::Go)?;
     let (pid, pidfd, dir) = making.done();
@@ -225,13 +226,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
 }
 
 /// The container is ready: from here on others find it.
-fn announce(
-    making: &Making,
-    record: &mut Record,
-    pidfd_socket: Option<OwnedFd>,
-    listener: Option<OwnedFd>,
-    options: &Options,
-) -> Result<()> {
+fn announce(making: &Making, record: &mut Record, pidfd_socket: Option<OwnedFd>, options: &Options) -> Result<()> {
     let (dir, (pid, pidfd)) = (making.dir()?, making.init()?);
     record.begin(*pid, dir)?;
     if let Some(socket) = &pidfd_socket {
@@ -240,7 +235,7 @@ fn announce(
     if let Some(path) = &options.pid_file {
         write_pid_file(path, record.pid)?;
     }
-    listener.map_or(Ok(()), |listener| state::start::publish(dir, &listener))
+    if options.run { Ok(()) } else { state::start::publish(dir) }
 }
 
 /// Closes the parent's copies of what init has now.

@@ -9,15 +9,21 @@
 //!    |  [MountMapped]  ----------------->  |
 //!    |  <------  [Hooks: mounts are made]  |
 //!    |  [HooksDone]  ------------------->  |   (then it leaves the host's root)
+//!    |  <-  [Filter: with its listener]    |   (for the seccomp agent)
+//!    |  [HandedOver]  ------------------>  |
 //!    |  <------  Ready                     |
-//!    |  (record, pid file, start socket)   |
+//!    |  (record, pid file, start FIFO)     |
 //!    |  Go  ---------------------------->  |   (create: waits for `start` next)
 //!    |  <------  Failed(text), at any time |
 //! ```
 //!
-//! After Go, init says nothing but the bare text of an error, to whoever made it
-//! start, and before that the descriptor of a seccomp filter that has a listener;
-//! the connection closes when its program runs. `listener.rs` hears it.
+//! After Go, init writes nothing but the bare text of an error: to this channel
+//! (`run`, `exec`), or to the FIFO of `start` (`state/start.rs`). Both close when
+//! its program runs.
+//!
+//! From Ready on the container's seccomp filter applies to init. What has no
+//! descriptor goes by read(2) and write(2), which any profile allows that a
+//! program can live with.
 //!
 //! Either side that dies closes its end, and the other one notices: no init is
 //! left behind by a runtime that was killed.
@@ -28,7 +34,7 @@ use crate::error::{Context, Result};
 use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 /// An error text is cut here; one message is one packet.
 const MAX: usize = 8192;
@@ -43,6 +49,9 @@ pub enum Message {
     MountMapped,
     Hooks,
     HooksDone,
+    /// The seccomp filter is loaded; the descriptor of its listener comes along.
+    Filter,
+    HandedOver,
     Ready,
     Go,
     Failed(String),
@@ -72,12 +81,14 @@ impl Channel {
         Ok((Channel(a), Channel(b)))
     }
 
+    /// A second descriptor of this end, which closes on exec.
+    pub fn try_clone(&self) -> Result<Channel> {
+        self.0.try_clone().map(Channel).doing(|| "keep the channel")
+    }
+
     pub fn send(&self, message: &Message) -> Result<()> {
         let packet = encode(message);
-        match rustix::net::send(&self.0, &packet, SendFlags::NOSIGNAL) {
-            Ok(_) => Ok(()),
-            Err(errno) => Err(errno).doing(|| "send to the other side of create"),
-        }
+        rustix::io::write(&self.0, &packet).map(drop).doing(|| "send to the other side of create")
     }
 
     pub fn send_with(&self, message: &Message, fd: BorrowedFd<'_>) -> Result<()> {
@@ -101,10 +112,10 @@ impl Channel {
     pub fn receive(&self) -> Result<Option<Message>> {
         let mut packet = [0u8; MAX];
         let length = loop {
-            match rustix::net::recv(&self.0, &mut packet[..], RecvFlags::empty()) {
+            match rustix::io::read(&self.0, &mut packet[..]) {
                 Err(Errno::INTR) => {}
                 Err(Errno::CONNRESET) => return Ok(None),
-                result => break result.doing(|| "hear from the other side of create")?.1,
+                result => break result.doing(|| "hear from the other side of create")?,
             }
         };
         match &packet[..length] {
@@ -152,6 +163,8 @@ fn encode(message: &Message) -> Vec<u8> {
         Message::MountMapped => b"M".to_vec(),
         Message::Hooks => b"h".to_vec(),
         Message::HooksDone => b"d".to_vec(),
+        Message::Filter => b"L".to_vec(),
+        Message::HandedOver => b"k".to_vec(),
         Message::Ready => b"r".to_vec(),
         Message::Go => b"g".to_vec(),
         Message::Failed(text) => [b"f", &text.as_bytes()[..text.len().min(MAX - 1)]].concat(),
@@ -167,6 +180,8 @@ fn decode(packet: &[u8]) -> Result<Message> {
         b"M" => Message::MountMapped,
         b"h" => Message::Hooks,
         b"d" => Message::HooksDone,
+        b"L" => Message::Filter,
+        b"k" => Message::HandedOver,
         b"r" => Message::Ready,
         b"g" => Message::Go,
         [b'f', text @ ..] => Message::Failed(String::from_utf8_lossy(text).into_owned()),
@@ -189,6 +204,8 @@ mod tests {
             Message::MountMapped,
             Message::Hooks,
             Message::HooksDone,
+            Message::Filter,
+            Message::HandedOver,
             Message::Ready,
             Message::Go,
             Message::Pid(4_000_000),

@@ -1,5 +1,6 @@
 //! The runtime's side while init works: what only the outside can do for it.
 
+use super::listener::{self, Notifier};
 use super::protocol::{Channel, Message};
 use super::sources::Sources;
 use super::{Planned, hooks, idmap, idmap_mounts};
@@ -36,6 +37,14 @@ pub fn until_ready(
             Some((Message::MapMount(number), Some(tree))) => {
                 idmap_mounts::of_init(plan, number, &tree, pid, host)?;
                 channel.send(&Message::MountMapped)?;
+            }
+            Some((Message::Filter, Some(filter))) => {
+                let agent = plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
+                let Some(agent) = agent else { bail!("init sent the listener of a filter that has none") };
+                let init = pid.as_raw_nonzero().get();
+                let of = Notifier { record, status: Status::Creating, init, pid: init };
+                listener::hand_over(&filter, agent, &of)?;
+                channel.send(&Message::HandedOver)?;
             }
             Some((Message::Hooks, _)) => {
                 record.begin_hooks(&plan.hooks, dir)?;

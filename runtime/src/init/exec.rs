@@ -6,7 +6,7 @@ use crate::error::{Context, Error, Result};
 use crate::path::InRoot;
 use crate::sys::exec::{CVec, execve, may_execute};
 use crate::sys::signal;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
@@ -37,16 +37,21 @@ fn search(task: &Task<'_>, name: &CStr) -> Result<CString> {
     let text = name.to_string_lossy();
     let path = task.env.iter().rev().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="));
     let mut denied = false;
+    // As execvp(3): a directory that lacks the program, or is none, is passed over,
+    // and so is a program that may not be run, until no other is found. Whatever
+    // else goes wrong says nothing about where the program is.
     for dir in path.unwrap_or_default().split(|b| *b == b':') {
         let place = if dir.starts_with(b"/") { InRoot::new(dir) } else { task.process.cwd.join(dir) };
-        match check(task, &place.join(name.to_bytes())) {
+        let place = place.join(name.to_bytes());
+        match check(task, &place) {
             Ok(()) => {
                 let full = if dir.is_empty() { b"." } else { dir };
                 let full = [full, b"/", name.to_bytes()].concat();
                 return CString::new(full).map_err(|_| Error::new("PATH has a NUL byte"));
             }
             Err(Errno::ACCESS) => denied = true,
-            Err(_) => {}
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(errno) => return Err(errno).doing(|| format!("exec: {text:?}: stat {place}")),
         }
     }
     match denied {
@@ -58,7 +63,7 @@ fn search(task: &Task<'_>, name: &CStr) -> Result<CString> {
 /// A regular file that this user may execute. No magic link is followed, so
 /// that /proc/self/exe, which is the runtime itself, is no program.
 fn check(task: &Task<'_>, path: &InRoot) -> rustix::io::Result<()> {
-    let root = task.root.as_ref().ok_or(Errno::NOENT)?;
+    let root = task.root.as_ref().ok_or(Errno::BADF)?;
     let file = root.open(path, OFlags::PATH)?;
     if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
         return Err(Errno::ACCESS);
@@ -66,14 +71,13 @@ fn check(task: &Task<'_>, path: &InRoot) -> rustix::io::Result<()> {
     may_execute(file.as_fd())
 }
 
-/// The last that is done for the program before its filter is in. All that is
-/// open from here on closes on exec.
-pub fn let_go(task: &mut Task<'_>) -> Result<()> {
+/// The last that is done for the program before its filter is in. Of descriptors
+/// stay the standard streams, the preserved ones, and `kept`, which close on exec.
+pub fn let_go(task: &mut Task<'_>, kept: &[BorrowedFd<'_>]) -> Result<()> {
     signal::default_sigpipe();
     let argv = CVec::new(task.process.args.clone());
     task.vectors = Some((argv, CVec::new(std::mem::take(&mut task.env))));
-    task.listener = fds::close_all(task.preserve_fds, task.listener.take())?;
-    Ok(())
+    fds::close_all_but(task.preserve_fds, kept)
 }
 
 /// Becomes the program; returns only the error.

@@ -4,7 +4,7 @@
 use super::Task;
 use crate::error::{Context, Result};
 use crate::sys;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd};
 
 /// Of what the caller left open, which closes on exec, the program gets what it
 /// shall; and nobody else may look into this process meanwhile.
@@ -28,11 +28,4 @@ pub fn close_all_but(preserve_fds: u32, kept: &[BorrowedFd<'_>]) -> Result<()> {
         first = first.max(number + 1);
     }
     sys::fds::close_from(first).doing(|| "close descriptors")
-}
-
-/// Closes everything but the standard streams, the preserved descriptors and
-/// the one that tells of errors, which closes on exec. Returns that one.
-pub fn close_all(preserve_fds: u32, errors: Option<OwnedFd>) -> Result<Option<OwnedFd>> {
-    close_all_but(preserve_fds, errors.as_ref().map(AsFd::as_fd).as_slice())?;
-    Ok(errors)
 }

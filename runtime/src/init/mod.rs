@@ -63,15 +63,15 @@ pub struct Task<'a> {
     pub root: Option<RootFd>,
     /// Made by the first step that needs it.
     pub proc: Option<ProcFd>,
-    /// The mask of the caller, put back before the program starts.
-    pub umask: Mode,
+    /// The working directory is entered by the user, for root may not.
+    pub enters_as_user: bool,
     /// The program, as execve gets it.
     pub program: Option<CString>,
     pub env: Vec<CString>,
     /// Arguments and environment, made while memory can still be had.
     pub vectors: Option<(CVec, CVec)>,
-    /// Who hears of an error from here on: closes on exec.
-    pub listener: Option<OwnedFd>,
+    /// The runtime has said Go: an error is bare text from here on.
+    pub has_gone_on: bool,
 }
 
 #[derive(Debug)]
@@ -91,7 +91,7 @@ pub struct Init<'a> {
     pub time_offsets: Option<OwnedFd>,
     /// /dev, between the steps that fill it.
     pub dev: Option<OwnedFd>,
-    /// For `create`: the socket on which `start` comes.
+    /// For `create`: the FIFO by which `start` comes.
     pub start: Option<OwnedFd>,
     pub record: &'a Record,
     pub options: &'a Options,
@@ -109,9 +109,10 @@ pub type Step = fn(&mut Init<'_>) -> Result<()>;
 ///   hooks of the host still see the host's paths;
 /// - the root becomes read-only and is masked when nothing more is written;
 /// - labels before no_new_privs, which would refuse them;
-/// - `ready` is said when all errors of the config have shown;
-/// - the seccomp filter comes as late as can be: few of our own calls have to
-///   pass it; but before the hooks that are programs of the container's.
+/// - the seccomp filter comes when few of our own calls are left that have to pass
+///   it, and the capabilities that loading it takes go right after;
+/// - `ready` is said when all errors of the config have shown, and whoever waits
+///   for `start` then is nobody whom a container could use.
 pub const STEPS: &[(&str, Step)] = &[
     ("session keyring", keyring::join),
     ("time offsets", namespaces::open_time_offsets),
@@ -141,14 +142,15 @@ pub const STEPS: &[(&str, Step)] = &[
     ("standard streams", |init| console::give_streams(&init.task)),
     ("capability bounds", |init| caps::bound(&init.task)),
     ("no new privileges", |init| user::no_new_privs(&init.task)),
-    ("working directory", |init| working_dir::enter(&init.task)),
+    ("working directory", |init| working_dir::enter(&mut init.task)),
     ("user", |init| user::become_user(&mut init.task)),
+    ("working directory as the user", |init| working_dir::enter_as_user(&init.task)),
     ("program", |init| exec::find(&mut init.task)),
+    ("last descriptors", wait_start::let_go),
+    ("seccomp", |init| seccomp::load(&init.task, &init.channel)),
+    ("capabilities", |init| caps::keep(&init.task)),
     ("ready", wait_start::ready),
     ("wait for start", wait_start::wait),
-    ("last descriptors", |init| exec::let_go(&mut init.task)),
-    ("seccomp", |init| seccomp::load(&init.task)),
-    ("capabilities", |init| caps::keep(&init.task)),
     ("start hooks", hooks::run_start),
 ];
 
@@ -167,6 +169,8 @@ pub fn run(
         // The foreground waits for signals with all of them blocked; not so init.
         let _ = sys::signal::unblock_all();
     }
+    // What is made gets the modes that are asked for, until the user's mask is set.
+    rustix::process::umask(Mode::empty());
     let task = Task {
         process: &plan.process,
         filter: plan.seccomp.as_ref(),
@@ -174,11 +178,11 @@ pub fn run(
         console_socket: sources.console_socket.take(),
         root: None,
         proc: None,
-        umask: rustix::process::umask(Mode::empty()),
+        enters_as_user: false,
         program: None,
         env: plan.process.env.clone(),
         vectors: None,
-        listener: None,
+        has_gone_on: false,
     };
     let mut init = Init {
         task,
@@ -221,9 +225,10 @@ impl Init<'_> {
     /// Tells whoever still listens: `create` or `run`, or later `start`.
     fn fail(&mut self, error: &Error) {
         let text = error.chain();
-        match self.task.listener.take() {
-            Some(connection) => drop(crate::path::write_all(&connection, text.as_bytes())),
-            None => drop(self.channel.send(&Message::Failed(text))),
+        match (self.task.has_gone_on, &self.start) {
+            (false, _) => drop(self.channel.send(&Message::Failed(text))),
+            (true, Some(fifo)) => drop(crate::path::write_all(fifo, text.as_bytes())),
+            (true, None) => drop(crate::path::write_all(&self.channel, text.as_bytes())),
         }
     }
 }
@@ -268,12 +273,14 @@ mod tests {
             ("capability bounds", "user"),
             ("working directory", "ready"),
             ("user", "program"),
+            ("user", "working directory as the user"),
             ("program", "ready"),
-            ("ready", "wait for start"),
-            ("wait for start", "seccomp"),
+            // What waits has the container's rights and no others.
             ("last descriptors", "seccomp"),
             ("seccomp", "capabilities"),
-            ("capabilities", "start hooks"),
+            ("capabilities", "ready"),
+            ("ready", "wait for start"),
+            ("wait for start", "start hooks"),
         ] {
             assert!(at(earlier) < at(later), "{earlier} before {later}");
         }

@@ -1,23 +1,26 @@
-//! The container's system call filter. After it, init makes two more calls
-//! itself, which have to pass: capset where no_new_privs is off, and execve; and
-//! in between what startContainer hooks take, where there are some.
+//! The container's system call filter, loaded before `ready`: what waits for `start`
+//! can be traced by a container with CAP_SYS_PTRACE that shares the pid namespace,
+//! which would make calls through it that its own filter denies.
+//!
+//! These calls of init's come after it and have to pass: capset where no_new_privs
+//! is off and the container lacks CAP_SYS_ADMIN, write and read, execve; and what
+//! startContainer hooks take, where there are some.
 
 use super::Task;
 use crate::bail;
-use crate::create::listener::{HANDED_OVER, LOADED};
-use crate::create::socket;
-use crate::error::{Context, Error, Result};
+use crate::create::protocol::{Channel, Message};
+use crate::error::{Context, Result};
 use crate::seccomp::Filter;
 use crate::sys;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::net::RecvFlags;
+use rustix::fd::AsRawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-pub fn load(task: &Task<'_>) -> Result<()> {
+/// `runtime` hands the listener over to the agent, where there is one.
+pub fn load(task: &Task<'_>, runtime: &Channel) -> Result<()> {
     let Some(filter) = task.filter else { return Ok(()) };
     match &filter.listener {
         None => sys::seccomp::load(&filter.program, filter.flags).map(drop).doing(|| "load the filter"),
-        Some(_) => load_and_hand_over(task, filter),
+        Some(_) => load_and_hand_over(filter, runtime),
     }
 }
 
@@ -31,11 +34,10 @@ const FAILED: i32 = -3;
 /// From the moment that the filter is in, any call of this thread may wait for an
 /// agent that has yet to get the descriptor. So another thread sends it, to whom
 /// the filter does not apply, and this one waits without a system call.
-fn load_and_hand_over(task: &Task<'_>, filter: &Filter) -> Result<()> {
-    let connection = task.listener.as_ref().ok_or_else(|| Error::new("nobody takes the listener"))?;
-    let connection = connection.try_clone().doing(|| "keep the channel for the listener")?;
+fn load_and_hand_over(filter: &Filter, runtime: &Channel) -> Result<()> {
+    let channel = runtime.try_clone()?;
     let thread = std::thread::Builder::new().stack_size(64 << 10);
-    drop(thread.spawn(move || courier(&connection)).doing(|| "make the thread that hands the listener over")?);
+    drop(thread.spawn(move || courier(&channel)).doing(|| "make the thread that hands the listener over")?);
     let listener = match sys::seccomp::load(&filter.program, filter.flags) {
         Ok(Some(listener)) => listener,
         result => {
@@ -58,7 +60,7 @@ fn load_and_hand_over(task: &Task<'_>, filter: &Filter) -> Result<()> {
 
 /// The other thread: waits for the descriptor, sends it, and ends before the
 /// container's own code runs, for it has more rights.
-fn courier(connection: &OwnedFd) -> ! {
+fn courier(channel: &Channel) -> ! {
     let listener = loop {
         match MEETING.load(Ordering::Acquire) {
             NOT_LOADED => std::thread::sleep(std::time::Duration::from_micros(20)),
@@ -66,18 +68,12 @@ fn courier(connection: &OwnedFd) -> ! {
             number => break number,
         }
     };
-    let sent = sys::fds::borrow(listener).and_then(|listener| hand_over(connection.as_fd(), listener));
+    let sent = sys::fds::borrow(listener).doing(|| "find the listener").and_then(|listener| {
+        channel.send_with(&Message::Filter, listener)?;
+        channel.expect(&Message::HandedOver)
+    });
     MEETING.store(if sent.is_ok() { HANDED } else { FAILED }, Ordering::Release);
     // Without the C library's clean-up: whoever waits for a lock that it takes
     // would make a call.
     sys::exec::exit_thread()
-}
-
-fn hand_over(connection: BorrowedFd<'_>, listener: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    socket::send(connection, LOADED, listener)?;
-    let mut answer = [0u8; 1];
-    match rustix::net::recv(connection, &mut answer, RecvFlags::empty())? {
-        (_, 1) if answer == *HANDED_OVER => Ok(()),
-        _ => Err(rustix::io::Errno::PIPE),
-    }
 }

@@ -17,7 +17,7 @@ pub fn no_new_privs(task: &Task<'_>) -> Result<()> {
 pub fn become_user(task: &mut Task<'_>) -> Result<()> {
     set_home(task)?;
     let process = task.process;
-    rustix::process::umask(process.umask.map_or(task.umask, Mode::from_raw_mode));
+    rustix::process::umask(Mode::from_raw_mode(process.umask));
     let set_groups = || if process.keeps_groups { Ok(()) } else { ids::set_groups(&process.groups) };
     match set_groups() {
         // A user namespace without privilege forbids it (CVE-2014-8989), and

@@ -17,7 +17,23 @@ pub fn make(task: &Task<'_>) -> Result<()> {
     Ok(())
 }
 
-pub fn enter(task: &Task<'_>) -> Result<()> {
+/// As root of the container, for its user may lack the right to a directory above.
+/// Root may lack it too: to what belongs to an id that is not mapped in the user
+/// namespace, or lies on NFS or FUSE. Then the user tries.
+pub fn enter(task: &mut Task<'_>) -> Result<()> {
+    match change(task) {
+        Err(error) if matches!(error.errno(), Some(Errno::ACCESS | Errno::PERM)) => task.enters_as_user = true,
+        result => result?,
+    }
+    Ok(())
+}
+
+pub fn enter_as_user(task: &Task<'_>) -> Result<()> {
+    if task.enters_as_user { change(task) } else { Ok(()) }
+}
+
+/// Opened inside the root, so that getcwd(2) can't be "(unreachable)".
+fn change(task: &Task<'_>) -> Result<()> {
     let (root, cwd) = (task.root()?, &task.process.cwd);
     if cwd.is_root() {
         // Where the root was entered.

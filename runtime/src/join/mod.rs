@@ -14,6 +14,7 @@ use crate::cgroup::{Cgroup, Dir, Entry};
 use crate::cli::compat;
 use crate::create::clone::from_between;
 use crate::create::console::{Console, Way};
+use crate::create::listener::{self, Notifier};
 use crate::create::protocol::{Channel, Message};
 use crate::create::serve;
 use crate::error::{Context, Error, Result};
@@ -30,7 +31,6 @@ use crate::state::{self, Record, StateDir, Status};
 use crate::sys;
 use crate::sys::clone::{self, Fork};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -110,7 +110,7 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             log.debug(|| format!("{}: the new process is {}", compat::CLONED, pid.as_raw_nonzero()));
             log.debug(|| compat::IN_INIT.to_owned());
             let grouped = container.record.resctrl.as_ref().map_or(Ok(()), |groups| groups.add(pid));
-            match grouped.and_then(|()| until_ready(&channel, &plan, pid)) {
+            match grouped.and_then(|()| until_ready(&channel, container, (&plan, filter.as_ref()), pid)) {
                 Ok(()) => Ok(Joined { pid, pidfd, channel, terminal }),
                 Err(error) => {
                     crate::create::making::kill(pid, &pidfd);
@@ -202,14 +202,30 @@ fn init_cgroup(container: &Container) -> Result<std::path::PathBuf> {
     Ok(std::path::Path::new(mount).join(own))
 }
 
-fn until_ready(channel: &Channel, plan: &ProcessPlan, pid: Pid) -> Result<()> {
+fn until_ready(
+    channel: &Channel,
+    container: &Container,
+    (plan, filter): (&ProcessPlan, Option<&Filter>),
+    pid: Pid,
+) -> Result<()> {
+    let number = pid.as_raw_nonzero().get();
     if let Some(adjustment) = plan.oom_score_adj {
         serve::adjust_oom_score(pid, adjustment)?;
     }
-    match channel.receive()? {
-        Some(Message::Ready) => sched::set_policy(plan, pid.as_raw_nonzero().get()),
-        Some(other) => bail!("the new process said {other:?} out of turn"),
-        None => bail!("the new process ended before it was ready"),
+    loop {
+        match channel.receive_with()? {
+            Some((Message::Ready, _)) => return sched::set_policy(plan, number),
+            Some((Message::Filter, Some(descriptor))) => {
+                let agent = filter.and_then(|filter| filter.listener.as_ref());
+                let Some(agent) = agent else { bail!("the new process sent the listener of a filter that has none") };
+                let record = &container.record;
+                let of = Notifier { record, status: Status::Running, init: record.pid, pid: number };
+                listener::hand_over(&descriptor, agent, &of)?;
+                channel.send(&Message::HandedOver)?;
+            }
+            Some((other, _)) => bail!("the new process said {other:?} out of turn"),
+            None => bail!("the new process ended before it was ready"),
+        }
     }
 }
 
@@ -226,11 +242,11 @@ fn task<'a>(
         console_socket,
         root: None,
         proc: None,
-        umask: rustix::process::umask(Mode::from_raw_mode(0o022)),
+        enters_as_user: false,
         program: None,
         env: process.env.clone(),
         vectors: None,
-        listener: None,
+        has_gone_on: false,
     }
 }
 
@@ -260,6 +276,7 @@ const BETWEEN: &[(&str, Step)] = &[
     ("no new privileges", |task, _| user::no_new_privs(task)),
     ("working directory", |task, _| working_dir::enter(task)),
     ("user", |task, _| user::become_user(task)),
+    ("working directory as the user", |task, _| working_dir::enter_as_user(task)),
 ];
 
 /// And the program's own, the first that is seen in the container.
@@ -267,10 +284,10 @@ const INSIDE: &[(&str, Step)] = &[
     ("session", |task, _| console::session(task)),
     ("limits", |task, _| limits::set(task.process)),
     ("program", |task, _| exec::find(task)),
-    ("ready", ready),
-    ("last descriptors", |task, _| exec::let_go(task)),
-    ("seccomp", |task, _| seccomp::load(task)),
+    ("last descriptors", |task, inside| exec::let_go(task, &[inside.channel.as_fd()])),
+    ("seccomp", |task, inside| seccomp::load(task, &inside.channel)),
     ("capabilities", |task, _| caps::keep(task)),
+    ("ready", ready),
 ];
 
 fn run(mut task: Task<'_>, inside: Inside<'_>, parent: &Channel) -> ! {
@@ -294,9 +311,9 @@ fn program(mut task: Task<'_>, inside: &Inside<'_>) -> ! {
         Ok(()) => exec::exec(&mut task),
     };
     let text = error.chain();
-    match task.listener.take() {
-        Some(listener) => drop(crate::path::write_all(&listener, text.as_bytes())),
-        None => drop(inside.channel.send(&Message::Failed(text))),
+    match task.has_gone_on {
+        true => drop(crate::path::write_all(&inside.channel, text.as_bytes())),
+        false => drop(inside.channel.send(&Message::Failed(text))),
     }
     sys::exec::exit(255)
 }
@@ -337,6 +354,6 @@ fn enter(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
 fn ready(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
     inside.channel.send(&Message::Ready)?;
     inside.channel.expect(&Message::Go)?;
-    task.listener = Some(inside.channel.as_fd().try_clone_to_owned().doing(|| "keep the channel for errors")?);
+    task.has_gone_on = true;
     Ok(())
 }

@@ -14,6 +14,9 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::CpuSet;
 use std::ffi::CString;
 
+/// Where `user.umask` is absent, as under runc and crun: never the caller's.
+const UMASK: u32 = 0o022;
+
 #[derive(Debug)]
 pub struct ProcessPlan {
     pub args: Vec<CString>,
@@ -24,7 +27,7 @@ pub struct ProcessPlan {
     pub groups: Vec<u32>,
     /// Those of the caller instead.
     pub keeps_groups: bool,
-    pub umask: Option<u32>,
+    pub umask: u32,
     /// None at all where config.json names none.
     pub caps: CapSets,
     pub rlimits: Vec<(Resource, Rlimit)>,
@@ -71,7 +74,7 @@ pub fn plan(spec: &Process, available_caps: u64, log: &Log) -> Result<ProcessPla
         gid: spec.user.gid,
         groups: super::once(spec.user.additional_gids.clone()),
         keeps_groups: false,
-        umask: spec.user.umask,
+        umask: spec.user.umask.unwrap_or(UMASK),
         caps: caps.map_or_else(CapSets::default, |caps| capabilities::sets(caps, available_caps, log)),
         rlimits: rlimits(spec)?,
         no_new_privs: spec.no_new_privileges,

@@ -21,7 +21,7 @@ const MOUNT_PLACE: &CStr = c"criu-root";
 /// that was cut off has left, and what few have.
 const CONTENTS: [&[(&CStr, AtFlags)]; 3] = [
     &[(record::CONFIG, AtFlags::empty()), (record::FILE, AtFlags::empty())],
-    &[(start::SOCKET, AtFlags::empty()), (c".new", AtFlags::empty())],
+    &[(start::FIFO, AtFlags::empty()), (start::UNPUBLISHED, AtFlags::empty()), (c".new", AtFlags::empty())],
     &[(notify::SOCKET, AtFlags::empty()), (notify::FOLDER, AtFlags::REMOVEDIR), (MOUNT_PLACE, AtFlags::REMOVEDIR)],
 ];
 

@@ -1,69 +1,80 @@
-//! How `start` reaches an init that waits: a socket in the state directory. It
-//! is there exactly while the container is created and not started. The
-//! connection closes on exec, so that `start` sees whether it came to that.
+//! How `start` reaches an init that waits: a FIFO in the state directory, which is
+//! there exactly while the container is created and not started. Init has it open
+//! for reading and for writing, and needs no more than read(2) to wait and
+//! write(2) to tell of an error: the container's seccomp filter applies by then.
+//! Its descriptor closes on exec, which `start` sees as the end of the FIFO.
 
 use super::StateDir;
 use crate::error::{Context, Result};
-use rustix::fd::{AsRawFd, OwnedFd};
+use crate::path::read_all;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use std::ffi::CStr;
 
-pub const SOCKET: &CStr = c"start.sock";
+pub const FIFO: &CStr = c"start.fifo";
+/// Its name until the container is created.
+pub const UNPUBLISHED: &CStr = c"start.new";
 
-/// The init's end, made before it is.
-pub fn listener() -> Result<OwnedFd> {
-    socket().doing(|| "make the start socket")
-}
+/// What `start` writes.
+const WORD: &[u8] = b"1";
+/// An error text is cut here.
+const MAX: usize = 8192;
 
-fn socket() -> rustix::io::Result<OwnedFd> {
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-}
-
-/// A socket's path holds 108 bytes: this one is short wherever the root is.
-fn address(dir: &StateDir) -> rustix::io::Result<SocketAddrUnix> {
-    use rustix::fd::AsFd;
-    SocketAddrUnix::new(format!("/proc/self/fd/{}/start.sock", dir.as_fd().as_raw_fd()))
-}
-
-/// Makes the socket visible: from here on the container is `created`.
-pub fn publish(dir: &StateDir, listener: &OwnedFd) -> Result<()> {
-    let bind = || rustix::net::bind(listener, &address(dir)?).and_then(|()| rustix::net::listen(listener, 1));
-    bind().doing(|| "publish the start socket")
-}
-
-/// Waits, in init, until somebody says start; returns the connection.
-pub fn accept(listener: &OwnedFd) -> Result<OwnedFd> {
-    let accept = || {
-        loop {
-            let connection = match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
-                Err(Errno::INTR) => continue,
-                result => result?,
-            };
-            let mut byte = [0u8; 1];
-            match rustix::net::recv(&connection, &mut byte, RecvFlags::empty()) {
-                // Whoever connected went away without a word.
-                Ok((_, 0)) => {}
-                Ok(_) => return Ok(connection),
-                Err(errno) => return Err(errno),
-            }
-        }
+/// Init's descriptor, made before init is.
+pub fn make(dir: &StateDir) -> Result<OwnedFd> {
+    let make = || {
+        rustix::fs::mknodat(dir, UNPUBLISHED, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
+        rustix::fs::openat(dir, UNPUBLISHED, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
     };
-    accept().doing(|| "wait for start")
+    make().doing(|| "make the start FIFO")
+}
+
+/// Gives it its name: from here on the container is `created`.
+pub fn publish(dir: &StateDir) -> Result<()> {
+    rustix::fs::renameat(dir, UNPUBLISHED, dir, FIFO).doing(|| "publish the start FIFO")
+}
+
+/// Waits, in init, until somebody says start.
+pub fn wait(fifo: &OwnedFd) -> Result<()> {
+    let mut byte = [0u8; WORD.len()];
+    loop {
+        match rustix::io::read(fifo, &mut byte) {
+            Err(Errno::INTR) => {}
+            // Init holds it open for writing, so it has no end here.
+            result => return result.map(drop).doing(|| "wait for start"),
+        }
+    }
 }
 
 /// Tells init to start: the container is no longer `created`, whatever becomes of
-/// who tells it. The connection brings its error if it can't, and closes when its
-/// program runs.
+/// who tells it. For `outcome`.
 pub fn signal(dir: &StateDir) -> Result<OwnedFd> {
-    let connect = || {
-        let connection = socket()?;
-        rustix::net::connect(&connection, &address(dir)?)?;
-        Ok::<_, rustix::io::Errno>(connection)
-    };
     let what = || "start the container's init";
-    let connection = connect().doing(what)?;
-    dir.unlink(SOCKET)?;
-    rustix::net::send(&connection, b"1", SendFlags::NOSIGNAL).doing(what)?;
-    Ok(connection)
+    // O_NONBLOCK: an open of a FIFO waits for its other side otherwise, fifo(7).
+    let open = |mode| rustix::fs::openat(dir, FIFO, mode | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+    let reader = open(OFlags::RDONLY).doing(what)?;
+    let writer = open(OFlags::WRONLY).doing(what)?;
+    dir.unlink(FIFO)?;
+    rustix::io::write(&writer, WORD).doing(what)?;
+    Ok(reader)
+}
+
+/// Waits until init has become its program; its error, if it could not. Nothing
+/// is read before all writers are gone, or the word would be taken from init.
+pub fn outcome(reader: &OwnedFd) -> Result<Option<String>> {
+    let what = || "hear from init";
+    loop {
+        match poll(&mut [PollFd::from_borrowed_fd(reader.as_fd(), PollFlags::empty())], None) {
+            Err(Errno::INTR) => {}
+            result => break result.map(drop).doing(what)?,
+        }
+    }
+    let text = read_all(reader, MAX - 1).doing(what)?;
+    match &*text {
+        [] => Ok(None),
+        WORD => Ok(Some("init ended before it was started".into())),
+        text => Ok(Some(String::from_utf8_lossy(text).into_owned())),
+    }
 }

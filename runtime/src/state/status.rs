@@ -24,7 +24,7 @@ impl Status {
         if record.cgroup.is_frozen() {
             return Status::Paused;
         }
-        if dir.has(start::SOCKET) { Status::Created } else { Status::Running }
+        if dir.has(start::FIFO) { Status::Created } else { Status::Running }
     }
 
     pub fn name(self) -> &'static str {
