@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    firn::sys::signal::reset_at_start();
     match firn_image::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

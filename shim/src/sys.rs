@@ -54,9 +54,11 @@ pub fn prepare(command: &mut Command, mark: OwnedFd) {
 ///   the end of a pipe that we would hold open for as long as we live.
 /// * An ignored SIGCHLD: the kernel would then reap init itself, and its status
 ///   would be lost.
+/// * Blocked signals: those that the monitor does not read would never arrive.
 pub fn shed_inheritance() -> io::Result<()> {
     // SAFETY: SIG_DFL is no handler, so no code of ours can run in one.
     unsafe { signal::signal(signal::Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    SigSet::empty().thread_set_mask()?;
     // SAFETY: nothing has been opened yet, so no value of this program owns a
     // descriptor above the standard ones.
     match unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } {

@@ -5,6 +5,7 @@
 mod host;
 
 mod devices;
+mod inherited;
 mod joining;
 mod links;
 mod privileges;

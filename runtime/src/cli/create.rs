@@ -61,7 +61,6 @@ impl Common {
     }
 
     pub fn options(self, context: &Context) -> create::Options {
-        let (listen_fds, preserve_fds) = (inherited::count(), self.preserved());
         create::Options {
             id: self.id,
             root: context.root.clone(),
@@ -70,8 +69,8 @@ impl Common {
             pidfd_socket: self.pidfd_socket,
             console: self.console_socket.map_or(Console::None, Console::Path),
             pid_file: self.pid_file,
-            preserve_fds,
-            listen_fds,
+            preserved: context.preserved.clone(),
+            listen_fds: inherited::count(),
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             no_cgroup: context.no_cgroup,

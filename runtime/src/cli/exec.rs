@@ -115,7 +115,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
         console = Console::Foreground;
     }
     let options = join::Options {
-        preserve_fds: args.preserve_fds,
+        preserved: context.preserved.clone(),
         console,
         ignore_paused: args.ignore_paused,
         cgroup: args.cgroup,

@@ -26,9 +26,11 @@ pub mod version;
 use crate::create::seal;
 use crate::error::Result;
 use crate::log::{Format, Log};
+use crate::sys::{fds, signal};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
 use deferred::Deferred;
+use rustix::fd::RawFd;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -140,6 +142,8 @@ enum Command {
 pub struct Context {
     pub root: PathBuf,
     pub log: Log,
+    /// The descriptors that --preserve-fds and LISTEN_FDS mean.
+    pub preserved: Vec<RawFd>,
     pub no_cgroup: bool,
     pub systemd_cgroup: bool,
 }
@@ -155,11 +159,18 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     // Before anything else, and for the commands alone that make a process
     // inside a container. A name in another place costs time and nothing else.
     let enters = |argument: &OsString| argument == "create" || argument == "run" || argument == "exec";
-    if arguments.iter().skip(1).any(enters)
-        && let Err(error) = seal::protect()
-    {
+    let enters = arguments.iter().skip(1).any(enters);
+    if enters && let Err(error) = seal::protect() {
         Log::default().error(&error.chain());
         return 1;
+    }
+    // The streams first, or what is opened for the signals would be one of them.
+    if fds::open_standard_streams().is_err() {
+        return 1;
+    }
+    signal::reset_at_start();
+    if enters {
+        signal::default_ignored();
     }
     let is_exec = arguments.iter().skip(1).any(|argument| argument == "exec");
     let cli = match Cli::try_parse_from(arguments) {
@@ -167,15 +178,19 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
         Err(error) => return usage(&error, is_exec),
     };
     let failure = if matches!(cli.command, Command::Exec(_)) { compat::EXEC_FAILURE } else { 1 };
-    // Looked at before anything is opened: a number that the caller has not
-    // opened would soon be one of ours, and --preserve-fds would hand it over.
-    if let Some(closed) = (3..3 + cli.preserve_fds()).find(|number| !crate::sys::fds::is_open(*number)) {
-        Log::default().error(&format!("--preserve-fds: descriptor {closed} is not open"));
-        return failure;
-    }
+    // Listed before anything is opened: a number that the caller has closed would
+    // soon be one of ours, and --preserve-fds would hand it over. Such numbers are
+    // passed over, as by crun, for podman's --preserve-fd names any it likes.
+    let preserved = match fds::open_among(3, cli.preserve_fds()) {
+        Ok(preserved) => preserved,
+        Err(error) => {
+            Log::default().error(&format!("--preserve-fds: list /proc/self/fd: {error}"));
+            return failure;
+        }
+    };
     // Neither hooks nor a container get what the caller left open by mistake
     // (CVE-2024-21626); --preserve-fds says what was not.
-    if let Err(errno) = crate::sys::fds::cloexec_from(3) {
+    if let Err(errno) = fds::cloexec_from(3) {
         Log::default().error(&format!("mark inherited descriptors close-on-exec: {}", crate::error::errno_text(errno)));
         return failure;
     }
@@ -191,6 +206,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     let context = Context {
         root: cli.globals.root.clone().unwrap_or_else(crate::state::dir::default_root),
         log,
+        preserved,
         no_cgroup: cli.globals.cgroup_manager == Some(CgroupManager::Disabled),
         systemd_cgroup: match cli.globals.cgroup_manager {
             Some(manager) => manager == CgroupManager::Systemd,
@@ -210,14 +226,13 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
 }
 
 impl Cli {
-    fn preserve_fds(&self) -> i32 {
-        let number = match &self.command {
+    fn preserve_fds(&self) -> u32 {
+        match &self.command {
             Command::Create(args) => args.preserve_fds(),
             Command::Run(args) => args.preserve_fds(),
             Command::Exec(args) => args.preserve_fds,
             _ => 0,
-        };
-        i32::try_from(number).unwrap_or(i32::MAX - 3)
+        }
     }
 
     fn run(self, context: &Context) -> Result<u8> {

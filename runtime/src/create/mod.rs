@@ -35,7 +35,7 @@ use crate::sys::fds::Bin;
 use console::{Console, Way};
 use making::Making;
 use protocol::{Channel, Message};
-use rustix::fd::OwnedFd;
+use rustix::fd::{OwnedFd, RawFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 use sources::Sources;
@@ -55,8 +55,8 @@ pub struct Options {
     /// A socket that gets a pidfd of init.
     pub pidfd_socket: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
-    /// After the standard streams, `listen_fds` included.
-    pub preserve_fds: u32,
+    /// Descriptors of the caller for the program, those of `listen_fds` included.
+    pub preserved: Vec<RawFd>,
     /// How many of them a service manager opened.
     pub listen_fds: u32,
     pub no_pivot: bool,

@@ -11,7 +11,7 @@ use crate::path::RootFd;
 use crate::plan::Plan;
 use crate::state::Record;
 use crate::sys::{self, clone};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -60,7 +60,7 @@ pub fn dump(record: &Record, plan: &Plan, dump: &Dump) -> Result<()> {
     let kind = if dump.pre_dump { Kind::PreDump } else { Kind::Dump };
     let criu = Criu::start(&program)?;
     let mut notified = |script: &str, _, _| {
-        if let ("status-ready", Some(fd)) = (script, status) {
+        if let ("status-ready", Some(fd)) = (script, &status) {
             // Whoever has gone away does not want to know.
             let _ = crate::path::write_all(fd, &[0]);
         }
@@ -134,10 +134,10 @@ fn check_parent(folders: &Folders, parent: &Path) -> Result<()> {
 }
 
 /// A descriptor that the caller left open, to write to.
-fn status_fd(number: i32) -> Result<BorrowedFd<'static>> {
+fn status_fd(number: i32) -> Result<OwnedFd> {
     let what = || format!("--status-fd {number}");
-    let fd = sys::fds::borrow(number).doing(what)?;
-    let mode = rustix::fs::fcntl_getfl(fd.as_fd()).doing(what)? & OFlags::RWMODE;
+    let fd = sys::fds::duplicate(number).doing(what)?;
+    let mode = rustix::fs::fcntl_getfl(&fd).doing(what)? & OFlags::RWMODE;
     if mode == OFlags::RDONLY {
         bail!("{}: it can't be written to", what());
     }

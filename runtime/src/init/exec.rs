@@ -77,7 +77,7 @@ pub fn let_go(task: &mut Task<'_>, kept: &[BorrowedFd<'_>]) -> Result<()> {
     signal::default_sigpipe();
     let argv = CVec::new(task.process.args.clone());
     task.vectors = Some((argv, CVec::new(std::mem::take(&mut task.env))));
-    fds::close_all_but(task.preserve_fds, kept)
+    fds::close_all_but(task.preserved, kept)
 }
 
 /// Becomes the program; returns only the error.

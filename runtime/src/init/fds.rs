@@ -4,23 +4,24 @@
 use super::Task;
 use crate::error::{Context, Result};
 use crate::sys;
-use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// Of what the caller left open, which closes on exec, the program gets what it
 /// shall; and nobody else may look into this process meanwhile.
 pub fn hide(task: &Task<'_>) -> Result<()> {
-    for number in 3..3 + task.preserve_fds as i32 {
-        sys::fds::keep_open(number).doing(|| format!("preserve descriptor {number} (--preserve-fds)"))?;
+    for number in task.preserved {
+        sys::fds::keep_open(*number).doing(|| format!("preserve descriptor {number} (--preserve-fds)"))?;
     }
     sys::prctl::set_dumpable(false).doing(|| "close this process to others")
 }
 
 /// Closes everything but the standard streams, the preserved descriptors and
 /// `kept`.
-pub fn close_all_but(preserve_fds: u32, kept: &[BorrowedFd<'_>]) -> Result<()> {
-    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+pub fn close_all_but(preserved: &[RawFd], kept: &[BorrowedFd<'_>]) -> Result<()> {
+    let kept = kept.iter().map(AsRawFd::as_raw_fd).chain(preserved.iter().copied());
+    let mut kept: Vec<u32> = kept.map(|number| number as u32).collect();
     kept.sort_unstable();
-    let mut first = 3 + preserve_fds;
+    let mut first = 3;
     for number in kept {
         if number > first {
             sys::fds::close_range(first, number - 1).doing(|| "close descriptors")?;

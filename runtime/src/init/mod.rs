@@ -47,7 +47,7 @@ use crate::seccomp::Filter;
 use crate::state::Record;
 use crate::sys;
 use crate::sys::exec::CVec;
-use rustix::fd::OwnedFd;
+use rustix::fd::{OwnedFd, RawFd};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::CString;
 
@@ -57,7 +57,8 @@ use std::ffi::CString;
 pub struct Task<'a> {
     pub process: &'a ProcessPlan,
     pub filter: Option<&'a Filter>,
-    pub preserve_fds: u32,
+    /// Of the caller, which the program gets beside its standard streams.
+    pub preserved: &'a [RawFd],
     pub console_socket: Option<OwnedFd>,
     /// The container's root directory.
     pub root: Option<RootFd>,
@@ -174,7 +175,7 @@ pub fn run(
     let task = Task {
         process: &plan.process,
         filter: plan.seccomp.as_ref(),
-        preserve_fds: options.preserve_fds,
+        preserved: &options.preserved,
         console_socket: sources.console_socket.take(),
         root: None,
         proc: None,

@@ -12,7 +12,7 @@ use crate::create::protocol::{Channel, Message};
 use crate::error::{Context, Result};
 use crate::seccomp::Filter;
 use crate::sys;
-use rustix::fd::AsRawFd;
+use rustix::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// `runtime` hands the listener over to the agent, where there is one.
@@ -68,8 +68,8 @@ fn courier(channel: &Channel) -> ! {
             number => break number,
         }
     };
-    let sent = sys::fds::borrow(listener).doing(|| "find the listener").and_then(|listener| {
-        channel.send_with(&Message::Filter, listener)?;
+    let sent = sys::fds::duplicate(listener).doing(|| "find the listener").and_then(|listener| {
+        channel.send_with(&Message::Filter, listener.as_fd())?;
         channel.expect(&Message::HandedOver)
     });
     MEETING.store(if sent.is_ok() { HANDED } else { FAILED }, Ordering::Release);

@@ -30,14 +30,15 @@ use crate::spec::process::Process;
 use crate::state::{self, Record, StateDir, Status};
 use crate::sys;
 use crate::sys::clone::{self, Fork};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 #[derive(Debug, Default)]
 pub struct Options {
-    pub preserve_fds: u32,
+    /// Descriptors of the caller that the program gets.
+    pub preserved: Vec<RawFd>,
     pub console: Console,
     pub ignore_paused: bool,
     /// Below the container's cgroup: `PATH`, or `CONTROLLER:PATH` on v1.
@@ -124,7 +125,7 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
                 // The foreground waits for signals with all of them blocked.
                 let _ = sys::signal::unblock_all();
             }
-            let task = task(&plan, filter.as_ref(), options.preserve_fds, console_socket);
+            let task = task(&plan, filter.as_ref(), &options.preserved, console_socket);
             let wait_for_place = attach.is_some();
             let inside = Inside { init: &container.init, joined, entry, wait_for_place, channel: far_end };
             run(task, inside, &between_end)
@@ -232,13 +233,13 @@ fn until_ready(
 fn task<'a>(
     process: &'a ProcessPlan,
     filter: Option<&'a Filter>,
-    preserve_fds: u32,
+    preserved: &'a [RawFd],
     console_socket: Option<OwnedFd>,
 ) -> Task<'a> {
     Task {
         process,
         filter,
-        preserve_fds,
+        preserved,
         console_socket,
         root: None,
         proc: None,
@@ -295,7 +296,7 @@ fn run(mut task: Task<'_>, inside: Inside<'_>, parent: &Channel) -> ! {
         .and_then(|()| {
             // All of the host's: they would show in the new process's /proc.
             let kept = [parent.as_fd(), inside.channel.as_fd(), task.root()?.as_fd()];
-            fds::close_all_but(task.preserve_fds, &kept)
+            fds::close_all_but(task.preserved, &kept)
         })
         .and_then(|()| clone::clone3(clone::PARENT, None).doing(|| "exec: clone the new process"));
     match forked {

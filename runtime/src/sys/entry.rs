@@ -6,7 +6,6 @@
 // no_main, and it has the signature that the C library calls.
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: i32, _argv: *const *const u8) -> i32 {
-    firn::sys::signal::ignore_sigpipe();
     // The C library has handed the arguments to std by now.
     firn::cli::run(std::env::args_os().collect()).into()
 }

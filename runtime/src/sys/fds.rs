@@ -2,7 +2,8 @@
 
 use super::syscall;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::fd::{IntoRawFd, RawFd};
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
 
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 
@@ -29,18 +30,53 @@ pub fn close_from(first: u32) -> rustix::io::Result<()> {
     Ok(())
 }
 
+/// Opens /dev/null for each standard stream that the caller closed: the next file
+/// that we open would be taken for it, shown to hooks and given to the container's
+/// user. One poll(2) tells which are open.
+pub fn open_standard_streams() -> rustix::io::Result<()> {
+    let mut streams = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: pointer and length belong to one live array.
+    super::check(unsafe { libc::poll(streams.as_mut_ptr(), 3, 0) }.into())?;
+    for stream in streams.iter().filter(|stream| stream.revents & libc::POLLNVAL != 0) {
+        let null = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty())?;
+        // The lowest number that is free, open(2): it stays.
+        debug_assert_eq!(null.as_raw_fd(), stream.fd);
+        let _ = null.into_raw_fd();
+    }
+    Ok(())
+}
+
+/// Those of the `count` descriptors from `first` on that are open. To be asked
+/// before anything of ours is open: a number that the caller has left closed
+/// becomes one of ours sooner or later.
+pub fn open_among(first: u32, count: u32) -> std::io::Result<Vec<RawFd>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let range = first..first.saturating_add(count);
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+        numbers.extend(number.filter(|number| range.contains(number)).map(|number| number as RawFd));
+    }
+    // The list itself was open, and is so no more.
+    numbers.retain(|number| is_open(*number));
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 pub fn is_open(number: RawFd) -> bool {
     // SAFETY: reading a flag invalidates no descriptor; a number that is none fails.
     unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
 }
 
-/// A descriptor that another thread of ours owns, by its number.
-pub fn borrow(number: RawFd) -> rustix::io::Result<BorrowedFd<'static>> {
-    if !is_open(number) {
-        return Err(rustix::io::Errno::BADF);
-    }
-    // SAFETY: it is open, and callers pass one that is not closed before exec.
-    Ok(unsafe { BorrowedFd::borrow_raw(number) })
+/// A descriptor of one's own for what the caller, or another thread, has open
+/// under `number`. EBADF where nothing is.
+pub fn duplicate(number: RawFd) -> rustix::io::Result<OwnedFd> {
+    // SAFETY: F_DUPFD_CLOEXEC invalidates no descriptor; a number that is none fails.
+    let fd = super::check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) }.into())?;
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// Takes close-on-exec from a descriptor that the caller left open.

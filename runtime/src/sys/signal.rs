@@ -1,6 +1,7 @@
 //! Signal masks, dispositions and waiting, for the foreground of `run` and `exec`.
 
 use super::{check, syscall};
+use rustix::fs::{Mode, OFlags};
 use std::mem::MaybeUninit;
 
 /// All signals: what the foreground blocks and then waits for.
@@ -31,16 +32,63 @@ pub fn unblock_all() -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Writing to a reader that went away shall be an error, not the end.
-pub fn ignore_sigpipe() {
+/// Sets what a program needs of its own signals, whatever the caller handed down
+/// across execve(2): first of all in each program.
+///
+/// - SIGCHLD has its default. Where it is ignored the kernel reaps children by
+///   itself (wait(2), "NOTES"): no status is left to wait for, and a child's pid
+///   can belong to another process before anybody has looked.
+/// - No signal is blocked.
+/// - SIGPIPE is ignored: a write to a reader that is gone is an error (EPIPE).
+pub fn reset_at_start() {
     // SAFETY: SIG_IGN runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    // SAFETY: SIG_DFL runs no code of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    // sigprocmask(2) fails for a bad address or a bad `how` only.
+    let _ = unblock_all();
 }
 
 /// This program ignores SIGPIPE, and an ignored signal stays ignored across execve.
 pub fn default_sigpipe() {
     // SAFETY: SIG_DFL runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// Gives every signal but SIGPIPE its default, for a container's program inherits
+/// dispositions: one that ignores SIGTERM without knowing can't be stopped, and a
+/// shell can't even trap it. crun does the same; runc's Go start-up does it.
+/// Only those that /proc/self/status names as ignored cost a call.
+pub fn default_ignored() {
+    let ignored = own_status().ok().and_then(|status| ignored(&status));
+    for number in (1..=64).filter(|number| *number != libc::SIGPIPE) {
+        if ignored.is_none_or(|mask| mask & 1 << (number - 1) != 0) {
+            set_default(number);
+        }
+    }
+}
+
+/// By the system call, for signal(3) refuses the C library's own two, 32 and 33.
+fn set_default(number: libc::c_int) {
+    // struct sigaction of the kernel: handler (SIG_DFL is 0), flags, restorer, mask.
+    const DEFAULT: [u64; 4] = [0; 4];
+    // SAFETY: SIG_DFL runs no code of ours; the structure outlives the call, and the
+    // last argument is the size of its mask. SIGKILL and SIGSTOP are refused.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, number, DEFAULT.as_ptr(), std::ptr::null::<u8>(), 8usize) };
+}
+
+fn own_status() -> rustix::io::Result<String> {
+    let file = rustix::fs::open(c"/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    // One with very many groups has its masks further on: then all are set.
+    let mut text = [0; 4096];
+    let length = rustix::io::read(&file, &mut text)?;
+    Ok(String::from_utf8_lossy(&text[..length]).into_owned())
+}
+
+/// The mask of ignored signals, proc_pid_status(5).
+fn ignored(status: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
 }
 
 /// Ends this process by each of `signals` that is not ignored; a program that
@@ -114,4 +162,16 @@ pub fn description(signal: i32) -> String {
     }
     // SAFETY: a string that lives until the next call by this thread; it is copied.
     unsafe { std::ffi::CStr::from_ptr(text) }.to_string_lossy().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignored;
+
+    #[test]
+    fn the_mask_of_ignored_signals_is_found() {
+        let status = "Name:\tSigIgn: ffff\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000011000\nSigCgt:\t0\n";
+        assert_eq!(ignored(status), Some(0x11000));
+        assert_eq!(ignored("Name:\tx\n"), None);
+    }
 }
