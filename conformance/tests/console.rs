@@ -322,3 +322,65 @@ fn what_runs_in_the_foreground_can_be_ended_from_elsewhere() {
     assert_eq!(person.code(), 137);
     firn.left_nothing();
 }
+
+/// Without a terminal of its own, the process has pipes where the caller has one:
+/// keys, ends of input, both outputs in their order and the exit status pass all
+/// the same.
+#[test]
+fn without_a_terminal_a_persons_streams_pass_through_pipes() {
+    let scratch = Scratch::new("nottty");
+    let script = "for n in 0 1 2; do [ -t $n ] && echo terminal $n; done; trap 'echo interrupted; exit 5' INT
+        read line; echo got $line; for n in 1 2 3 4 5; do echo out $n; echo err $n >&2; done
+        cat; echo input ended; while :; do sleep 0.05; done";
+    let bundle = Bundle::new(&scratch).shell(script).write();
+    let firn = Runtime::firn(&scratch);
+    let mut person = Person::new(&firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]));
+    person.terminal.send("some words\n");
+    assert_eq!(person.terminal.expect("got some words\r\n"), "some words\r\ngot some words\r\n");
+    let lines: String = (1..6).map(|n| format!("out {n}\r\nerr {n}\r\n")).collect();
+    assert_eq!(person.terminal.expect("err 5\r\n"), lines);
+    person.terminal.send("copied\n");
+    person.terminal.expect("copied\r\ncopied\r\n");
+    person.terminal.send("\x04");
+    person.terminal.expect("input ended");
+    person.terminal.send("\x03");
+    person.terminal.expect("interrupted");
+    assert_eq!(person.code(), 5);
+    firn.left_nothing();
+}
+
+#[test]
+fn the_last_output_arrives_through_pipes_too() {
+    let scratch = Scratch::new("pipeout");
+    let bundle = Bundle::new(&scratch).shell("seq 1 30000; printf the-end; kill -9 $$; exit 3").write();
+    let firn = Runtime::firn(&scratch);
+    let mut person = Person::new(&firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]));
+    let text = person.terminal.expect("the-end");
+    assert_eq!(person.code(), 3);
+    assert_eq!(text.lines().count(), 30001);
+}
+
+/// What runs in the background reads nothing that is typed for the shell, and gets
+/// what is typed once it is in the foreground.
+#[test]
+fn input_in_the_background_is_the_shells() {
+    let scratch = Scratch::new("background");
+    let bundle = Bundle::new(&scratch).shell("sleep 1000").write();
+    let firn = Runtime::firn(&scratch);
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let exec = firn.command(&["exec", firn.id(), "sh", "-c", "echo runs; cat; exit 6"]);
+    let words: Vec<_> = [exec.get_program()].into_iter().chain(exec.get_args()).collect();
+    let mut shell = Command::new("bash");
+    let script = "set -m; \"$@\" & for n in 1 2 3; do read line; echo shell got $line; done; fg > /dev/null; exit $?";
+    let mut person = Person::new(shell.args(["-c", script, "bash"]).args(words));
+    person.terminal.expect("runs");
+    for word in ["one", "two", "three"] {
+        person.terminal.send(&format!("{word}\n"));
+        person.terminal.expect(&format!("shell got {word}\r\n"));
+    }
+    person.terminal.send("for cat\n");
+    person.terminal.expect("for cat\r\nfor cat\r\n");
+    person.terminal.send("\x04");
+    assert_eq!(person.code(), 6);
+}

@@ -5,6 +5,8 @@
 use crate::error::{Context, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -71,7 +73,7 @@ impl Log {
 
     fn bare(&self, message: &str) {
         if !self.quiet {
-            let _ = crate::path::write_all(rustix::stdio::stderr(), format!("{message}\n").as_bytes());
+            tell(&format!("{message}\n"));
         }
     }
 
@@ -94,8 +96,32 @@ impl Log {
     }
 }
 
+/// Writes to stderr, where nobody may be left to read it.
+pub fn tell(text: &str) {
+    let _ = crate::path::write_all(rustix::stdio::stderr(), printable(text).as_bytes());
+}
+
+/// `text` without control characters but tabs and ends of lines: names from an
+/// image, a record or a file stand in messages, and a terminal would obey their
+/// escape sequences. That goes for C1 too (U+009B is CSI), which JSON leaves as
+/// they are; each becomes what JSON would read as the same.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(text.len() + 5);
+    for c in text.chars() {
+        match is_harmful(c) {
+            true => drop(write!(clean, "\\u{:04x}", u32::from(c))),
+            false => clean.push(c),
+        }
+    }
+    Cow::Owned(clean)
+}
+
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    printable(&serde_json::Value::from(text).to_string()).into_owned()
 }
 
 #[cfg(test)]
@@ -105,5 +131,12 @@ mod tests {
     #[test]
     fn messages_are_quoted_so_that_a_line_stays_a_line() {
         assert_eq!(quoted("exec: \"x\"\n"), r#""exec: \"x\"\n""#);
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_would_obey_is_printed() {
+        assert_eq!(printable("a\tb\nä"), "a\tb\nä");
+        assert_eq!(printable("\x1b[31m\r\x7f\u{9b}31m"), r"\u001b[31m\u000d\u007f\u009b31m");
+        assert_eq!(quoted("\u{9b}\x1b"), r#""\u009b\u001b""#);
     }
 }

@@ -6,8 +6,6 @@ use crate::policy::Exit;
 use crate::signals::Signal;
 use crate::sys::signal_pidfd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal;
-use nix::unistd::Pid;
 use rustix::process::{PidfdFlags, WaitOptions, pidfd_open};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -50,11 +48,23 @@ pub fn kill_those_of(pid: i32) -> bool {
     any
 }
 
+/// The file has numbers, and those of our child's children can be another's by the
+/// time that one is used, for it is not us who wait for them. So each process is
+/// held first and must be listed again then: what is listed is the one that is
+/// held, or that has ended, and a signal to it goes nowhere.
 fn kill_listed(path: impl AsRef<Path>) -> bool {
+    let mut any = false;
+    for pid in listed(&path) {
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        any |= listed(&path).contains(&pid) && signal_pidfd(&pidfd, Signal::KILL.0).is_ok();
+    }
+    any
+}
+
+fn listed(path: impl AsRef<Path>) -> Vec<rustix::process::Pid> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let pids = text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
-    let killed = pids.map(|pid| signal::kill(Pid::from_raw(pid), signal::Signal::SIGKILL));
-    killed.filter(Result::is_ok).count() > 0
+    pids.filter_map(rustix::process::Pid::from_raw).collect()
 }
 
 /// Waits for a command that an earlier monitor started and then was killed: it

@@ -1,13 +1,14 @@
 //! `firn delete`, and the end of a container however it comes.
 
-use super::{Context, list};
+use super::Context;
 use crate::bail;
+use crate::cli::compat;
 use crate::create::hooks;
 use crate::error::{Context as _, Result};
 use crate::log::Log;
 use crate::resctrl::Groups;
 use crate::spec::hooks::Hook;
-use crate::state::{self, Record, StateDir, Status};
+use crate::state::{self, Record, StateDir, StateRoot, Status};
 use crate::sys::regex::Regex;
 use rustix::process::{Signal, pidfd_send_signal};
 
@@ -25,10 +26,23 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result<u8> {
     let ids = if args.regex { matching(&args.ids, context)? } else { args.ids.clone() };
-    for id in &ids {
-        one(id, args.force, context)?;
+    each(&ids, context, |id| one(id, args.force, context))
+}
+
+/// Does `act` for every container. One that fails does not keep the others from
+/// their turn: each failure is told, and then the exit status is not 0.
+pub fn each(ids: &[String], context: &Context, act: impl Fn(&str) -> Result<()>) -> Result<u8> {
+    if let [id] = ids {
+        return act(id).map(|()| 0);
     }
-    Ok(0)
+    let mut status = 0;
+    for id in ids {
+        if let Err(error) = act(id) {
+            context.log.error(&error.chain());
+            status = 1;
+        }
+    }
+    Ok(status)
 }
 
 /// The ids of all containers that match one of the regular expressions.
@@ -38,7 +52,7 @@ pub fn matching(expressions: &[String], context: &Context) -> Result<Vec<String>
         None => bail!("--regex: {text:?} is not a regular expression"),
     };
     let expressions = expressions.iter().map(compile).collect::<Result<Vec<_>>>()?;
-    let ids = list::ids(&context.root)?;
+    let ids = StateRoot::open(&context.root)?.map_or(Ok(Vec::new()), |root| root.ids())?;
     Ok(ids.into_iter().filter(|id| expressions.iter().any(|regex| regex.matches(id))).collect())
 }
 
@@ -46,12 +60,11 @@ fn one(id: &str, force: bool, context: &Context) -> Result<()> {
     if force {
         kill_init(id, context);
     }
-    let dir = match StateDir::open(&context.root, id) {
-        Err(error) if force && error.errno().is_none() && state::dir::check_id(id).is_ok() => {
-            // Absent: that is what was wanted.
-            return if context.root.join(id).exists() { Err(error) } else { Ok(()) };
-        }
-        result => result?,
+    let dir = match StateDir::find(&context.root, id)? {
+        Some(dir) => dir,
+        // Absent: that is what was wanted.
+        None if force => return Ok(()),
+        None => bail!("{}: {id:?}", compat::DOES_NOT_EXIST),
     };
     let Some(record) = record(&dir, force, context)? else { return dir.remove() };
     match Status::of(&dir, &record) {

@@ -132,7 +132,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     if args.detach {
         return Ok(0);
     }
-    foreground::wait(joined.pid, &joined.pidfd, joined.terminal)
+    foreground::wait(joined.pid, &joined.pidfd, joined.near)
 }
 
 fn begin(joined: &join::Joined, pid_file: Option<&Path>, log: &Log) -> Result<()> {

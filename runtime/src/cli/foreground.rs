@@ -1,7 +1,9 @@
 //! Standing in for a process in the foreground: its signals, its terminal, and
 //! its exit status.
 
+use super::relay;
 use crate::bail;
+use crate::create::console::Ends;
 use crate::create::socket;
 use crate::error::{Context, Result};
 use crate::path::write_all;
@@ -12,12 +14,13 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
-/// Waits for `pid`, a child, with all signals blocked: they go to the child.
-/// With `console`, the master that comes over it is joined to our own terminal.
-/// Returns its exit status, or 128 and the signal that ended it.
-pub fn wait(pid: Pid, pidfd: &OwnedFd, console: Option<OwnedFd>) -> Result<u8> {
-    match console {
-        None => wait_signals(pid, pidfd),
+/// Waits for `pid`, a child, with all signals blocked: they go to the child. What
+/// there is of `near` is joined to our own terminal and streams. Returns its exit
+/// status, or 128 and the signal that ended it.
+pub fn wait(pid: Pid, pidfd: &OwnedFd, mut near: Ends) -> Result<u8> {
+    match near.console.take() {
+        None if near.pipes.is_empty() => wait_signals(pid, pidfd),
+        None => relay::pump(near, pid, pidfd),
         Some(console) => {
             let master = receive(&console)?;
             drop(console);
@@ -39,7 +42,7 @@ fn wait_signals(pid: Pid, pidfd: &OwnedFd) -> Result<u8> {
 
 /// The status of `pid` if it has ended. Orphans that came to us are reaped on
 /// the way.
-fn ended(pid: Pid) -> Result<Option<u8>> {
+pub fn ended(pid: Pid) -> Result<Option<u8>> {
     loop {
         let child = match signal::ended_child() {
             Ok(Some(child)) => child,
@@ -60,7 +63,7 @@ fn ended(pid: Pid) -> Result<Option<u8>> {
     }
 }
 
-fn forward(pidfd: &OwnedFd, number: i32) -> Result<()> {
+pub fn forward(pidfd: &OwnedFd, number: i32) -> Result<()> {
     if matches!(number, libc::SIGCHLD | libc::SIGPIPE | libc::SIGURG) {
         return Ok(());
     }
@@ -68,6 +71,14 @@ fn forward(pidfd: &OwnedFd, number: i32) -> Result<()> {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(errno) => Err(errno).doing(|| format!("pass signal {number} on")),
     }
+}
+
+/// The next signal that a signalfd has, if there is one.
+pub fn next_signal(signals: &OwnedFd) -> Option<i32> {
+    let mut record = [0u8; signal::SIGNALFD_RECORD];
+    let length = rustix::io::read(signals, &mut record).ok()?;
+    let [a, b, c, d, ..] = record;
+    (length > 0).then(|| i32::from_ne_bytes([a, b, c, d]))
 }
 
 /// The one descriptor that init sends.
@@ -164,11 +175,8 @@ impl Terminal {
     }
 
     fn signalled(&self, signals: &OwnedFd, pid: Pid, pidfd: &OwnedFd) -> Result<Option<u8>> {
-        let mut record = [0u8; signal::SIGNALFD_RECORD];
-        while let Ok(length) = rustix::io::read(signals, &mut record) {
-            let [a, b, c, d, ..] = record;
-            match i32::from_ne_bytes([a, b, c, d]) {
-                _ if length == 0 => break,
+        while let Some(number) = next_signal(signals) {
+            match number {
                 libc::SIGWINCH => self.resize(),
                 libc::SIGCHLD => {
                     if let Some(status) = ended(pid)? {

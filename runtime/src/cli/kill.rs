@@ -28,8 +28,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     let number = signal(&args.signal)?;
     let id = std::slice::from_ref(&args.id);
     let ids = if args.regex { delete::matching(id, context)? } else { id.to_vec() };
-    ids.iter().try_for_each(|id| one(id, number, args.all, context))?;
-    Ok(0)
+    delete::each(&ids, context, |id| one(id, number, args.all, context))
 }
 
 fn one(id: &str, number: i32, all: bool, context: &Context) -> Result<()> {
@@ -39,7 +38,8 @@ fn one(id: &str, number: i32, all: bool, context: &Context) -> Result<()> {
     // outlived it, as under runc.
     let outlive = number == libc::SIGKILL && !record.own_pid_namespace;
     if all || (outlive && !record.cgroup.processes().is_empty()) {
-        record.cgroup.signal_all(number)?;
+        // Not while another command holds the lock, which may be about to pause it.
+        record.cgroup.signal_all(number, dir.try_lock())?;
         return thaw_after(number, &record);
     }
     let init = match Status::of(&dir, &record) {

@@ -3,11 +3,9 @@
 use super::state::State;
 use super::{Context, print};
 use crate::error::{Context as _, Result};
-use crate::state::dir::default_root;
-use crate::state::{Record, StateDir};
+use crate::state::dir::{check_id, default_root};
+use crate::state::{Record, StateRoot};
 use clap::ValueEnum;
-use std::io::ErrorKind;
-use std::path::Path;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -42,27 +40,19 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     Ok(0)
 }
 
-/// The names of all containers' directories, in order.
-pub fn ids(root: &Path) -> Result<Vec<String>> {
-    let entries = match std::fs::read_dir(root) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        result => result.doing(|| format!("list {}", root.display()))?,
-    };
-    let mut ids: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    ids.sort();
-    Ok(ids)
-}
-
-/// All containers under the root, by name. One that goes away meanwhile is
-/// left out.
+/// All containers under the root, by name. One that goes away meanwhile is left
+/// out, and one whose record is not trusted is told of.
 fn states(context: &Context) -> Result<Vec<State>> {
-    let ids = ids(&context.root)?;
+    let Some(root) = StateRoot::open(&context.root)? else { return Ok(Vec::new()) };
+    let ids = root.ids()?;
     let mut states = Vec::with_capacity(ids.len());
-    for id in ids {
-        let Ok(dir) = StateDir::look(&context.root, &id) else { continue };
-        match Record::load(&dir) {
-            Ok(Some(record)) => states.push(State::of(&dir, record)),
-            Ok(None) => {}
+    for id in ids.iter().filter(|id| check_id(id).is_ok()) {
+        let loaded = root.look(id).and_then(|dir| match dir {
+            Some(dir) => Ok(Record::load(&dir)?.map(|record| State::of(&dir, record))),
+            None => Ok(None),
+        });
+        match loaded {
+            Ok(state) => states.extend(state),
             Err(error) => context.log.warn(&error.chain()),
         }
     }

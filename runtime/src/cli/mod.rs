@@ -15,6 +15,7 @@ pub mod list;
 pub mod mounts;
 pub mod pause;
 pub mod ps;
+pub mod relay;
 pub mod restore;
 pub mod run;
 pub mod spec;
@@ -25,7 +26,7 @@ pub mod version;
 
 use crate::create::seal;
 use crate::error::Result;
-use crate::log::{Format, Log};
+use crate::log::{Format, Log, printable, tell};
 use crate::sys::{fds, signal};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -261,13 +262,17 @@ impl Cli {
 
 /// Help is an answer; a mistake is an error with runc's exit codes.
 fn usage(error: &clap::Error, is_exec: bool) -> u8 {
-    // A closed stdout or stderr leaves nobody to tell.
-    let _ = error.print();
+    let text = error.render().to_string();
+    match error.use_stderr() {
+        true => tell(&text),
+        // A closed stdout leaves nobody to tell.
+        false => drop(print(&text)),
+    }
     if let Some(option) = without_argument(error) {
-        let _ = crate::path::write_all(rustix::stdio::stderr(), compat::needs_argument(option).as_bytes());
+        tell(&compat::needs_argument(option));
     }
     if let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidSubcommand) {
-        let _ = crate::path::write_all(rustix::stdio::stderr(), compat::no_help_topic(command).as_bytes());
+        tell(&compat::no_help_topic(command));
     }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
@@ -289,10 +294,11 @@ fn without_argument(error: &clap::Error) -> Option<&str> {
     }
 }
 
-/// Prints to stdout; a reader that went away is no error of ours.
+/// Prints to stdout, where names and annotations of images stand too. A reader
+/// that went away is no error of ours.
 pub fn print(text: &str) -> Result<()> {
     use crate::error::Context as _;
-    match crate::path::write_all(rustix::stdio::stdout(), text.as_bytes()) {
+    match crate::path::write_all(rustix::stdio::stdout(), printable(text).as_bytes()) {
         Ok(()) | Err(rustix::io::Errno::PIPE) => Ok(()),
         Err(errno) => Err(errno).doing(|| "write to stdout"),
     }

@@ -57,10 +57,10 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     if detach {
         return Ok(0);
     }
-    let Restored { dir, record, plan, pid, pidfd, terminal } = restored;
+    let Restored { dir, record, plan, pid, pidfd, near } = restored;
     // Others may pause or delete it while it runs.
     dir.unlock()?;
-    let status = foreground::wait(pid, &pidfd, terminal);
+    let status = foreground::wait(pid, &pidfd, near);
     if dir.lock_again()? {
         delete::after(&status, dir, &record, &plan.hooks.poststop, &context.log)?;
     }

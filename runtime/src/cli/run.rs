@@ -51,10 +51,10 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     if let Some(proxy) = proxy {
         forward(&created, proxy)?;
     }
-    let Created { dir, record, plan, pid, pidfd, terminal, .. } = created;
+    let Created { dir, record, plan, pid, pidfd, near, .. } = created;
     // Others may pause or delete it while it runs.
     dir.unlock()?;
-    let status = foreground::wait(pid, &pidfd, terminal);
+    let status = foreground::wait(pid, &pidfd, near);
     if !keep && dir.lock_again()? {
         delete::after(&status, dir, &record, &plan.hooks.poststop, &context.log)?;
     }

@@ -1,10 +1,10 @@
 //! The way that the master of a container's terminal takes to whoever shows it.
 
-use super::socket;
+use super::{socket, streams};
 use crate::error::{Context, Result};
 use crate::plan::process::ProcessPlan;
 use crate::spec::process::ConsoleSize;
-use rustix::fd::OwnedFd;
+use rustix::fd::{OwnedFd, RawFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::termios::tcgetwinsize;
 use std::path::{Path, PathBuf};
@@ -21,19 +21,36 @@ pub enum Console {
     Foreground,
 }
 
-/// The two ends of the way that a terminal's master takes: ours, where it comes
-/// to us, and init's.
+/// What lies between the caller's streams and the process's: our ends, and its.
 #[derive(Debug, Default)]
 pub struct Way {
-    pub near: Option<OwnedFd>,
-    pub far: Option<OwnedFd>,
+    pub near: Ends,
+    pub far: Ends,
+    /// Of the process's streams that are pipes, as /proc/PID/fd has them.
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// Over which a terminal's master comes.
+    pub console: Option<OwnedFd>,
+    /// By the number of the stream.
+    pub pipes: Vec<(RawFd, OwnedFd)>,
+}
+
+impl Way {
+    fn console(near: Option<OwnedFd>, far: OwnedFd) -> Self {
+        let ends = |console| Ends { console, pipes: Vec::new() };
+        Way { near: ends(near), far: ends(Some(far)), names: Vec::new() }
+    }
 }
 
 impl Console {
-    /// Makes the way for the terminal of `process`, if it has one. One that
-    /// stands for our own begins with its size: the program must not run
-    /// before it knows it.
-    pub fn open(&self, process: &mut ProcessPlan) -> Result<Way> {
+    /// Makes the way for the terminal of `process`, if it has one, or for its
+    /// streams. A terminal that stands for our own begins with its size: the
+    /// program must not run before it knows it. `owner` is the process's user on
+    /// the host.
+    pub fn open(&self, process: &mut ProcessPlan, owner: Option<u32>) -> Result<Way> {
         match (self, process.terminal) {
             (Console::None, true) => crate::bail!(
                 "process.terminal is true: a terminal needs --console-socket when it is not in the foreground"
@@ -41,7 +58,7 @@ impl Console {
             (Console::Path(path), false) => {
                 crate::bail!("--console-socket {} is given, but process.terminal is false", path.display())
             }
-            (Console::Path(path), true) => Ok(Way { near: None, far: Some(connect(path)?) }),
+            (Console::Path(path), true) => Ok(Way::console(None, connect(path)?)),
             (Console::Foreground, true) => {
                 if let (None, Ok(size)) = (process.console_size, tcgetwinsize(rustix::stdio::stdin())) {
                     process.console_size = Some(ConsoleSize { height: size.ws_row, width: size.ws_col });
@@ -50,9 +67,10 @@ impl Console {
                 let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
                 let (near, far) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None)
                     .doing(|| "make a console socket")?;
-                Ok(Way { near: Some(near), far: Some(far) })
+                Ok(Way::console(Some(near), far))
             }
-            (Console::None | Console::Foreground, false) => Ok(Way::default()),
+            (Console::Foreground, false) => streams::stand_between(process, owner),
+            (Console::None, false) => streams::pass(process),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::state::{Record, Status};
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::fs::{MemfdFlags, SeekFrom};
+use rustix::fs::SeekFrom;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -81,7 +81,7 @@ fn ending(status: ExitStatus) -> String {
 /// A file that holds `text` and is at its beginning.
 fn memory_file(text: &str) -> Result<OwnedFd> {
     let make = || {
-        let file = rustix::fs::memfd_create(c"hook", MemfdFlags::CLOEXEC)?;
+        let file = super::memfd::data(c"hook")?;
         write_all(&file, text.as_bytes())?;
         rustix::fs::seek(&file, SeekFrom::Start(0))?;
         Ok::<_, rustix::io::Errno>(file)

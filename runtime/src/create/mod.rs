@@ -9,6 +9,7 @@ pub mod idmap_mounts;
 pub mod inherited;
 pub mod listener;
 pub mod making;
+pub mod memfd;
 pub mod notify;
 pub mod pidfd;
 pub mod protocol;
@@ -16,11 +17,11 @@ pub mod seal;
 pub mod serve;
 pub mod socket;
 pub mod sources;
+pub mod streams;
 
 use crate::bail;
 use crate::cgroup::{Cgroup, Entry, systemd};
 use crate::cli::compat;
-use crate::criu::streams;
 use crate::error::{Context, Result};
 use crate::host::{self, Host};
 use crate::init;
@@ -32,7 +33,7 @@ use crate::spec::{self, Spec};
 use crate::state::{self, Record, StateDir};
 use crate::sys::clone::Fork;
 use crate::sys::fds::Bin;
-use console::{Console, Way};
+use console::{Console, Ends, Way};
 use making::Making;
 use protocol::{Channel, Message};
 use rustix::fd::{OwnedFd, RawFd};
@@ -78,23 +79,24 @@ pub struct Created {
     pub pid: Pid,
     pub pidfd: OwnedFd,
     pub channel: Channel,
-    /// Over which the terminal's master comes, for the foreground.
-    pub terminal: Option<OwnedFd>,
+    /// Our side of its streams, for the foreground.
+    pub near: Ends,
 }
 
 pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let mut planned = planned(options, log)?;
-    let console = options.console.open(&mut planned.plan.process)?;
+    let owner = planned.plan.owner();
+    let Way { near, far, names } = options.console.open(&mut planned.plan.process, owner)?;
+    planned.streams = names;
     let pidfd_socket = options.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
 
     let dir = StateDir::create(&options.root, &options.id)?;
     let mut making = Making::new(dir);
-    let Way { near, far } = console;
-    let sockets = Sockets { console: far, pidfd: pidfd_socket };
+    let sockets = Sockets { streams: far, pidfd: pidfd_socket };
     let result = make(&mut making, &planned, sockets, options, log);
     match result {
         Ok((record, pid, pidfd, channel, dir)) => {
-            Ok(Created { dir, record, plan: planned.plan, pid, pidfd, channel, terminal: near })
+            Ok(Created { dir, record, plan: planned.plan, pid, pidfd, channel, near })
         }
         Err(error) => {
             making.undo(&planned.plan.hooks.poststop, log);
@@ -113,6 +115,8 @@ pub struct Planned {
     bundle: PathBuf,
     pub host: Host,
     pub plan: Plan,
+    /// Its standard streams that are pipes, as /proc/PID/fd names them.
+    pub streams: Vec<String>,
 }
 
 pub fn planned(options: &Options, log: &Log) -> Result<Planned> {
@@ -133,7 +137,7 @@ pub fn planned(options: &Options, log: &Log) -> Result<Planned> {
     let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle, host.euid)?, systemd };
     let mut plan = plan::plan(&spec, request, &host, log)?;
     plan.process.env.extend(inherited::environment(options.listen_fds));
-    Ok(Planned { text, spec, bundle, host, plan })
+    Ok(Planned { text, spec, bundle, host, plan, streams: Vec::new() })
 }
 
 /// The plan of a container that is there, from the config with which it was made.
@@ -171,7 +175,7 @@ fn roots(bundle: &Path, euid: u32) -> Result<Option<plan::roots::RootsPlan>> {
 
 /// Of the caller's, opened before anything is made.
 struct Sockets {
-    console: Option<OwnedFd>,
+    streams: Ends,
     pidfd: Option<OwnedFd>,
 }
 
@@ -180,7 +184,8 @@ type Parts = (Record, Pid, OwnedFd, Channel, StateDir);
 fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Options, log: &Log) -> Result<Parts> {
     let Planned { host, plan, .. } = planned;
     let mut record = making.write_down(planned, options)?;
-    let mut sources = sources::open(plan, sockets.console, host.may_mount())?;
+    let Ends { console, pipes } = sockets.streams;
+    let mut sources = sources::open(plan, console, host.may_mount())?;
     if sources.are_found {
         idmap_mounts::own(plan, &mut sources, host)?;
     }
@@ -193,6 +198,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
     let (pid, pidfd) = match clone::clone_init(plan, &sources, &entry)? {
         Fork::Parent { pid, pidfd } => (pid, pidfd),
         Fork::Child => {
+            streams::take(pipes);
             // With the directory goes init's part in the lock: flock(2) belongs
             // to all who inherit it.
             drop((channel, making.dir.take()));
@@ -200,6 +206,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
         }
     };
     making.init = Some((pid, pidfd));
+    drop(pipes);
     if let Some(filter) = &plan.seccomp {
         log.debug(|| format!("seccomp filter flags: {}", filter.flags));
     }
@@ -252,7 +259,7 @@ fn discard(far_end: Channel, sources: Sources, entry: Entry) {
 impl Planned {
     /// What is recorded of it first.
     fn record(&self, cgroup: Cgroup) -> Record {
-        let Planned { spec, bundle, host, plan, .. } = self;
+        let Planned { spec, bundle, host, plan, streams, .. } = self;
         Record {
             oci_version: if spec.oci_version.is_empty() { spec::VERSION.into() } else { spec.oci_version.clone() },
             id: plan.id.clone(),
@@ -267,7 +274,7 @@ impl Planned {
             resctrl: None,
             own_pid_namespace: plan.namespaces.makes(crate::sys::clone::NEWPID),
             hooks_begun: false,
-            streams: if plan.process.terminal { Vec::new() } else { streams::own() },
+            streams: streams.clone(),
         }
     }
 }

@@ -47,7 +47,11 @@ pub fn add_name(spec: &mut Spec) {
 }
 
 pub fn make_folder(dir: &StateDir) -> Result<()> {
-    rustix::fs::mkdirat(dir, FOLDER, Mode::from_raw_mode(0o755)).doing(|| "make the folder of the notify socket")
+    let mode = Mode::from_raw_mode(0o755);
+    // Whatever the caller's mask is: the container's user must reach the socket.
+    rustix::fs::mkdirat(dir, FOLDER, mode)
+        .and_then(|()| rustix::fs::chmodat(dir, FOLDER, mode, rustix::fs::AtFlags::empty()))
+        .doing(|| "make the folder of the notify socket")
 }
 
 /// Hears the container and speaks to the caller's service manager.

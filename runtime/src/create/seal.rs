@@ -7,7 +7,8 @@ use crate::error::{Context, Result};
 use crate::sys::exec::{CVec, fexecve};
 use crate::sys::mount::{ATTR_RDONLY, MountAttr, setattr};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
+use rustix::fs::{Mode, OFlags, SealFlags, StatVfsMountFlags};
+use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
@@ -62,12 +63,22 @@ fn read_only_mount(exe: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     Ok(tree)
 }
 
-fn sealed_copy(exe: &OwnedFd) -> rustix::io::Result<OwnedFd> {
-    let copy = rustix::fs::memfd_create(c"firn", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+fn sealed_copy(exe: &OwnedFd) -> Result<OwnedFd> {
+    match super::memfd::program(c"firn") {
+        Ok(copy) => fill(copy, exe).doing(|| "make a sealed copy"),
+        Err(Errno::ACCESS) => bail!(
+            "vm.memfd_noexec is 2, so no program can be run from memory, and mounting is not permitted: \
+             set that sysctl to 1, or install firn on a read-only file system"
+        ),
+        Err(errno) => Err(errno).doing(|| "make a sealed copy"),
+    }
+}
+
+fn fill(copy: OwnedFd, exe: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     let mut left = rustix::fs::fstat(exe)?.st_size as usize;
     while left > 0 {
         match rustix::fs::sendfile(&copy, exe, None, left)? {
-            0 => return Err(rustix::io::Errno::IO),
+            0 => return Err(Errno::IO),
             n => left -= n,
         }
     }

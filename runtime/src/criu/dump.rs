@@ -9,7 +9,7 @@ use crate::bail;
 use crate::error::{Context, Result};
 use crate::path::RootFd;
 use crate::plan::Plan;
-use crate::state::Record;
+use crate::state::{Record, process};
 use crate::sys::{self, clone};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -60,9 +60,15 @@ pub fn dump(record: &Record, plan: &Plan, dump: &Dump) -> Result<()> {
     let kind = if dump.pre_dump { Kind::PreDump } else { Kind::Dump };
     let criu = Criu::start(&program)?;
     let mut notified = |script: &str, _, _| {
-        if let ("status-ready", Some(fd)) = (script, &status) {
+        match (script, &status) {
             // Whoever has gone away does not want to know.
-            let _ = crate::path::write_all(fd, &[0]);
+            ("status-ready", Some(fd)) => drop(crate::path::write_all(fd, &[0])),
+            // criu knows the process by its number alone. It has stopped it by now and
+            // not killed it yet, so the number can't change hands any more.
+            ("post-dump", _) if !process::is_alive(record.pid, record.start_time) => {
+                bail!("the container's init has ended, and process {} is another's", record.pid)
+            }
+            _ => {}
         }
         Ok(())
     };

@@ -9,7 +9,7 @@ use super::wire::Writer;
 use super::{mounts, streams};
 use crate::bail;
 use crate::cgroup::{Cgroup, Entry};
-use crate::create::console::Way;
+use crate::create::console::{Ends, Way};
 use crate::create::making::Making;
 use crate::create::serve::state_json;
 use crate::create::sources::{self, Sources};
@@ -21,7 +21,7 @@ use crate::network::{self, devices};
 use crate::path::RootFd;
 use crate::plan::Plan;
 use crate::state::{Record, StateDir, Status};
-use crate::sys::clone;
+use crate::sys::{self, clone};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::unix::ffi::OsStrExt;
@@ -48,8 +48,8 @@ pub struct Restored {
     pub plan: Plan,
     pub pid: Pid,
     pub pidfd: OwnedFd,
-    /// Over which the terminal's master comes, for the foreground.
-    pub terminal: Option<OwnedFd>,
+    /// Our side of its streams, for the foreground.
+    pub near: Ends,
 }
 
 pub fn restore(restore: &Restore, options: &create::Options, log: &Log) -> Result<Restored> {
@@ -65,14 +65,16 @@ pub fn restore(restore: &Restore, options: &create::Options, log: &Log) -> Resul
     }
     let folders = Folders::open(&restore.common, false, "restore.log")?;
     let names = streams::load(&folders.images)?;
-    let Way { near, far } = options.console.open(&mut planned.plan.process)?;
+    let owner = planned.plan.owner();
+    let Way { near, far, names: own } = options.console.open(&mut planned.plan.process, owner)?;
+    planned.streams = own;
 
     let dir = StateDir::create(&options.root, &options.id)?;
     let mut making = Making::new(dir);
-    let work = Work { restore, options, planned: &planned, folders, names, console: far, log };
+    let work = Work { restore, options, planned: &planned, folders, names, far, log };
     let result = work.run(&mut making, &program);
     match result {
-        Ok((record, pid, pidfd, dir)) => Ok(Restored { dir, record, plan: planned.plan, pid, pidfd, terminal: near }),
+        Ok((record, pid, pidfd, dir)) => Ok(Restored { dir, record, plan: planned.plan, pid, pidfd, near }),
         Err(error) => {
             making.undo(&planned.plan.hooks.poststop, log);
             Err(error)
@@ -87,7 +89,7 @@ struct Work<'a> {
     planned: &'a Planned,
     folders: Folders,
     names: Vec<String>,
-    console: Option<OwnedFd>,
+    far: Ends,
     log: &'a Log,
 }
 
@@ -125,6 +127,12 @@ impl Work<'_> {
         let plan = &self.planned.plan;
         let keep: Vec<_> = sources.namespaces.iter().map(|(_, fd)| fd.as_fd()).collect();
         let prepare = || {
+            // What criu inherits as its standard streams becomes the container's.
+            for (number, pipe) in &self.far.pipes {
+                let owner = plan.owner().map(rustix::fs::Uid::from_raw);
+                rustix::fs::fchown(pipe, owner, None).doing(|| "give a standard stream its owner")?;
+                sys::fds::place(pipe.as_fd(), *number).doing(|| "give criu a pipe as a standard stream")?;
+            }
             entry.enter()?;
             root::mount(plan, &sources.mounts, place)
         };
@@ -239,7 +247,7 @@ impl Work<'_> {
     }
 
     fn hand_over(&self, master: Option<OwnedFd>) -> Result<()> {
-        match (&self.console, master) {
+        match (&self.far.console, master) {
             (Some(socket), Some(master)) => console::send(socket, &master),
             (None, _) => bail!("the images have a terminal, but process.terminal is false"),
             (_, None) => bail!("criu sent no terminal"),

@@ -6,27 +6,10 @@ use super::options::Folder;
 use super::rpc::{self, opts};
 use super::wire::Writer;
 use crate::error::{Context, Result};
-use rustix::fd::BorrowedFd;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use std::ffi::CStr;
 
 const FILE: &CStr = c"descriptors.json";
-
-/// The names of the caller's own, which become the container's; nothing for
-/// what is no pipe.
-pub fn own() -> Vec<String> {
-    let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
-    let names: Vec<String> = streams.into_iter().map(pipe).collect();
-    if names.iter().all(String::is_empty) { Vec::new() } else { names }
-}
-
-/// As /proc/PID/fd names it.
-fn pipe(stream: BorrowedFd<'_>) -> String {
-    match rustix::fs::fstat(stream) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Fifo => format!("pipe:[{}]", stat.st_ino),
-        _ => String::new(),
-    }
-}
 
 pub fn save(folder: &Folder, names: &[String]) -> Result<()> {
     let what = || format!("write {} in {}", FILE.to_string_lossy(), folder.path.display());

@@ -4,8 +4,10 @@ use super::rootfs::{attach, open_directory};
 use super::{Init, Task};
 use crate::bail;
 use crate::create::socket;
+use crate::create::streams::is_null;
 use crate::error::{Context, Result};
 use crate::path::{InRoot, RootFd};
+use crate::plan::process::Stream;
 use crate::sys::{self, clone, tty};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, Uid};
@@ -119,33 +121,27 @@ fn show(root: &RootFd, terminal: BorrowedFd<'_>) -> Result<()> {
     attach(&tree, &place).doing(what)
 }
 
-/// The program's user must be able to open /dev/stdout and its like again.
-/// /dev/null belongs to everybody, and the kernel may not let us; it becomes the
-/// container's own, for a checkpoint can't name a file of the host's.
+/// The program's user must be able to open /dev/stdout and its like again, so pipes
+/// become its own. /dev/null becomes the container's, for a checkpoint can't name a
+/// file of the host's.
 pub fn give_streams(task: &Task<'_>) -> Result<()> {
     let uid = task.process.uid;
     let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
-    for (number, stream) in (0..).zip(streams) {
-        let Ok(stat) = rustix::fs::fstat(stream) else { continue };
-        if is_null(&stat) {
-            if let Some(null) = null_of(task, stream) {
-                sys::fds::place(null.as_fd(), number).doing(|| "open the container's /dev/null")?;
+    for ((number, stream), kind) in (0..).zip(streams).zip(task.process.streams) {
+        match kind {
+            Stream::Pass => {}
+            Stream::Null => {
+                if let Some(null) = null_of(task, stream) {
+                    sys::fds::place(null.as_fd(), number).doing(|| "open the container's /dev/null")?;
+                }
             }
-            continue;
-        }
-        if stat.st_uid == uid {
-            continue;
-        }
-        match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None) {
-            Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::ROFS) => {}
-            Err(errno) => return Err(errno).doing(|| format!("give a standard stream to user {uid}")),
+            Stream::Give => match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None) {
+                Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::ROFS) => {}
+                Err(errno) => return Err(errno).doing(|| format!("give a standard stream to user {uid}")),
+            },
         }
     }
     Ok(())
-}
-
-fn is_null(stat: &rustix::fs::Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3)
 }
 
 /// The container's /dev/null, if it is one and may be opened as `stream` is.

@@ -13,10 +13,10 @@ use crate::cgroup::systemd::{self, Unit};
 use crate::cgroup::{Cgroup, Dir, Entry};
 use crate::cli::compat;
 use crate::create::clone::from_between;
-use crate::create::console::{Console, Way};
+use crate::create::console::{Console, Ends, Way};
 use crate::create::listener::{self, Notifier};
 use crate::create::protocol::{Channel, Message};
-use crate::create::serve;
+use crate::create::{serve, streams};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::init::{Task, caps, console, exec, fds, limits, lsm, sched, seccomp, user, working_dir};
@@ -52,8 +52,8 @@ pub struct Joined {
     pub pid: Pid,
     pub pidfd: OwnedFd,
     pub channel: Channel,
-    /// Over which the terminal's master comes, for the foreground.
-    pub terminal: Option<OwnedFd>,
+    /// Our side of its streams, for the foreground.
+    pub near: Ends,
 }
 
 /// What a container that runs is, for those who join it.
@@ -67,7 +67,14 @@ pub struct Container {
 /// Finds the container and checks that it can be joined.
 pub fn find(dir: &StateDir, ignore_paused: bool) -> Result<Container> {
     let record = Record::need(dir)?;
-    match Status::of(dir, &record) {
+    let mut status = Status::of(dir, &record);
+    if status == Status::Paused && !ignore_paused {
+        // `kill --all` freezes it too, for a moment, and holds the lock meanwhile.
+        dir.lock_again()?;
+        status = Status::of(dir, &record);
+        dir.unlock()?;
+    }
+    match status {
         Status::Running | Status::Created => {}
         Status::Paused if ignore_paused => {}
         Status::Paused => bail!("cannot exec in a paused container (use --ignore-paused to override)"),
@@ -84,7 +91,8 @@ pub fn find(dir: &StateDir, ignore_paused: bool) -> Result<Container> {
 pub fn join(container: &Container, process: &Process, options: &Options, log: &Log) -> Result<Joined> {
     let host = Host::probe()?;
     let (mut plan, filter) = plan::exec(process, &container.spec, &host, log)?;
-    let Way { near: terminal, far: console_socket } = options.console.open(&mut plan)?;
+    let owner = plan::owner(&plan, container.spec.linux.as_ref())?;
+    let Way { near, far, .. } = options.console.open(&mut plan, owner)?;
     let linux = container.spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
     let joined = linux.join.iter().fold(linux.new, |all, (kind, _)| all | kind);
     let (channel, far_end) = Channel::pair()?;
@@ -106,13 +114,13 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
                 }
                 channel.send(&Message::Placed)?;
             }
-            drop((far_end, between_end, entry, console_socket));
+            drop((far_end, between_end, entry, far));
             let Fork::Parent { pid, pidfd } = from_between(pid, &between)? else { bail!("exec has no process") };
             log.debug(|| format!("{}: the new process is {}", compat::CLONED, pid.as_raw_nonzero()));
             log.debug(|| compat::IN_INIT.to_owned());
             let grouped = container.record.resctrl.as_ref().map_or(Ok(()), |groups| groups.add(pid));
             match grouped.and_then(|()| until_ready(&channel, container, (&plan, filter.as_ref()), pid)) {
-                Ok(()) => Ok(Joined { pid, pidfd, channel, terminal }),
+                Ok(()) => Ok(Joined { pid, pidfd, channel, near }),
                 Err(error) => {
                     crate::create::making::kill(pid, &pidfd);
                     Err(error)
@@ -120,12 +128,13 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             }
         }
         Fork::Child => {
-            drop((channel, between, terminal));
+            drop((channel, between, near));
+            streams::take(far.pipes);
             if options.foreground {
                 // The foreground waits for signals with all of them blocked.
                 let _ = sys::signal::unblock_all();
             }
-            let task = task(&plan, filter.as_ref(), &options.preserved, console_socket);
+            let task = task(&plan, filter.as_ref(), &options.preserved, far.console);
             let wait_for_place = attach.is_some();
             let inside = Inside { init: &container.init, joined, entry, wait_for_place, channel: far_end };
             run(task, inside, &between_end)
@@ -191,14 +200,15 @@ fn fork(container: &Container, entry: Entry) -> Result<(Fork, Entry, Option<&Uni
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's /proc")]
 fn init_cgroup(container: &Container) -> Result<std::path::PathBuf> {
-    let path = format!("/proc/{}/cgroup", container.record.pid);
-    let text = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;
+    let pid = container.record.pid;
+    let Some(text) = state::process::read(&container.init, pid, "cgroup")? else {
+        bail!("cannot exec in a stopped container");
+    };
     let own = text
         .lines()
         .find_map(|line| line.strip_prefix("0::/"))
-        .ok_or_else(|| Error::new(format!("{path} has no cgroup v2")))?;
+        .ok_or_else(|| Error::new(format!("/proc/{pid}/cgroup has no cgroup v2")))?;
     let mount = if container.record.cgroup.pure_v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" };
     Ok(std::path::Path::new(mount).join(own))
 }

@@ -64,7 +64,9 @@ pub fn sets(spec: &Capabilities, available: u64, log: &Log) -> CapSets {
     let vain = sets.ambient & !(sets.permitted & sets.inheritable);
     for bit in (0..=MAX).filter(|bit| vain & 1 << bit != 0) {
         let name = names().swap_remove(bit as usize);
-        log.warn(&format!("can't raise ambient capability {name}: it is not both permitted and inheritable"));
+        // Not a warning: buildah's configs all have such, and what a build prints is
+        // compared.
+        log.debug(|| format!("can't raise ambient capability {name}: it is not both permitted and inheritable"));
     }
     if !unknown.is_empty() {
         log.warn(&format!("ignoring unknown or unavailable capabilities: {}", unknown.join(", ")));

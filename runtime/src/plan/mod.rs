@@ -78,6 +78,13 @@ pub struct Request<'a> {
     pub systemd: Option<bool>,
 }
 
+impl Plan {
+    /// Who runs the container's program, as a user of the host, if that is known.
+    pub fn owner(&self) -> Option<u32> {
+        namespaces::host_uid(self.process.uid, &self.namespaces, self.id_maps.as_ref())
+    }
+}
+
 pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result<Plan> {
     let default = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&default);
@@ -150,6 +157,14 @@ pub fn exec(process: &Process, spec: &Spec, host: &Host, log: &Log) -> Result<(P
         ..process::plan(process, capabilities(&namespaces, host), log)?
     };
     Ok((plan, filter.flatten()))
+}
+
+/// The same for a process that joins a container.
+pub fn owner(process: &ProcessPlan, linux: Option<&Linux>) -> Result<Option<u32>> {
+    let Some(linux) = linux else { return Ok(Some(process.uid)) };
+    let namespaces = namespaces::plan(linux)?;
+    let maps = namespaces::id_maps(linux, &namespaces)?;
+    Ok(namespaces::host_uid(process.uid, &namespaces, maps.as_ref()))
 }
 
 /// Set by podman for `--group-add keep-groups`. An ordinary user loses nothing by

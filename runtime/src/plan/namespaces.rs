@@ -81,6 +81,18 @@ impl IdMaps {
     }
 }
 
+/// Who the container's user `uid` is on the host, if that is known.
+pub fn host_uid(uid: u32, namespaces: &Namespaces, maps: Option<&IdMaps>) -> Option<u32> {
+    match maps {
+        Some(maps) => maps.uids.iter().find_map(|map| {
+            let at = uid.checked_sub(map.container_id).filter(|at| *at < map.size)?;
+            map.host_id.checked_add(at)
+        }),
+        // The mappings of one that is joined are the kernel's to know.
+        None => (!namespaces.joins(clone::NEWUSER)).then_some(uid),
+    }
+}
+
 /// Mappings without a new user namespace have nothing to say, as for runc.
 pub fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>> {
     let (uids, gids) = (linux.uid_mappings.clone(), linux.gid_mappings.clone());

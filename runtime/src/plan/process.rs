@@ -34,6 +34,8 @@ pub struct ProcessPlan {
     pub no_new_privs: bool,
     pub oom_score_adj: Option<i32>,
     pub terminal: bool,
+    /// Standard input, output and error, where there is no terminal.
+    pub streams: [Stream; 3],
     /// It stands for the caller's, which ends lines in its own way.
     pub terminal_in_foreground: bool,
     pub console_size: Option<ConsoleSize>,
@@ -47,6 +49,18 @@ pub struct ProcessPlan {
     pub memory_policy: Option<MemoryPolicy>,
     /// Of the container, too.
     pub personality: Option<u32>,
+}
+
+/// What becomes of a standard stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stream {
+    /// It is left as it is.
+    #[default]
+    Pass,
+    /// The host's null device, in whose place comes the container's own.
+    Null,
+    /// A pipe that the process's user gets.
+    Give,
 }
 
 /// Checks `process` and turns it into what init does.
@@ -80,6 +94,7 @@ pub fn plan(spec: &Process, available_caps: u64, log: &Log) -> Result<ProcessPla
         no_new_privs: spec.no_new_privileges,
         oom_score_adj: spec.oom_score_adj,
         terminal: spec.terminal,
+        streams: Default::default(),
         terminal_in_foreground: false,
         console_size: spec.console_size,
         apparmor: label(&spec.apparmor_profile, "AppArmor", "apparmor", log)?,

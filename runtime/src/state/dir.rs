@@ -1,14 +1,14 @@
 //! The directory /run/firn/ID, its lock, and its files.
 
-use super::{record, start};
+use super::{record, start, trust};
 use crate::bail;
 use crate::cli::compat;
 use crate::create::notify;
 use crate::error::{Context, Error, Result};
 use crate::host;
-use crate::path::{read_all, write_all};
+use crate::path::{read_exactly, write_all};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -24,6 +24,14 @@ const CONTENTS: [&[(&CStr, AtFlags)]; 3] = [
     &[(start::FIFO, AtFlags::empty()), (start::UNPUBLISHED, AtFlags::empty()), (c".new", AtFlags::empty())],
     &[(notify::SOCKET, AtFlags::empty()), (notify::FOLDER, AtFlags::REMOVEDIR), (MOUNT_PLACE, AtFlags::REMOVEDIR)],
 ];
+
+/// The directory that holds all containers': one that nobody but the caller and
+/// root may write to.
+#[derive(Debug)]
+pub struct StateRoot {
+    fd: OwnedFd,
+    path: PathBuf,
+}
 
 /// The state directory of one container, locked for as long as this lives.
 #[derive(Debug)]
@@ -55,32 +63,76 @@ pub fn default_root() -> PathBuf {
     }
 }
 
+impl StateRoot {
+    /// None where there is none.
+    pub fn open(path: &Path) -> Result<Option<Self>> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            result => result.doing(|| format!("open {}", path.display()))?,
+        };
+        trust::check(&fd, FileType::Directory, || path.to_owned())?;
+        Ok(Some(StateRoot { fd, path: path.to_owned() }))
+    }
+
+    /// Opens it; made for the caller alone where there is none.
+    fn make(path: &Path) -> Result<Self> {
+        if let Some(root) = Self::open(path)? {
+            return Ok(root);
+        }
+        let what = || format!("make {}", path.display());
+        trust::private(|| trust::make_directories(path)).doing(what)?;
+        Self::open(path)?.ok_or(Errno::NOENT).doing(what)
+    }
+
+    /// The names of all directories in it, in order.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let what = || format!("list {}", self.path.display());
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, c".", flags, Mode::empty()).doing(what)?;
+        let list = rustix::fs::Dir::new(fd).doing(what)?;
+        let mut ids = Vec::new();
+        for entry in list {
+            let entry = entry.doing(what)?;
+            let name = entry.file_name().to_bytes();
+            if matches!(entry.file_type(), FileType::Directory | FileType::Unknown) && name != b"." && name != b".." {
+                ids.extend(std::str::from_utf8(name).ok().map(String::from));
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// The directory of a container, to read only. None where there is none.
+    pub fn look(&self, id: &str) -> Result<Option<StateDir>> {
+        check_id(id)?;
+        StateDir::open_at(&self.fd, Path::new(id), self.path.join(id))
+    }
+}
+
 impl StateDir {
     /// Makes the directory of a new container and takes its lock.
     pub fn create(root: &Path, id: &str) -> Result<Self> {
-        let path = root.join(id);
-        let make = || rustix::fs::mkdir(&path, Mode::from_raw_mode(0o700));
-        let made = match make() {
-            Err(Errno::NOENT) => {
-                std::fs::create_dir_all(root).doing(|| format!("make {}", root.display()))?;
-                make()
-            }
-            result => result,
-        };
-        match made {
+        let root = StateRoot::make(root)?;
+        match trust::private(|| rustix::fs::mkdirat(&root.fd, id, Mode::from_raw_mode(0o700))) {
             Ok(()) => {}
             Err(Errno::EXIST) => bail!("{}: {id:?}", compat::ALREADY_EXISTS),
-            Err(errno) => return Err(errno).doing(|| format!("make {}", path.display())),
+            Err(errno) => return Err(errno).doing(|| format!("make {}", root.path.join(id).display())),
         }
-        let dir = Self::open_path(path)?;
+        let dir = root.look(id)?.ok_or_else(|| absent(id))?;
         dir.lock()?;
         Ok(dir)
     }
 
     /// Opens the directory of a container that exists, and waits for its lock.
     pub fn open(root: &Path, id: &str) -> Result<Self> {
-        let dir = Self::look(root, id)?;
-        if dir.lock_again()? { Ok(dir) } else { Err(absent(id)) }
+        Self::find(root, id)?.ok_or_else(|| absent(id))
+    }
+
+    /// The same; None where there is no such container.
+    pub fn find(root: &Path, id: &str) -> Result<Option<Self>> {
+        let Some(dir) = Self::seek(root, id)? else { return Ok(None) };
+        Ok(dir.lock_again()?.then_some(dir))
     }
 
     pub fn unlock(&self) -> Result<()> {
@@ -97,17 +149,29 @@ impl StateDir {
     /// Opens the directory to read only; what is read is whole, for files are
     /// replaced and never changed.
     pub fn look(root: &Path, id: &str) -> Result<Self> {
-        check_id(id)?;
-        Self::open_path(root.join(id)).map_err(|error| match error.errno() {
-            Some(Errno::NOENT | Errno::NOTDIR) => absent(id),
-            _ => error,
-        })
+        Self::seek(root, id)?.ok_or_else(|| absent(id))
     }
 
-    fn open_path(path: PathBuf) -> Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&path, flags, Mode::empty()).doing(|| format!("open {}", path.display()))?;
-        Ok(StateDir { fd, path })
+    fn seek(root: &Path, id: &str) -> Result<Option<Self>> {
+        check_id(id)?;
+        let path = root.join(id);
+        let Some(dir) = Self::open_at(rustix::fs::CWD, &path, path.clone())? else { return Ok(None) };
+        // The root is where it lies, whatever became of the path meanwhile.
+        let stat = rustix::fs::statat(&dir.fd, c"..", AtFlags::empty());
+        let stat = stat.doing(|| format!("look at {}", root.display()))?;
+        trust::check_stat(&stat, FileType::Directory, || root.to_owned())?;
+        Ok(Some(dir))
+    }
+
+    fn open_at(at: impl AsFd, name: &Path, path: PathBuf) -> Result<Option<Self>> {
+        // A link would lead to a directory of somebody else's choice.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = match rustix::fs::openat(at, name, flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            result => result.doing(|| format!("open {}", path.display()))?,
+        };
+        trust::check(&fd, FileType::Directory, || path.clone())?;
+        Ok(Some(StateDir { fd, path }))
     }
 
     fn lock(&self) -> Result<()> {
@@ -131,7 +195,7 @@ impl StateDir {
     /// Replaces a file as a whole: a reader sees the old one or the new one.
     pub fn write(&self, name: &CStr, data: &[u8]) -> Result<()> {
         let what = || format!("write {} in {}", name.to_string_lossy(), self.path.display());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.fd, c".new", flags, Mode::from_raw_mode(0o600)).doing(what)?;
         write_all(&file, data).doing(what)?;
         rustix::fs::renameat(&self.fd, c".new", &self.fd, name).doing(what)
@@ -145,14 +209,19 @@ impl StateDir {
         write_all(&file, data).doing(what)
     }
 
-    /// None where there is no such file.
+    /// None where there is no such file. What somebody else could have written is
+    /// an error.
     pub fn read(&self, name: &CStr) -> Result<Option<Vec<u8>>> {
         let what = || format!("read {} in {}", name.to_string_lossy(), self.path.display());
-        let file = match rustix::fs::openat(&self.fd, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
             result => result.doing(what)?,
         };
-        read_all(&file, 8191).doing(what).map(Some)
+        let path = || self.path.join(OsStr::from_bytes(name.to_bytes()));
+        let stat = trust::check(&file, FileType::RegularFile, path)?;
+        // Files are replaced and never changed, so the size is what there is.
+        read_exactly(&file, stat.st_size as usize).doing(what).map(Some)
     }
 
     pub fn has(&self, name: &CStr) -> bool {
@@ -174,7 +243,7 @@ impl StateDir {
     /// An empty directory, by its real path, on which criu finds the root.
     pub fn make_mount_place(&self) -> Result<PathBuf> {
         let what = || format!("make {} in {}", MOUNT_PLACE.to_string_lossy(), self.path.display());
-        rustix::fs::mkdirat(&self.fd, MOUNT_PLACE, Mode::from_raw_mode(0o700)).doing(what)?;
+        trust::private(|| rustix::fs::mkdirat(&self.fd, MOUNT_PLACE, Mode::from_raw_mode(0o700))).doing(what)?;
         let path = std::fs::canonicalize(&self.path).doing(what)?;
         Ok(path.join(OsStr::from_bytes(MOUNT_PLACE.to_bytes())))
     }

@@ -7,7 +7,8 @@ pub mod record;
 pub mod start;
 pub mod status;
 pub mod time;
+pub mod trust;
 
-pub use dir::StateDir;
+pub use dir::{StateDir, StateRoot};
 pub use record::Record;
 pub use status::Status;

@@ -2,7 +2,8 @@
 //! belong to somebody else by now.
 
 use crate::error::{Context, Result};
-use rustix::fd::OwnedFd;
+use crate::sys;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -57,6 +58,18 @@ pub fn open(pid: i32, start: u64) -> Result<Option<OwnedFd>> {
     Ok(is_alive(pid, start).then_some(pidfd))
 }
 
+/// What /proc/PID/`file` tells of the process that `pidfd` holds. None where it has
+/// ended: the number may be another process's, and what was read too.
+pub fn read(pidfd: impl AsFd, pid: i32, file: &str) -> Result<Option<String>> {
+    let path = format!("/proc/{pid}/{file}");
+    let text = std::fs::read_to_string(&path);
+    // After reading. A process that has not been waited for keeps its number.
+    if sys::signal::send(pidfd.as_fd(), 0) == Err(Errno::SRCH) {
+        return Ok(None);
+    }
+    text.map(Some).doing(|| format!("read {path}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,11 +85,22 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_read_of_a_process_that_has_ended() {
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pid = child.id() as i32;
+        let pidfd = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap();
+        child.wait().unwrap();
+        // Its number is our own's by now, as far as the file goes.
+        assert_eq!(read(&pidfd, std::process::id() as i32, "cgroup").unwrap(), None);
+    }
+
+    #[test]
     fn this_process_lives_and_another_start_time_does_not() {
         let pid = std::process::id() as i32;
         let start = stat(pid).unwrap().start;
         assert!(is_alive(pid, start));
         assert!(!is_alive(pid, start + 1));
-        assert!(open(pid, start).unwrap().is_some());
+        let pidfd = open(pid, start).unwrap().unwrap();
+        assert!(read(&pidfd, pid, "cgroup").unwrap().is_some());
     }
 }

@@ -2,6 +2,7 @@
 //! object is made, so that `delete --force` can always clear up.
 
 use super::{StateDir, process};
+use crate::bail;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::resctrl::Groups;
@@ -85,11 +86,14 @@ impl Record {
 
     /// A directory without a record belongs to a `create` that died at once.
     pub fn load(dir: &StateDir) -> Result<Option<Self>> {
-        let what = || format!("{}/state.json", dir.path().display());
-        match dir.read(FILE)? {
-            None => Ok(None),
-            Some(text) => serde_json::from_slice(&text).doing(what).map(Some),
+        let path = || format!("{}/state.json", dir.path().display());
+        let Some(text) = dir.read(FILE)? else { return Ok(None) };
+        let record: Self = serde_json::from_slice(&text).doing(path)?;
+        // It was moved there, and not by us.
+        if dir.path().file_name() != Some(record.id.as_ref()) {
+            bail!("{} is not trusted: it is the record of {:?}", path(), record.id);
         }
+        Ok(Some(record))
     }
 
     /// The config as it was at `create`. None where a `create` was cut off.

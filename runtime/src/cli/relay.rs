@@ -1,0 +1,172 @@
+//! Between the caller's streams and the pipes that the process in the foreground
+//! has in their place.
+
+use super::foreground::{ended, forward, next_signal};
+use crate::create::console::Ends;
+use crate::error::{Context, Result};
+use crate::path::write_all;
+use crate::sys::signal;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{Pid, getpgrp};
+use rustix::termios::tcgetpgrp;
+
+/// A pipe takes so much at once when poll(2) says that it takes anything: a page at
+/// least, pipe(7).
+const PIECE: usize = 4096;
+/// In the background the terminal's input is somebody else's. Nothing tells when
+/// that changes, so it is looked at again, but only while there is input.
+const BACKGROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// Passes the streams and signals on until `pid` has ended; returns its status.
+pub fn pump(near: Ends, pid: Pid, pidfd: &OwnedFd) -> Result<u8> {
+    let signals = signal::signalfd().doing(|| "wait for signals")?;
+    let (mut input, mut outputs) = (None, Vec::new());
+    for (number, pipe) in near.pipes {
+        match number {
+            0 => input = Some(Input::new(pipe)),
+            1 => outputs.push(Output { pipe, to: rustix::stdio::stdout(), buffer: Vec::new() }),
+            _ => outputs.push(Output { pipe, to: rustix::stdio::stderr(), buffer: Vec::new() }),
+        }
+    }
+    loop {
+        let mut fds = vec![PollFd::new(&signals, PollFlags::IN)];
+        fds.extend(outputs.iter().map(Output::wanted));
+        fds.extend(input.iter().flat_map(Input::wanted));
+        let time = input.as_ref().is_some_and(|input| input.state == State::Background).then_some(&BACKGROUND);
+        match poll(&mut fds, time) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno).doing(|| "wait for the standard streams"),
+        }
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>().into_iter();
+        let signalled = ready.next().unwrap_or(false);
+        outputs.retain_mut(|output| !ready.next().unwrap_or(false) || output.step());
+        let (first, second) = (ready.next().unwrap_or(false), ready.next().unwrap_or(false));
+        input = input.and_then(|input| input.step(first, second));
+        while signalled && let Some(number) = next_signal(&signals) {
+            if number != libc::SIGCHLD {
+                forward(pidfd, number)?;
+            } else if let Some(status) = ended(pid)? {
+                outputs.iter_mut().for_each(Output::finish);
+                return Ok(status);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The process has not read all that it has got.
+    Full,
+    /// It has, and gets what comes next.
+    Empty,
+    /// The same, but our process group must not read from the terminal.
+    Background,
+}
+
+/// The caller's input. What is read of it and not by the process is lost to whoever
+/// reads next, so the pipe has room for one piece only.
+struct Input {
+    pipe: OwnedFd,
+    state: State,
+}
+
+impl Input {
+    fn new(pipe: OwnedFd) -> Self {
+        // Else it has room for more.
+        let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIECE);
+        Input { pipe, state: State::Full }
+    }
+
+    /// The pipe always: that nobody can read from it any more shows by itself.
+    fn wanted(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let room = if self.state == State::Full { PollFlags::OUT } else { PollFlags::empty() };
+        let stdin = PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN);
+        [PollFd::new(&self.pipe, room)].into_iter().chain((self.state == State::Empty).then_some(stdin))
+    }
+
+    /// None when there is no more to come, or nobody for it.
+    fn step(mut self, pipe: bool, stdin: bool) -> Option<Self> {
+        match self.state {
+            State::Full if pipe => self.state = State::Empty,
+            State::Full => {}
+            _ if pipe => return None,
+            State::Background => self.state = State::Empty,
+            State::Empty if !stdin => {}
+            State::Empty if is_in_background() => self.state = State::Background,
+            State::Empty => {
+                let mut buffer = [0u8; PIECE];
+                match rustix::io::read(rustix::stdio::stdin(), &mut buffer) {
+                    Ok(0) => return None,
+                    Ok(length) => {
+                        write_all(&self.pipe, &buffer[..length]).ok()?;
+                        self.state = State::Full;
+                    }
+                    Err(Errno::INTR | Errno::AGAIN) => {}
+                    // In the background, by now, with SIGTTIN blocked: tty_ioctl(4).
+                    Err(Errno::IO) if is_in_background() => self.state = State::Background,
+                    Err(_) => return None,
+                }
+            }
+        }
+        Some(self)
+    }
+}
+
+/// Whether standard input is our controlling terminal, and other processes than
+/// ours are in its foreground.
+fn is_in_background() -> bool {
+    tcgetpgrp(rustix::stdio::stdin()).is_ok_and(|foreground| foreground != getpgrp())
+}
+
+/// What the process writes, on its way to the caller's stream.
+struct Output {
+    pipe: OwnedFd,
+    to: BorrowedFd<'static>,
+    buffer: Vec<u8>,
+}
+
+impl Output {
+    fn wanted(&self) -> PollFd<'_> {
+        match self.buffer.is_empty() {
+            true => PollFd::new(&self.pipe, PollFlags::IN),
+            false => PollFd::from_borrowed_fd(self.to, PollFlags::OUT),
+        }
+    }
+
+    /// False when there is no more to come, or nobody for it.
+    fn step(&mut self) -> bool {
+        if self.buffer.is_empty() {
+            return self.read();
+        }
+        match rustix::io::write(self.to, &self.buffer) {
+            Ok(length) => drop(self.buffer.drain(..length)),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => return false,
+        }
+        true
+    }
+
+    fn read(&mut self) -> bool {
+        let mut buffer = [0u8; PIECE];
+        match rustix::io::read(&self.pipe, &mut buffer) {
+            Ok(length) => self.buffer.extend_from_slice(&buffer[..length]),
+            Err(Errno::INTR | Errno::AGAIN) => return true,
+            Err(_) => return false,
+        }
+        !self.buffer.is_empty()
+    }
+
+    /// What the process wrote before its end. What it has left behind may write on
+    /// for ever: that is not waited for.
+    fn finish(&mut self) {
+        let mut left = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0);
+        loop {
+            if write_all(self.to, &std::mem::take(&mut self.buffer)).is_err() || left == 0 || !self.read() {
+                return;
+            }
+            left = left.saturating_sub(self.buffer.len() as u64);
+        }
+    }
+}
