@@ -185,3 +185,40 @@ fn a_pod_shares_its_namespaces() {
     assert_eq!(answers[2], "p\nstatus 0");
     assert_eq!(answers[4], "here\nstatus 0");
 }
+
+/// As in podman's own test of signals, under a shell with job control: what the
+/// caller ignores must not be ignored in the container, where a shell could not
+/// set a trap for it.
+#[test]
+fn a_container_hears_signals_that_podmans_caller_ignores() {
+    let program = "for n in 20 21 22; do trap \"echo got: $n\" $n; done; echo ready; while :; do sleep 0.05; done";
+    let answers = same(
+        "psignals",
+        &[
+            &format!("trap '' TSTP TTIN TTOU; @ run -d --name c1 bb:1 sh -c '{program}' >/dev/null"),
+            "for n in $(seq 100); do @ logs c1 | grep ready && break; sleep 0.1; done",
+            "for s in 20 21 22; do @ kill -s $s c1 >/dev/null; for n in $(seq 50); do @ logs c1 | grep \"got: $s\" && break; sleep 0.1; done; done",
+            "@ rm -f -t 0 c1 >/dev/null",
+        ],
+        "",
+    );
+    assert_eq!(answers[2], "got: 20\ngot: 21\ngot: 22\nstatus 0");
+}
+
+/// podman's own tests compare what a build prints, line for line, and go on to read
+/// the input that is theirs.
+#[test]
+fn a_build_prints_what_its_commands_print_and_reads_nothing() {
+    let answers = same(
+        "pbuild",
+        &[
+            "mkdir $TMPDIR/context; printf 'FROM bb:1\\nRUN echo words\\n' > $TMPDIR/context/Containerfile",
+            "echo kept | (@ build --no-cache -t built $TMPDIR/context 2>&1 | grep -v '^--> \\|^[0-9a-f]\\{64\\}$'; cat)",
+        ],
+        "",
+    );
+    assert!(
+        answers[1].ends_with("COMMIT built\nSuccessfully tagged localhost/built:latest\nkept\nstatus 0"),
+        "{answers:?}"
+    );
+}
