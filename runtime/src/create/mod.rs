@@ -28,7 +28,6 @@ use crate::init;
 use crate::log::Log;
 use crate::network::devices;
 use crate::plan::{self, Plan, Request};
-use crate::spec::roots::Roots;
 use crate::spec::{self, Spec};
 use crate::state::{self, Record, StateDir};
 use crate::sys::clone::Fork;
@@ -134,7 +133,7 @@ pub fn planned(options: &Options, log: &Log) -> Result<Planned> {
     if systemd.is_some() && !systemd::is_running() {
         bail!("systemd is not running on this host, so it can't manage cgroups: use --cgroup-manager cgroupfs");
     }
-    let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle, host.euid)?, systemd };
+    let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle)?, systemd };
     let mut plan = plan::plan(&spec, request, &host, log)?;
     plan.process.env.extend(inherited::environment(options.listen_fds));
     Ok(Planned { text, spec, bundle, host, plan, streams: Vec::new() })
@@ -148,26 +147,14 @@ pub fn plan_of(dir: &StateDir, record: &Record) -> Result<Plan> {
     }
     let host = Host::probe()?;
     let systemd = record.cgroup.unit.as_ref().map(|unit| unit.of_user);
-    let request = Request { id: &record.id, bundle: &record.bundle, roots: roots(&record.bundle, host.euid)?, systemd };
+    let request = Request { id: &record.id, bundle: &record.bundle, roots: roots(&record.bundle)?, systemd };
     // Its warnings were given when it was made.
     plan::plan(&spec, request, &host, &Log::quiet())
 }
 
-/// Reads firn.json, which must be the caller's alone: it names host paths.
-fn roots(bundle: &Path, euid: u32) -> Result<Option<plan::roots::RootsPlan>> {
-    let path = bundle.join(spec::roots::FILE);
-    let what = || format!("open {}", path.display());
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(&path, flags, Mode::empty()) {
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        result => result.doing(what)?,
-    };
-    let stat = rustix::fs::fstat(&file).doing(what)?;
-    if stat.st_uid != euid || stat.st_mode & 0o022 != 0 {
-        crate::bail!("{} must belong to user {euid} and be writable by nobody else", path.display());
-    }
-    let text = crate::path::read_all(&file, stat.st_size as usize).doing(what)?;
-    let roots: Roots = serde_json::from_slice(&text).doing(|| format!("parse {}", path.display()))?;
+/// What firn.json and the closure that it names say.
+fn roots(bundle: &Path) -> Result<Option<plan::roots::RootsPlan>> {
+    let Some((roots, _)) = spec::roots::read(bundle)? else { return Ok(None) };
     let closure = roots.root.as_ref().and_then(|root| root.closure.as_deref());
     let list = closure.map(|path| spec::read_file(&bundle.join(path))).transpose()?;
     plan::roots::plan(&roots, list.as_deref())
