@@ -7,7 +7,7 @@
 //!                    ─ bundle: identity, init           (name, uuid; what process 1 is)
 //!                              config, firn_json        (contents, pure)
 //!                              mounts                   (used by config)
-//!                              copy                     (only with --copy)
+//!                              merged, copy             (only with --copy)
 //!                              temp, write              (to disk, all or nothing)
 //! ```
 //!

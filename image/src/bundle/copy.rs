@@ -1,175 +1,266 @@
-//! Copies layers and store paths into a root for runtimes that can't overlay.
+//! Copies a tree as it is: data with its holes, links of both kinds, nodes,
+//! owners, modes, times, and attributes (so ACLs and capabilities too).
 //!
-//! The target lies in a folder that only the caller can enter, and no link in it
-//! is ever followed: each name is looked at before it is used. So a layer can't
-//! make the copy write anywhere else.
+//! By descriptors only. Every name is looked up in an open directory, alone and
+//! without following it, and what was found is held and copied; the target's names
+//! are all new. A source whose files and directories are exchanged for links while
+//! it is copied can therefore neither lead the copy out of the tree nor make it
+//! write anywhere else.
 
-use crate::source::view;
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, SeekFrom, Stat, Timespec, Timestamps, Uid, XattrFlags,
+};
+use rustix::io::Errno;
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
-use std::fs::{self, Metadata};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// The kernel's limits for a list of attributes and for the value of one
+/// (XATTR_LIST_MAX, XATTR_SIZE_MAX).
+const LARGEST_ATTRIBUTE: usize = 1 << 16;
+const BUFFER: usize = 256 << 10;
 
 /// What could not be copied.
 #[derive(Debug, thiserror::Error)]
-#[error("copy {path}")]
-pub struct CopyError {
-    path: PathBuf,
-    source: io::Error,
+pub enum CopyError {
+    #[error("copy {path}")]
+    Io { path: PathBuf, source: io::Error },
+    /// What overlayfs says of a file that an overlay with metacopy=on has made.
+    #[error(
+        "copy {0}: the layers don't show it (EPERM), as its data lies in no layer that may be followed: mount them with metacopy=on and give the mount as --layer"
+    )]
+    Refused(PathBuf),
 }
 
-/// Lays a layer over what `to` holds already, as overlayfs would show it.
-pub fn layer(from: &Path, to: &Path) -> Result<(), CopyError> {
-    Copy { links: HashMap::new(), overlays: true }.directory(from, to)
-}
-
-/// Copies one tree to a name that doesn't exist yet.
-pub fn tree(from: &Path, to: &Path) -> Result<(), CopyError> {
-    Copy { links: HashMap::new(), overlays: false }.entry(from, to)
-}
-
-/// Makes a directory of whatever lies there.
-pub fn ensure_dir(path: &Path) -> Result<(), CopyError> {
-    let what = |source| CopyError { path: path.to_owned(), source };
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => return Ok(()),
-        Ok(_) => fs::remove_file(path).map_err(what)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(what(error)),
-    }
-    fs::create_dir(path).map_err(what)
-}
-
-struct Copy {
-    /// Files with several names, by device and inode, and where the first lies.
+/// One copy, of one or more trees below the same directory.
+#[derive(Debug)]
+pub struct Copy<'a> {
+    /// The directory that is copied into, in which hard links are looked up again.
+    top: BorrowedFd<'a>,
+    /// Files with several names, by device and inode, and where below `top` the first lies.
     links: HashMap<(u64, u64), PathBuf>,
-    /// Marks of overlayfs mean what they mean to it.
-    overlays: bool,
+    buffer: Vec<u8>,
+    /// copy_file_range(2) works between the two file systems.
+    in_kernel: bool,
 }
 
-impl Copy {
-    fn entry(&mut self, from: &Path, to: &Path) -> Result<(), CopyError> {
-        let what = |source| CopyError { path: from.to_owned(), source };
-        let meta = fs::symlink_metadata(from).map_err(what)?;
-        if meta.is_dir() {
-            ensure_dir(to)?;
-            return self.directory(from, to);
+impl<'a> Copy<'a> {
+    pub fn into(top: BorrowedFd<'a>) -> Self {
+        Self { top, links: HashMap::new(), buffer: vec![0; BUFFER], in_kernel: true }
+    }
+
+    /// Copies all that the directory `from` holds.
+    pub fn contents(&mut self, from: &OwnedFd) -> Result<(), CopyError> {
+        let top = self.top;
+        self.directory(from.as_fd(), top, Path::new(""))
+    }
+
+    /// Copies the entry `name` of the directory `from`.
+    pub fn one(&mut self, from: &OwnedFd, name: &OsStr) -> Result<(), CopyError> {
+        let name = CString::new(name.as_bytes()).map_err(|error| failed(Path::new(name))(error.into()))?;
+        let top = self.top;
+        self.entry(from.as_fd(), top, &name, Path::new(""))
+    }
+
+    /// `inside`: where the directory lies below the top.
+    fn directory(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, inside: &Path) -> Result<(), CopyError> {
+        // Read to its end before anything in it is: a listing of a merged
+        // directory is not for going back and forth.
+        for name in names(from).map_err(failed(inside))? {
+            self.entry(from, to, &name, inside)?;
         }
-        remove(to).map_err(what)?;
-        let kind = meta.file_type();
-        if self.overlays && view::is_whiteout(&meta) {
-            return Ok(());
-        }
-        if meta.nlink() > 1 {
-            if let Some(first) = self.links.get(&(meta.dev(), meta.ino())) {
-                return fs::hard_link(first, to).map_err(what);
-            }
-            self.links.insert((meta.dev(), meta.ino()), to.to_owned());
-        }
-        if kind.is_symlink() {
-            fs::read_link(from).and_then(|target| symlink(target, to)).map_err(what)?;
-        } else if kind.is_file() {
-            fs::copy(from, to).map_err(what)?;
-        } else if kind.is_socket() {
-            // Nobody listens on a copy.
+        Ok(())
+    }
+
+    fn entry(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, inside: &Path) -> Result<(), CopyError> {
+        let path = inside.join(OsStr::from_bytes(name.to_bytes()));
+        let source = look(from, name).map_err(|errno| match errno {
+            Errno::PERM => CopyError::Refused(Path::new("/").join(&path)),
+            errno => failed(&path)(errno.into()),
+        })?;
+        self.node(&source, to, name, &path)
+    }
+
+    fn node(&mut self, source: &OwnedFd, to: BorrowedFd<'_>, name: &CStr, path: &Path) -> Result<(), CopyError> {
+        let what = failed(path);
+        let stat = rustix::fs::fstat(source).map_err(|errno| what(errno.into()))?;
+        let what = failed(path);
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::Directory {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let open = || -> io::Result<(OwnedFd, OwnedFd)> {
+                rustix::fs::mkdirat(to, name, Mode::RWXU)?;
+                Ok((
+                    rustix::fs::openat(source, ".", flags, Mode::empty())?,
+                    rustix::fs::openat(to, name, flags, Mode::empty())?,
+                ))
+            };
+            let (from, made) = open().map_err(what)?;
+            self.directory(from.as_fd(), made.as_fd(), path)?;
+        } else if stat.st_nlink > 1 && self.link(&stat, to, name, path).map_err(what)? {
             return Ok(());
         } else {
-            let kind = FileType::from_raw_mode(meta.mode());
-            rustix::fs::mknodat(CWD, to, kind, Mode::from(0o600), meta.rdev()).map_err(|error| what(error.into()))?;
+            self.leaf(source, &stat, kind, to, name).map_err(failed(path))?;
         }
-        attributes(from, to, &meta).map_err(what)
+        self.attributes(source, &stat, to, name).map_err(failed(path))
     }
 
-    fn directory(&mut self, from: &Path, to: &Path) -> Result<(), CopyError> {
-        let what = |source| CopyError { path: from.to_owned(), source };
-        // A lower layer may have made it read-only; its final mode comes last.
-        fs::set_permissions(to, fs::Permissions::from_mode(0o700)).map_err(what)?;
-        if self.overlays && view::is_opaque(from) {
-            clear(to).map_err(what)?;
-        }
-        for entry in fs::read_dir(from).map_err(what)? {
-            let entry = entry.map_err(what)?;
-            self.entry(&entry.path(), &to.join(entry.file_name()))?;
-        }
-        let meta = fs::symlink_metadata(from).map_err(what)?;
-        attributes(from, to, &meta).map_err(what)
-    }
-}
-
-fn clear(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        remove(&entry?.path())?;
-    }
-    Ok(())
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Owner, extended attributes, mode, times. In this order: a change of owner
-/// drops setuid bits and file capabilities, and every change sets the time.
-fn attributes(from: &Path, to: &Path, meta: &Metadata) -> io::Result<()> {
-    let new = fs::symlink_metadata(to)?;
-    if (new.uid(), new.gid()) != (meta.uid(), meta.gid()) {
-        let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
-        rustix::fs::chownat(CWD, to, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    }
-    for name in xattrs(from)? {
-        let Some(value) = xattr(from, &name)? else {
-            continue;
+    /// Whether the file has been copied under another name, and has this one too now.
+    fn link(&mut self, stat: &Stat, to: BorrowedFd<'_>, name: &CStr, path: &Path) -> io::Result<bool> {
+        let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) else {
+            self.links.insert((stat.st_dev, stat.st_ino), path.to_owned());
+            return Ok(false);
         };
-        rustix::fs::lsetxattr(to, &*name, &value, XattrFlags::empty())?;
+        let (dir, first) = (first.parent().unwrap_or(Path::new("")), first.file_name().unwrap_or_default());
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let dir = rustix::fs::openat2(self.top, dir, flags, Mode::empty(), resolve)?;
+        rustix::fs::linkat(dir, first, to, name, AtFlags::empty())?;
+        Ok(true)
     }
-    if !meta.is_symlink() {
-        fs::set_permissions(to, fs::Permissions::from_mode(meta.mode() & 0o7777))?;
-    }
-    let times = Timestamps {
-        last_access: Timespec { tv_sec: meta.atime(), tv_nsec: meta.atime_nsec() },
-        last_modification: Timespec { tv_sec: meta.mtime(), tv_nsec: meta.mtime_nsec() },
-    };
-    rustix::fs::utimensat(CWD, to, &times, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(())
-}
 
-/// The names of a file's attributes, without those by which overlayfs marks layers.
-fn xattrs(path: &Path) -> io::Result<Vec<CString>> {
-    // 64 KiB is the kernel's limit for the list (XATTR_LIST_MAX).
-    let mut list = vec![0_u8; 1 << 16];
-    let length = match rustix::fs::llistxattr(path, &mut list) {
-        Ok(length) => length,
-        Err(rustix::io::Errno::OPNOTSUPP) => 0,
-        Err(error) => return Err(error.into()),
-    };
-    let names = list[..length].split_inclusive(|&byte| byte == 0);
-    Ok(names
-        .filter_map(|name| CStr::from_bytes_with_nul(name).ok())
-        .filter(|name| {
-            let name = name.to_bytes();
-            !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
-        })
-        .map(CStr::to_owned)
-        .collect())
-}
-
-/// An attribute's value, unless it has gone meanwhile.
-fn xattr(path: &Path, name: &CStr) -> io::Result<Option<Vec<u8>>> {
-    // 64 KiB is the kernel's limit for a value (XATTR_SIZE_MAX).
-    let mut value = vec![0_u8; 1 << 16];
-    match rustix::fs::lgetxattr(path, name, &mut value) {
-        Ok(length) => {
-            value.truncate(length);
-            Ok(Some(value))
+    fn leaf(
+        &mut self,
+        source: &OwnedFd,
+        stat: &Stat,
+        kind: FileType,
+        to: BorrowedFd<'_>,
+        name: &CStr,
+    ) -> io::Result<()> {
+        match kind {
+            FileType::RegularFile => {
+                // By the magic link of what is held (proc(5)): no name is looked up again.
+                let from = rustix::fs::openat(CWD, handle(source), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let to = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
+                self.data(&from, &to)
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(source, "", Vec::new())?;
+                Ok(rustix::fs::symlinkat(target.as_c_str(), to, name)?)
+            }
+            // Nodes, and sockets, which nobody listens on but which have a name.
+            kind => Ok(rustix::fs::mknodat(to, name, kind, Mode::RUSR | Mode::WUSR, stat.st_rdev)?),
         }
-        Err(rustix::io::Errno::NODATA) => Ok(None),
-        Err(error) => Err(error.into()),
     }
+
+    /// The data between a file's holes.
+    fn data(&mut self, from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+        let size = rustix::fs::seek(from, SeekFrom::End(0))?;
+        let mut at = 0;
+        while at < size {
+            let (data, hole) = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+                Ok(data) => (data, rustix::fs::seek(from, SeekFrom::Hole(data))?),
+                // Nothing but a hole is left.
+                Err(Errno::NXIO) => break,
+                // A file system that knows no holes.
+                Err(Errno::INVAL) => (at, size),
+                Err(errno) => return Err(errno.into()),
+            };
+            self.range(from, to, data, hole)?;
+            at = hole;
+        }
+        Ok(rustix::fs::ftruncate(to, size)?)
+    }
+
+    fn range(&mut self, from: &OwnedFd, to: &OwnedFd, mut at: u64, end: u64) -> io::Result<()> {
+        while at < end && self.in_kernel {
+            let length = usize::try_from(end - at).unwrap_or(usize::MAX);
+            match rustix::fs::copy_file_range(from, Some(&mut { at }), to, Some(&mut { at }), length) {
+                Ok(0) => break,
+                Ok(count) => at += count as u64,
+                Err(Errno::INTR) => {}
+                // Between an overlay and another file system, for example.
+                Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.in_kernel = false,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        while at < end {
+            let length = self.buffer.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            let count = rustix::io::pread(from, &mut self.buffer[..length], at)?;
+            if count == 0 {
+                break;
+            }
+            let mut written = 0;
+            while written < count {
+                written += rustix::io::pwrite(to, &self.buffer[written..count], at + written as u64)?;
+            }
+            at += count as u64;
+        }
+        Ok(())
+    }
+
+    /// Owner, extended attributes, mode, times. In this order: a change of owner
+    /// drops setuid bits and file capabilities, and every change sets the time.
+    fn attributes(&mut self, source: &OwnedFd, stat: &Stat, to: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+        let target = look(to, name)?;
+        let (from, to) = (handle(source), handle(&target));
+        let new = rustix::fs::fstat(&target)?;
+        if (new.st_uid, new.st_gid) != (stat.st_uid, stat.st_gid) {
+            let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+            rustix::fs::chownat(&target, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+        }
+        let list = &mut self.buffer[..LARGEST_ATTRIBUTE];
+        let length = match rustix::fs::listxattr(&*from, list) {
+            Ok(length) => length,
+            Err(Errno::OPNOTSUPP) => 0,
+            Err(errno) => return Err(errno.into()),
+        };
+        let (list, value) = self.buffer.split_at_mut(length);
+        for name in list.split_inclusive(|&byte| byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok()) {
+            let value = &mut value[..LARGEST_ATTRIBUTE];
+            match rustix::fs::getxattr(&*from, name, &mut *value) {
+                Ok(length) => {
+                    rustix::fs::setxattr(&*to, name, &value[..length], XattrFlags::empty())
+                        .map_err(|errno| io::Error::other(format!("attribute {}: {errno}", name.to_string_lossy())))?;
+                }
+                // It has gone meanwhile.
+                Err(Errno::NODATA) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            rustix::fs::chmodat(CWD, &*to, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
+        }
+        let time = |tv_sec: i64, tv_nsec: u64| Timespec { tv_sec, tv_nsec: tv_nsec.cast_signed() };
+        let times = Timestamps {
+            last_access: time(stat.st_atime, stat.st_atime_nsec),
+            last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+        };
+        Ok(rustix::fs::utimensat(CWD, &*to, &times, AtFlags::empty())?)
+    }
+}
+
+/// What has the name `name` in `dir`, itself if it is a link; nothing that is
+/// mounted there, which is not of the tree.
+fn look(dir: impl AsFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve)
+}
+
+/// The magic link of an open file, for the calls that take no O_PATH descriptor.
+/// It leads to that very file, also where that is a symbolic link (proc(5)).
+fn handle(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> CopyError {
+    let path = Path::new("/").join(path);
+    move |source| CopyError::Io { path, source }
 }

@@ -10,6 +10,8 @@ pub mod mounts;
 
 pub mod firn_json;
 
+pub mod merged;
+
 pub mod copy;
 
 pub mod temp;
@@ -83,6 +85,8 @@ pub mod names {
     pub const ROOTFS: &str = "rootfs";
     pub const CLOSURE: &str = "closure";
     pub const SKELETON: &str = "skeleton";
+    /// The closure of a copied bundle.
+    pub const STORE: &str = "store";
     pub const INIT: &str = "firn-init";
     pub const HOST: &str = "host";
     pub const GCROOT: &str = "gcroot";

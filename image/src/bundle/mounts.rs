@@ -63,8 +63,7 @@ pub fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
     let host = |name: &str| (format!("{}/{name}", names::HOST), format!("/run/host/{name}"));
     if plan.copy && plan.closure.is_some() {
         // NixOS's stage 2 expects it read-only already.
-        let store = format!("{}{LOGICAL_STORE}", names::ROOTFS);
-        mounts.push(bind(plan, &store, LOGICAL_STORE, &[])?);
+        mounts.push(bind(plan, names::STORE, LOGICAL_STORE, &[])?);
     }
     let mut files = vec![host(names::MANAGER), host(names::UUID)];
     if plan.os_release.is_some() {
@@ -79,6 +78,8 @@ pub fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
     Ok(mounts)
 }
 
+/// A file of the bundle. Never one below `rootfs/`: that tree is the container's,
+/// which could exchange a source for a link to anything of the host.
 fn bind(plan: &Plan, file: &str, to: &str, more: &[&str]) -> Result<Mount, OciSpecError> {
     let options = [&["bind", "ro", "nosuid", "nodev"], more].concat();
     let mut mount = mount(to, "bind", "", &options)?;

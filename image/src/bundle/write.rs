@@ -1,13 +1,16 @@
 //! Writes the bundle: all of it or nothing. It is built in a folder beside its
 //! place and moved there in one step.
 
-use super::copy::{self, CopyError};
+use super::copy::{Copy, CopyError};
 use super::init::Init;
+use super::merged::{self, MergeError};
 use super::temp::Temp;
 use super::{Closure, Plan, config, firn_json, names};
 use crate::source::nix_cli::{self, NixError};
+use crate::source::store_path::StorePath;
 use firn::spec::roots;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -29,7 +32,11 @@ pub enum WriteError {
     #[error(transparent)]
     Nix(#[from] NixError),
     #[error(transparent)]
+    Merge(#[from] MergeError),
+    #[error(transparent)]
     Copy(#[from] CopyError),
+    #[error("copy store path {path}")]
+    CopyStore { path: StorePath, source: CopyError },
 }
 
 /// Writes the bundle; with `force`, in the place of an earlier one.
@@ -81,11 +88,10 @@ fn fill(plan: &Plan, bundle: &Path) -> Result<(), WriteError> {
     write_file(&bundle.join(names::CONFIG), config::json(plan)?.as_bytes(), 0o600)?;
     let firn_json = serde_json::to_string_pretty(&firn_json::roots(plan)).map_err(WriteError::FirnJson)?;
     write_file(&bundle.join(roots::FILE), (firn_json + "\n").as_bytes(), 0o600)?;
-    let rootfs = bundle.join(names::ROOTFS);
     if plan.copy {
-        copy_root(plan, &rootfs)?;
+        copy_root(plan, bundle)?;
     } else {
-        make_dir(&rootfs, 0o755)?;
+        make_dir(&bundle.join(names::ROOTFS), 0o755)?;
         if let Some(closure) = &plan.closure {
             let lines: String = closure.paths.iter().map(|path| format!("{path}\n")).collect();
             write_file(&bundle.join(names::CLOSURE), lines.as_bytes(), 0o644)?;
@@ -102,27 +108,50 @@ fn fill(plan: &Plan, bundle: &Path) -> Result<(), WriteError> {
     Ok(())
 }
 
-fn copy_root(plan: &Plan, rootfs: &Path) -> Result<(), WriteError> {
-    match &plan.closure {
-        Some(_) => skeleton(rootfs)?,
-        None => make_dir(rootfs, 0o755)?,
-    }
-    for layer in plan.layers.paths() {
-        copy::layer(layer, rootfs)?;
+/// The root in `rootfs/`, and the closure beside it in `store/`, which is bound
+/// over /nix/store of the root. Not below the root: the container could put a link
+/// into the place of a bind's source there, and the next start would show what
+/// that leads to on the host.
+fn copy_root(plan: &Plan, bundle: &Path) -> Result<(), WriteError> {
+    let rootfs = bundle.join(names::ROOTFS);
+    if plan.layers.paths().is_empty() {
+        skeleton(&rootfs)?;
+    } else {
+        make_dir(&rootfs, 0o755)?;
+        copy_layers(plan, &bundle.join(names::SKELETON), &rootfs)?;
     }
     let Some(closure) = &plan.closure else {
         return Ok(());
     };
-    // A layer may have put anything in the place of the store.
-    let mut store = rootfs.to_owned();
-    for name in ["nix", "store"] {
-        store.push(name);
-        copy::ensure_dir(&store)?;
-    }
+    let store = bundle.join(names::STORE);
+    make_dir(&store, 0o755)?;
+    let (from, to) = (open_dir(plan.store.dir())?, open_dir(&store)?);
+    // One for all of them: store paths that Nix has optimised share files.
+    let mut copy = Copy::into(to.as_fd());
     for path in &closure.paths {
-        copy::tree(&plan.store.locate(path), &store.join(path.base()))?;
+        copy.one(&from, path.base().as_ref()).map_err(|source| WriteError::CopyStore { path: path.clone(), source })?;
     }
     Ok(())
+}
+
+/// `lowest` is the place of the lowest layer, as in a bundle that is not copied.
+fn copy_layers(plan: &Plan, lowest: &Path, rootfs: &Path) -> Result<(), WriteError> {
+    match &plan.closure {
+        Some(_) => skeleton(lowest)?,
+        None => make_dir(lowest, 0o755)?,
+    }
+    merged::become_able_to_mount()?;
+    let layers: Vec<_> = [lowest].into_iter().chain(plan.layers.paths().iter().map(|layer| &**layer)).collect();
+    let root = merged::mount(&layers)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let from = openat(&root, ".", flags, Mode::empty()).map_err(|errno| failed("open", rootfs)(errno.into()))?;
+    Copy::into(open_dir(rootfs)?.as_fd()).contents(&from)?;
+    fs::remove_dir_all(lowest).map_err(failed("remove", lowest))
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd, WriteError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).map_err(|errno| failed("open", path)(errno.into()))
 }
 
 /// What stage 2 of NixOS and systemd expect in a root that is otherwise empty.
@@ -188,14 +217,22 @@ fn check_bundle(path: &Path) -> io::Result<Result<(), String>> {
     if !meta.is_file() || meta.uid() != rustix::process::geteuid().as_raw() {
         return Ok(Err("its firn.json is not yours".into()));
     }
-    if serde_json::from_slice::<roots::Roots>(&fs::read(&marker)?).is_err() {
+    if roots::parse(&fs::read(&marker)?).is_err() {
         return Ok(Err("its firn.json is not one of firn's".into()));
     }
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        let known =
-            [names::CONFIG, roots::FILE, names::ROOTFS, names::CLOSURE, names::SKELETON, names::INIT, names::HOST];
+        let known = [
+            names::CONFIG,
+            roots::FILE,
+            names::ROOTFS,
+            names::CLOSURE,
+            names::SKELETON,
+            names::STORE,
+            names::INIT,
+            names::HOST,
+        ];
         if !known.contains(&&*name) && !name.starts_with(names::GCROOT) {
             return Ok(Err(format!("it also holds {name:?}, which firn-image did not make")));
         }

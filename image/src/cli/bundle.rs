@@ -119,7 +119,7 @@ fn plan(args: BundleArgs) -> Result<Plan> {
     let list = args.store_paths.as_deref();
     let closure = args.closure.as_deref().map(|path| closure(path, list, &store)).transpose()?;
     let visible = closure.as_ref().map(|closure| (store.dir(), &closure.paths[..]));
-    let view = View::new(layers.paths(), visible);
+    let view = View::open(layers.paths(), visible)?;
     let user = match &args.user {
         Some(spec) => users::find(spec, &view)?,
         None => User::default(),

@@ -60,8 +60,7 @@ impl Facts {
         let text = std::fs::read(bundle.join(roots::FILE))
             .with_context(|| format!("read {}", roots::FILE))
             .with_context(what)?;
-        let roots: Roots =
-            serde_json::from_slice(&text).with_context(|| format!("parse {}", roots::FILE)).with_context(what)?;
+        let roots = roots::parse(&text).with_context(|| format!("parse {}", roots::FILE)).with_context(what)?;
         let root = roots.root.clone().unwrap_or_default();
         let mut missing: Vec<_> = root.layers.into_iter().filter(|dir| !dir.is_dir()).collect();
         let closure = match &root.closure {

@@ -47,14 +47,19 @@ pub fn find(spec: &str, view: &View) -> Result<User, UserError> {
     resolve(user, group, &passwd, &groups)
 }
 
+/// Digits are an id and never a name: a layer could otherwise call a user of uid 0
+/// `1000`, and `--user 1000` would be root (as in CVE-2016-3697). shadow-utils
+/// refuses such names for the same reason.
 fn resolve(user: &str, group: Option<&str>, passwd: &str, groups: &str) -> Result<User, UserError> {
-    let entry = fields(passwd).find(|entry| entry.len() >= 7 && (entry[0] == user || entry[2] == user));
-    let number = |text: &str| text.parse::<u32>().ok().filter(|&id| id != u32::MAX);
-    let uid = match &entry {
-        Some(entry) => number(entry[2]),
-        None => number(user),
-    }
-    .ok_or_else(|| UserError::NoUser(user.into()))?;
+    let no_user = || UserError::NoUser(user.into());
+    let mut entries = fields(passwd).filter(|entry| entry.len() >= 7);
+    let (uid, entry) = if is_number(user) {
+        let uid = number(user).ok_or_else(no_user)?;
+        (uid, entries.find(|entry| number(entry[2]) == Some(uid)))
+    } else {
+        let entry = entries.find(|entry| entry[0] == user).ok_or_else(no_user)?;
+        (number(entry[2]).ok_or_else(no_user)?, Some(entry))
+    };
     let mut found = User {
         uid,
         gid: entry.as_ref().and_then(|entry| number(entry[3])).unwrap_or(0),
@@ -62,11 +67,12 @@ fn resolve(user: &str, group: Option<&str>, passwd: &str, groups: &str) -> Resul
         home: entry.as_ref().map(|entry| entry[5].to_owned()).filter(|home| home.starts_with('/')),
     };
     if let Some(group) = group {
-        found.gid = fields(groups)
-            .find(|entry| entry.len() >= 3 && entry[0] == group)
-            .and_then(|entry| number(entry[2]))
-            .or_else(|| number(group))
-            .ok_or_else(|| UserError::NoGroup(group.into()))?;
+        let gid = if is_number(group) {
+            number(group)
+        } else {
+            fields(groups).find(|entry| entry.len() >= 3 && entry[0] == group).and_then(|entry| number(entry[2]))
+        };
+        found.gid = gid.ok_or_else(|| UserError::NoGroup(group.into()))?;
     } else if let Some(entry) = &entry {
         // An explicit group stands alone, as with Docker.
         found.groups = fields(groups)
@@ -79,6 +85,15 @@ fn resolve(user: &str, group: Option<&str>, passwd: &str, groups: &str) -> Resul
     Ok(found)
 }
 
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// An id; (uid_t)-1 means "no change" to the kernel and is none.
+fn number(text: &str) -> Option<u32> {
+    is_number(text).then(|| text.parse().ok())?.filter(|&id| id != u32::MAX)
+}
+
 fn fields(file: &str) -> impl Iterator<Item = Vec<&str>> {
     file.lines().map(|line| line.split(':').collect())
 }
@@ -86,13 +101,13 @@ fn fields(file: &str) -> impl Iterator<Item = Vec<&str>> {
 /// A missing file is an empty one: numbers need none.
 fn read(view: &View, file: &'static str) -> Result<String, UserError> {
     let found = view.find(Path::new(file)).map_err(|source| UserError::Find { file, source })?;
-    let Found::File { path, .. } = found else {
+    let Found::File { file, .. } = found else {
         return Ok(String::new());
     };
     let mut text = Vec::new();
-    std::fs::File::open(&path)
+    file.open()
         .and_then(|file| file.take(LIMIT).read_to_end(&mut text))
-        .map_err(|source| UserError::Read { path, source })?;
+        .map_err(|source| UserError::Read { path: file.path, source })?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
@@ -119,6 +134,21 @@ mod tests {
         for bad in ["-1", "4294967295", "4294967296", "0x1", "1 "] {
             assert_eq!(ids(bad, None), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn numbers_are_never_names() {
+        let passwd = "1000:x:0:0::/root:/bin/sh\n0:x:7:7::/:/bin/sh\n+5:x:8:8::/:/bin/sh\nweb:x:+0:0::/:/bin/sh\n";
+        let groups = "1000:x:0:\n0:x:6:1000\n";
+        let ids = |user: &str, group: Option<&str>| {
+            resolve(user, group, passwd, groups).ok().map(|user| (user.uid, user.gid, user.groups))
+        };
+        assert_eq!(ids("1000", Some("1000")), Some((1000, 1000, vec![])));
+        assert_eq!(ids("1000", None), Some((1000, 0, vec![])));
+        assert_eq!(ids("+5", Some("0")), Some((8, 0, vec![])));
+        assert_eq!(ids("+0", None), None);
+        assert_eq!(ids("web", None), None);
+        assert_eq!(ids("4294967296", None), None);
     }
 
     #[test]

@@ -1,14 +1,21 @@
 //! What a container will see of its layers and its closure, worked out without
 //! mounting anything: names are looked up as overlayfs does, links are followed
 //! inside of the root and never out of it.
+//!
+//! Every look-up is of one name in an open directory and follows nothing, so that
+//! a layer whose files are exchanged meanwhile can't lead it elsewhere.
 
 use super::store_path::{LOGICAL_STORE, StorePath};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
@@ -17,21 +24,21 @@ const MAX_LINKS: usize = 40;
 #[derive(Debug, Default)]
 pub struct View {
     /// Highest first.
-    layers: Vec<PathBuf>,
+    layers: Vec<Place>,
     store: Option<StoreView>,
 }
 
 #[derive(Debug)]
 struct StoreView {
-    dir: PathBuf,
+    dir: Place,
     names: BTreeSet<OsString>,
 }
 
 /// What a path leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Found {
-    /// A regular file: where it lies on this machine, and whether it can be executed.
-    File { path: PathBuf, executable: bool },
+    /// A regular file, and whether it can be executed.
+    File { file: Node, executable: bool },
     /// A directory.
     Directory,
     /// A socket, device or pipe.
@@ -45,34 +52,114 @@ pub enum Found {
 pub enum ViewError {
     #[error("read {path}")]
     Read { path: PathBuf, source: io::Error },
+    #[error("{0}: a file system is mounted inside of the layer, which the container would not see: unmount it")]
+    Mount(PathBuf),
     #[error("{0}: too many links")]
     TooManyLinks(PathBuf),
 }
+
+/// Something on this machine, held by an O_PATH descriptor.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// For messages only.
+    pub path: PathBuf,
+    fd: Rc<OwnedFd>,
+}
+
+/// A directory of a layer.
+type Place = Node;
 
 /// A directory of the root: where it lies inside, and what it is merged from.
 #[derive(Debug, Clone)]
 struct Merged {
     inside: PathBuf,
-    places: Vec<PathBuf>,
+    places: Vec<Place>,
 }
 
-enum Node {
+enum Entry {
     Missing,
     Link(PathBuf),
     Directory(Merged),
-    Other(PathBuf, Metadata),
+    Other(Node, Stat),
+}
+
+impl Node {
+    fn directory(path: &Path) -> Result<Self, ViewError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty());
+        let fd = fd.map_err(|errno| ViewError::Read { path: path.to_owned(), source: errno.into() })?;
+        Ok(Self { path: path.to_owned(), fd: Rc::new(fd) })
+    }
+
+    /// The entry `name` of a directory, itself if it is a link.
+    fn entry(&self, name: &OsStr) -> Result<Option<(Node, Stat)>, ViewError> {
+        let path = self.path.join(name);
+        let failed = |errno: Errno| match errno {
+            // As overlayfs: it shows a layer without what is mounted inside.
+            Errno::XDEV => ViewError::Mount(path.clone()),
+            errno => ViewError::Read { path: path.clone(), source: errno.into() },
+        };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        match rustix::fs::openat2(&*self.fd, name, flags, Mode::empty(), resolve) {
+            Ok(fd) => {
+                let stat = rustix::fs::fstat(&fd).map_err(failed)?;
+                Ok(Some((Node { path, fd: Rc::new(fd) }, stat)))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(failed(errno)),
+        }
+    }
+
+    /// The file that was found, whatever has its name by now.
+    pub fn open(&self) -> io::Result<File> {
+        File::open(self.handle())
+    }
+
+    /// A magic link to it (proc(5)), for the calls that take no O_PATH descriptor.
+    fn handle(&self) -> String {
+        format!("/proc/self/fd/{}", self.fd.as_raw_fd())
+    }
+
+    /// Whether one of overlayfs's marks has this value.
+    fn is_marked(&self, name: &str, wanted: &[u8]) -> bool {
+        let mut value = [0; 1];
+        let length = rustix::fs::getxattr(self.handle(), name, &mut value);
+        length.is_ok_and(|length| &value[..length] == wanted)
+    }
+
+    /// The mark of a directory that hides those of the same name below.
+    fn is_opaque(&self) -> bool {
+        self.is_marked("trusted.overlay.opaque", b"y")
+    }
+
+    /// The mark for a name that a higher layer has deleted: a character device
+    /// 0:0 or, in a directory that says so, an empty file with an attribute
+    /// (Linux 6.7). As the container's overlay is mounted without `userxattr`,
+    /// `user.overlay.` attributes mean nothing.
+    fn is_whiteout(&self, stat: &Stat, dir: &Node) -> bool {
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::CharacterDevice => stat.st_rdev == 0,
+            FileType::RegularFile if stat.st_size == 0 => {
+                dir.is_marked("trusted.overlay.opaque", b"x")
+                    && rustix::fs::getxattr(self.handle(), "trusted.overlay.whiteout", &mut [0; 0]).is_ok()
+            }
+            _ => false,
+        }
+    }
 }
 
 impl View {
     /// The view of `layers`, lowest first, and of a closure in the store at `dir`.
-    pub fn new(layers: &[PathBuf], closure: Option<(&Path, &[StorePath])>) -> Self {
-        Self {
-            layers: layers.iter().rev().cloned().collect(),
-            store: closure.map(|(dir, paths)| StoreView {
-                dir: dir.to_owned(),
-                names: paths.iter().map(|path| path.base().into()).collect(),
-            }),
-        }
+    pub fn open(layers: &[PathBuf], closure: Option<(&Path, &[StorePath])>) -> Result<Self, ViewError> {
+        let store = |(dir, paths): (&Path, &[StorePath])| {
+            let names = paths.iter().map(|path| path.base().into()).collect();
+            Ok(StoreView { dir: Node::directory(dir)?, names })
+        };
+        Ok(Self {
+            layers: layers.iter().rev().map(|layer| Node::directory(layer)).collect::<Result<_, _>>()?,
+            store: closure.map(store).transpose()?,
+        })
     }
 
     /// Looks up a path of the root.
@@ -89,9 +176,9 @@ impl View {
             }
             let Some(here) = at.last() else { break };
             match self.lookup(here, &name)? {
-                Node::Missing => return Ok(Found::Missing(here.inside.join(name))),
-                Node::Directory(merged) => at.push(merged),
-                Node::Link(target) => {
+                Entry::Missing => return Ok(Found::Missing(here.inside.join(name))),
+                Entry::Directory(merged) => at.push(merged),
+                Entry::Link(target) => {
                     links += 1;
                     if links > MAX_LINKS {
                         return Err(ViewError::TooManyLinks(path.to_owned()));
@@ -103,14 +190,14 @@ impl View {
                         todo.push_front(name);
                     }
                 }
-                Node::Other(file, meta) if todo.is_empty() => return Ok(leaf(file, &meta)),
-                Node::Other(..) => return Ok(Found::Missing(here.inside.join(name))),
+                Entry::Other(file, stat) if todo.is_empty() => return Ok(leaf(file, &stat)),
+                Entry::Other(..) => return Ok(Found::Missing(here.inside.join(name))),
             }
         }
         Ok(Found::Directory)
     }
 
-    fn lookup(&self, here: &Merged, name: &OsStr) -> Result<Node, ViewError> {
+    fn lookup(&self, here: &Merged, name: &OsStr) -> Result<Entry, ViewError> {
         let inside = here.inside.join(name);
         if let Some(store) = &self.store {
             if here.inside == Path::new(LOGICAL_STORE) {
@@ -118,15 +205,15 @@ impl View {
                 return if store.names.contains(name) {
                     merge(inside, std::slice::from_ref(&store.dir), name)
                 } else {
-                    Ok(Node::Missing)
+                    Ok(Entry::Missing)
                 };
             }
             if inside == Path::new(LOGICAL_STORE) {
-                return Ok(Node::Directory(Merged { inside, places: Vec::new() }));
+                return Ok(Entry::Directory(Merged { inside, places: Vec::new() }));
             }
             if inside == Path::new("/nix") {
                 return Ok(match merge(inside.clone(), &here.places, name)? {
-                    Node::Missing => Node::Directory(Merged { inside, places: Vec::new() }),
+                    Entry::Missing => Entry::Directory(Merged { inside, places: Vec::new() }),
                     node => node,
                 });
             }
@@ -136,53 +223,41 @@ impl View {
 }
 
 /// What overlayfs makes of `name` in the directories `places`, highest first.
-fn merge(inside: PathBuf, places: &[PathBuf], name: &OsStr) -> Result<Node, ViewError> {
+fn merge(inside: PathBuf, places: &[Place], name: &OsStr) -> Result<Entry, ViewError> {
     let mut merged = Vec::new();
     for place in places {
-        let path = place.join(name);
-        let error = |source| ViewError::Read { path: path.clone(), source };
-        let meta = match std::fs::symlink_metadata(&path) {
-            Ok(meta) => meta,
-            Err(source) if source.kind() == io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(error(source)),
-        };
-        if !meta.is_dir() {
-            if merged.is_empty() && !is_whiteout(&meta) {
-                return Ok(if meta.is_symlink() {
-                    Node::Link(std::fs::read_link(&path).map_err(error)?)
+        let Some((node, stat)) = place.entry(name)? else { continue };
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind != FileType::Directory {
+            if merged.is_empty() && !node.is_whiteout(&stat, place) {
+                return Ok(if kind == FileType::Symlink {
+                    Entry::Link(target(&node)?)
                 } else {
-                    Node::Other(path, meta)
+                    Entry::Other(node, stat)
                 });
             }
             break;
         }
-        let opaque = is_opaque(&path);
-        merged.push(path);
+        let opaque = node.is_opaque();
+        merged.push(node);
         if opaque {
             break;
         }
     }
-    Ok(if merged.is_empty() { Node::Missing } else { Node::Directory(Merged { inside, places: merged }) })
+    Ok(if merged.is_empty() { Entry::Missing } else { Entry::Directory(Merged { inside, places: merged }) })
 }
 
-/// overlayfs's mark for a name that a higher layer has deleted.
-pub fn is_whiteout(meta: &Metadata) -> bool {
-    meta.file_type().is_char_device() && meta.rdev() == 0
+fn target(link: &Node) -> Result<PathBuf, ViewError> {
+    let text = rustix::fs::readlinkat(&*link.fd, "", Vec::new());
+    let text = text.map_err(|errno| ViewError::Read { path: link.path.clone(), source: errno.into() })?;
+    Ok(OsString::from_vec(text.into_bytes()).into())
 }
 
-/// overlayfs's mark for a directory that hides those of the same name below.
-pub fn is_opaque(path: &Path) -> bool {
-    let mut value = [0; 1];
-    ["trusted.overlay.opaque", "user.overlay.opaque"]
-        .into_iter()
-        .any(|name| rustix::fs::lgetxattr(path, name, &mut value) == Ok(1) && value == *b"y")
-}
-
-fn leaf(path: PathBuf, meta: &Metadata) -> Found {
-    if !meta.is_file() {
+fn leaf(file: Node, stat: &Stat) -> Found {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Found::Special;
     }
-    Found::File { path, executable: meta.permissions().mode() & 0o111 != 0 }
+    Found::File { file, executable: stat.st_mode & 0o111 != 0 }
 }
 
 fn names(path: &Path) -> impl Iterator<Item = OsString> {
@@ -196,7 +271,7 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     struct Tree(PathBuf);
 
@@ -223,7 +298,7 @@ mod tests {
             symlink(target, file).expect("link");
         }
         fn view(&self, layers: &[&str]) -> View {
-            View::new(&layers.iter().map(|layer| self.dir(layer)).collect::<Vec<_>>(), None)
+            View::open(&layers.iter().map(|layer| self.dir(layer)).collect::<Vec<_>>(), None).expect("layers")
         }
     }
 
@@ -235,7 +310,7 @@ mod tests {
 
     fn file(view: &View, path: &str) -> Option<PathBuf> {
         match view.find(Path::new(path)).expect(path) {
-            Found::File { path, .. } => Some(path),
+            Found::File { file, .. } => Some(file.path),
             _ => None,
         }
     }
@@ -274,7 +349,7 @@ mod tests {
         assert_eq!(file(&view, "etc/x"), Some(tree.0.join("high/etc/x")));
         assert!(file(&view, "both/low").is_some() && file(&view, "both/high").is_some());
         assert!(file(&view, "hidden/file").is_none());
-        assert_eq!(view.find(Path::new("/both/../etc")).expect("find"), Found::Directory);
+        assert!(matches!(view.find(Path::new("/both/../etc")), Ok(Found::Directory)));
         let upside_down = tree.view(&["high", "low"]);
         assert_eq!(file(&upside_down, "etc/x"), Some(tree.0.join("low/etc/x")));
         assert!(file(&upside_down, "hidden/file").is_some());
@@ -289,7 +364,8 @@ mod tests {
         tree.link(&format!("/nix/store/{}/init", name('a')), "layer/init");
         tree.link(&format!("/nix/store/{}/init", name('b')), "layer/other");
         let path = StorePath::parse(&format!("/nix/store/{}", name('a'))).expect("path");
-        let view = View::new(&[tree.dir("layer")], Some((&tree.0.join("store"), std::slice::from_ref(&path))));
+        let closure = Some((&*tree.0.join("store"), std::slice::from_ref(&path)));
+        let view = View::open(&[tree.dir("layer")], closure).expect("view");
         assert!(file(&view, "/init").is_some());
         assert!(file(&view, "/other").is_none());
         assert!(file(&view, &path.join("init")).is_some());

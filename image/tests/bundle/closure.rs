@@ -1,6 +1,6 @@
 //! `firn-image bundle` with a real closure, and bundles run by a real runtime.
 
-use crate::common::{IMAGE, INIT, Temp, closure, has, mode, text};
+use crate::common::{IMAGE, INIT, Temp, closure, mode, needs, text};
 use serde_json::json;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -8,9 +8,7 @@ use std::process::Command;
 
 #[test]
 fn a_closure_is_listed_and_boots_its_init() {
-    if !has("nix-store", "nix-bin") {
-        return;
-    }
+    needs("nix-store", "nix-bin");
     let temp = Temp::new("closure");
     let system = closure(&[]);
     symlink(&system, temp.path("result")).expect("link");
@@ -43,9 +41,7 @@ fn a_closure_is_listed_and_boots_its_init() {
 
 #[test]
 fn the_closure_is_kept_while_the_bundle_exists() {
-    if !has("nix-store", "nix-bin") {
-        return;
-    }
+    needs("nix-store", "nix-bin");
     let temp = Temp::new("gcroot");
     // a path of its own, that no other test roots
     let system = closure(&["--argstr", "script", "#!/bin/sh\n# kept\n"]);
@@ -117,18 +113,15 @@ fn what_is_no_closure_is_refused() {
         .output()
         .expect("run firn-image");
     assert!(text(&without_nix.stderr).contains("nix-store is not installed: install Nix"));
-    if has("nix-store", "nix-bin") {
-        let message = refused(absent);
-        assert!(message.contains("ask Nix for the closure of"), "{message}");
-        assert!(message.contains("is not valid"), "{message}");
-    }
+    needs("nix-store", "nix-bin");
+    let message = refused(absent);
+    assert!(message.contains("ask Nix for the closure of"), "{message}");
+    assert!(message.contains("is not valid"), "{message}");
 }
 
 #[test]
 fn a_closure_without_init_needs_a_command() {
-    if !has("nix-store", "nix-bin") {
-        return;
-    }
+    needs("nix-store", "nix-bin");
     let temp = Temp::new("no-init");
     let system = closure(&[]);
     let tools = std::fs::read_link(format!("{system}/sw")).expect("a link");
@@ -177,9 +170,8 @@ fn a_failed_root_takes_the_bundle_with_it() {
 /// config.json is one for any runtime, and firn-init works in a real container.
 #[test]
 fn another_runtime_takes_the_configuration() {
-    if !has("runc", "runc") || !has("busybox", "busybox-static") {
-        return;
-    }
+    needs("runc", "runc");
+    needs("busybox", "busybox-static");
     let temp = Temp::new("runc");
     std::fs::create_dir_all(temp.path("root/bin")).expect("make layer");
     std::fs::copy("/bin/busybox", temp.path("root/bin/sh")).expect("copy busybox");
@@ -210,11 +202,35 @@ fn another_runtime_takes_the_configuration() {
     assert_eq!(said, format!("{pid} firn firn web\n"));
 }
 
+/// By the caller, who may ignore it; nix-store's status would be lost.
+#[test]
+fn an_ignored_sigchld_loses_no_status() {
+    let temp = Temp::new("sigchld");
+    let path = "/nix/store/00000000000000000000000000000000-p";
+    temp.file("bin/nix-store", &format!("#!/bin/sh\necho {path}\n"), 0o755);
+    let output = Command::new("env")
+        .args([
+            "--ignore-signal=CHLD",
+            "--block-signal=CHLD",
+            IMAGE,
+            "bundle",
+            "--closure",
+            path,
+            "-o",
+            "web",
+            "--",
+            "true",
+        ])
+        .current_dir(&temp.0)
+        .env("PATH", format!("{}:/usr/bin:/bin", temp.path("bin").display()))
+        .output()
+        .expect("run env");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
 #[test]
 fn layers_in_the_store_are_kept_too() {
-    if !has("nix-store", "nix-bin") {
-        return;
-    }
+    needs("nix-store", "nix-bin");
     let temp = Temp::new("layer-root");
     let system = closure(&["--argstr", "script", "#!/bin/sh\n# a layer\n"]);
     temp.layer("own");
@@ -225,9 +241,7 @@ fn layers_in_the_store_are_kept_too() {
 
 #[test]
 fn a_store_may_lie_elsewhere() {
-    if !has("nix-store", "nix-bin") {
-        return;
-    }
+    needs("nix-store", "nix-bin");
     let temp = Temp::new("store");
     let system = closure(&[]);
     let copied = Command::new("sh")

@@ -90,13 +90,10 @@ pub fn mode(path: &Path) -> u32 {
     std::fs::symlink_metadata(path).expect("stat").permissions().mode() & 0o7777
 }
 
-/// Whether a program is there; says which test goes without it.
-pub fn has(program: &str, package: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        eprintln!("skipped: {program} is missing (Debian package {package})");
-    }
-    found
+/// Fails where a program is missing: without it the test would prove nothing.
+pub fn needs(program: &str, package: &str) {
+    let found = Command::new(program).arg("--version").output();
+    assert!(found.is_ok(), "{program} is missing: install the Debian package {package}");
 }
 
 /// Builds tests/fixtures/closure.nix; the store path of the system.

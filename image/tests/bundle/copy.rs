@@ -1,6 +1,6 @@
 //! `firn-image bundle --copy`: bundles for any runtime.
 
-use crate::common::{Temp, closure, has, mode, text};
+use crate::common::{Temp, closure, mode, needs, text};
 use serde_json::json;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::process::Command;
@@ -61,29 +61,233 @@ fn run(command: &[&str], temp: &Temp) {
 
 #[test]
 fn a_copied_closure_runs_in_another_runtime() {
-    if !has("nix-store", "nix-bin") || !has("runc", "runc") {
-        return;
-    }
+    needs("nix-store", "nix-bin");
+    needs("runc", "runc");
     let temp = Temp::new("copy-closure");
     let system = closure(&[]);
     let script = "touch /nix/store/x 2>/dev/null && exit 1; cat /nix/store/*/share/greeting; \
                   ls /nix/store | grep -c fixture; exit 133";
     temp.made(&["--closure", &system, "--copy", "-o", "web", "--", "sh", "-c", script]);
-    let id = format!("firn-image-test-copy-{}", std::process::id());
-    let mut config = temp.json("web/config.json");
-    // A group of its own below the machine's, under a name that is nobody else's.
-    config["linux"]["cgroupsPath"] = json!(format!("/{id}"));
-    std::fs::write(temp.path("web/config.json"), config.to_string()).expect("write config");
-    let output = Command::new("runc")
-        .arg("--root")
-        .arg(temp.path("state"))
-        .args(["run", "--bundle"])
-        .arg(temp.path("web"))
-        .arg(&id)
-        .output()
-        .expect("run runc");
+    let output = runc(&temp, "web", "copy");
     assert_eq!(output.status.code(), Some(133), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "hello from the closure\n3\n");
+}
+
+/// Runs a bundle with runc.
+fn runc(temp: &Temp, bundle: &str, name: &str) -> std::process::Output {
+    let id = format!("firn-image-test-{name}-{}", std::process::id());
+    let file = temp.path(bundle).join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect("read")).expect("parse");
+    // A group of its own below the machine's, under a name that is nobody else's.
+    config["linux"]["cgroupsPath"] = json!(format!("/{id}"));
+    std::fs::write(&file, config.to_string()).expect("write config");
+    let mut command = Command::new("runc");
+    command.arg("--root").arg(temp.path("state")).args(["run", "--bundle"]).arg(temp.path(bundle)).arg(&id);
+    command.output().expect("run runc")
+}
+
+/// The container puts a link to /etc into the place of its store. What the next
+/// start shows there must be the store all the same, and never the host's /etc.
+#[test]
+fn a_container_can_not_exchange_what_its_next_start_mounts() {
+    needs("nix-store", "nix-bin");
+    needs("runc", "runc");
+    needs("busybox", "busybox-static");
+    let temp = Temp::new("copy-source");
+    let system = closure(&[]);
+    std::fs::create_dir_all(temp.path("layer/bin")).expect("make layer");
+    std::fs::copy("/bin/busybox", temp.path("layer/bin/busybox")).expect("copy busybox");
+    let script = "b=/bin/busybox; if $b test -e /first; then $b ls /nix/store; exit; fi; \
+                  $b touch /first; $b mv /nix /old && $b mkdir /nix && $b ln -s /etc /nix/store";
+    let made =
+        ["--layer", "layer", "--closure", &system, "--copy", "-o", "web", "--", "/bin/busybox", "sh", "-c", script];
+    temp.made(&made);
+    let config = temp.json("web/config.json");
+    let sources = config["mounts"].as_array().expect("mounts").iter().filter_map(|mount| mount["source"].as_str());
+    let rootfs = temp.path("web/rootfs");
+    for source in sources {
+        assert!(!std::path::Path::new(source).starts_with(&rootfs), "{source} is the container's to change");
+    }
+    let first = runc(&temp, "web", "source");
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    assert!(rootfs.join("nix/store").is_symlink(), "the attack has not happened");
+    let second = runc(&temp, "web", "source");
+    let shown = text(&second.stdout);
+    assert!(shown.lines().count() == 3 && shown.contains("fixture-system"), "{shown}{}", text(&second.stderr));
+}
+
+/// Everything that a name can stand for, compared with what an overlay shows.
+#[test]
+fn a_copy_says_what_the_overlay_says() {
+    let temp = Temp::new("copy-forms");
+    let set = |name: &str, attribute: &str, value: &[u8]| {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(temp.path(name), attribute, value, flags).expect("set attribute (needs root)");
+    };
+    for name in ["dev", "xattr/gone", "xattr/stays", "opaque/below", "user/below", "moved/deep/file"] {
+        temp.file(&format!("low/{name}"), "low", 0o644);
+    }
+    temp.file("low/moved/deep/run", "#!/bin/sh\n", 0o6711);
+    run(&["mkfifo", "low/moved/deep/pipe"], &temp);
+    run(&["mknod", "low/moved/deep/null", "c", "1", "3"], &temp);
+    std::os::unix::net::UnixListener::bind(temp.path("low/moved/deep/socket")).expect("bind");
+    symlink("run", temp.path("low/moved/deep/link")).expect("link");
+    std::fs::hard_link(temp.path("low/moved/deep/link"), temp.path("low/moved/deep/link2")).expect("link");
+    run(&["chown", "-h", "5:6", "low/moved/deep/link"], &temp);
+    set("low/moved/deep/link", "trusted.note", b"of a link");
+    set("low/moved/deep/pipe", "trusted.note", b"of a pipe");
+    set("low/moved/deep/file", "user.note", b"");
+    // cap_net_raw=ep, as setcap writes it; an ACL with an entry for user 7.
+    set("low/moved/deep/run", "security.capability", b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    let acl = b"\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x02\0\x04\0\x07\0\0\0\x04\0\x05\0\xff\xff\xff\xff\
+                \x10\0\x05\0\xff\xff\xff\xff\x20\0\x05\0\xff\xff\xff\xff";
+    set("low/moved/deep", "system.posix_acl_access", acl);
+    let sparse = std::fs::File::create(temp.path("low/sparse")).expect("create");
+    for at in [0_u64, 3 << 20] {
+        std::os::unix::fs::FileExt::write_all_at(&sparse, b"data", at).expect("write");
+    }
+    sparse.set_len(64 << 20).expect("truncate");
+
+    std::fs::create_dir(temp.path("high")).expect("make layer");
+    run(&["mknod", "high/dev", "c", "0", "0"], &temp);
+    temp.file("high/xattr/gone", "", 0o644);
+    set("high/xattr/gone", "trusted.overlay.whiteout", b"");
+    set("high/xattr", "trusted.overlay.opaque", b"x");
+    temp.file("high/opaque/above", "", 0o644);
+    set("high/opaque", "trusted.overlay.opaque", b"y");
+    temp.file("high/user/above", "", 0o644);
+    set("high/user", "user.overlay.opaque", b"y");
+    std::fs::create_dir_all(temp.path("high/renamed")).expect("make folder");
+    set("high/renamed", "trusted.overlay.redirect", b"/moved");
+    run(&["mknod", "high/moved", "c", "0", "0"], &temp);
+    // Never out of the layers, wherever it points.
+    std::fs::create_dir_all(temp.path("high/outside")).expect("make folder");
+    set("high/outside", "trusted.overlay.redirect", b"/../../../../../etc");
+
+    std::fs::create_dir(temp.path("shown")).expect("make folder");
+    let whole = "mount -t overlay -o lowerdir=high:low none shown && cp -a --sparse=always shown/. reference";
+    std::fs::create_dir(temp.path("reference")).expect("make folder");
+    let outside = temp.bundle(&["--layer", "low", "--layer", "high", "--copy", "-o", "bad", "--", "true"]);
+    if outside.status.success() {
+        assert!(!temp.path("bad/rootfs/outside/passwd").exists(), "a redirect led to the host's /etc");
+    }
+    std::fs::remove_dir(temp.path("high/outside")).expect("remove");
+    run(&["unshare", "--mount", "sh", "-c", whole], &temp);
+    temp.made(&["--layer", "low", "--layer", "high", "--copy", "-o", "web", "--", "true"]);
+    let listed = |dir: &str| tree(&temp.path(dir));
+    let (copied, shown) = (listed("web/rootfs"), listed("reference"));
+    for (name, facts) in &shown {
+        assert_eq!(copied.get(name), Some(facts), "{}", name.display());
+    }
+    assert_eq!(copied.keys().collect::<Vec<_>>(), shown.keys().collect::<Vec<_>>());
+    for (name, there) in
+        [("dev", false), ("xattr/gone", false), ("xattr/stays", true), ("opaque/below", false), ("user/below", true)]
+    {
+        assert_eq!(copied.contains_key(std::path::Path::new(name)), there, "{name}");
+    }
+    let blocks = std::fs::metadata(temp.path("web/rootfs/sparse")).expect("stat").blocks();
+    assert!(blocks < 1000, "{blocks} blocks for 8 bytes");
+    let inode = |name: &str| std::fs::symlink_metadata(temp.path("web/rootfs").join(name)).expect("stat").ino();
+    if temp.path("web/rootfs/renamed/deep").exists() {
+        assert_eq!(inode("renamed/deep/link"), inode("renamed/deep/link2"));
+    }
+}
+
+type Facts = (u32, u32, u32, u64, u64, i64, i64, Vec<u8>, Vec<(String, Vec<u8>)>);
+
+/// What can be seen of each file below a directory, by its name.
+fn tree(top: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, Facts> {
+    let mut all = std::collections::BTreeMap::new();
+    let mut left = vec![top.to_owned()];
+    while let Some(dir) = left.pop() {
+        for entry in std::fs::read_dir(&dir).expect("list") {
+            let path = entry.expect("entry").path();
+            let meta = std::fs::symlink_metadata(&path).expect("stat");
+            let text = match meta.file_type() {
+                kind if kind.is_symlink() => {
+                    std::fs::read_link(&path).expect("readlink").into_os_string().into_encoded_bytes()
+                }
+                kind if kind.is_file() => std::fs::read(&path).expect("read"),
+                _ => Vec::new(),
+            };
+            let mut list = vec![0; 1 << 16];
+            let length = rustix::fs::llistxattr(&path, &mut list).expect("list attributes");
+            let mut attributes: Vec<_> = String::from_utf8_lossy(&list[..length])
+                .split_terminator('\0')
+                .map(|name| {
+                    let mut value = vec![0; 1 << 16];
+                    let length = rustix::fs::lgetxattr(&path, name, &mut value).expect("read attribute");
+                    value.truncate(length);
+                    (name.to_owned(), value)
+                })
+                .collect();
+            attributes.sort();
+            let size = if meta.is_dir() { 0 } else { meta.len() };
+            let name = path.strip_prefix(top).expect("below").to_owned();
+            let facts = (
+                meta.mode(),
+                meta.uid(),
+                meta.gid(),
+                meta.rdev(),
+                size,
+                meta.mtime(),
+                meta.mtime_nsec(),
+                text,
+                attributes,
+            );
+            all.insert(name, facts);
+            if meta.is_dir() {
+                left.push(path);
+            }
+        }
+    }
+    all
+}
+
+/// Between the system calls of the copy, a directory of the layer is exchanged for
+/// one that holds a link under every name, and back: after each call, after each
+/// second one, and so on. The copy must never hold what the links lead to.
+#[test]
+fn a_copy_follows_no_link_that_takes_a_files_place() {
+    use nix::sys::ptrace;
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::os::unix::process::CommandExt;
+    const SECRET: &str = "the secret of the host";
+    let temp = Temp::new("copy-race");
+    let secret = temp.file("host/secret", SECRET, 0o600);
+    std::fs::create_dir(temp.path("other")).expect("make folder");
+    for number in 0..20 {
+        temp.file(&format!("layer/dir/{number}/file"), "", 0o644);
+        std::fs::create_dir(temp.path(&format!("other/{number}"))).expect("make folder");
+        symlink(&secret, temp.path(&format!("other/{number}/file"))).expect("link");
+    }
+    let (dir, other) = (temp.path("layer/dir"), temp.path("other"));
+    for every in 1..=12 {
+        let mut command = Command::new(crate::common::IMAGE);
+        command.args(["bundle", "--layer", "layer", "--copy", "-o", "web", "--", "true"]).current_dir(&temp.0);
+        command.stderr(std::process::Stdio::null());
+        // SAFETY: ptrace(2) is a system call, and nothing is allocated.
+        unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
+        let child = command.spawn().expect("run firn-image");
+        let pid = nix::unistd::Pid::from_raw(child.id().try_into().expect("a pid"));
+        let (mut stops, mut exchanges) = (0, 0);
+        // It may fail, and say so.
+        while !matches!(waitpid(pid, None).expect("wait"), WaitStatus::Exited(..) | WaitStatus::Signaled(..)) {
+            stops += 1;
+            // Twice for each call.
+            if stops % (2 * every) == 0 {
+                renameat_with(CWD, &dir, CWD, &other, RenameFlags::EXCHANGE).expect("exchange");
+                exchanges += 1;
+            }
+            ptrace::syscall(pid, None).expect("go on");
+        }
+        assert!(exchanges > 20, "{exchanges} exchanges");
+        let rootfs = temp.path("web/rootfs");
+        let found = Command::new("grep").args(["-rlF", SECRET]).arg(rootfs).output().expect("run grep");
+        assert_eq!(text(&found.stdout), "", "copied when exchanged after every {every} calls");
+        let _ = std::fs::remove_dir_all(temp.path("web"));
+    }
 }
 
 #[test]

@@ -122,6 +122,24 @@ fn a_command_runs_under_firn_init() {
     assert_eq!(*args, json!(["/run/host/init", "--notify=command", "--", "serve"]));
 }
 
+/// A layer may call a user or a group of id 0 by a number (CVE-2016-3697).
+#[test]
+fn a_number_is_never_a_name_of_the_image() {
+    let temp = Temp::new("numbers");
+    temp.file("root/etc/passwd", "1000:x:0:0:root:/root:/bin/sh\n", 0o644);
+    temp.file("root/etc/group", "1001:x:0:\nwheel:x:10:1000\n", 0o644);
+    for (user, wanted) in [
+        ("1000:1001", json!({ "uid": 1000, "gid": 1001 })),
+        ("1000", json!({ "uid": 1000, "gid": 0 })),
+        ("0000001000:1001", json!({ "uid": 1000, "gid": 1001 })),
+    ] {
+        temp.made(&["--layer", "root", "-o", user, "--user", user, "--", "true"]);
+        assert_eq!(temp.json(&format!("{user}/config.json"))["process"]["user"], wanted, "{user}");
+    }
+    let message = temp.refused(&["--layer", "root", "-o", "bad", "--user", "4294967296", "--", "true"]);
+    assert!(message.contains("no such user"), "{message}");
+}
+
 #[test]
 fn the_same_request_gives_the_same_bytes() {
     let temp = Temp::new("stable");
