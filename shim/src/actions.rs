@@ -2,10 +2,12 @@
 
 use crate::attempt::Attempt;
 use crate::bundle::Bundle;
+use crate::cli::Notify;
 use crate::error::{Context, Error, Result};
 use crate::exit::Record;
 use crate::log::Stream;
 use crate::machine::{Action, Event, State};
+use crate::notify::Told;
 use crate::pipes;
 use crate::policy::{Cause, Exit, Reason};
 use crate::pty::ConsoleSocket;
@@ -23,10 +25,6 @@ impl Monitor {
         match action {
             Action::Create => {
                 self.starts = self.starts.saturating_add(1);
-                // What the last container told must not count for this one.
-                if let Some(inbox) = &self.inbox {
-                    inbox.discard();
-                }
                 self.attempt = Attempt::begin();
                 self.stdio.begin();
                 self.commands.queue(Verb::Create);
@@ -35,7 +33,7 @@ impl Monitor {
             Action::Delete => self.commands.queue(Verb::Delete),
             Action::AbortCommand => self.commands.abort(),
             Action::AnnounceReady => self.announce_ready(),
-            Action::AnnounceStopping => self.upstream.tell("STOPPING=1"),
+            Action::AnnounceStopping => self.upstream.tell(Told::Stopping, &self.epoll),
             Action::SendStop => self.send_stop(),
             Action::KillAll => {
                 self.retry = None;
@@ -84,6 +82,10 @@ impl Monitor {
         let into = self.dir.file("bundle");
         if into.exists() {
             std::fs::remove_dir_all(&into).context(|| format!("remove {}", into.display()))?;
+        }
+        match self.options.notify {
+            Notify::No => {}
+            Notify::Yes | Notify::Auto => self.open_inbox()?,
         }
         bundle.write(&into, self.inbox.as_ref().map(|inbox| inbox.path()))?;
         let mut args = CreateArgs { bundle: into, pid_file: self.dir.file("pid"), console_socket: None };
@@ -165,6 +167,8 @@ impl Monitor {
     }
 
     fn deleted(&mut self) {
+        self.read_notifications();
+        self.close_inbox();
         crate::children::kill_the_rest();
         self.stdio.close(&self.epoll);
         self.events.push_back(Event::Deleted);
@@ -173,7 +177,7 @@ impl Monitor {
     fn announce_ready(&mut self) {
         self.attempt.ready_at = Some(crate::clock::now());
         let millis = self.attempt.began.elapsed().as_millis();
-        self.upstream.tell("READY=1");
+        self.upstream.tell(Told::Ready, &self.epoll);
         self.say(&format!("{} is ready ({millis} ms)", self.id));
     }
 

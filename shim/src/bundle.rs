@@ -5,11 +5,11 @@
 use crate::cli::Notify;
 use crate::error::{Context, Error, Result};
 use crate::signals::{STOP_ANNOTATION, Signal};
-use firn::spec::roots::{self, Init, Roots};
+use firn::spec::roots::{self, Init};
 use serde_json::{Value, json};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Where the container finds the socket to tell its readiness by.
@@ -41,14 +41,11 @@ impl Bundle {
         if !config.is_object() {
             return Err(Error::new(format!("{}: is not a JSON object", name())));
         }
-        let firn = read_roots(path)?;
-        let init = match &firn {
-            Some(text) => {
-                let roots: Roots =
-                    serde_json::from_slice(text).context(|| format!("bundle {}: {}", path.display(), roots::FILE))?;
-                roots.init.unwrap_or_default()
-            }
-            None => Init::default(),
+        // The runtime looks at whose file it is. The copy in the derived bundle is
+        // ours, so the original is looked at here, by the same rule.
+        let (firn, init) = match roots::read(path).context(|| format!("bundle {}", path.display()))? {
+            Some((roots, text)) => (Some(text), roots.init.unwrap_or_default()),
+            None => (None, Init::default()),
         };
         let stop_signal = match config.pointer("/annotations").and_then(|all| all.get(STOP_ANNOTATION)) {
             Some(Value::String(text)) => text
@@ -99,24 +96,6 @@ fn read_bounded(file: File) -> std::io::Result<Vec<u8>> {
         true => Err(std::io::Error::other("is larger than 16 MiB")),
         false => Ok(text),
     }
-}
-
-/// firn.json names host paths for a privileged runtime. The runtime looks at
-/// whose file it is; the copy is ours, so the original is looked at here.
-fn read_roots(bundle: &Path) -> Result<Option<Vec<u8>>> {
-    let path = bundle.join(roots::FILE);
-    let name = || format!("bundle {}: {}", bundle.display(), roots::FILE);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).context(name),
-    };
-    let meta = file.metadata().context(name)?;
-    let trusted = meta.uid() == 0 || meta.uid() == nix::unistd::geteuid().as_raw();
-    if !meta.is_file() || !trusted || meta.mode() & 0o022 != 0 {
-        return Err(Error::new(format!("{}: must be a file of the caller that nobody else can write", name())));
-    }
-    read_bounded(file).context(name).map(Some)
 }
 
 /// Makes `config` independent of the folder it lies in.

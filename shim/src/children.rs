@@ -6,10 +6,9 @@ use crate::policy::Exit;
 use crate::signals::Signal;
 use crate::sys::signal_pidfd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::process::{PidfdFlags, WaitOptions, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -61,36 +60,56 @@ fn kill_listed(path: impl AsRef<Path>) -> bool {
     any
 }
 
-fn listed(path: impl AsRef<Path>) -> Vec<rustix::process::Pid> {
+fn listed(path: impl AsRef<Path>) -> Vec<Pid> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let pids = text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
-    pids.filter_map(rustix::process::Pid::from_raw).collect()
+    pids.filter_map(Pid::from_raw).collect()
+}
+
+/// What tells a process from all others. From /proc/PID/stat, the reading of which
+/// touches no memory of the process (as that of its command line does, and can hang
+/// where the process has mapped a file of its own file system there).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    pid: i32,
+    /// In clock ticks since the boot.
+    started: u64,
+}
+
+impl Stat {
+    fn of(pid: Pid) -> Option<Stat> {
+        Stat::parse(&fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?)
+    }
+
+    /// The name in brackets may hold anything, also brackets (proc(5)).
+    fn parse(text: &[u8]) -> Option<Stat> {
+        let text = String::from_utf8_lossy(text);
+        let (pid, rest) = text.split_once(' ')?;
+        let fields: Vec<&str> = rest.rsplit_once(") ")?.1.split(' ').collect();
+        Some(Stat { pid: pid.parse().ok()?, started: fields.get(19)?.parse().ok()? })
+    }
 }
 
 /// Waits for a command that an earlier monitor started and then was killed: it
 /// goes on alone, and what it is about to make can't be deleted before. Killed
 /// only when it takes too long, as a runtime may leave something behind then.
-/// It is known by its pid and by `argument`, which no other process has.
-pub fn wait_for_earlier(pid: i32, argument: &Path, limit: Duration) {
-    let Some(pid) = rustix::process::Pid::from_raw(pid) else {
-        return;
-    };
+/// `mark` is what it wrote down of itself.
+pub fn wait_for_earlier(mark: &[u8], limit: Duration) {
+    let Some(earlier) = Stat::parse(mark) else { return };
+    let Some(pid) = Pid::from_raw(earlier.pid) else { return };
     // First the pidfd, then the look: what is looked at is what the fd holds.
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
         return;
     };
-    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-    let argument = argument.as_os_str().as_bytes();
-    if !line.split(|byte| *byte == 0).any(|word| word == argument) {
-        return;
+    if Stat::of(pid).is_some_and(|now| now.started == earlier.started) {
+        end_within(&pidfd, limit);
     }
-    end_within(&pidfd, limit);
 }
 
 /// Waits for our child `pid`, and kills it when it takes too long; its status
 /// is still to be collected.
 pub fn wait_or_kill(pid: u32, limit: Duration) {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     if let Some(Ok(pidfd)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) {
         end_within(&pidfd, limit);
     }
@@ -105,5 +124,24 @@ fn end_within(pidfd: &OwnedFd, limit: Duration) {
     if !ended(limit) {
         let _ = signal_pidfd(pidfd, Signal::KILL.0);
         ended(limit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_may_have_any_name() {
+        let rest = "S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 1000 9";
+        let stat = Stat { pid: 12, started: 4242 };
+        for name in ["sh", "a) S 1 (b", ""] {
+            assert_eq!(Stat::parse(format!("12 ({name}) {rest}").as_bytes()), Some(stat), "{name}");
+        }
+        for bad in ["", "12", "12 (sh) S 7", "x (sh) S"] {
+            assert_eq!(Stat::parse(bad.as_bytes()), None, "{bad}");
+        }
+        let own = std::process::id().cast_signed();
+        assert_eq!(Stat::of(Pid::from_raw(own).unwrap()).unwrap().pid, own);
     }
 }

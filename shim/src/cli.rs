@@ -133,18 +133,9 @@ impl Options {
                 .map(|name| name.to_string_lossy().into_owned())
                 .ok_or_else(|| Error::new(format!("bundle {}: has no name, --id is needed", bundle.display())))?,
         };
-        let known = |b: u8| b.is_ascii_alphanumeric() || b"_.-+".contains(&b);
-        let good = !name.is_empty()
-            && name.len() <= 255
-            && name.bytes().all(known)
-            && !name.starts_with(['-', '.'])
-            && name.bytes().any(|b| b.is_ascii_alphanumeric());
-        match good {
-            true => Ok(name),
-            false => Err(Error::new(format!(
-                "container name {name:?}: only letters, digits and _.-+ are allowed, and no - or . in front"
-            ))),
-        }
+        // The runtime's own rule: an id that it takes is one that can be monitored.
+        firn::state::dir::check_id(&name).map_err(|error| Error::new(error.chain()))?;
+        Ok(name)
     }
 
     /// The runtime's program: as given, beside our own, or in PATH.
@@ -208,7 +199,9 @@ mod tests {
             (long.as_str(), true),
             ("", false),
             ("..", false),
-            (".hidden", false),
+            (".hidden", true),
+            (".", false),
+            ("-a", true),
             ("a/b", false),
             ("ä", false),
         ] {

@@ -14,7 +14,8 @@
 //!    [`commands`] and [`children`]; [`attempt`] is one life of the container
 //! 7. [`stdio`]: the container's output, by [`pipes`] or [`pty`], into [`log`]
 //!    and on to the monitor's own output by [`sink`]
-//! 8. [`notify`]: readiness, in from the container and out to the service manager
+//! 8. [`notify`]: readiness, in from the container, and [`upstream`], out to the
+//!    service manager
 //! 9. [`exit`] and [`oom`]: the record that is left
 //!
 //! [`error`], [`clock`] and [`sys`] (the one file that may hold unsafe code)
@@ -47,6 +48,7 @@ pub mod sink;
 pub mod stdio;
 
 pub mod notify;
+pub mod upstream;
 
 pub mod exit;
 pub mod oom;

@@ -1,27 +1,36 @@
 //! Readiness, by systemd's datagram protocol: a socket that the container
-//! writes to, and the service manager's that we write to.
+//! writes to. See [`crate::upstream`] for the service manager's.
+//!
+//! The container may send descriptors along, and the last close of a file can
+//! take as long as the container likes: of a TCP socket with SO_LINGER and a full
+//! buffer, until the other side acknowledges. Not taking them does not help, as the
+//! kernel then closes them on the receiver's way out of recvmsg(2). So a process
+//! of its own receives, and hands on words. SO_PASSRIGHTS (Linux 6.16) would refuse
+//! them to the sender, but with them `sd_notify_barrier`, which sends a pipe's end
+//! and waits until it is closed.
 
 use crate::error::{Context, Result};
+use crate::pipes;
+use crate::signals::Signal;
 use crate::state_dir::StateDir;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use std::ffi::OsStr;
+use crate::sys;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::{self, Permissions};
-use std::io::{self, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::time::Duration;
 
 const NAME: &str = "notify";
 
 /// systemd's own limit for a message.
 const LARGEST: usize = 4096;
 const LONGEST_STATUS: usize = 256;
-/// Messages taken before the loop looks at anything else.
-const AT_ONCE: usize = 32;
+
+/// Messages taken within [`PAUSE`]; then the senders wait.
+const AT_ONCE: usize = 64;
+const PAUSE: u8 = 100;
 
 /// What a container may tell. All else (MAINPID, FDSTORE …) would be advice to
 /// the host's service manager about the monitor, and is not the container's to give.
@@ -33,15 +42,37 @@ pub enum Told {
     ExitStatus(u8),
 }
 
-/// The socket that is mounted into the container.
+impl Told {
+    /// Of each kind only one counts in a message, as for systemd.
+    pub fn is_like(&self, other: &Told) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
+    /// The line of the protocol.
+    pub fn line(&self) -> String {
+        match self {
+            Told::Ready => "READY=1".into(),
+            Told::Stopping => "STOPPING=1".into(),
+            Told::Status(text) => format!("STATUS={text}"),
+            Told::ExitStatus(status) => format!("EXIT_STATUS={status}"),
+        }
+    }
+}
+
+/// The socket that is mounted into the container, for one attempt: what an earlier
+/// container has told must not count for this one.
 #[derive(Debug)]
 pub struct Inbox {
-    socket: UnixDatagram,
     path: PathBuf,
+    /// Whole lines, from the receiver.
+    news: OwnedFd,
+    /// The beginning of one.
+    rest: Vec<u8>,
+    receiver: OwnedFd,
 }
 
 impl Inbox {
-    pub fn bind(dir: &StateDir) -> Result<Inbox> {
+    pub fn open(dir: &StateDir) -> Result<Inbox> {
         dir.remove(NAME)?;
         let path = dir.file(NAME);
         let name = || format!("listen on {}", path.display());
@@ -49,9 +80,10 @@ impl Inbox {
         // Any user of the container may tell; on the host, the folder around
         // the socket lets only its owner pass.
         fs::set_permissions(&path, Permissions::from_mode(0o666)).context(name)?;
-        socket.set_nonblocking(true).context(name)?;
         rustix::net::sockopt::set_socket_passcred(&socket, true).map_err(io::Error::from).context(name)?;
-        Ok(Inbox { socket, path })
+        let (news, out) = pipes::output().context(name)?;
+        let receiver = sys::fork_worker(socket.as_fd(), out.as_fd(), receive).context(name)?;
+        Ok(Inbox { path, news, rest: Vec::new(), receiver })
     }
 
     /// Where the runtime finds it.
@@ -59,67 +91,84 @@ impl Inbox {
         &self.path
     }
 
-    /// What was told since the last time, within bounds.
-    pub fn receive(&self) -> Vec<Told> {
-        let mut told = Vec::new();
-        for _ in 0..AT_ONCE {
-            match self.message() {
-                Ok(mut message) => told.append(&mut message),
-                Err(_) => break,
-            }
+    /// What was told since the last time; an error if nobody receives any more.
+    pub fn news(&mut self) -> io::Result<Vec<Told>> {
+        let mut buffer = [0; LARGEST];
+        match nix::unistd::read(&self.news, &mut buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => self.rest.extend_from_slice(&buffer[..count]),
+            Err(nix::Error::EAGAIN | nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
         }
-        told
-    }
-
-    /// Drops what is queued (net.unix.max_dgram_qlen, 512 at most by default).
-    pub fn discard(&self) {
-        for _ in 0..1024 {
-            if self.message().is_err() {
-                break;
-            }
-        }
-    }
-
-    fn message(&self) -> nix::Result<Vec<Told>> {
-        let mut text = [0; LARGEST];
-        // Room for the most fds that a message can carry (SCM_MAX_FD), so that
-        // none is left open unseen: `sd_notify_barrier` sends one, and waits
-        // until it is closed.
-        let mut control = nix::cmsg_space!([std::os::fd::RawFd; 253], nix::libc::ucred);
-        let mut parts = [IoSliceMut::new(&mut text)];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
-        let mut sender = 0;
-        for part in message.cmsgs()? {
-            match part {
-                ControlMessageOwned::ScmRights(fds) => {
-                    for fd in fds {
-                        let _ = nix::unistd::close(fd);
-                    }
-                }
-                ControlMessageOwned::ScmCredentials(credentials) => sender = credentials.pid(),
-                _ => {}
-            }
-        }
-        let (bytes, cut) = (message.bytes, message.flags.contains(MsgFlags::MSG_TRUNC));
-        // All processes of a container are seen from our pid namespace. Which
-        // of them told can't be known for sure: the sender may be gone by now.
-        match sender > 0 && !cut {
-            true => Ok(parse(&text[..bytes])),
-            false => Ok(vec![]),
-        }
+        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let lines: Vec<u8> = self.rest.drain(..whole).collect();
+        Ok(String::from_utf8_lossy(&lines).lines().filter_map(parse_line).collect())
     }
 }
 
 impl AsFd for Inbox {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.news.as_fd()
     }
 }
 
+impl Drop for Inbox {
+    /// Not waited for: it may be in a close that takes its time.
+    fn drop(&mut self) {
+        let _ = sys::signal_pidfd(&self.receiver, Signal::KILL.0);
+    }
+}
+
+/// The receiver: the socket is its stdin, the way to the monitor its stdout. It
+/// ends with the monitor, when nobody reads that any more.
+fn receive() {
+    let (socket, out) = (io::stdin(), io::stdout());
+    let (socket, out) = (socket.as_fd(), out.as_fd());
+    let mut text = [0; LARGEST];
+    loop {
+        // POLLERR on `out`, which is always told, means that its reader is gone.
+        let mut fds = [PollFd::new(socket, PollFlags::POLLIN), PollFd::new(out, PollFlags::empty())];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) if fds[1].any() == Some(true) => return,
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(_) => return,
+        }
+        for _ in 0..AT_ONCE {
+            match sys::receive(socket, &mut text) {
+                // All processes of a container are seen from our pid namespace. Which
+                // of them told can't be known for sure: the sender may be gone by now.
+                Ok(datagram) if datagram.sender > 0 && !datagram.cut => {
+                    let lines: String = parse(&text[..datagram.length]).iter().map(|told| told.line() + "\n").collect();
+                    // In one piece: it is shorter than PIPE_BUF.
+                    if !lines.is_empty() && nix::unistd::write(out, lines.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        // A flood costs its senders time and not the host.
+        if poll(&mut [PollFd::new(out, PollFlags::empty())], PollTimeout::from(PAUSE)) != Ok(0) {
+            return;
+        }
+    }
+}
+
+/// What a message says; of each kind the first.
 fn parse(message: &[u8]) -> Vec<Told> {
     let text = String::from_utf8_lossy(message);
-    let line = |line: &str| match line.split_once('=')? {
+    let mut all: Vec<Told> = Vec::new();
+    for told in text.lines().filter_map(parse_line) {
+        if !all.iter().any(|known| known.is_like(&told)) {
+            all.push(told);
+        }
+    }
+    all
+}
+
+fn parse_line(line: &str) -> Option<Told> {
+    match line.split_once('=')? {
         ("READY", "1") => Some(Told::Ready),
         ("STOPPING", "1") => Some(Told::Stopping),
         ("STATUS", text) => {
@@ -128,40 +177,6 @@ fn parse(message: &[u8]) -> Vec<Told> {
         }
         ("EXIT_STATUS", number) => number.parse().ok().map(Told::ExitStatus),
         _ => None,
-    };
-    text.lines().filter_map(line).collect()
-}
-
-/// The monitor's own NOTIFY_SOCKET, if it has one.
-#[derive(Debug)]
-pub struct Upstream(Option<(UnixDatagram, SocketAddr)>);
-
-impl Upstream {
-    pub fn from_env() -> Result<Upstream> {
-        let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
-            return Ok(Upstream(None));
-        };
-        let context = || format!("NOTIFY_SOCKET {}", name.display());
-        let address = address(&name).context(context)?;
-        let socket = UnixDatagram::unbound().context(context)?;
-        // A service manager that hangs must not take the container along.
-        socket.set_write_timeout(Some(Duration::from_secs(1))).context(context)?;
-        Ok(Upstream(Some((socket, address))))
-    }
-
-    /// Tells the service manager; that it is gone is no failure of ours.
-    pub fn tell(&self, message: &str) {
-        if let Upstream(Some((socket, address))) = self {
-            let _ = socket.send_to_addr(message.as_bytes(), address);
-        }
-    }
-}
-
-fn address(name: &OsStr) -> io::Result<SocketAddr> {
-    match name.as_bytes() {
-        [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name),
-        [b'/', ..] => SocketAddr::from_pathname(name),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "is neither a path nor abstract")),
     }
 }
 
@@ -181,9 +196,8 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
-        assert!(address(OsStr::new("@name")).unwrap().as_abstract_name().is_some());
-        assert!(address(OsStr::new("/run/s")).unwrap().as_pathname().is_some());
-        assert!(address(OsStr::new("vsock:2:1")).is_err());
+    fn of_each_kind_one_counts() {
+        let many: String = (0..400).map(|n| format!("STATUS={n}\nEXIT_STATUS={}\n", n % 256)).collect();
+        assert_eq!(parse(many.as_bytes()), [Told::Status("0".into()), Told::ExitStatus(0)]);
     }
 }

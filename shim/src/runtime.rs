@@ -42,7 +42,7 @@ pub struct Runtime {
     pub id: String,
     /// Where it writes its JSON log lines.
     pub log: PathBuf,
-    /// Where the pid of the command under way stands.
+    /// Where the /proc/PID/stat of the command under way stands.
     pub mark: PathBuf,
     /// Its stderr, for what doesn't reach the log (a crash, an old option).
     pub stderr: PathBuf,
@@ -65,7 +65,8 @@ impl Runtime {
         if let Some(socket) = &args.console_socket {
             command.arg("--console-socket").arg(socket);
         }
-        command.arg(&self.id);
+        // A name may begin with a dash.
+        command.args(["--", &self.id]);
         Ok(command)
     }
 
@@ -73,9 +74,9 @@ impl Runtime {
     pub fn other(&self, verb: Verb) -> io::Result<Command> {
         let mut command = self.command(verb)?;
         match verb {
-            Verb::KillAll => command.args(["--all", &self.id, "KILL"]),
-            Verb::Delete => command.args(["--force", &self.id]),
-            Verb::Create | Verb::Start => command.arg(&self.id),
+            Verb::KillAll => command.args(["--all", "--", &self.id, "KILL"]),
+            Verb::Delete => command.args(["--force", "--", &self.id]),
+            Verb::Create | Verb::Start => command.args(["--", &self.id]),
         };
         Ok(command)
     }

@@ -57,7 +57,7 @@ pub fn clean_up(dir: &StateDir, runtime: &Runtime) -> Result<()> {
         mark: runtime.mark.clone(),
         stderr: runtime.stderr.clone(),
     };
-    wait_for_command(dir, runtime);
+    wait_for_command(runtime);
     let failed = || format!("clean up after an earlier monitor of {}", earlier.id);
     let status = earlier
         .other(Verb::Delete)
@@ -80,9 +80,8 @@ pub fn clean_up(dir: &StateDir, runtime: &Runtime) -> Result<()> {
     }
 }
 
-fn wait_for_command(dir: &StateDir, runtime: &Runtime) {
-    let pid = fs::read(dir.file("command")).ok().and_then(|bytes| bytes.try_into().ok());
-    if let Some(bytes) = pid {
-        children::wait_for_earlier(i32::from_ne_bytes(bytes), &runtime.log, COMMAND_TIME);
+fn wait_for_command(runtime: &Runtime) {
+    if let Ok(mark) = fs::read(&runtime.mark) {
+        children::wait_for_earlier(&mark, COMMAND_TIME);
     }
 }

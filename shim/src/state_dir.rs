@@ -8,14 +8,15 @@
 //! | `bundle/` | the derived bundle | removed |
 //! | `notify`, `console` | sockets | removed |
 //! | `pid`, `runtime.log`, `runtime.err` | what the runtime writes | removed |
-//! | `command` | the pid of the runtime's command under way | removed |
+//! | `command` | which process the runtime's command under way is | removed |
 //! | `log`, `log.1` | output, appended to by later runs | stays |
 //! | `exit` | the exit record, replaced by the next run | stays |
 
 use crate::error::{Context, Error, Result};
-use nix::fcntl::{Flock, FlockArg};
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::io::Errno;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ const LONGEST_SOCKET_PATH: usize = 107;
 pub struct StateDir {
     path: PathBuf,
     dir: File,
-    _lock: Flock<File>,
+    _lock: File,
 }
 
 impl StateDir {
@@ -43,7 +44,7 @@ impl StateDir {
             DirBuilder::new().recursive(true).mode(0o700).create(&path).context(|| format!("create {shown}"))?;
             let dir = File::open(&path).context(|| format!("open {shown}"))?;
             check_private(&dir, &path)?;
-            let file = OpenOptions::new()
+            let mut lock = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(true)
@@ -51,15 +52,19 @@ impl StateDir {
                 .mode(0o600)
                 .open(path.join("lock"))
                 .context(|| format!("open {shown}/lock"))?;
-            let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => lock,
-                Err((file, nix::Error::EWOULDBLOCK)) => return Err(held(file, id)),
-                Err((_, error)) => return Err(error).context(|| format!("lock {shown}/lock")),
-            };
+            // A lock of fcntl(2) and not of flock(2): that one is inherited by fork, and
+            // a monitor that is killed between fork and exec of a command would seem to
+            // live on until the exec. It goes with the first descriptor of the file that
+            // this process closes, so the file is not opened a second time.
+            match fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::AGAIN | Errno::ACCESS) => return Err(held(lock, id)),
+                Err(errno) => return Err(io::Error::from(errno)).context(|| format!("lock {shown}/lock")),
+            }
             let ours = lock.metadata().context(|| format!("stat {shown}/lock"))?;
             if fs::metadata(path.join("lock")).is_ok_and(|now| now.ino() == ours.ino()) {
                 let _ = lock.set_len(0);
-                let _ = write!(&mut *lock, "{}", std::process::id());
+                let _ = write!(lock, "{}", std::process::id());
                 return Ok(StateDir { path, dir, _lock: lock });
             }
         }

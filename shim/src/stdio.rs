@@ -119,10 +119,8 @@ impl Stdio {
     /// The container is gone: reads the rest and closes its outputs.
     pub fn close(&mut self, epoll: &Epoll) {
         self.drain(epoll);
-        for source in self.sources.drain(..) {
-            if source.polled {
-                let _ = epoll.delete(&source.fd);
-            }
+        while let Some(source) = self.sources.pop() {
+            self.end(&source, epoll);
         }
         self.balance(epoll);
     }
@@ -150,9 +148,7 @@ impl Stdio {
             // The end; of a terminal, EIO once no process has it open.
             _ => {
                 let source = self.sources.remove(index);
-                if source.polled {
-                    let _ = epoll.delete(&source.fd);
-                }
+                self.end(&source, epoll);
                 return 0;
             }
         };
@@ -161,7 +157,21 @@ impl Stdio {
         if self.pass {
             self.outputs[stream as usize].sink.push(chunk);
         }
-        match self.log.write(stream, chunk) {
+        let written = self.log.write(stream, chunk);
+        self.logged(written);
+        count
+    }
+
+    fn end(&mut self, source: &Source, epoll: &Epoll) {
+        if source.polled {
+            let _ = epoll.delete(&source.fd);
+        }
+        let ended = self.log.end(source.stream);
+        self.logged(ended);
+    }
+
+    fn logged(&mut self, written: io::Result<()>) {
+        match written {
             Ok(()) => self.log_failed = false,
             // A full disk is no reason to stop a container; said once.
             Err(error) if !self.log_failed => {
@@ -171,7 +181,6 @@ impl Stdio {
             }
             Err(_) => {}
         }
-        count
     }
 
     /// Polls each output exactly while it is blocked, and each source exactly

@@ -4,18 +4,19 @@
 use crate::attempt::Attempt;
 use crate::bundle::Bundle;
 use crate::children;
-use crate::cli::{Notify, Options};
+use crate::cli::Options;
 use crate::commands::Commands;
 use crate::error::{Context, Error, Result};
 use crate::log::Log;
 use crate::machine::{Event, Machine, Times};
-use crate::notify::{Inbox, Told, Upstream};
+use crate::notify::{Inbox, Told};
 use crate::policy::{Exit, Policy, StartLimit};
 use crate::runtime::Runtime;
 use crate::setup;
 use crate::signals;
 use crate::state_dir::StateDir;
 use crate::stdio::Stdio;
+use crate::upstream::Upstream;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -31,8 +32,9 @@ pub mod token {
     pub const CONSOLE: u64 = 3;
     pub const SINK_OUT: u64 = 4;
     pub const SINK_ERR: u64 = 5;
+    pub const UPSTREAM: u64 = 6;
     /// And one more for stderr.
-    pub const SOURCE: u64 = 6;
+    pub const SOURCE: u64 = 7;
 }
 
 /// The signals that are read here and interrupt nothing.
@@ -69,6 +71,7 @@ pub struct Monitor {
 pub fn run(options: Box<Options>) -> Result<u8> {
     let mut monitor = Monitor::new(options)?;
     let outcome = monitor.supervise();
+    monitor.upstream.release(&monitor.epoll);
     monitor.stdio.finish();
     match (outcome, monitor.dir.release()) {
         (Ok(_), Err(error)) => Err(error),
@@ -94,18 +97,8 @@ impl Monitor {
         std::env::set_current_dir("/").context(|| "chdir /".into())?;
 
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context(|| "epoll_create".into())?;
-        let watch = |fd: &dyn std::os::fd::AsFd, token| {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
-            epoll.add(fd.as_fd(), event).context(|| "epoll_ctl".into())
-        };
-        watch(&signals, token::SIGNALS)?;
-        let inbox = match options.notify {
-            Notify::No => None,
-            Notify::Yes | Notify::Auto => Some(Inbox::bind(&dir)?),
-        };
-        if let Some(inbox) = &inbox {
-            watch(inbox, token::NOTIFY)?;
-        }
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, token::SIGNALS);
+        epoll.add(&signals, event).context(|| "epoll_ctl".into())?;
         nix::sys::prctl::set_child_subreaper(true).context(|| "prctl PR_SET_CHILD_SUBREAPER".into())?;
         setup::mark(&dir, &runtime)?;
 
@@ -128,7 +121,7 @@ impl Monitor {
             runtime,
             epoll,
             signals,
-            inbox,
+            inbox: None,
             machine,
         };
         for action in first_actions {
@@ -174,6 +167,7 @@ impl Monitor {
                 token::INIT => self.init_may_have_ended(),
                 token::NOTIFY => self.read_notifications(),
                 token::CONSOLE => self.receive_console(),
+                token::UPSTREAM => self.upstream.flush(&self.epoll),
                 sink @ (token::SINK_OUT | token::SINK_ERR) => self.stdio.writable(sink, &self.epoll),
                 source => self.stdio.readable(source, &self.epoll),
             }
@@ -185,7 +179,7 @@ impl Monitor {
     /// The time to the nearest deadline, rounded up: rounding down would turn
     /// the last millisecond into a busy loop.
     fn patience(&self) -> EpollTimeout {
-        let deadlines = [self.timer, self.retry, self.commands.deadline()];
+        let deadlines = [self.timer, self.retry, self.commands.deadline(), self.upstream.deadline()];
         match deadlines.into_iter().flatten().min() {
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -207,6 +201,7 @@ impl Monitor {
         if self.commands.deadline().is_some_and(|at| at <= now) {
             self.commands.abort();
         }
+        self.upstream.look_at_the_clock(&self.epoll);
     }
 
     fn read_signals(&mut self) {
@@ -256,14 +251,32 @@ impl Monitor {
         self.events.push_back(Event::Exited(exit));
     }
 
-    fn read_notifications(&mut self) {
-        let told = self.inbox.as_ref().map(Inbox::receive).unwrap_or_default();
-        for told in told {
+    /// Makes the socket for this attempt.
+    pub(crate) fn open_inbox(&mut self) -> Result<()> {
+        self.close_inbox();
+        let inbox = Inbox::open(&self.dir)?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, token::NOTIFY);
+        self.epoll.add(&inbox, event).context(|| "epoll_ctl: notification socket".into())?;
+        self.inbox = Some(inbox);
+        Ok(())
+    }
+
+    pub(crate) fn close_inbox(&mut self) {
+        if let Some(inbox) = self.inbox.take() {
+            let _ = self.epoll.delete(&inbox);
+        }
+    }
+
+    pub(crate) fn read_notifications(&mut self) {
+        let Some(inbox) = &mut self.inbox else { return };
+        let Ok(all) = inbox.news() else {
+            self.close_inbox();
+            return self.stdio.say("warning: nobody receives what the container tells any more", &self.epoll);
+        };
+        for told in all {
             match told {
                 Told::Ready => self.events.push_back(Event::Ready),
-                Told::Stopping => self.upstream.tell("STOPPING=1"),
-                Told::Status(text) => self.upstream.tell(&format!("STATUS={text}")),
-                Told::ExitStatus(status) => self.upstream.tell(&format!("EXIT_STATUS={status}")),
+                told => self.upstream.relay(told, &self.epoll),
             }
         }
     }

@@ -175,10 +175,15 @@ fn errors_before_any_container() {
         assert!(ended.stderr.contains(expected), "{}", ended.stderr);
     }
     let firn_json = fixture.dir.join("bundle/firn.json");
+    for list in ["[]", r#"{"init":[133,true]}"#] {
+        fs::write(&firn_json, list).unwrap();
+        let ended = fixture.run(&[]);
+        assert!(ended.code == Some(1) && ended.stderr.contains("is not a JSON object"), "{}", ended.stderr);
+    }
     fs::write(&firn_json, "{}").unwrap();
     fs::set_permissions(&firn_json, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     let ended = fixture.run(&[]);
-    assert!(ended.stderr.contains("nobody else can write"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("writable by nobody else"), "{}", ended.stderr);
 }
 
 #[test]
@@ -210,9 +215,56 @@ fn a_killed_monitor_is_cleaned_up_after() {
     fixture.assert_clean();
 }
 
+/// A child that has been forked and has not yet executed anything holds copies of
+/// all of the monitor's descriptors. It must not seem to be a monitor, nor become a
+/// `create` that the next monitor doesn't know of.
+#[test]
+fn killed_between_a_fork_and_its_exec() {
+    use nix::sys::ptrace;
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    use nix::unistd::Pid;
+    use std::os::unix::process::CommandExt;
+    for nth in 1..=3 {
+        let fixture = Fixture::new(&format!("forked-{nth}"), "exit 0");
+        let mut command = fixture.command(&[]);
+        // SAFETY: ptrace(2) is a system call, and nothing is allocated.
+        unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
+        let first = common::Monitor::spawn(command);
+        let monitor = Pid::from_raw(first.pid());
+        let wait = |pid| waitpid(pid, Some(WaitPidFlag::__WALL)).unwrap();
+        assert!(matches!(wait(monitor), WaitStatus::Stopped(..)));
+        ptrace::setoptions(monitor, ptrace::Options::PTRACE_O_TRACEFORK).unwrap();
+        ptrace::cont(monitor, None).unwrap();
+        let mut forks = 0;
+        let child = loop {
+            match wait(monitor) {
+                WaitStatus::PtraceEvent(..) => {
+                    let child = Pid::from_raw(ptrace::getevent(monitor).unwrap().try_into().unwrap());
+                    assert!(matches!(wait(child), WaitStatus::Stopped(..)));
+                    forks += 1;
+                    if forks == nth {
+                        break child;
+                    }
+                    ptrace::detach(child, None).unwrap();
+                    ptrace::cont(monitor, None).unwrap();
+                }
+                WaitStatus::Stopped(_, signal) => ptrace::cont(monitor, signal).unwrap(),
+                other => panic!("{other:?} before fork {nth}"),
+            }
+        };
+        first.kill();
+        let second = fixture.run(&[]);
+        ptrace::detach(child, None).unwrap();
+        assert_eq!(second.code, Some(0), "fork {nth}: {second:?}");
+        until("the end of what was forked", || !exists(child.as_raw()));
+        fixture.assert_clean();
+    }
+}
+
 #[test]
 fn killed_at_any_moment() {
     let mut fixture = Fixture::new("killed", "sleep 60");
+    // Moments, not waiting: each is as good as any other.
     for millis in [1, 3, 6, 10, 15, 20, 30, 40, 60] {
         let monitor = fixture.start(&[]);
         std::thread::sleep(Duration::from_millis(millis));
@@ -265,17 +317,19 @@ fn nothing_is_inherited() {
 /// container behind the back of the next one.
 #[test]
 fn killed_while_it_creates() {
-    for millis in [20, 100, 300] {
-        let mut fixture = Fixture::new(&format!("creating-{millis}"), "echo ran; exit 0");
-        let hook = json!([{"path": "/bin/busybox", "args": ["sleep", "0.6"]}]);
-        fixture.config["hooks"] = json!({"prestart": hook});
-        let first = fixture.start(&[]);
-        until("a command", || fs::read(fixture.state("command")).is_ok_and(|pid| pid.len() == 4));
-        std::thread::sleep(Duration::from_millis(millis));
-        first.kill();
-        fixture.config["hooks"] = json!({});
-        let second = fixture.run(&[]);
-        assert_eq!((second.code, second.stdout.as_str()), (Some(0), "ran\n"), "{second:?}");
-        fixture.assert_clean();
-    }
+    let mut fixture = Fixture::new("creating", "echo ran; exit 0");
+    let dir = fixture.dir.display().to_string();
+    let script = format!("echo > {dir}/hook; until [ -e {dir}/go ]; do sleep 0.05; done");
+    fixture.config["hooks"] = json!({"prestart": [{"path": "/bin/busybox", "args": ["sh", "-c", script]}]});
+    let first = fixture.start(&[]);
+    until("the hook", || fixture.dir.join("hook").exists());
+    first.kill();
+    fixture.config["hooks"] = json!({});
+    let second = fixture.start(&[]);
+    let pid = second.pid().to_string();
+    until("the next monitor", || fs::read_to_string(fixture.state("lock")).is_ok_and(|text| text == pid));
+    fs::write(fixture.dir.join("go"), "").unwrap();
+    let second = second.end();
+    assert_eq!((second.code, second.stdout.as_str()), (Some(0), "ran\n"), "{second:?}");
+    fixture.assert_clean();
 }

@@ -19,13 +19,61 @@ fn peak(pid: i32) -> u64 {
 
 #[test]
 fn lines_with_time_stream_and_flag() {
-    let fixture = Fixture::new("lines", "echo one; echo two >&2; sleep 0.2; printf three");
-    assert_eq!(fixture.run(&[]).code, Some(0));
+    let fixture =
+        Fixture::new("lines", "echo one; echo two >&2; until [ -e /data/go ]; do sleep 0.05; done; printf three");
+    let monitor = fixture.start(&[]);
+    until("both lines", || fixture.log().lines().count() == 2);
+    fs::write(fixture.data("go"), "").unwrap();
+    assert_eq!(monitor.end().code, Some(0));
     let log = fixture.log();
     let rests: Vec<&str> = log.lines().map(|line| &line[31..]).collect();
     assert!(log.lines().all(|line| line.as_bytes()[10] == b'T' && line.as_bytes()[29] == b'Z'), "{log}");
     assert!(rests.contains(&"stdout F one") && rests.contains(&"stderr F two"), "{log}");
-    assert_eq!(rests.last(), Some(&"stdout P three"));
+    // Its line is closed, for it went without a newline.
+    assert_eq!(rests[2..], ["stdout P three", "stdout F "]);
+}
+
+/// The lines of a log as a reader puts them together.
+fn joined(log: &str) -> Vec<String> {
+    let mut open = std::collections::BTreeMap::<&str, String>::new();
+    let mut lines = Vec::new();
+    for record in log.lines() {
+        let [_, stream, flag, text] = record.splitn(4, ' ').collect::<Vec<_>>()[..] else { panic!("{record}") };
+        let line = open.entry(stream).or_default();
+        line.push_str(text);
+        if flag == "F" {
+            lines.push(std::mem::take(line));
+        }
+    }
+    assert!(open.values().all(String::is_empty), "{open:?} is left open");
+    lines
+}
+
+#[test]
+fn a_line_does_not_run_on_into_the_next_start() {
+    let script =
+        "if [ -e /data/n ]; then echo fresh; else echo > /data/n; printf partial; printf error >&2; exit 1; fi";
+    let fixture = Fixture::new("partial", script);
+    let ended = fixture.run(&["--restart", "on-failure"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let mut lines = joined(&fixture.log());
+    assert_eq!(lines.pop().as_deref(), Some("fresh"));
+    lines.sort();
+    assert_eq!(lines, ["error", "partial"]);
+}
+
+/// A monitor that is killed can't close it: the next one does.
+#[test]
+fn a_line_of_a_killed_monitor_is_closed_by_the_next() {
+    let script =
+        "if [ -e /data/n ]; then echo fresh; exit; fi; printf partial; echo > /data/n; while :; do sleep 9; done";
+    let fixture = Fixture::new("partial-killed", script);
+    let monitor = fixture.start(&[]);
+    until("the part", || fixture.log().ends_with("stdout P partial\n"));
+    fixture.wait_for("n");
+    monitor.kill();
+    assert_eq!(fixture.run(&[]).code, Some(0));
+    assert_eq!(joined(&fixture.log()), ["partial", "fresh"]);
 }
 
 #[test]
@@ -43,7 +91,7 @@ fn a_flood_without_a_newline_stays_in_bounds() {
         assert!(size <= 1 << 20, "{name} has {size} bytes");
     }
     monitor.signal(Signal::SIGINT);
-    std::thread::sleep(Duration::from_millis(100));
+    monitor.took(Signal::SIGINT);
     monitor.signal(Signal::SIGINT);
     let mut monitor = monitor;
     assert_eq!(monitor.wait(), Some(137));
@@ -56,7 +104,7 @@ fn a_reader_that_sleeps_holds_the_writer_and_not_the_monitor() {
     let fixture = Fixture::new("pressure", script);
     let mut monitor = fixture.start(&["--log-size=0"]);
     fixture.wait_for("up");
-    std::thread::sleep(Duration::from_millis(500));
+    fixture.wait_for_blocked_writer();
     assert!(!fixture.data("done").exists(), "nobody has read, where is it all?");
     assert!(peak(monitor.pid()) < 8192);
     monitor.signal(Signal::SIGTERM);
@@ -66,12 +114,16 @@ fn a_reader_that_sleeps_holds_the_writer_and_not_the_monitor() {
 
 #[test]
 fn a_reader_that_is_gone_costs_only_its_copy() {
-    let fixture = Fixture::new("gone", "sleep 0.3; for n in 1 2 3; do echo line $n; sleep 0.1; done");
+    let fixture = Fixture::new(
+        "gone",
+        "until [ -e /data/go ]; do sleep 0.05; done; for n in 1 2 3; do echo line $n; sleep 0.1; done",
+    );
     let mut command = fixture.command(&[]);
     let (reader, writer) = std::io::pipe().unwrap();
     command.stdout(writer.try_clone().unwrap()).stderr(writer);
     let mut monitor = common::Monitor::spawn(command);
     drop(reader);
+    fs::write(fixture.data("go"), "").unwrap();
     assert_eq!(monitor.wait(), Some(0));
     assert_eq!(fixture.log().lines().count(), 3);
 }
@@ -99,7 +151,7 @@ fn a_full_socket_whose_reader_goes() {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     command.stdout(std::os::fd::OwnedFd::from(theirs));
     let mut monitor = common::Monitor::spawn(command);
-    std::thread::sleep(Duration::from_millis(500));
+    fixture.wait_for_blocked_writer();
     assert!(!fixture.data("done").exists());
     drop(ours);
     fixture.wait_for("done");
@@ -108,7 +160,7 @@ fn a_full_socket_whose_reader_goes() {
         let fields: Vec<u64> = stat.split(' ').skip(13).take(2).map(|n| n.parse().unwrap()).collect();
         fields[0] + fields[1]
     };
-    std::thread::sleep(Duration::from_millis(100));
+    // An interval to measure, and nothing that is waited for.
     let before = ticks();
     std::thread::sleep(Duration::from_millis(500));
     assert!(ticks() - before < 10, "the loop is hot");

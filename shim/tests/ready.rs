@@ -10,16 +10,17 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
 
-/// Sends each word of $TELL; run by the container only.
+/// Sends each word of $TELL.
 #[test]
+#[ignore = "is run by containers"]
 fn inside() {
-    let Ok(words) = std::env::var("TELL") else {
-        return;
-    };
+    let words = std::env::var("TELL").unwrap();
     let socket = UnixDatagram::unbound().unwrap();
     let to = std::env::var("NOTIFY_SOCKET").unwrap();
     assert_eq!(to, "/run/host/notify");
-    for word in words.split(' ') {
+    let one = words.replace(' ', "\n");
+    let messages: Vec<&str> = if std::env::var("ONE").is_ok() { vec![&one] } else { words.split(' ').collect() };
+    for word in messages {
         socket.send_to(word.replace('+', " ").as_bytes(), &to).unwrap();
     }
     barrier(&socket, &to);
@@ -41,7 +42,12 @@ fn barrier(socket: &UnixDatagram, to: &str) {
 }
 
 fn tell(words: &str) -> String {
-    format!("TELL='{words}' /bin/inside inside --exact --quiet >/dev/null || exit 9")
+    format!("TELL='{words}' /bin/inside inside --exact --ignored --quiet >/dev/null || exit 9")
+}
+
+/// All of them in one message.
+fn tell_at_once(words: &str) -> String {
+    format!("ONE=1 {}", tell(words))
 }
 
 const LOOP: &str = "while :; do sleep 0.1; done";
@@ -71,12 +77,13 @@ impl Manager {
 
 #[test]
 fn ready_is_handed_on_and_waited_for() {
-    let script =
-        format!("trap 'exit 0' 37; {}; sleep 1; {}; {LOOP}", tell("STATUS=half+way MAINPID=1"), tell("READY=1"));
+    let go = "until [ -e /data/go ]; do sleep 0.05; done";
+    let script = format!("trap 'exit 0' 37; {}; {go}; {}; {LOOP}", tell("STATUS=half+way MAINPID=1"), tell("READY=1"));
     let fixture = Fixture::new("ready", &script).with_helper().with_roots(json!({"init": {"notify": true}}));
     let manager = Manager::new(&fixture);
     let monitor = manager.start(fixture.command(&[]));
     assert_eq!(manager.next(), "STATUS=half way");
+    std::fs::write(fixture.data("go"), "").unwrap();
     assert_eq!(manager.next(), "READY=1");
     monitor.signal(Signal::SIGTERM);
     assert_eq!(manager.next(), "STOPPING=1");
@@ -188,5 +195,107 @@ fn from_a_user_namespace() {
     assert_eq!(ended.code, Some(0), "{ended:?} {}", fixture.log());
     let told = [manager.next(), manager.next()];
     assert!(told.contains(&"STATUS=from below".into()), "{told:?}");
+    fixture.assert_clean();
+}
+
+/// Makes a TCP socket whose close takes a minute, and sends it to the monitor as soon
+/// as /data/stopped is there; /data/sent when it is the monitor's alone.
+#[test]
+#[ignore = "is run by containers"]
+fn linger() {
+    use nix::sys::socket::{ControlMessage, MsgFlags, SetSockOpt, UnixAddr, sendmsg, sockopt};
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (_unread, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    while stream.write(&[0; 65_536]).is_ok() {}
+    sockopt::Linger.set(&stream, &nix::libc::linger { l_onoff: 1, l_linger: 60 }).unwrap();
+    std::fs::write("/data/full", "").unwrap();
+    common::until("the monitor to be stopped", || std::path::Path::new("/data/stopped").exists());
+    let socket = UnixDatagram::unbound().unwrap();
+    let address = UnixAddr::new("/run/host/notify").unwrap();
+    let text = [std::io::IoSlice::new(b"FDSTORE=1\nSTATUS=sent")];
+    let fds = [stream.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&fds)];
+    sendmsg(socket.as_raw_fd(), &text, &control, MsgFlags::empty(), Some(&address)).unwrap();
+    drop(stream);
+    std::fs::write("/data/sent", "").unwrap();
+    // For as long as the container is there nobody reads, and nobody resets.
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The close of a container's socket may block, and whoever is in it answers to nobody.
+#[test]
+fn a_socket_that_lingers_does_not_make_the_monitor_deaf() {
+    let script = format!(
+        "trap 'echo stopped; exit 0' 37; ip link set lo up; /bin/inside linger --exact --ignored --quiet & {LOOP}"
+    );
+    let mut fixture = Fixture::new("linger", &script).with_helper();
+    std::os::unix::fs::symlink("busybox", fixture.dir.join("bundle/rootfs/bin/ip")).unwrap();
+    for set in ["bounding", "effective", "permitted"] {
+        let set = fixture.config["process"]["capabilities"][set].as_array_mut().unwrap();
+        set.push(json!("CAP_NET_ADMIN"));
+    }
+    let manager = Manager::new(&fixture);
+    let monitor = manager.start(fixture.command(&[]));
+    fixture.wait_for("full");
+    assert_eq!(manager.next(), "READY=1");
+    // The container must have closed its own before it is received.
+    let processes = monitor.family();
+    let all = |signal| processes.iter().for_each(|pid| nix::sys::signal::kill(*pid, signal).unwrap());
+    all(Signal::SIGSTOP);
+    common::until("the stop", || processes.iter().all(|pid| common::state(pid.as_raw()) == Some('T')));
+    std::fs::write(fixture.data("stopped"), "").unwrap();
+    fixture.wait_for("sent");
+    all(Signal::SIGCONT);
+    // It may be received before the close is over, or after.
+    monitor.signal(Signal::SIGTERM);
+    let began = std::time::Instant::now();
+    let ended = monitor.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(began.elapsed() < Duration::from_secs(20), "deaf for {:?}", began.elapsed());
+    fixture.assert_clean();
+}
+
+/// One message of the container's is at most one of each kind to the manager.
+#[test]
+fn a_message_is_not_multiplied() {
+    let words: Vec<_> = (0..370).map(|n| format!("STATUS={n}")).collect();
+    let script = tell_at_once(&words.join(" "));
+    let fixture = Fixture::new("many", &script).with_helper();
+    let manager = Manager::new(&fixture);
+    let monitor = manager.start(fixture.command(&[]));
+    let ended = monitor.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    manager.0.set_nonblocking(true).unwrap();
+    let mut told = Vec::new();
+    while let Ok(count) = manager.0.recv(&mut [0; 4096]) {
+        told.push(count);
+    }
+    assert!((1..=2).contains(&told.len()), "{} messages of one", told.len());
+}
+
+/// A manager that reads nothing holds up neither a stop nor anything else.
+#[test]
+fn a_manager_that_does_not_read_is_not_waited_for() {
+    let words: Vec<_> = (0..60).map(|n| format!("STATUS={n}")).collect();
+    let script = format!("trap 'exit 0' 37; {}; echo > /data/up; {LOOP}", tell_at_once(&words.join(" ")));
+    let fixture = Fixture::new("slow-manager", &script).with_helper();
+    let manager = Manager::new(&fixture);
+    // Its queue is full from the beginning.
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    while filler.send_to(b"STATUS=full", &manager.1).is_ok() {}
+    let monitor = manager.start(fixture.command(&[]));
+    fixture.wait_for("up");
+    monitor.signal(Signal::SIGTERM);
+    let began = std::time::Instant::now();
+    let ended = monitor.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(began.elapsed() < Duration::from_secs(15), "held for {:?}", began.elapsed());
     fixture.assert_clean();
 }

@@ -88,7 +88,7 @@ fn the_second_interrupt_kills() {
     let monitor = fixture.start(&[]);
     fixture.wait_for("up");
     monitor.signal(Signal::SIGINT);
-    std::thread::sleep(Duration::from_millis(100));
+    monitor.took(Signal::SIGINT);
     monitor.signal(Signal::SIGINT);
     let ended = monitor.end();
     assert_eq!(ended.code, Some(137), "{ended:?}");
@@ -100,11 +100,14 @@ fn the_second_interrupt_kills() {
 /// The kernel drops a signal for which a pid namespace's init has no handler.
 #[test]
 fn a_stop_before_the_handler_is_not_lost() {
-    let script = "echo > /data/up; sleep 1; trap 'exit 0' 37; while :; do sleep 0.1; done";
+    let script = "echo > /data/up; until [ -e /data/go ]; do sleep 0.05; done; \
+                  trap 'exit 0' 37; while :; do sleep 0.1; done";
     let fixture = Fixture::new("early", script);
     let monitor = fixture.start(&[]);
     fixture.wait_for("up");
     monitor.signal(Signal::SIGTERM);
+    monitor.took(Signal::SIGTERM);
+    std::fs::write(fixture.data("go"), "").unwrap();
     let ended = monitor.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.took < Duration::from_secs(20));
@@ -114,11 +117,14 @@ fn a_stop_before_the_handler_is_not_lost() {
 #[test]
 fn a_stop_while_it_is_created() {
     let mut fixture = Fixture::new("creating", "echo > /data/up; sleep 60");
-    fixture.config["hooks"] = json!({"prestart": [{"path": "/bin/busybox", "args": ["sleep", "1"]}]});
+    let dir = fixture.dir.display().to_string();
+    let script = format!("echo > {dir}/hook; until [ -e {dir}/go ]; do sleep 0.05; done");
+    fixture.config["hooks"] = json!({"prestart": [{"path": "/bin/busybox", "args": ["sh", "-c", script]}]});
     let monitor = fixture.start(&[]);
-    common::until("the runtime", || fixture.state("bundle").exists());
-    std::thread::sleep(Duration::from_millis(200));
+    common::until("the hook", || fixture.dir.join("hook").exists());
     monitor.signal(Signal::SIGTERM);
+    monitor.took(Signal::SIGTERM);
+    std::fs::write(fixture.dir.join("go"), "").unwrap();
     let ended = monitor.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(!fixture.data("up").exists(), "its init must not have run");

@@ -36,6 +36,22 @@ impl Record<'_> {
     }
 }
 
+/// Of the end of a log: which streams' last records are parts of a line that was
+/// never ended, and whether the last record itself was cut off.
+pub fn left_open(end: &[u8]) -> ([bool; 2], bool) {
+    let mut open = [false; 2];
+    for record in end.split(|byte| *byte == b'\n') {
+        let mut words = record.splitn(4, |byte| *byte == b' ').skip(1);
+        let stream = match words.next() {
+            Some(b"stdout") => Stream::Stdout,
+            Some(b"stderr") => Stream::Stderr,
+            _ => continue,
+        };
+        open[stream as usize] = words.next() == Some(b"P");
+    }
+    (open, end.last().is_some_and(|byte| *byte != b'\n'))
+}
+
 /// The records of a chunk of output.
 #[derive(Debug)]
 pub struct Records<'a>(&'a [u8]);
@@ -84,6 +100,20 @@ mod tests {
                 record.format("T", Stream::Stdout, &mut out);
             }
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{chunk:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_left_open() {
+        for (end, expected) in [
+            ("", ([false, false], false)),
+            ("T stdout F a\nT stderr P b\n", ([false, true], false)),
+            ("T stdout P a\nT stderr F stdout P\n", ([true, false], false)),
+            ("t of a text\nT stdout P a\nT stdout F \n", ([false, false], false)),
+            ("T stdout F a\nT stderr P b", ([false, true], true)),
+            ("T stdo", ([false, false], true)),
+        ] {
+            assert_eq!(left_open(end.as_bytes()), expected, "{end}");
         }
     }
 }

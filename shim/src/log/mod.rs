@@ -5,8 +5,8 @@ pub mod lines;
 pub mod rotate;
 pub mod tail;
 
-use lines::Records;
 pub use lines::Stream;
+use lines::{Record, Records};
 use rotate::Rotating;
 use std::io;
 use std::path::PathBuf;
@@ -21,12 +21,34 @@ const BATCH: usize = 16 << 10;
 pub struct Log {
     file: Rotating,
     batch: Vec<u8>,
+    /// Whose last record goes on in its next one.
+    open: Streams,
     pub tail: Tail,
 }
 
+type Streams = [bool; 2];
+
 impl Log {
     pub fn open(path: PathBuf, size: u64) -> io::Result<Log> {
-        Ok(Log { file: Rotating::open(path, size)?, batch: Vec::new(), tail: Tail::default() })
+        let (left_open, cut) = lines::left_open(&rotate::end_of(&path)?);
+        let file = Rotating::open(path, size)?;
+        let mut log = Log { file, batch: Vec::new(), open: left_open, tail: Tail::default() };
+        if cut {
+            log.batch.push(b'\n');
+        }
+        // What a monitor that was killed has left: not a part of our first lines.
+        log.end(Stream::Stdout)?;
+        log.end(Stream::Stderr)?;
+        Ok(log)
+    }
+
+    /// Closes the stream's last line: whoever wrote it has gone without a newline.
+    pub fn end(&mut self, stream: Stream) -> io::Result<()> {
+        if std::mem::take(&mut self.open[stream as usize]) {
+            let stamp = crate::clock::rfc3339(SystemTime::now());
+            Record { text: b"", full: true }.format(&stamp, stream, &mut self.batch);
+        }
+        self.flush()
     }
 
     /// Writes one read's worth of output. A line without its end is written as
@@ -35,6 +57,7 @@ impl Log {
         self.tail.push(chunk);
         let stamp = crate::clock::rfc3339(SystemTime::now());
         for record in Records::new(chunk) {
+            self.open[stream as usize] = !record.full;
             record.format(&stamp, stream, &mut self.batch);
             if self.batch.len() >= BATCH {
                 self.flush()?;
@@ -44,6 +67,9 @@ impl Log {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
         let written = self.file.append(&self.batch);
         self.batch.clear();
         written

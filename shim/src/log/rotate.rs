@@ -1,9 +1,12 @@
 //! A file that starts anew at a given size; the one before it is kept as `FILE.1`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Enough for the last record of each stream, unless one is silent for long.
+const END: u64 = 64 << 10;
 
 #[derive(Debug)]
 pub struct Rotating {
@@ -40,6 +43,21 @@ impl Rotating {
         self.size = 0;
         Ok(())
     }
+}
+
+/// The last records of a log, if it is there and a file.
+pub fn end_of(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        result => result?,
+    };
+    let mut end = Vec::new();
+    if metadata.is_file() {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(metadata.len().saturating_sub(END)))?;
+        file.take(END).read_to_end(&mut end)?;
+    }
+    Ok(end)
 }
 
 fn append_to(path: &PathBuf) -> io::Result<File> {

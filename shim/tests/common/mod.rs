@@ -99,6 +99,30 @@ impl Fixture {
         until(&format!("/data/{name}"), || self.data(name).exists());
     }
 
+    /// Waits until a process of the container sleeps in write(2), and goes on to.
+    pub fn wait_for_blocked_writer(&self) {
+        let writes = || -> Option<bool> {
+            let init = fs::read_to_string(self.state("pid")).ok()?;
+            let init = init.trim();
+            let below = fs::read_to_string(format!("/proc/{init}/task/{init}/children")).ok()?;
+            let mut pids: Vec<String> = below.split_ascii_whitespace().map(Into::into).collect();
+            for pid in pids.clone() {
+                let deeper = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+                pids.extend(deeper.split_ascii_whitespace().map(Into::into));
+            }
+            let write = format!("{} ", nix::libc::SYS_write);
+            Some(pids.iter().any(|pid| {
+                let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+                call.starts_with(&write)
+            }))
+        };
+        let mut in_a_row = 0;
+        until("a writer that waits", || {
+            in_a_row = if writes() == Some(true) { in_a_row + 1 } else { 0 };
+            in_a_row == 40
+        });
+    }
+
     pub fn init_pid(&self) -> i32 {
         fs::read_to_string(self.state("pid")).unwrap().trim().parse().unwrap()
     }
@@ -169,6 +193,25 @@ impl Monitor {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
     }
 
+    /// It and its children that are no runtime's or container's: the monitor's processes.
+    pub fn family(&self) -> Vec<nix::unistd::Pid> {
+        let exe = fs::read_link(format!("/proc/{}/exe", self.pid())).unwrap();
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid())).unwrap();
+        let mut all = vec![self.pid()];
+        all.extend(children.split_ascii_whitespace().map(|pid| pid.parse::<i32>().unwrap()));
+        all.retain(|pid| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|its| its == exe));
+        all.into_iter().map(nix::unistd::Pid::from_raw).collect()
+    }
+
+    /// Waits until the signal has been taken, after which the same one can be sent again.
+    pub fn took(&self, signal: nix::sys::signal::Signal) {
+        until("the signal to be taken", || {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+            let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap().trim();
+            u64::from_str_radix(pending, 16).unwrap() >> (signal as i32 - 1) & 1 == 0
+        });
+    }
+
     /// Kills it without any notice.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
@@ -224,6 +267,12 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
 /// Runs a command on the host to its end.
 pub fn host(program: &str, args: &[&str]) -> Output {
     Command::new(program).args(args).output().unwrap()
+}
+
+/// The letter of /proc/PID/stat.
+pub fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 pub fn exists(pid: i32) -> bool {
