@@ -202,32 +202,6 @@ fn another_runtime_takes_the_configuration() {
     assert_eq!(said, format!("{pid} firn firn web\n"));
 }
 
-/// By the caller, who may ignore it; nix-store's status would be lost.
-#[test]
-fn an_ignored_sigchld_loses_no_status() {
-    let temp = Temp::new("sigchld");
-    let path = "/nix/store/00000000000000000000000000000000-p";
-    temp.file("bin/nix-store", &format!("#!/bin/sh\necho {path}\n"), 0o755);
-    let output = Command::new("env")
-        .args([
-            "--ignore-signal=CHLD",
-            "--block-signal=CHLD",
-            IMAGE,
-            "bundle",
-            "--closure",
-            path,
-            "-o",
-            "web",
-            "--",
-            "true",
-        ])
-        .current_dir(&temp.0)
-        .env("PATH", format!("{}:/usr/bin:/bin", temp.path("bin").display()))
-        .output()
-        .expect("run env");
-    assert!(output.status.success(), "{}", text(&output.stderr));
-}
-
 #[test]
 fn layers_in_the_store_are_kept_too() {
     needs("nix-store", "nix-bin");
