@@ -7,7 +7,9 @@ fn main() -> ExitCode {
     match firn_image::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("firn-image: error: {error:#}");
+            // Names of the image's stand in it: in one line, and nothing that steers a terminal.
+            let text = format!("{error:#}").replace('\n', "\\u000a");
+            eprintln!("firn-image: error: {}", firn::log::printable(&text));
             ExitCode::FAILURE
         }
     }

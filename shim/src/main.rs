@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // Not eprintln: it panics where nobody reads stderr any more.
-            let _ = writeln!(std::io::stderr(), "firn-shim: error: {}", error.chain());
+            let _ = writeln!(std::io::stderr(), "firn-shim: error: {}", firn::log::printable(&error.chain()));
             ExitCode::FAILURE
         }
     }

@@ -107,6 +107,8 @@ impl Runtime {
         let name = self.program.file_name().unwrap_or(self.program.as_os_str());
         let said =
             last_error(&tail(&self.log)).or_else(|| last_line(&tail(&self.stderr))).or_else(|| last_line(output));
+        // In one line, so that no name in it looks like another message.
+        let said = said.map(|said| said.replace('\n', "\\u000a"));
         let why = match (said, exit) {
             (Some(said), _) => said,
             (None, Exit::Signal(signal)) => format!("ended by {signal}"),

@@ -66,8 +66,9 @@ impl Stdio {
         Ok(())
     }
 
-    /// A line of the monitor's own.
+    /// A line of the monitor's own. Names and words of the container's may stand in it.
     pub fn say(&mut self, text: &str, epoll: &Epoll) {
+        let text = firn::log::printable(text);
         self.outputs[1].sink.push(format!("firn-shim: {text}\n").as_bytes());
         self.balance(epoll);
     }

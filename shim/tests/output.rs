@@ -179,6 +179,18 @@ fn a_log_that_takes_nothing() {
     assert_eq!(ended.stderr.matches("write the log").count(), 1, "{}", ended.stderr);
 }
 
+/// The runtime's error names what the image calls its programs.
+#[test]
+fn errors_do_not_steer_the_terminal() {
+    let mut fixture = Fixture::new("escapes", "");
+    fixture.config["process"]["args"] = json!(["/no\x1b]0;title\x07\u{9b}31m\nfirn-shim: forged"]);
+    let ended = fixture.run(&["--restart", "on-failure", "--start-limit", "2"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let control = ended.stderr.chars().find(|c| c.is_control() && *c != '\n');
+    assert_eq!(control, None, "{:?}", ended.stderr);
+    assert!(!ended.stderr.lines().any(|line| line.starts_with("firn-shim: forged")), "{}", ended.stderr);
+}
+
 #[test]
 fn into_a_file() {
     let fixture = Fixture::new("file", "for n in 1 2 3; do echo line $n; done");

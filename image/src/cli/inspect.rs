@@ -25,7 +25,9 @@ pub struct InspectArgs {
 pub fn run(args: &InspectArgs) -> Result<()> {
     let facts = Facts::read(&args.bundle)?;
     let text = if args.json {
-        serde_json::to_string_pretty(&facts.json()).context("make JSON")? + "\n"
+        let text = serde_json::to_string_pretty(&facts.json()).context("make JSON")? + "\n";
+        // JSON leaves DEL and C1 as they are; escaped, it says the same.
+        firn::log::printable(&text).into_owned()
     } else {
         facts.table()
     };
@@ -144,7 +146,11 @@ impl Facts {
             rows.push(("closure", format!("{path}{count} store paths")));
         }
         rows.extend(self.missing.iter().map(|path| ("missing", path.display().to_string())));
-        rows.iter().map(|(title, value)| format!("{title:<9} {value}\n")).collect()
+        let row = |(title, value): &(&str, String)| {
+            let value = value.replace('\n', "\\u000a");
+            format!("{title:<9} {}\n", firn::log::printable(&value))
+        };
+        rows.iter().map(row).collect()
     }
 }
 

@@ -269,7 +269,7 @@ fn a_copy_follows_no_link_that_takes_a_files_place() {
         command.stderr(std::process::Stdio::null());
         // SAFETY: ptrace(2) is a system call, and nothing is allocated.
         unsafe { command.pre_exec(|| Ok(ptrace::traceme()?)) };
-        let child = command.spawn().expect("run firn-image");
+        let mut child = command.spawn().expect("run firn-image");
         let pid = nix::unistd::Pid::from_raw(child.id().try_into().expect("a pid"));
         let (mut stops, mut exchanges) = (0, 0);
         // It may fail, and say so.
@@ -282,6 +282,8 @@ fn a_copy_follows_no_link_that_takes_a_files_place() {
             }
             ptrace::syscall(pid, None).expect("go on");
         }
+        // Collected above; this only says so.
+        let _ = child.wait();
         assert!(exchanges > 20, "{exchanges} exchanges");
         let rootfs = temp.path("web/rootfs");
         let found = Command::new("grep").args(["-rlF", SECRET]).arg(rootfs).output().expect("run grep");

@@ -28,6 +28,29 @@ fn says_what_a_bundle_is_made_of() {
 }
 
 #[test]
+fn names_do_not_steer_the_terminal() {
+    let temp = Temp::new("inspect-escapes");
+    let name = "low\x1b[31m\u{9b}31m\u{7f}\nhostname  forged";
+    temp.layer(name);
+    temp.made(&["--layer", name, "-o", "web", "--", "\x1b]0;title\x07"]);
+    for remove in [false, true] {
+        if remove {
+            std::fs::remove_dir_all(temp.path(name)).expect("remove the layer");
+        }
+        for args in [&["web"][..], &["web", "--json"]] {
+            let output = inspect(&temp, args);
+            for said in [text(&output.stdout), text(&output.stderr)] {
+                let control = said.chars().find(|c| c.is_control() && *c != '\n');
+                assert_eq!(control, None, "{said:?}");
+                assert!(!said.lines().any(|line| line == "hostname  forged"), "{said}");
+            }
+        }
+    }
+    let facts: Value = serde_json::from_slice(&inspect(&temp, &["web", "--json"]).stdout).expect("parse JSON");
+    assert_eq!(facts["layers"], json!([temp.path(name)]));
+}
+
+#[test]
 fn names_what_is_missing() {
     let temp = Temp::new("inspect-missing");
     temp.layer("low");
