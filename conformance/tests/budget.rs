@@ -3,7 +3,7 @@
 
 use firn_bench::counts;
 use firn_bench::engine::Stand;
-use firn_conformance::harness::{Scratch, binary};
+use firn_conformance::harness::{Scratch, binary, skip};
 use rustix::thread::CpuSet;
 use serde_json::{Value, json};
 use std::ffi::OsStr;
@@ -42,6 +42,7 @@ fn commands_stay_below_their_ceilings() {
         };
         let ceilings = Value::Object(counts.iter().map(ceiling).collect());
         std::fs::write(FILE, format!("{ceilings:#}\n")).unwrap();
+        skip("the ceilings were recorded and not held against anything");
         return;
     }
     let ceilings: Value = serde_json::from_str(CEILINGS).unwrap();

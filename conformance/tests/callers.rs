@@ -3,7 +3,7 @@
 
 use firn_conformance::harness::descriptors::receive;
 use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Bundle, Runtime, Scratch, command};
+use firn_conformance::harness::{Bundle, Runtime, Scratch, command, wait_until};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::json;
@@ -117,7 +117,7 @@ fn readiness_is_passed_on() {
     let scratch = Scratch::new("ready");
     let firn = Runtime::firn(&scratch);
     let told = manager(&scratch);
-    let say = "inside notify 'STATUS=no business of yours'; sleep 0.3; inside notify 'READY=1'";
+    let say = "inside notify 'STATUS=no business of yours'; inside notify 'READY=1'";
     let bundle = ready_bundle(&scratch, &format!("{say}; exec sleep 1000"));
     // What the container holds of our pipes would keep us waiting.
     let with = |line: &mut Command| {
@@ -155,16 +155,21 @@ fn a_container_that_ends_before_it_is_ready_keeps_nobody_waiting() {
     let scratch = Scratch::new("unready");
     let firn = Runtime::firn(&scratch);
     let told = manager(&scratch);
-    let bundle = ready_bundle(&scratch, "sleep 0.2");
+    let bundle = ready_bundle(&scratch, "exec sleep 1000");
     let path = bundle.path.to_string_lossy().into_owned();
     let mut line = firn.command(&["run", "--detach", "--bundle", &path, firn.id()]);
-    command(line.env("NOTIFY_SOCKET", scratch.join("manager.sock"))).succeeds();
+    line.env("NOTIFY_SOCKET", scratch.join("manager.sock")).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut run = line.spawn().unwrap();
+    wait_until("it runs", || firn.call(&["state", firn.id()]).stdout.contains("running"));
+    firn.call(&["kill", firn.id(), "KILL"]).succeeds();
+    assert!(run.wait().unwrap().success());
     assert!(told.try_recv().is_err());
     firn.call(&["delete", firn.id()]).succeeds();
     firn.left_nothing();
     let mut line = firn.command(&["run", "--detach", "--bundle", &path, firn.id()]);
     // One of a service that is gone keeps nobody from starting.
-    command(line.env("NOTIFY_SOCKET", scratch.join("nobody.sock"))).succeeds();
+    line.env("NOTIFY_SOCKET", scratch.join("nobody.sock")).stdin(Stdio::null()).stdout(Stdio::null());
+    assert!(line.status().unwrap().success());
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
 }
@@ -179,11 +184,7 @@ fn whoever_waits_for_readiness_may_give_up() {
     let mut line = firn.command(&["run", "--detach", "--bundle", &path, firn.id()]);
     line.env("NOTIFY_SOCKET", scratch.join("manager.sock")).stdin(Stdio::null()).stdout(Stdio::null());
     let mut run = line.spawn().unwrap();
-    let begin = std::time::Instant::now();
-    while firn.call(&["state", firn.id()]).code != 0 && begin.elapsed() < Duration::from_secs(10) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    firn.wait_for("running");
+    wait_until("it runs", || firn.call(&["state", firn.id()]).stdout.contains("running"));
     assert!(run.try_wait().unwrap().is_none(), "it does not wait");
     command(Command::new("kill").arg(run.id().to_string())).succeeds();
     assert_eq!(run.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));

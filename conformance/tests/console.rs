@@ -1,7 +1,7 @@
 //! Terminals: over the console socket as engines use them, and in the
 //! foreground as people do.
 
-use firn_conformance::harness::{Bundle, ConsoleSocket, Runtime, Scratch, Terminal, command};
+use firn_conformance::harness::{Bundle, ConsoleSocket, Runtime, Scratch, Terminal, command, wait_until};
 use serde_json::json;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
@@ -54,12 +54,12 @@ fn a_shell_on_the_terminal_has_job_control() {
     terminal.send("sleep 1000\n");
     terminal.expect("sleep 1000");
     // The keys for interrupt and suspend reach the program in the foreground.
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    wait_until("sleep is in the foreground", || terminal.foreground().contains("sleep\01000"));
     terminal.send("\x03");
     terminal.expect("ready> ");
     terminal.send("sleep 1000\n");
     terminal.expect("sleep 1000");
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    wait_until("sleep is in the foreground", || terminal.foreground().contains("sleep\01000"));
     terminal.send("\x1a");
     terminal.expect("Stopped");
     terminal.send("kill -9 %1; wait; echo code $((40+2))\n");
@@ -230,7 +230,7 @@ fn much_input_and_much_output_do_not_block_each_other() {
     let all = piece.repeat(300);
     let writing = std::thread::spawn(move || writer.send(&all));
     for number in 0..300 {
-        // Slowly at first, so that every buffer on the way is full.
+        // A slow reader at first, so that every buffer on the way is full.
         std::thread::sleep(std::time::Duration::from_millis(if number < 10 { 100 } else { 0 }));
         assert_eq!(person.terminal.expect("x").trim_start(), piece);
     }
@@ -266,17 +266,13 @@ fn an_exec_ends_with_its_program_and_not_with_what_that_left_behind() {
     let script = "trap '' HUP; sleep 1000 & echo started; exit 6";
     let mut person = Person::new(&firn.command(&["exec", "-t", firn.id(), "sh", "-c", script]));
     person.terminal.expect("started");
-    for _ in 0..500 {
-        if let Some(status) = person.child.try_wait().unwrap() {
-            assert_eq!(status.code(), Some(6));
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    // So that the test itself ends.
-    firn.call(&["delete", "--force", firn.id()]).succeeds();
-    person.child.wait().unwrap();
-    panic!("exec waited for what its program has left behind");
+    // It does not wait for what its program has left behind.
+    let mut status = None;
+    wait_until("exec has ended", || {
+        status = person.child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(6));
 }
 
 /// A terminal that goes away – a connection that breaks – ends what runs by its
@@ -294,6 +290,7 @@ fn a_terminal_that_goes_away_is_not_asked_again_and_again() {
     let mut child = setsid.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
     terminal.expect("ready");
     drop((terminal, other, setsid));
+    // Long enough for an endless loop to show in its processor time.
     std::thread::sleep(std::time::Duration::from_secs(1));
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();

@@ -5,7 +5,7 @@ use firn_bench::engine::Stand;
 use firn_bench::score;
 use firn_bench::view::View;
 use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Output, Scratch, binary, command};
+use firn_conformance::harness::{Output, Scratch, binary, command, skip};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -63,7 +63,7 @@ struct Trial {
 impl Trial {
     fn new(view: View, name: &str) -> Option<Self> {
         if !view.is_possible() {
-            println!("skipped: this machine has no cgroup {}", view.name());
+            skip(&format!("this machine has no cgroup {}", view.name()));
             return None;
         }
         let scratch = Scratch::new(&format!("floor-{name}-{}", view.name()));

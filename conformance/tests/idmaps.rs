@@ -1,7 +1,7 @@
 //! Mounts whose files show other owners.
 
 use firn_conformance::harness::place::older_than;
-use firn_conformance::harness::{Bundle, Output, Runtime, Scratch};
+use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, skip};
 use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, chown};
 
@@ -77,7 +77,7 @@ fn a_mount_without_a_mapping_keeps_its_owners() {
 #[test]
 fn a_file_system_of_the_containers_own_is_mapped_too() {
     if older_than("6.3") {
-        println!("skipped: tmpfs can be mapped since Linux 6.3");
+        skip("tmpfs can be mapped since Linux 6.3");
         return;
     }
     let scratch = Scratch::new("idmaptmpfs");
@@ -115,7 +115,7 @@ fn what_init_mounts_in_a_user_namespace_is_mapped_too() {
     assert_eq!(run(&scratch, bundle(&[&first, &containers])).succeeds().stdout, "0:0\n");
     // A file system of the container's own, which has the container's mapping already.
     if older_than("6.3") {
-        println!("skipped: tmpfs can be mapped since Linux 6.3");
+        skip("tmpfs can be mapped since Linux 6.3");
         return;
     }
     let tmpfs = json!({"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]});

@@ -1,8 +1,9 @@
 //! Create, start, state, kill, delete, run, exec, list, ps: what engines and
 //! people do all day.
 
-use firn_conformance::harness::{Bundle, Runtime, Scratch, command};
+use firn_conformance::harness::{Bundle, Runtime, Scratch, command, skip, wait_until};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 #[test]
@@ -101,19 +102,13 @@ fn run_passes_signals_on_and_output_through() {
         Bundle::new(&scratch).shell("trap 'echo got it; exit 5' TERM; echo up; while :; do sleep 0.05; done").write();
     let firn = Runtime::firn(&scratch);
     let run = firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]);
-    let child = { run }.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("run firn");
-    for _ in 0..500 {
-        if firn.call(&["state", firn.id()]).stdout.contains("running") {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    let mut child = { run }.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("run firn");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.expect("read its output"));
+    assert_eq!(lines.next().as_deref(), Some("up"));
     let pid = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("send TERM");
-    let output = child.wait_with_output().expect("wait for firn");
-    assert_eq!(output.status.code(), Some(5));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "up\ngot it\n");
+    assert_eq!(lines.collect::<Vec<_>>(), ["got it"]);
+    assert_eq!(child.wait().expect("wait for firn").code(), Some(5));
     firn.left_nothing();
 }
 
@@ -167,13 +162,8 @@ fn exec_takes_a_process_from_a_file_and_detaches() {
     ]);
     let status = exec.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("exec");
     assert!(status.success());
-    for _ in 0..200 {
-        if std::fs::read_to_string(bundle.root().join("tmp/out")).is_ok_and(|text| text == "x\n") {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    assert_eq!(std::fs::read_to_string(bundle.root().join("tmp/out")).unwrap(), "x\n");
+    let out = || std::fs::read_to_string(bundle.root().join("tmp/out")).unwrap_or_default();
+    wait_until("the program has written x", || out() == "x\n");
     let pid: i32 = std::fs::read_to_string(&pid_file).unwrap().parse().expect("a pid");
     let pids: Value =
         serde_json::from_str(&firn.call(&["ps", "--format", "json", firn.id()]).succeeds().stdout).unwrap();
@@ -211,18 +201,18 @@ fn pause_stops_every_process_and_resume_lets_them_go_on() {
     let firn = Runtime::firn(&scratch);
     firn.create(&bundle).succeeds();
     firn.start().succeeds();
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    let tick = || std::fs::read_to_string(scratch.join("shared/tick")).unwrap_or_default();
+    wait_until("the container ticks", || !tick().is_empty());
     firn.call(&["pause", firn.id()]).succeeds();
     assert_eq!(firn.status(), "paused");
-    let tick = || std::fs::read_to_string(scratch.join("shared/tick")).unwrap();
     let before = tick();
+    // Some twenty ticks would be.
     std::thread::sleep(std::time::Duration::from_millis(200));
     assert_eq!(tick(), before);
     assert!(firn.exec(&["true"]).fails(255).stderr.contains("paused"));
     firn.call(&["resume", firn.id()]).succeeds();
     assert_eq!(firn.status(), "running");
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    assert_ne!(tick(), before);
+    wait_until("the container ticks again", || tick() != before);
     // Ending works from the frozen state too.
     firn.call(&["pause", firn.id()]).succeeds();
     firn.call(&["delete", "--force", firn.id()]).succeeds();
@@ -371,7 +361,7 @@ fn containers_are_found_by_a_regular_expression() {
 fn a_container_that_somebody_else_has_frozen_is_told() {
     let freezer = std::path::Path::new("/sys/fs/cgroup/freezer");
     if !freezer.exists() {
-        println!("skipped: this machine has no freezer of cgroup v1");
+        skip("this machine has no freezer of cgroup v1");
         return;
     }
     let scratch = Scratch::new("otherfreezer");
@@ -412,21 +402,15 @@ fn a_kill_ends_all_that_shares_a_pid_namespace() {
     firn.create(&bundle).succeeds();
     firn.start().succeeds();
     let processes = || firn.call(&["ps", "--format", "json", firn.id()]).stdout.matches(',').count();
-    while processes() < 2 {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    wait_until("its processes run", || processes() >= 2);
     let pid: i32 = firn.state()["pid"].as_i64().unwrap() as i32;
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
     firn.wait_for("stopped");
     // The others are there, and go.
     firn.call(&["kill", firn.id(), "KILL"]).succeeds();
-    for _ in 0..500 {
-        if firn.call(&["kill", firn.id(), "KILL"]).stderr.contains("container not running") {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    assert!(firn.call(&["kill", firn.id(), "KILL"]).fails(1).stderr.contains("container not running"));
+    let kill = || firn.call(&["kill", firn.id(), "KILL"]);
+    wait_until("nothing of it runs", || kill().stderr.contains("container not running"));
+    kill().fails(1);
     firn.call(&["delete", firn.id()]).succeeds();
     firn.left_nothing();
 }
@@ -442,7 +426,9 @@ fn a_container_is_deleted_while_another_command_waits_for_it() {
     assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
     let mut start = firn.command(&["start", firn.id()]);
     let mut start = start.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    // With the lock, it takes the socket away, and waits.
+    let socket = firn.root().join(firn.id()).join("start.sock");
+    wait_until("start has begun", || !socket.exists());
     assert!(start.try_wait().unwrap().is_none(), "start waits for its init");
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     start.wait().unwrap();

@@ -3,7 +3,7 @@
 
 use firn_conformance::harness::bundle::image_bundle as bundle;
 use firn_conformance::harness::place::cgroup_view_allows_systemd;
-use firn_conformance::harness::{Scratch, binary, command};
+use firn_conformance::harness::{Scratch, binary, command, wait_until};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -87,15 +87,12 @@ const STARTS: [&str; 3] = ["--", "/bin/firn-inside", "starts"];
 
 #[track_caller]
 fn started(monitor: &Monitor, times: &str) {
-    for _ in 0..500 {
-        let output = monitor.firn(&["exec", &monitor.id, "/bin/firn-inside", "cat", "/starts"]);
-        if output.code == 0 && !output.stdout.is_empty() {
-            assert_eq!(output.stdout, times);
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("the program did not start");
+    let mut output = String::new();
+    wait_until("the program has started", || {
+        output = monitor.firn(&["exec", &monitor.id, "/bin/firn-inside", "cat", "/starts"]).stdout;
+        !output.is_empty()
+    });
+    assert_eq!(output, times);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Namespaces, new and joined by path.
 
-use firn_conformance::harness::{Bundle, Runtime, Scratch};
+use firn_conformance::harness::{Bundle, Runtime, Scratch, wait_until};
 use serde_json::json;
 
 const KINDS: [(&str, &str); 7] = [
@@ -186,9 +186,7 @@ fn without_a_new_mount_namespace_the_root_is_the_configs() {
     let path = format!("/proc/{}/ns/mnt", other.id());
     let theirs = || std::fs::read_link(&path).unwrap();
     let own = std::fs::read_link("/proc/self/ns/mnt").unwrap();
-    while theirs() == own {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_until("unshare has a namespace of its own", || theirs() != own);
     let bundle = bundle.set("/linux/namespaces/-", json!({"type": "mount", "path": path})).shell("sleep 1000").write();
     firn.create(&bundle).succeeds();
     firn.start().succeeds();
@@ -208,9 +206,7 @@ fn a_namespace_of_the_hosts_is_joined_with_the_hosts_rights() {
     let mut other = std::process::Command::new("unshare").args(["--net", "sleep", "1000"]).spawn().unwrap();
     let path = format!("/proc/{}/ns/net", other.id());
     let own = std::fs::read_link("/proc/self/ns/net").unwrap();
-    while std::fs::read_link(&path).unwrap() == own {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_until("unshare has a namespace of its own", || std::fs::read_link(&path).unwrap() != own);
     let theirs = std::fs::read_link(&path).unwrap();
     let bundle = in_user_namespace(Bundle::new(&scratch).without_namespace("network"))
         .set("/linux/namespaces/-", json!({"type": "network", "path": path}))

@@ -138,46 +138,54 @@ fn errors_have_podmans_exit_codes() {
     }
 }
 
+/// A shell's line that goes on as soon as another one succeeds, at most a minute later.
+fn until(line: &str) -> String {
+    format!("for n in $(seq 600); do {line} >/dev/null 2>&1 && break; sleep 0.1; done")
+}
+
 #[test]
 fn a_container_that_runs_in_the_background() {
-    let answers = same(
-        "pback",
-        &[
-            "@ run -d --name c1 bb:1 sh -c 'trap \"exit 3\" TERM; echo up; while :; do sleep 0.1; done' >/dev/null",
-            "sleep 0.3; @ logs c1",
-            "@ exec c1 id",
-            "@ exec c1 sh -c 'exit 9'",
-            "@ exec -t c1 sh -c 'test -t 0 && echo terminal'",
-            "@ exec --user 1000:1000 --env A=b c1 sh -c 'id; echo $A; grep Cap /proc/self/status'",
-            "@ exec -d c1 sh -c 'sleep 1000' >/dev/null",
-            "@ top c1 pid user args | wc -l",
-            "@ ps --format '{{.Names}}'",
-            "@ pause c1; @ inspect c1 --format '{{.State.Status}}'; @ unpause c1",
-            "@ inspect c1 --format '{{.State.Status}} {{.State.Running}}'",
-            "@ kill --signal WINCH c1; @ inspect c1 --format '{{.State.Status}}'",
-            "@ stop -t 10 c1; @ wait c1",
-            "@ start c1; @ inspect c1 --format '{{.State.Running}}'",
-            "@ restart -t 5 c1",
-            "@ rm -f -t 0 c1",
-            "@ ps --all --quiet",
-            "@ kill c1",
-        ],
-        "Error",
-    );
+    // Its processes are the same whenever one looks, and it heeds SIGTERM once it is up.
+    let program = "trap \"exit 3\" TERM; sleep 1000 & echo up; wait";
+    let up = |times: u32| until(&format!("[ \"$(@ logs c1 | grep -c up)\" = {times} ]"));
+    let runs = |args: &str| until(&format!("@ top c1 args | grep '^{args}'"));
+    let lines = [
+        format!("@ run -d --name c1 bb:1 sh -c '{program}' >/dev/null"),
+        format!("{}; @ logs c1", up(1)),
+        "@ exec c1 id".into(),
+        "@ exec c1 sh -c 'exit 9'".into(),
+        "@ exec -t c1 sh -c 'test -t 0 && echo terminal'".into(),
+        "@ exec --user 1000:1000 --env A=b c1 sh -c 'id; echo $A; grep Cap /proc/self/status'".into(),
+        "@ exec -d c1 sleep 1001 >/dev/null".into(),
+        format!("{}; {}; @ top c1 user args | sort", runs("sleep 1000"), runs("sleep 1001")),
+        "@ ps --format '{{.Names}}'".into(),
+        "@ pause c1; @ inspect c1 --format '{{.State.Status}}'; @ unpause c1".into(),
+        "@ inspect c1 --format '{{.State.Status}} {{.State.Running}}'".into(),
+        "@ kill --signal WINCH c1; @ inspect c1 --format '{{.State.Status}}'".into(),
+        "@ stop -t 10 c1; @ wait c1".into(),
+        "@ start c1; @ inspect c1 --format '{{.State.Running}}'".into(),
+        format!("{}; @ restart -t 10 c1", up(2)),
+        "@ rm -f -t 0 c1".into(),
+        "@ ps --all --quiet".into(),
+        "@ kill c1".into(),
+    ];
+    let answers = same("pback", &lines.each_ref().map(String::as_str), "Error");
     assert_eq!(answers[1], "up\nstatus 0");
+    assert_eq!(answers[7].lines().count(), 5, "{}", answers[7]);
     assert_eq!(answers[12], "c1\n3\nstatus 0");
 }
 
 #[test]
 fn a_pod_shares_its_namespaces() {
+    let wait = until("@ exec one test -s /dev/shm/x");
     let answers = same(
         "ppod",
         &[
             "pm import -c 'CMD [\"/bin/sleep\",\"1000\"]' $TMPDIR/../image.tar pause:1 >/dev/null 2>&1",
             "@ pod create --name p --infra-image pause:1 >/dev/null",
             "@ run --rm --pod p bb:1 hostname",
-            "@ run -d --pod p --name one bb:1 sh -c 'echo here > /dev/shm/x; sleep 1000' >/dev/null; sleep 0.3",
-            "@ run --rm --pod p bb:1 cat /dev/shm/x",
+            "@ run -d --pod p --name one bb:1 sh -c 'echo here > /dev/shm/x; sleep 1000' >/dev/null",
+            &format!("{wait}; @ run --rm --pod p bb:1 cat /dev/shm/x"),
             "@ pod rm -f -t 0 p >/dev/null",
         ],
         "",

@@ -3,7 +3,7 @@
 
 use firn_conformance::harness::bundle::image_bundle as bundle;
 use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Runtime, Scratch, busybox_root, command};
+use firn_conformance::harness::{Runtime, Scratch, busybox_root, command, skip};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -72,7 +72,7 @@ fn hundreds_of_layers_are_overlaid() {
     let path = bundle(&scratch, &args.iter().map(String::as_str).collect::<Vec<_>>());
     let output = run(&firn, &path);
     if output.stderr.contains("need Linux 6.7") {
-        println!("skipped: this kernel takes no layers one by one");
+        skip("this kernel takes no layers one by one");
         return;
     }
     assert_eq!(output.succeeds().stdout, "300\n299\n");

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The programs that are installed.
 pub const BINARIES: [&str; 4] = ["firn", "firn-image", "firn-init", "firn-shim"];
@@ -39,6 +39,26 @@ pub fn release() -> Result<PathBuf> {
     run(cargo().args(["build", "--release", "--quiet", "--bins"]).args(packages))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     Ok(target.join(triple()?).join("release"))
+}
+
+/// The test programs of what cargo's options choose, built: names and files.
+pub fn test_programs(options: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    let mut build = cargo();
+    build.args(["test", "--no-run", "--message-format", "json"]).args(options);
+    let output = build.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err("the tests don't build".into());
+    }
+    let mut programs = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: serde_json::Value = serde_json::from_str(line)?;
+        let is_test = message["profile"]["test"] == true;
+        if let (true, Some(file)) = (is_test, message["executable"].as_str()) {
+            let name = message["target"]["name"].as_str().ok_or("a target without a name")?;
+            programs.push((name.to_owned(), Path::new(file).to_owned()));
+        }
+    }
+    Ok(programs)
 }
 
 /// What `build.target` in .cargo/config.toml comes to on this machine.

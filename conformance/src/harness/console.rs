@@ -66,6 +66,13 @@ impl Terminal {
         rustix::termios::tcsetwinsize(&self.master, size).expect("resize the terminal");
     }
 
+    /// The arguments of the process that leads the group in the foreground, each with a
+    /// NUL byte behind it.
+    pub fn foreground(&self) -> String {
+        let group = rustix::termios::tcgetpgrp(&self.master).expect("ask for the group in the foreground");
+        std::fs::read_to_string(format!("/proc/{group}/cmdline")).unwrap_or_default()
+    }
+
     /// Reads until `text` has come since the last call, and returns all up to
     /// there.
     #[track_caller]

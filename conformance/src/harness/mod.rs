@@ -12,5 +12,5 @@ pub mod suite;
 pub use bundle::{Bundle, busybox_root};
 pub use console::{ConsoleSocket, Terminal};
 pub use left::Left;
-pub use place::{Scratch, binary};
+pub use place::{Scratch, binary, skip, wait_until};
 pub use runtime::{Output, Runtime, command};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// One of firn's own binaries, as `cargo xtask build` left it, or in the folder
 /// that FIRN_BIN names.
@@ -29,6 +30,25 @@ pub fn program(name: &str, package: &str) -> PathBuf {
         .map(|dir| Path::new(dir).join(name))
         .find(|path| path.exists());
     path.unwrap_or_else(|| panic!("{name} is missing: install Debian's package {package}"))
+}
+
+/// Says that a test can't run here, or not all of it, and why. What says so is counted
+/// as skipped and not as passed, by `firn-suite`, which `cargo xtask test` runs. The
+/// line must be written to stdout as it is.
+pub fn skip(reason: &str) {
+    println!("skipped: {reason}");
+}
+
+/// Waits until the condition holds, for whose coming there is nothing to wait on.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    // Machines are loaded, and guests are emulated.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < PATIENCE, "it did not come to this: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A folder of its own for a test, removed at its end.
@@ -82,6 +102,12 @@ impl Drop for Scratch {
             }
         }
     }
+}
+
+/// Gives a folder with all that is in it to a user.
+pub fn give_to(folder: &Path, user: u32) {
+    let status = std::process::Command::new("chown").arg("-hR").arg(format!("{user}:{user}")).arg(folder).status();
+    assert!(status.is_ok_and(|status| status.success()), "give {} to {user}", folder.display());
 }
 
 /// systemd wants a cgroup v2 or a named hierarchy of its own.

@@ -1,6 +1,6 @@
 //! Calling a runtime.
 
-use super::place::{Scratch, binary};
+use super::place::{Scratch, binary, wait_until};
 use super::{Bundle, Left};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -120,13 +120,7 @@ impl Runtime {
     /// Waits until the container has the status.
     #[track_caller]
     pub fn wait_for(&self, status: &str) {
-        for _ in 0..1000 {
-            if self.status() == status {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        panic!("the container is {} and not {status}", self.status());
+        wait_until(&format!("the container is {status}"), || self.status() == status);
     }
 
     /// Nothing of the container is left, after `delete --force` or by itself.

@@ -1,5 +1,7 @@
 //! Single tests of test programs.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{PidfdFlags, pidfd_open};
 use std::io::{Error, Read, Result, Seek};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -31,7 +33,12 @@ pub fn cases(program: &Path) -> Result<Vec<Case>> {
     if !list.status.success() {
         return Err(Error::other(format!("{} --list: {}", program.display(), list.status)));
     }
-    let stem = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = program.file_name().unwrap_or_default().to_string_lossy();
+    // As cargo names it: with a hash.
+    let stem = match file.rsplit_once('-') {
+        Some((stem, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => stem,
+        _ => &file,
+    };
     let text = String::from_utf8_lossy(&list.stdout).into_owned();
     let paths = text.lines().filter_map(|line| line.strip_suffix(": test"));
     Ok(paths
@@ -71,14 +78,12 @@ impl Case {
 }
 
 fn wait(child: &mut Child, limit: Duration) -> Result<Option<bool>> {
-    let begin = Instant::now();
-    while begin.elapsed() < limit {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status.success()));
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    let end = pidfd_open(rustix::process::Pid::from_child(child), PidfdFlags::empty())?;
+    let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos().into() };
+    match poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&limit))? {
+        0 => Ok(None),
+        _ => Ok(Some(child.wait()?.success())),
     }
-    Ok(None)
 }
 
 /// What runs, and where the kernel has it wait: what a test that hangs waits for.

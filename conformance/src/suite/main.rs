@@ -6,6 +6,7 @@
 
 use firn_conformance::harness::suite::{Case, Verdict, cases};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ const USAGE: &str = "\
 usage: firn-suite [--events FILE] [--limit SECONDS] [--jobs N] [--twice]
                   [--only PREFIX]... [--except PREFIX]... TEST...
   TEST      a test program, as `cargo test --no-run` makes it
-  --twice   runs what failed once more, alone; if it passes then, it is unsteady,
+  --twice   runs what failed once more, alone; if it passes then, it is flaky,
             which is told and is no failure
   --only    runs the tests whose name begins with PREFIX, as in lifecycle::kill
   --except  leaves them out";
@@ -86,7 +87,7 @@ fn run(options: &Options) -> std::io::Result<bool> {
         all.extend(cases(program)?.into_iter().filter(|case| options.choose(&case.name)));
     }
     let events = options.events.as_ref().map(|path| std::fs::OpenOptions::new().append(true).create(true).open(path));
-    let report = Mutex::new(Report { events: events.transpose()?, failed: Vec::new(), skipped: 0 });
+    let report = Mutex::new(Report { events: events.transpose()?, failed: Vec::new(), skipped: Vec::new() });
     let next = AtomicUsize::new(0);
     report.lock().expect("no panics").event(&json!({"event": "plan", "tests": all.len()}));
     std::thread::scope(|scope| {
@@ -101,10 +102,21 @@ fn run(options: &Options) -> std::io::Result<bool> {
         }
     });
     let mut report = report.into_inner().expect("no panics");
-    let unsteady = if options.twice { report.run_again(&all, options.limit) } else { 0 };
+    let flaky = if options.twice { report.run_again(&all, options.limit) } else { 0 };
     report.event(&json!({"event": "end"}));
-    let (failed, skipped) = (report.failed.len(), report.skipped);
-    println!("{} tests, {failed} failed, {unsteady} unsteady, {skipped} skipped", all.len());
+    let (failed, skipped) = (report.failed.len(), report.skipped.len());
+    println!("{} tests, {failed} failed, {flaky} flaky, {skipped} skipped", all.len());
+    // Each reason once, with what it skipped.
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (reason, name) in &report.skipped {
+        reasons.entry(reason).or_default().push(name);
+    }
+    for (reason, names) in reasons {
+        println!("{} {reason}: {}", names.len(), names.join(", "));
+    }
+    for (name, _) in &report.failed {
+        println!("failed: {name}");
+    }
     Ok(failed == 0)
 }
 
@@ -112,25 +124,26 @@ struct Report {
     events: Option<std::fs::File>,
     /// By the tests' names, and what they said.
     failed: Vec<(String, String)>,
-    skipped: usize,
+    /// Why, and the test.
+    skipped: Vec<(String, String)>,
 }
 
 impl Report {
     /// Returns how many of those that failed have passed now.
     fn run_again(&mut self, all: &[Case], limit: Duration) -> usize {
-        let mut unsteady = 0;
+        let mut flaky = 0;
         for (name, first) in std::mem::take(&mut self.failed) {
             let Some(case) = all.iter().find(|case| case.name == name) else { continue };
             let mut verdict = case.run(limit);
             if verdict.word() == "ok" {
                 verdict.output = first;
-                unsteady += 1;
-                self.tell(case, "unsteady", &verdict);
+                flaky += 1;
+                self.tell(case, "flaky", &verdict);
             } else {
                 self.end(case, &verdict);
             }
         }
-        unsteady
+        flaky
     }
 
     fn event(&mut self, event: &serde_json::Value) {
@@ -152,7 +165,8 @@ impl Report {
                 self.failed.push((case.name.clone(), verdict.output.clone()));
             }
             "skipped" => {
-                self.skipped += 1;
+                let skips = verdict.skips().map(|reason| (reason.to_owned(), case.name.clone()));
+                self.skipped.extend(skips);
                 verdict.skips().for_each(|reason| println!("        {reason}"));
             }
             _ => {}

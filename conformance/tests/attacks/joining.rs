@@ -2,7 +2,7 @@
 
 use super::host::Canary;
 use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, binary, command};
+use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, binary, command, wait_until};
 use serde_json::json;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -157,14 +157,12 @@ fn hunt(scratch: &Scratch, firn: &Runtime, targets: &[&Path], join: impl Fn(&str
     firn.create(&bundle).succeeds();
     firn.start().succeeds();
     let report = |word: &str| {
-        for _ in 0..1000 {
-            let text = std::fs::read_to_string(shared.join("report")).unwrap_or_default();
-            if text.contains(word) {
-                return text;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("the attacker did not report {word:?}");
+        let mut text = String::new();
+        wait_until(&format!("the attacker reports {word:?}"), || {
+            text = std::fs::read_to_string(shared.join("report")).unwrap_or_default();
+            text.contains(word)
+        });
+        text
     };
     report("ready");
     join(&firn.state()["pid"].to_string());

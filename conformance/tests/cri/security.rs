@@ -3,6 +3,7 @@
 use crate::node::{Node, RUNTIMES};
 use crate::pod::Pod;
 use crate::{same, same_with};
+use firn_conformance::harness::skip;
 use serde_json::{Value, json};
 
 /// Who and where a program is. Options that a bind mount keeps of its source and
@@ -73,7 +74,7 @@ fn a_pod_has_a_user_namespace_of_its_own() {
     });
     assert_eq!(features[0], features[1], "what firn is found to know, and what runc is");
     if features[0].as_ref().is_none_or(|features| features["user_namespaces"] != true) {
-        println!("skipped: this containerd has no user namespaces for pods");
+        skip("this containerd has no user namespaces for pods");
         return;
     }
     let ids = json!([{"container_id": 0, "host_id": 200_000, "length": 65536}]);

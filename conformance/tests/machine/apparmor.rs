@@ -1,7 +1,7 @@
 //! Profiles of AppArmor, which Debian's kernels have.
 
 use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, binary, command};
+use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, binary, command, skip};
 use serde_json::json;
 use std::path::Path;
 use std::process::Command;
@@ -41,7 +41,7 @@ const FACTS: &str = "cat /proc/self/attr/current; echo x > /allowed && echo writ
 #[test]
 fn a_profile_confines_the_container_and_what_joins_it() {
     if !Path::new("/sys/kernel/security/apparmor/profiles").exists() {
-        println!("skipped: this machine has no AppArmor");
+        skip("this machine has no AppArmor");
         return;
     }
     let scratch = Scratch::new("apparmor");

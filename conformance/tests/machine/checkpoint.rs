@@ -1,7 +1,7 @@
 //! `checkpoint` and `restore` with a real criu.
 
 use crate::lacks_cgroup_v2;
-use firn_conformance::harness::{Bundle, ConsoleSocket, Output, Runtime, Scratch, binary, busybox_root, command};
+use firn_conformance::harness::{Bundle, ConsoleSocket, Output, Runtime, Scratch, binary, busybox_root, command, skip};
 use serde_json::json;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn lacks_criu() -> bool {
     // The release's own, against its own kernel.
     let works = Command::new("criu").arg("check").output().is_ok_and(|output| output.status.success());
     if !works {
-        println!("skipped: `criu check` fails on this machine");
+        skip("`criu check` fails on this machine");
     }
     lacks_cgroup_v2() || !works
 }

@@ -1,7 +1,7 @@
 //! cgroup v2: each controller does to a container what its config asks for.
 
 use crate::lacks_cgroup_v2;
-use firn_conformance::harness::{Bundle, Runtime, Scratch, binary};
+use firn_conformance::harness::{Bundle, Runtime, Scratch, binary, wait_until};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -43,11 +43,7 @@ fn memory_over_the_limit_is_killed_and_counted() {
     assert_eq!(read(&firn, "memory.swap.max").trim(), "0");
     assert_eq!(read(&firn, "memory.low").trim(), (16 << 20).to_string());
     firn.start().succeeds();
-    let begin = Instant::now();
-    while count(&firn, "memory.events", "oom_kill") == 0 {
-        assert!(begin.elapsed() < Duration::from_secs(60), "nothing was killed: {}", read(&firn, "memory.events"));
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("something is killed", || count(&firn, "memory.events", "oom_kill") > 0);
     assert_eq!(firn.status(), "running");
     let stats = firn.call(&["events", "--stats", firn.id()]).succeeds().stdout;
     let event: Value = serde_json::from_str(&stats).unwrap();
@@ -88,12 +84,11 @@ fn a_quota_of_processor_time_holds() {
     assert_eq!(read(&firn, "cpu.max.burst").trim(), "1000");
     firn.start().succeeds();
     let (begin, before) = (Instant::now(), count(&firn, "cpu.stat", "usage_usec"));
-    std::thread::sleep(Duration::from_secs(4));
+    wait_until("it has been throttled", || count(&firn, "cpu.stat", "nr_throttled") > 10);
     let used = count(&firn, "cpu.stat", "usage_usec") - before;
     let share = used as f64 / begin.elapsed().as_micros() as f64;
     // A tenth, and what the burst and the beginning of a period add.
     assert!(share < 0.2, "{share:.2} of a processor");
-    assert!(count(&firn, "cpu.stat", "nr_throttled") > 10);
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
 }
@@ -192,11 +187,11 @@ fn a_paused_container_stands_still_and_goes_on() {
     firn.call(&["pause", firn.id()]).succeeds();
     assert_eq!(firn.status(), "paused");
     let used = count(&firn, "cpu.stat", "usage_usec");
+    // Five times the period after which the scheduler would have run it.
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(count(&firn, "cpu.stat", "usage_usec"), used);
     firn.call(&["resume", firn.id()]).succeeds();
-    std::thread::sleep(Duration::from_millis(500));
-    assert!(count(&firn, "cpu.stat", "usage_usec") > used);
+    wait_until("it uses the processor again", || count(&firn, "cpu.stat", "usage_usec") > used);
     firn.call(&["pause", firn.id()]).succeeds();
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
@@ -258,8 +253,7 @@ fn what_forks_without_end_is_killed_as_one() {
     let firn = Runtime::firn(&scratch);
     firn.create(&bundle).succeeds();
     firn.start().succeeds();
-    std::thread::sleep(Duration::from_secs(1));
-    assert!(read(&firn, "cgroup.procs").lines().count() > 8);
+    wait_until("it has forked", || read(&firn, "cgroup.procs").lines().count() > 8);
     firn.call(&["kill", "--all", firn.id(), "KILL"]).succeeds();
     firn.wait_for("stopped");
     firn.call(&["delete", firn.id()]).succeeds();

@@ -11,6 +11,7 @@ mod podman;
 mod rootless;
 mod systemd;
 
+use firn_conformance::harness::skip;
 use std::path::Path;
 
 /// Whether cgroup v2 is all there is.
@@ -23,7 +24,7 @@ fn lacks_cgroup_v2() -> bool {
     assert!(Path::new("/run/systemd/system").exists(), "these tests run in guests: cargo xtask vm");
     let lacks = !has_cgroup_v2();
     if lacks {
-        println!("skipped: systemd has cgroup v1 on this machine");
+        skip("systemd has cgroup v1 on this machine");
     }
     lacks
 }

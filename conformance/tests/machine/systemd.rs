@@ -1,7 +1,7 @@
 //! cgroups made by systemd: `firn --systemd-cgroup`, on either cgroup version.
 
 use crate::lacks_cgroup_v2;
-use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, command};
+use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, command, wait_until};
 use serde_json::json;
 use std::process::Command;
 
@@ -72,7 +72,7 @@ fn a_container_has_a_scope_with_its_limits() {
 fn limits_and_denied_devices_survive_a_reload() {
     let scratch = Scratch::new("reload");
     let script = "mknod /tmp/disk b 254 0; while :; do head -c 1 /tmp/disk >/dev/null 2>&1 && echo open >> /tmp/seen; \
-                  head -c 1 /dev/zero >/dev/null || echo zero >> /tmp/seen; sleep 0.1; done";
+                  head -c 1 /dev/zero >/dev/null || echo zero >> /tmp/seen; echo >> /tmp/rounds; sleep 0.1; done";
     let rules = json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "b", "access": "m"}]);
     let bundle = bundle(&scratch, script)
         .set("/root/readonly", json!(false))
@@ -86,9 +86,11 @@ fn limits_and_denied_devices_survive_a_reload() {
     let firn = Runtime::firn(&scratch);
     create(&firn, &bundle);
     firn.start().succeeds();
+    let rounds = || std::fs::read(bundle.root().join("tmp/rounds")).map_or(0, |text| text.len());
     for _ in 0..2 {
         command(Command::new("systemctl").arg("daemon-reload")).succeeds();
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        let before = rounds();
+        wait_until("the container has tried its devices again", || rounds() > before + 3);
     }
     assert!(bundle.root().join("tmp/disk").exists());
     assert!(!bundle.root().join("tmp/seen").exists(), "{:?}", std::fs::read_to_string(bundle.root().join("tmp/seen")));
@@ -157,12 +159,7 @@ fn a_unit_of_somebody_else_is_left_alone() {
     let mut other = Command::new("systemd-run");
     other.args(["--scope", "--quiet", "--unit", &unit, "--slice", "firntest-other.slice", "sleep", "1000"]);
     let mut other = other.spawn().unwrap();
-    for _ in 0..200 {
-        if show(&unit, "ActiveState") == "active" {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    wait_until("the unit is active", || show(&unit, "ActiveState") == "active");
     let bundle = bundle(&scratch, "true").write();
     let firn = Runtime::firn(&scratch);
     let output = systemd(&firn, &["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]).fails(1);
@@ -170,6 +167,31 @@ fn a_unit_of_somebody_else_is_left_alone() {
     assert_eq!(show(&unit, "ActiveState"), "active", "{output:?}");
     other.kill().unwrap();
     other.wait().unwrap();
+}
+
+/// What was there before is not the unit's: a frozen cgroup in its place is refused
+/// before systemd is asked, and neither thawed nor removed.
+#[test]
+fn a_frozen_cgroup_in_the_units_place_is_left_alone() {
+    let scratch = Scratch::new("sdfrozen");
+    let unit = format!("firn-{}.scope", scratch.id());
+    let (top, file, frozen) = match crate::has_cgroup_v2() {
+        true => ("/sys/fs/cgroup", "cgroup.freeze", "1"),
+        false => ("/sys/fs/cgroup/freezer", "freezer.state", "FROZEN"),
+    };
+    let dir = std::path::Path::new(top).join("system.slice").join(&unit);
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join(file), frozen).unwrap();
+    let bundle = bundle(&scratch, "true").set("/linux/cgroupsPath", json!("")).write();
+    let firn = Runtime::firn(&scratch);
+    for verb in ["run", "create"] {
+        let output = systemd(&firn, &[verb, "--bundle", &bundle.path.to_string_lossy(), firn.id()]).fails(1);
+        assert!(output.stderr.contains("container's cgroup unexpectedly frozen"), "{verb}: {output:?}");
+        assert_eq!(std::fs::read_to_string(dir.join(file)).unwrap().trim(), frozen, "{verb}");
+        assert_eq!(show(&unit, "LoadState"), "not-found", "{verb}");
+    }
+    std::fs::remove_dir(&dir).unwrap();
+    firn.left_nothing();
 }
 
 #[test]

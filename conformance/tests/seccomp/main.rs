@@ -13,7 +13,7 @@ use firn::log::Log;
 use firn::spec::seccomp::Seccomp;
 use firn::sys::seccomp::Instruction;
 use firn_conformance::harness::place::{binary, program};
-use firn_conformance::harness::{Bundle, Runtime, Scratch};
+use firn_conformance::harness::{Bundle, Runtime, Scratch, wait_until};
 use serde_json::{Value, json};
 
 pub const AUDIT_X86_64: u32 = 0xc000_003e;
@@ -68,12 +68,7 @@ impl Sleeper {
         if !filtered(pid) {
             self.runtime.start().succeeds();
         }
-        for _ in 0..500 {
-            if filtered(pid) {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(2));
-        }
+        wait_until("the filter is installed", || filtered(pid));
         let program = installed::filter_of(pid).expect("read the filter");
         self.runtime.call(&["delete", "--force", self.runtime.id()]).succeeds();
         Ok(program)

@@ -19,7 +19,7 @@ pub struct Run {
 #[derive(Debug)]
 struct Test {
     name: String,
-    /// `ok`, `skipped`, `failed`, `hung`, or `unsteady`: it passed the second time.
+    /// `ok`, `skipped`, `failed`, `hung`, or `flaky`: it passed the second time.
     result: String,
     seconds: f64,
     output: String,
@@ -68,11 +68,11 @@ impl Run {
     }
 
     fn line(&self) -> String {
-        let words = ["ok", "unsteady", "failed", "hung", "skipped"];
-        let [ok, unsteady, failed, hung, skipped] = words.map(|word| self.count(word));
+        let words = ["ok", "flaky", "failed", "hung", "skipped"];
+        let [ok, flaky, failed, hung, skipped] = words.map(|word| self.count(word));
         let mut line = format!("{:12} {ok} passed, {failed} failed, {hung} hung, {skipped} skipped", self.guest);
-        if unsteady > 0 {
-            let _ = write!(line, ", {unsteady} unsteady: passed the second time");
+        if flaky > 0 {
+            let _ = write!(line, ", {flaky} flaky: passed the second time");
         }
         if self.failed() {
             let _ = write!(line, "; {}; console: {}", self.end, self.console);
@@ -89,8 +89,14 @@ pub fn write(runs: &[Run], folder: &Path) -> Result<()> {
     std::fs::write(&junit_file, as_junit(runs))?;
     for run in runs {
         println!("{}", run.line());
-        for test in run.tests.iter().filter(|test| ["failed", "hung", "unsteady"].contains(&test.result.as_str())) {
+        for test in run.tests.iter().filter(|test| ["failed", "hung", "flaky"].contains(&test.result.as_str())) {
             println!("             {} {}", test.result, test.name);
+        }
+        let skipped = run.tests.iter().filter(|test| test.result == "skipped");
+        let mut reasons: Vec<String> = skipped.flat_map(|test| reasons(&test.output)).map(String::from).collect();
+        reasons.sort();
+        for same in reasons.chunk_by(|one, other| one == other) {
+            println!("             {} {}", same.len(), same[0]);
         }
     }
     println!("reports: {}, {}", json_file.display(), junit_file.display());
@@ -98,6 +104,11 @@ pub fn write(runs: &[Run], folder: &Path) -> Result<()> {
         failed if failed.is_empty() => Ok(()),
         failed => Err(format!("tests failed in {}", failed.join(", ")).into()),
     }
+}
+
+/// Why a test was skipped, or a part of it.
+fn reasons(output: &str) -> impl Iterator<Item = &str> {
+    output.lines().filter_map(|line| Some(&line[line.find("skipped: ")?..]))
 }
 
 fn as_json(runs: &[Run]) -> Value {
@@ -138,10 +149,9 @@ fn junit_case(guest: &str, test: &Test) -> String {
     let output = escaped(&test.output);
     let inner = match test.result.as_str() {
         "ok" => String::new(),
-        "unsteady" => format!("<system-out>{output}</system-out>"),
+        "flaky" => format!("<system-out>{output}</system-out>"),
         "skipped" => {
-            let reasons: Vec<&str> =
-                test.output.lines().filter_map(|line| Some(&line[line.find("skipped: ")?..])).collect();
+            let reasons: Vec<&str> = reasons(&test.output).collect();
             format!("<skipped message=\"{}\"/>", escaped(&reasons.join("; ")))
         }
         result => format!("<failure message=\"{result}\">{output}</failure>"),

@@ -5,9 +5,9 @@ use super::guest::Guest;
 use super::job::Job;
 use super::{ENVIRONMENT, programs};
 use crate::Result;
-use crate::build::{cargo, run};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use crate::build::{run, test_programs};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 /// Left out under emulation: what asks nothing of the kernel, what takes minutes
@@ -46,7 +46,11 @@ const GUEST_LIMIT: Duration = Duration::from_secs(25 * 60);
 /// guests get the same when somebody builds meanwhile.
 pub fn files() -> Result<Vec<(PathBuf, String)>> {
     let mut files = programs()?;
-    files.extend(test_programs()?.into_iter().map(|(name, program)| (program, format!("{TESTS}{name}"))));
+    files.extend(
+        test_programs(&["--package", "firn-conformance", "--test", "*"])?
+            .into_iter()
+            .map(|(name, program)| (program, format!("{TESTS}{name}"))),
+    );
     let folder = super::output_folder().join("files");
     let copy = |(from, name): (PathBuf, String)| {
         let to = folder.join(&name);
@@ -74,24 +78,4 @@ pub fn job(guest: &Guest, only: Option<&str>, files: &[(PathBuf, String)]) -> Jo
         names.join(" ")
     );
     Job { files: files.to_vec(), script, limit: GUEST_LIMIT, memory: 4096, cpus: 2 }
-}
-
-/// The test programs of the conformance crate, built: names and files.
-fn test_programs() -> Result<Vec<(String, PathBuf)>> {
-    let mut build = cargo();
-    build.args(["test", "--no-run", "--package", "firn-conformance", "--test", "*", "--message-format", "json"]);
-    let output = build.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err("the tests don't build".into());
-    }
-    let mut programs = Vec::new();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let message: serde_json::Value = serde_json::from_str(line)?;
-        let is_test = message["target"]["kind"][0] == "test";
-        if let (true, Some(file)) = (is_test, message["executable"].as_str()) {
-            let name = message["target"]["name"].as_str().ok_or("a target without a name")?;
-            programs.push((name.to_owned(), Path::new(file).to_owned()));
-        }
-    }
-    Ok(programs)
 }
