@@ -5,7 +5,8 @@ use crate::bail;
 use crate::cgroup::{settings, systemd};
 use crate::error::{Context as _, Error, Result};
 use crate::plan::cgroup as plan;
-use crate::spec::{self, Spec};
+use crate::spec::resources::Resources;
+use crate::spec::{self, Spec, keys};
 use crate::state::record::CONFIG;
 use crate::state::{Record, StateDir, Status};
 use serde_json::{Map, Value, json};
@@ -93,7 +94,9 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     let what = || format!("parse {}/config.json", dir.path().display());
     let mut config: Value = serde_json::from_slice(&text).doing(what)?;
     let touched: Vec<String> = asked.keys().cloned().collect();
-    merge(&mut config["linux"]["resources"], &Value::Object(asked), "");
+    let resources = field(field(&mut config, "linux"), "resources");
+    *resources = canonical(resources.take()).doing(what)?;
+    merge(resources, &Value::Object(asked), "");
     let text = serde_json::to_vec(&config).doing(what)?;
     let spec = spec::parse(&text).doing(|| "the new resources")?;
     args.share_caches(&record)?;
@@ -141,10 +144,24 @@ fn file(path: &std::path::Path) -> Result<Map<String, Value>> {
         spec::read_file(path)?
     };
     let what = || format!("parse resources from {}", path.display());
-    let value: Map<String, Value> = serde_json::from_slice(&text).doing(what)?;
     // The types are checked here, so that a mistake is not the config's.
-    serde_json::from_slice::<spec::resources::Resources>(&text).doing(what)?;
-    Ok(value)
+    let resources: Resources = keys::from_slice(&text).doing(what)?;
+    match serde_json::to_value(resources).doing(what)? {
+        Value::Object(fields) => Ok(fields),
+        _ => bail!("{}: it is no object", what()),
+    }
+}
+
+/// What the value has under a key, in whatever case it is written.
+fn field<'a>(value: &'a mut Value, name: &str) -> &'a mut Value {
+    let key = value.as_object().map_or(name, |object| keys::find(object, name)).to_owned();
+    &mut value[key]
+}
+
+/// `linux.resources` with the specification's own keys.
+fn canonical(resources: Value) -> serde_json::Result<Value> {
+    let resources: Option<Resources> = keys::from_value(resources)?;
+    serde_json::to_value(resources.unwrap_or_default())
 }
 
 /// Lays the fields of `group` that are `new` over the `old`. Null and, where zero
@@ -162,7 +179,8 @@ fn merge(old: &mut Value, new: &Value, group: &str) {
     let Value::Object(old) = old else { return };
     for (name, value) in new {
         let is_unset = value.as_f64() == Some(0.0) && !ZERO_COUNTS.contains(&(group, name.as_str()));
-        if value.is_null() || is_unset || value.as_str() == Some("") {
+        let is_empty = value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty);
+        if value.is_null() || is_unset || is_empty {
             continue;
         }
         merge(old.entry(name.as_str()).or_insert(Value::Null), value, name);

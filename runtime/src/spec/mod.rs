@@ -1,9 +1,10 @@
 //! What config.json says, as it says it. Lenient as the specification asks:
-//! unknown fields are passed over, `null` is the same as absent (as for Go's
-//! decoder), and names that may come from a newer kernel stay strings until
+//! unknown fields are passed over, `null` is the same as absent and the case of
+//! keys is of no matter (as for Go's decoder), and names that may come from a newer kernel stay strings until
 //! `plan` looks at them. Source: runtime-spec 1.3, config.md and config-linux.md.
 
 pub mod hooks;
+pub mod keys;
 pub mod linux;
 pub mod mount;
 pub mod process;
@@ -18,6 +19,7 @@ use linux::Linux;
 use mount::Mount;
 use process::Process;
 use rustix::fs::{FileType, Mode, OFlags};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -67,9 +69,9 @@ where
 }
 
 /// Reads a JSON file of the bundle, at most 16 MiB of it.
-pub fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = read_file(path)?;
-    serde_json::from_slice(&text).doing(|| format!("parse {}", path.display()))
+    keys::from_slice(&text).doing(|| format!("parse {}", path.display()))
 }
 
 /// Reads a file whole. One `fstat` sizes the buffer, so that a config.json is
@@ -91,13 +93,9 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     text.doing(|| format!("read {}", path.display()))
 }
 
-/// Parses a config.json. serde would take a JSON array for a struct; a config
-/// is an object.
+/// Parses a config.json.
 pub fn parse(text: &[u8]) -> std::result::Result<Spec, serde_json::Error> {
-    match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') | None => serde_json::from_slice(text),
-        Some(_) => serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text).map(|_| Spec::default()),
-    }
+    keys::from_slice(text)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use crate::bail;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::resctrl::Groups;
-use crate::spec::Spec;
 use crate::spec::hooks::Hooks;
+use crate::spec::{self, Spec};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -99,7 +99,7 @@ impl Record {
     /// The config as it was at `create`. None where a `create` was cut off.
     pub fn config(dir: &StateDir) -> Result<Option<Spec>> {
         let what = || format!("parse {}/config.json", dir.path().display());
-        dir.read(CONFIG)?.map(|text| serde_json::from_slice(&text).doing(what)).transpose()
+        dir.read(CONFIG)?.map(|text| spec::parse(&text).doing(what)).transpose()
     }
 
     pub fn need_config(dir: &StateDir) -> Result<Spec> {
