@@ -2,7 +2,7 @@
 //! says what is wrong, and nothing is left behind.
 
 use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Bundle, Runtime, Scratch};
+use firn_conformance::harness::{Bundle, Runtime, Scratch, skip};
 use serde_json::{Value, json};
 
 struct Case {
@@ -22,7 +22,8 @@ fn cases() -> Vec<Case> {
     vec![
         case("not JSON", "", json!("hello"), "parse"),
         case("truncated", "", json!("{\"process\": {"), "EOF"),
-        case("an array", "", json!("[]"), "expected a map"),
+        case("an array", "", json!("[]"), "expected struct Spec"),
+        case("an array for a struct", "/process/user", json!([0, 0]), "expected struct User"),
         case("empty object", "", json!("{}"), "process is missing"),
         case("no process", "/process", json!(null), "process is missing"),
         case("no args", "/process/args", json!([]), "process.args must not be empty"),
@@ -56,6 +57,14 @@ fn cases() -> Vec<Case> {
         case("closID a path", "/linux/intelRdt", json!({"closID": "a/b"}), "can't be the name of a group"),
         case("memBwSchema of a cache", "/linux/intelRdt", json!({"memBwSchema": "L3:0=f"}), "must begin with"),
         case("schemata of two lines", "/linux/intelRdt", json!({"schemata": ["a\nb"]}), "more than one line"),
+        case("huge pages of no size", "/linux/resources", json!({"hugepageLimits": [{"limit": 1}]}), "pageSize \"\""),
+        case("nice 50", "/process/scheduler", json!({"policy": "SCHED_OTHER", "nice": 50}), "nice 50 is not within"),
+        case(
+            "a deadline beyond its period",
+            "/process/scheduler",
+            json!({"policy": "SCHED_DEADLINE", "runtime": 100_000, "deadline": 300_000, "period": 200_000}),
+            "runtime <= deadline <= period",
+        ),
         case("no root", "/root", json!(null), "root is missing"),
         case("no root path", "/root/path", json!(""), "root.path is missing"),
         case("absent root", "/root/path", json!("nowhere"), "no such file or directory"),
@@ -209,7 +218,7 @@ fn a_missing_bundle_or_a_bad_name_is_told_before_anything_is_made() {
 #[test]
 fn caches_are_shared_only_where_resctrl_is() {
     if std::path::Path::new("/sys/fs/resctrl").exists() {
-        println!("skipped: this machine has resctrl");
+        skip("this machine has resctrl");
         return;
     }
     let scratch = Scratch::new("resctrl");

@@ -1,5 +1,6 @@
 //! What a program inside may not gain.
 
+use firn_conformance::harness::place::program;
 use firn_conformance::harness::{Bundle, Runtime, Scratch, binary, command};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
@@ -87,6 +88,33 @@ fn groups_of_the_caller_do_not_reach_the_container() {
     assert_eq!(with_groups(run), "1000\n");
     let firn = running(&scratch, bundle);
     assert_eq!(with_groups(firn.command(&["exec", firn.id(), "id", "-G"])), "1000\n");
+}
+
+/// podman's `--group-add keep-groups`, also as root: its user asks for the caller's
+/// groups. Of no other annotation, and of none that is not "1".
+#[test]
+fn groups_of_the_caller_are_kept_where_they_are_asked_for() {
+    let scratch = Scratch::new("keepgroups");
+    let bundle = Bundle::new(&scratch).args(&["grep", "Groups:", "/proc/self/status"]);
+    let bundle = bundle.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let groups = |runtime: &Runtime, value: &str| {
+        let bundle = Bundle { path: bundle.path.clone(), config: bundle.config.clone() };
+        let bundle = bundle.set("/annotations", json!({"run.oci.keep_original_groups": value})).write();
+        let line = runtime.command(&["run", "--bundle", &bundle.path.to_string_lossy(), runtime.id()]);
+        // crun refuses a hybrid layout.
+        let mut shell = Command::new("unshare");
+        let view = "umount /sys/fs/cgroup/unified 2>/dev/null; exec setpriv --groups 0,4,6,27 \"$@\"";
+        shell.args(["-m", "--propagation", "private", "sh", "-c", view, "sh"]);
+        let output = command(shell.arg(line.get_program()).args(line.get_args())).succeeds().stdout;
+        output.trim_start_matches("Groups:").split_whitespace().map(String::from).collect::<Vec<_>>()
+    };
+    let (firn, crun) = (Runtime::firn(&scratch), Runtime::new(program("crun", "crun"), &scratch));
+    for runtime in [&firn, &crun] {
+        assert_eq!(groups(runtime, "1"), ["0", "4", "6", "27"]);
+    }
+    for value in ["", "0", "true"] {
+        assert!(groups(&firn, value).is_empty(), "{value:?}");
+    }
 }
 
 #[test]

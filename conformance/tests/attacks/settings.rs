@@ -31,7 +31,6 @@ fn annotations_are_not_settings() {
         ("run.oci.handler", "krun"),
         ("run.oci.hooks.stdout", "/host/dir/out"),
         ("run.oci.hooks.stderr", "/host/dir/err"),
-        ("run.oci.keep_original_groups", "1"),
         ("run.oci.systemd.subgroup", "../../other"),
         ("run.oci.delegate-cgroup", "../../other"),
         ("run.oci.mount_context_type", "rootcontext"),

@@ -6,7 +6,7 @@ use super::sources::Sources;
 use super::{Planned, hooks, idmap, idmap_mounts};
 use crate::bail;
 use crate::error::{Context, Result};
-use crate::host::{self, Host};
+use crate::host::Host;
 use crate::plan::Plan;
 use crate::state::{Record, StateDir, Status};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -59,14 +59,13 @@ pub fn until_ready(
     }
 }
 
-/// How readily the kernel ends the process when memory runs out, proc(5). An
-/// ordinary user may only raise it, and gets what it may have, as under runc.
+/// How readily the kernel ends the process when memory runs out, proc_pid_oom_score_adj(5).
+/// "The runtime MUST set" it (runtime-spec, config.md), and to lower it takes
+/// CAP_SYS_RESOURCE: an ordinary user gets an error, as under runc.
 pub fn adjust_oom_score(pid: Pid, adjustment: i32) -> Result<()> {
     let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
-    match std::fs::write(&path, adjustment.to_string()) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && host::is_rootless() => Ok(()),
-        result => result.doing(|| format!("write {adjustment} to {path}")),
-    }
+    let written = std::fs::write(&path, adjustment.to_string());
+    written.doing(|| format!("set process.oomScoreAdj: write {adjustment} to {path}"))
 }
 
 /// The state that hooks get, runtime.md "State".

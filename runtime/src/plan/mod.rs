@@ -134,6 +134,7 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         process: ProcessPlan {
             memory_policy: linux.memory_policy.as_ref().map(process::memory_policy).transpose()?,
             keeps_groups: keeps_groups(spec),
+            has_cpuset: has_cpuset(linux),
             personality: linux.personality.as_ref().map(personality).transpose()?,
             ..process::plan(process, capabilities(&namespaces, host), log)?
         },
@@ -153,6 +154,7 @@ pub fn exec(process: &Process, spec: &Spec, host: &Host, log: &Log) -> Result<(P
     let plan = ProcessPlan {
         memory_policy: policy.map(process::memory_policy).transpose()?,
         keeps_groups: keeps_groups(spec),
+        has_cpuset: spec.linux.as_ref().is_some_and(has_cpuset),
         personality: spec.linux.as_ref().and_then(|linux| linux.personality.as_ref()).map(personality).transpose()?,
         ..process::plan(process, capabilities(&namespaces, host), log)?
     };
@@ -167,12 +169,16 @@ pub fn owner(process: &ProcessPlan, linux: Option<&Linux>) -> Result<Option<u32>
     Ok(namespaces::host_uid(process.uid, &namespaces, maps.as_ref()))
 }
 
-/// Set by podman for `--group-add keep-groups`. An ordinary user loses nothing by
-/// it; root would, to whoever wrote the image's annotations.
+/// Set by podman for `--group-add keep-groups`: the caller's groups, which podman's user
+/// has asked for. As under crun also where the caller is root.
 pub const KEEPS_GROUPS: &str = "run.oci.keep_original_groups";
 
 fn keeps_groups(spec: &Spec) -> bool {
-    spec.annotations.get(KEEPS_GROUPS).is_some_and(|value| value == "1") && host::is_rootless()
+    spec.annotations.get(KEEPS_GROUPS).is_some_and(|value| value == "1")
+}
+
+fn has_cpuset(linux: &Linux) -> bool {
+    linux.resources.as_ref().and_then(|resources| resources.cpu.as_ref()).is_some_and(|cpu| !cpu.cpus.is_empty())
 }
 
 /// What can be given: all of them in a user namespace, else what the caller has.

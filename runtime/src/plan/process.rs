@@ -4,7 +4,7 @@
 use super::capabilities::{self, CapSets};
 use super::ranges;
 use crate::bail;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::path::InRoot;
 use crate::spec;
@@ -42,6 +42,8 @@ pub struct ProcessPlan {
     pub apparmor: Option<String>,
     pub selinux: Option<String>,
     pub scheduler: Option<SchedAttr>,
+    /// The config keeps the container to some of the machine's processors.
+    pub has_cpuset: bool,
     /// As ioprio_set(2) takes it.
     pub io_priority: Option<u32>,
     /// Of an exec, before and after it enters the cgroup.
@@ -100,6 +102,7 @@ pub fn plan(spec: &Process, available_caps: u64, log: &Log) -> Result<ProcessPla
         apparmor: label(&spec.apparmor_profile, "AppArmor", "apparmor", log)?,
         selinux: label(&spec.selinux_label, "SELinux", "selinux", log)?,
         scheduler: spec.scheduler.as_ref().map(scheduler).transpose()?,
+        has_cpuset: false,
         io_priority: spec.io_priority.as_ref().map(io_priority).transpose()?,
         cpu_affinity: spec.exec_cpu_affinity.as_ref().map(cpu_affinity).transpose()?.unwrap_or_default(),
         memory_policy: None,
@@ -282,12 +285,28 @@ fn scheduler(spec: &Scheduler) -> Result<SchedAttr> {
             None => bail!("process.scheduler: {flag:?} is not the name of a flag"),
         }
     }
-    let priority = u32::try_from(spec.priority).map_err(std::io::Error::other);
+    // sched_setattr(2) would clamp it.
+    if !(-20..=19).contains(&spec.nice) {
+        bail!("process.scheduler.nice {} is not within -20 and 19", spec.nice);
+    }
+    let is_real_time = matches!(spec.policy.as_str(), "SCHED_FIFO" | "SCHED_RR");
+    if spec.priority != 0 && !is_real_time {
+        bail!("process.scheduler.priority is for SCHED_FIFO and SCHED_RR, and the policy is {}", spec.policy);
+    }
+    if is_real_time && !(1..=99).contains(&spec.priority) {
+        bail!("process.scheduler.priority {} of {} is not within 1 and 99", spec.priority, spec.policy);
+    }
+    if spec.policy != "SCHED_DEADLINE" && (spec.runtime, spec.deadline, spec.period) != (0, 0, 0) {
+        bail!(
+            "process.scheduler: runtime, deadline and period are for SCHED_DEADLINE, and the policy is {}",
+            spec.policy
+        );
+    }
     Ok(SchedAttr {
         policy: *policy,
         flags,
         nice: spec.nice,
-        priority: priority.doing(|| "process.scheduler.priority")?,
+        priority: spec.priority as u32,
         runtime: spec.runtime,
         deadline: spec.deadline,
         period: spec.period,
@@ -338,6 +357,23 @@ mod tests {
         spec.env = ["A=1", "AB=2", "A=3"].map(String::from).to_vec();
         let env = plan(&spec, u64::MAX, &Log::quiet()).unwrap().env;
         assert_eq!(env, [c"A=3".to_owned(), c"AB=2".to_owned()]);
+    }
+
+    #[test]
+    fn what_a_scheduling_policy_does_not_take_is_named() {
+        let refused = |policy: &str, change: fn(&mut Scheduler)| {
+            let mut spec = Scheduler { policy: policy.into(), ..Scheduler::default() };
+            change(&mut spec);
+            scheduler(&spec).map(drop).map_err(|error| error.chain())
+        };
+        let nice = "process.scheduler.nice 50 is not within -20 and 19";
+        assert_eq!(refused("SCHED_OTHER", |s| s.nice = 50), Err(nice.into()));
+        assert!(refused("SCHED_BATCH", |s| s.nice = -21).is_err());
+        assert!(refused("SCHED_OTHER", |s| s.nice = 19).is_ok());
+        assert!(refused("SCHED_OTHER", |s| s.priority = 1).is_err());
+        assert!(refused("SCHED_FIFO", |_| ()).is_err() && refused("SCHED_RR", |s| s.priority = -1).is_err());
+        assert!(refused("SCHED_FIFO", |s| s.priority = 99).is_ok());
+        assert!(refused("SCHED_OTHER", |s| s.period = 1).is_err());
     }
 
     #[test]
