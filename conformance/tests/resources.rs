@@ -4,8 +4,9 @@
 
 use firn_conformance::harness::left::cgroups;
 use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, binary, command};
+use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, binary, command, skip, wait_until};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Command;
 
@@ -32,7 +33,7 @@ fn has_v1(controller: &str) -> bool {
 fn lacks(controller: &str) -> bool {
     let lacks = !has_v1(controller);
     if lacks {
-        println!("skipped: this machine has no {controller} controller of cgroup v1");
+        skip(&format!("this machine has no {controller} controller of cgroup v1"));
     }
     lacks
 }
@@ -82,7 +83,7 @@ fn a_container_can_not_have_more_processes_than_its_limit() {
 
 /// The files of a container's cgroups that hold limits, as another runtime of
 /// the same config has them.
-fn limits(runtime: &Runtime, bundle: &Bundle) -> Vec<String> {
+fn limits(runtime: &Runtime, bundle: &Bundle, is_ours: bool) -> Vec<String> {
     const FILES: [&str; 19] = [
         "memory.limit_in_bytes",
         "memory.soft_limit_in_bytes",
@@ -116,7 +117,13 @@ fn limits(runtime: &Runtime, bundle: &Bundle) -> Vec<String> {
         }
     }
     runtime.call(&["delete", "--force", runtime.id()]).succeeds();
-    runtime.left_nothing();
+    if is_ours {
+        runtime.left_nothing();
+    }
+    // runc leaves a cgroup that is busy a moment longer, and succeeds.
+    for dir in cgroups(runtime.id()) {
+        wait_until("runc's cgroup is empty", || !dir.exists() || std::fs::remove_dir(&dir).is_ok());
+    }
     found.sort();
     assert!(!found.is_empty());
     found
@@ -126,8 +133,8 @@ fn limits(runtime: &Runtime, bundle: &Bundle) -> Vec<String> {
 fn same_as_runc(name: &str, resources: Value) {
     let scratch = Scratch::new(name);
     let bundle = Bundle::new(&scratch).shell("true").set("/linux/resources", resources).write();
-    let theirs = limits(&Runtime::new(program("runc", "runc"), &scratch), &bundle);
-    let ours = limits(&Runtime::firn(&scratch), &bundle);
+    let theirs = limits(&Runtime::new(program("runc", "runc"), &scratch), &bundle, false);
+    let ours = limits(&Runtime::firn(&scratch), &bundle, true);
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert_eq!(ours, theirs, "firn's first, then runc's");
     }
@@ -169,7 +176,7 @@ fn other_limits_are_those_of_runc() {
     let disks = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
     let number = |disk: std::fs::DirEntry| std::fs::read_to_string(disk.path().join("dev")).ok();
     let Some(disk) = disks.filter_map(number).find(|_| has_v1("blkio")) else {
-        println!("skipped: no disk under the blkio controller of cgroup v1");
+        skip("no disk under the blkio controller of cgroup v1");
         return;
     };
     let (major, minor) = disk.trim().split_once(':').unwrap();
@@ -185,7 +192,7 @@ fn other_limits_are_those_of_runc() {
         }}),
     );
     if !Path::new("/sys/fs/cgroup/blkio/blkio.weight").exists() {
-        println!("skipped: no blkio.weight in this kernel");
+        skip("no blkio.weight in this kernel");
         return;
     }
     same_as_runc("r-weight", json!({"blockIO": {"weight": 200}}));
@@ -241,6 +248,40 @@ fn devices_are_denied_and_allowed_on_every_layout() {
     }
 }
 
+/// Also where the machine has the devices controller in no place, or has no cgroups.
+#[test]
+fn devices_are_denied_by_whatever_cgroup_there_is() {
+    if lacks("devices") {
+        return;
+    }
+    let scratch = Scratch::new("nodevices");
+    let script = "( : < /dev/fuse ) && echo opened fuse; echo ran";
+    let node = json!([{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666}]);
+    let bundle = Bundle::new(&scratch).shell(script).set("/linux/devices", node);
+    let mut bundle = bundle.set("/linux/resources", json!({"devices": [{"allow": false, "access": "rwm"}]}));
+    bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "cgroup");
+    let bundle = bundle.write();
+    let (firn, runc) = (Runtime::firn(&scratch), Runtime::new(program("runc", "runc"), &scratch));
+    // All of the others in a place of their own, which goes over /sys/fs/cgroup.
+    let place = scratch.folder("cgroup");
+    let without = format!(
+        "mount -t tmpfs none {0}; cd /sys/fs/cgroup; for d in *; do [ $d = devices ] || \
+         {{ mkdir {0}/$d; mount --bind $d {0}/$d; }}; done; cd /; mount --move {0} /sys/fs/cgroup",
+        place.display()
+    );
+    let v1_without = format!("{V1}; {without}; umount /sys/fs/cgroup/unified; rmdir /sys/fs/cgroup/unified");
+    assert_eq!(run_in(&without, &firn, &bundle).succeeds().stdout, "ran\n");
+    firn.left_nothing();
+    for (view, says) in
+        [(v1_without.as_str(), "devices"), ("mount -t tmpfs none /sys/fs/cgroup", "no cgroup hierarchy")]
+    {
+        let output = run_in(view, &firn, &bundle).fails(1);
+        assert!(output.stderr.contains(says) && output.stdout.is_empty(), "{view}: {output:?}");
+        firn.left_nothing();
+        assert_eq!(run_in(view, &runc, &bundle).code, 1, "runc: {view}");
+    }
+}
+
 /// The whole life on each layout, with freezing and killing.
 #[test]
 fn a_container_lives_on_every_layout() {
@@ -292,7 +333,7 @@ fn a_limit_that_the_host_can_not_give_is_a_clear_error() {
     };
     let has_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     if has_v2 {
-        println!("skipped: this machine's cgroup v2 has the controllers to give");
+        skip("this machine's cgroup v2 has the controllers to give");
     } else {
         for (controller, resources) in [
             ("memory", json!({"memory": {"limit": 64 << 20}})),
@@ -341,7 +382,7 @@ fn huge_pages_are_limited_by_whichever_version_has_them() {
     let output = run_in(view, &firn, &bundle);
     firn.left_nothing();
     if output.code != 0 && output.stderr.contains("limit of the hugetlb controller") {
-        println!("skipped: this machine has no hugetlb controller");
+        skip("this machine has no hugetlb controller");
         return;
     }
     assert_eq!(output.succeeds().stdout, "2097152\n");
@@ -440,6 +481,54 @@ fn a_cgroup_of_another_container_is_left_alone() {
     owner.left_nothing();
 }
 
+/// What somebody else has frozen stays so, although nothing is in it: neither a `run`
+/// that is refused nor a `delete` after one that was killed takes it for its own.
+#[test]
+fn a_frozen_cgroup_that_was_there_is_left_alone() {
+    if lacks("freezer") {
+        return;
+    }
+    let scratch = Scratch::new("frozen");
+    let bundle = Bundle::new(&scratch).args(&["true"]).write();
+    let path = bundle.path.to_string_lossy().into_owned();
+    let firn = Runtime::firn(&scratch);
+    let name = format!("{}-theirs", scratch.id());
+    let bundle = bundle.set("/linux/cgroupsPath", json!(format!("/{name}"))).write();
+    let (v1, v2) = (Path::new("/sys/fs/cgroup/freezer").join(&name), Path::new("/sys/fs/cgroup/unified").join(&name));
+    let frozen: [(&str, &Path, &str, &str); 2] =
+        [(V1, &v1, "freezer.state", "FROZEN"), (V2, &v2, "cgroup.freeze", "1")];
+    for (view, dir, file, state) in frozen {
+        let Some(true) = dir.parent().map(|top| top.join("cgroup.procs").exists()) else {
+            skip(&format!("this machine has no {}", dir.parent().unwrap().display()));
+            continue;
+        };
+        std::fs::create_dir(dir).unwrap();
+        std::fs::write(dir.join(file), state).unwrap();
+        let is_as_it_was = || std::fs::read_to_string(dir.join(file)).is_ok_and(|text| text.trim() == state);
+        let output = run_in(view, &firn, &bundle).fails(1);
+        assert!(output.stderr.contains("container's cgroup unexpectedly frozen"), "{view}: {output:?}");
+        assert!(is_as_it_was(), "{view}: a run that was refused");
+        // Killed in any call that makes a directory.
+        let calls = ["mkdir", "mkdirat"].into_iter().flat_map(|call| (1..15).map(move |turn| (call, turn)));
+        for (call, turn) in calls {
+            let mut strace = Command::new(program("strace", "strace"));
+            strace.args(["-f", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
+            strace.arg(format!("inject={call}:signal=KILL:when={turn}"));
+            let run = firn.command(&["run", "--bundle", &path, firn.id()]);
+            strace.arg(run.get_program()).args(run.get_args());
+            let output = command(&mut in_view(view, &strace));
+            command(&mut in_view(view, &firn.command(&["delete", "--force", firn.id()]))).succeeds();
+            assert!(is_as_it_was(), "{view}: a run that was killed in {call} {turn}");
+            assert!([1, 137].contains(&output.code), "{output:?}");
+        }
+        std::fs::remove_dir(dir).unwrap();
+    }
+    for dir in cgroups(&name) {
+        std::fs::remove_dir(dir).unwrap();
+    }
+    firn.left_nothing();
+}
+
 #[test]
 fn exec_goes_into_a_cgroup_below_and_never_above() {
     if lacks("pids") {
@@ -452,12 +541,7 @@ fn exec_goes_into_a_cgroup_below_and_never_above() {
     firn.create(&bundle).succeeds();
     firn.start().succeeds();
     let inside = Path::new("/sys/fs/cgroup/pids").join(firn.id()).join("below");
-    for _ in 0..500 {
-        if inside.exists() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    wait_until("the cgroup below is made", || inside.exists());
     let exec = |cgroup: &str| firn.call(&["exec", "--cgroup", cgroup, firn.id(), "grep", "pids", "/proc/self/cgroup"]);
     assert!(exec("pids:below").succeeds().stdout.ends_with(":/below\n"));
     assert!(exec("pids:/below").succeeds().stdout.ends_with(":/below\n"));
@@ -505,6 +589,11 @@ fn limits_are_changed_while_the_container_runs() {
     assert_eq!(file("cpuset", &firn, "cpuset.cpus"), "0");
     assert_eq!(file("pids", &firn, "pids.max"), "max");
     assert_eq!(file("memory", &firn, "memory.limit_in_bytes"), (64 << 20).to_string());
+    // In any case, as Go's decoder takes them.
+    let path = scratch.write("resources.json", r#"{"Pids":{"LIMIT":30},"hugepagelimits":[],"blockio":null}"#);
+    update(&["--resources", &path.to_string_lossy()]).succeeds();
+    assert_eq!(file("pids", &firn, "pids.max"), "30");
+    assert_eq!(file("cpu", &firn, "cpu.shares"), "256");
     for (wrong, says) in [
         (&["--memory", "much"][..], "is not a size"),
         (&["--cpuset-cpus", "999"], "cpuset.cpus"),
@@ -546,8 +635,11 @@ fn events_tell_what_a_container_uses_and_that_memory_ran_out() {
         return;
     }
     let scratch = Scratch::new("events");
-    let script = "sleep 1; /bin/attacker hog 256; sleep 2";
+    let script = "until [ -e /go/hog ]; do sleep 0.1; done; /bin/attacker hog 256
+        until [ -e /go/end ]; do sleep 0.1; done";
+    let go = scratch.folder("go");
     let bundle = with_attacker(Bundle::new(&scratch)).shell(script);
+    let bundle = bundle.mount(json!({"destination": "/go", "type": "bind", "source": go, "options": ["bind"]}));
     let resources = json!({"memory": {"limit": 32 << 20}, "pids": {"limit": 33}});
     let bundle = bundle.set("/linux/resources", resources).write();
     let firn = Runtime::firn(&scratch);
@@ -561,14 +653,22 @@ fn events_tell_what_a_container_uses_and_that_memory_ran_out() {
     assert!(data["cpu"]["usage"]["total"].as_u64().unwrap() > 0 && data["memory"]["raw"]["rss"].is_u64(), "{stats}");
     // It listens until the container ends.
     let mut listen = firn.command(&["events", "--interval", "500ms", firn.id()]);
-    let listener = listen.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut listener = listen.stdout(std::process::Stdio::piped()).spawn().unwrap();
     firn.start().succeeds();
-    let output = listener.wait_with_output().unwrap();
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).unwrap();
-    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let count = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
-    assert!(count("stats") >= 3 && count("oom") == 1, "{text}");
+    let mut kinds = Vec::new();
+    for line in BufReader::new(listener.stdout.take().unwrap()).lines() {
+        let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        kinds.push(event["type"].as_str().unwrap().to_owned());
+        let count = |kind: &str| kinds.iter().filter(|other| *other == kind).count();
+        if count("stats") >= 1 {
+            std::fs::write(go.join("hog"), "").unwrap();
+        }
+        if count("stats") >= 3 && count("oom") == 1 {
+            std::fs::write(go.join("end"), "").unwrap();
+        }
+    }
+    assert!(listener.wait().unwrap().success());
+    assert_eq!(kinds.iter().filter(|kind| *kind == "oom").count(), 1, "{kinds:?}");
     assert!(firn.call(&["events", "--stats", firn.id()]).fails(1).stderr.contains("container not running"));
     firn.call(&["delete", firn.id()]).succeeds();
     firn.left_nothing();

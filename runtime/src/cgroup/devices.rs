@@ -2,7 +2,8 @@
 //! cgroup v1, an eBPF program on cgroup v2. Never by taking CAP_MKNOD away:
 //! making a node gives no access.
 
-use super::Cgroup;
+use super::{Cgroup, layout};
+use crate::bail;
 use crate::error::{Context, Result};
 use crate::host;
 use crate::plan::cgroup::devices::Rule;
@@ -11,6 +12,9 @@ use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+/// An ordinary user's container may do without: whoever has no rights outside of a user
+/// namespace can neither create device nodes nor open those of others (capabilities(7),
+/// CAP_MKNOD; device_cgroup asks in addition to the file's mode).
 pub fn apply(cgroup: &Cgroup, rules: &[Rule]) -> Result<()> {
     if let Some(dir) = cgroup.dirs.iter().find(|dir| dir.has("devices")) {
         let open = |file| {
@@ -21,18 +25,27 @@ pub fn apply(cgroup: &Cgroup, rules: &[Rule]) -> Result<()> {
         let (allow, deny) = (open("devices.allow")?, open("devices.deny")?);
         for rule in rules {
             let text = rule.text();
-            rustix::io::write(if rule.allow { &allow } else { &deny }, text.as_bytes())
-                .doing(|| format!("write the device rule {text:?} to cgroup {}", dir.path.display()))?;
+            match rustix::io::write(if rule.allow { &allow } else { &deny }, text.as_bytes()) {
+                // The files of a delegated cgroup are the user's, but the kernel asks for
+                // CAP_SYS_ADMIN (cgroup-v1/devices.rst).
+                Err(Errno::PERM) if host::is_rootless() => return Ok(()),
+                written => {
+                    written.doing(|| format!("write the device rule {text:?} to cgroup {}", dir.path.display()))?
+                }
+            };
         }
-    } else if let Some(dir) = cgroup.v2().filter(|_| cgroup.pure_v2) {
+    } else if let Some(dir) = cgroup.v2() {
         let what = || format!("load the device program of cgroup {}", dir.path.display());
         let program = match bpf::load_device_program(&program(rules)) {
-            // Not for an ordinary user, who can't make or open other people's
-            // devices anyway.
             Err(Errno::PERM) if host::is_rootless() => return Ok(()),
             program => program.doing(what)?,
         };
         bpf::attach_device_program(super::open_dir(&dir.path)?.as_fd(), program.as_fd()).doing(what)?;
+    } else if !host::is_rootless() {
+        bail!(
+            "the container's devices have no cgroup: mount the devices controller at {}/devices, or cgroup v2",
+            layout::MOUNT
+        );
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::error::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
 
-const MOUNT: &str = "/sys/fs/cgroup";
+pub const MOUNT: &str = "/sys/fs/cgroup";
 /// linux/magic.h
 const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 

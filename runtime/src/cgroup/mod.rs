@@ -13,6 +13,7 @@ pub mod systemd;
 pub mod v1;
 pub mod v2;
 
+use crate::cli::compat;
 use crate::error::{Context, Result};
 use crate::host;
 use crate::plan::cgroup::CgroupPlan;
@@ -73,7 +74,7 @@ impl Cgroup {
         };
         let dir = |h: &Hierarchy| Dir { hierarchy: h.name.clone(), path: place(h, &path, layout.pure_v2) };
         let dirs = layout.hierarchies.iter().map(dir).collect();
-        Ok(Cgroup { pure_v2: layout.pure_v2, dirs, unit: None })
+        Ok(Cgroup { pure_v2: layout.pure_v2, dirs, unit: plan.unit.clone() })
     }
 
     /// Makes systemd's unit around `pid`, and with it the cgroup. Where it fails,
@@ -99,10 +100,25 @@ impl Cgroup {
         Ok(())
     }
 
-    /// A cgroup with processes in it is somebody else's: to enter it would be to
-    /// end with it.
-    pub fn refuse_occupied(&self) -> Result<()> {
-        self.listed().into_iter().chain(self.v2().map(|dir| dir.path.as_path())).try_for_each(refuse_occupied)
+    /// A cgroup with processes in it, or a frozen one, is somebody else's: the container
+    /// would end with it, or never begin. Asked before it is recorded, so that no
+    /// `delete` of what was refused, or was cut off, takes it for the container's.
+    pub fn refuse_foreign(&self) -> Result<()> {
+        let asked: Vec<&Path> = match &self.unit {
+            // systemd takes over what is there, in all hierarchies.
+            Some(_) => self.dirs.iter().map(|dir| dir.path.as_path()).collect(),
+            // The others are asked when they are made.
+            None => self.listed().into_iter().chain(self.v2().map(|dir| dir.path.as_path())).collect(),
+        };
+        asked.into_iter().try_for_each(refuse_occupied)?;
+        self.refuse_frozen()
+    }
+
+    fn refuse_frozen(&self) -> Result<()> {
+        if self.is_frozen() {
+            crate::bail!("container's cgroup unexpectedly frozen: what enters it would stop for ever");
+        }
+        Ok(())
     }
 
     /// Makes the directories and writes the limits. Hierarchies that are not
@@ -116,7 +132,7 @@ impl Cgroup {
         let mut present = Vec::with_capacity(self.dirs.len());
         let mut old = false;
         for dir in self.dirs.drain(..) {
-            let found = make_dirs(&dir.path)?;
+            let found = make_dirs(&dir.path, plan.is_named)?;
             match found {
                 Found::Unmounted => continue,
                 Found::New => made.push(dir.clone()),
@@ -132,8 +148,15 @@ impl Cgroup {
             present.push(dir);
         }
         self.dirs = present;
-        if old && self.is_frozen() {
-            crate::bail!("container's cgroup unexpectedly frozen: what enters it would stop for ever");
+        if self.dirs.is_empty() && (plan.is_named || !host::is_rootless()) {
+            crate::bail!(
+                "{}: no cgroup hierarchy is mounted in {}: mount one, or use --cgroup-manager disabled",
+                compat::NO_CGROUP,
+                layout::MOUNT
+            );
+        }
+        if old {
+            self.refuse_frozen()?;
         }
         settings::apply(self, &plan.settings)?;
         devices::apply(self, &plan.devices)
@@ -229,7 +252,7 @@ fn read(dir: &Path, file: &str) -> rustix::io::Result<String> {
 /// What there was in a directory's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// Not even the hierarchy, or one in which an ordinary user may make nothing.
+    /// Not even the hierarchy, or one in which an ordinary user may create nothing.
     Unmounted,
     /// Nothing: it has been made.
     New,
@@ -247,21 +270,21 @@ fn refuse_occupied(path: &Path) -> Result<()> {
 }
 
 /// Makes `path` and what is missing above it.
-fn make_dirs(path: &Path) -> Result<Found> {
+fn make_dirs(path: &Path, is_named: bool) -> Result<Found> {
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
         Ok(()) => Ok(Found::New),
         Err(Errno::EXIST) => Ok(Found::Old),
         Err(Errno::NOENT) => match path.parent() {
             // Nothing is made above the mount point.
-            Some(above) if above != Path::new("/sys/fs/cgroup") && make_dirs(above)? != Found::Unmounted => {
-                make_dirs(path)
+            Some(above) if above != Path::new("/sys/fs/cgroup") && make_dirs(above, is_named)? != Found::Unmounted => {
+                make_dirs(path, is_named)
             }
             _ => Ok(Found::Unmounted),
         },
-        // Whoever was given no cgroup has none to give; a limit that the config
-        // sets then has no place, and is refused.
-        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if host::is_rootless() => Ok(Found::Unmounted),
-        Err(errno) => Err(errno).doing(|| format!("make cgroup {}", path.display())),
+        // An ordinary user without a delegated cgroup: the container stays in the
+        // caller's, unless the config names its cgroup or sets a limit, as under runc.
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if !is_named && host::is_rootless() => Ok(Found::Unmounted),
+        Err(errno) => Err(errno).doing(|| format!("{}: create {}", compat::NO_CGROUP, path.display())),
     }
 }
 
@@ -279,5 +302,29 @@ mod tests {
         assert_eq!(place(&hierarchy("cpu", "/a/b"), "x", false), Path::new("/cg/a/b/x"));
         assert_eq!(place(&hierarchy("", "/a/b"), "x", true), Path::new("/cg/a/x"));
         assert_eq!(place(&hierarchy("", "/"), "x", true), Path::new("/cg/x"));
+    }
+
+    /// Before systemd is asked for its unit, in every hierarchy: it would take over
+    /// what is there, and remove it when the unit ends.
+    #[test]
+    fn what_is_in_a_units_place_is_refused_before_the_unit_is_made() {
+        let top = std::env::temp_dir().join(format!("firn-unit-{}", std::process::id()));
+        let names = ["pids", "memory", "freezer"];
+        let dirs = names.map(|name| Dir { hierarchy: name.into(), path: top.join(name) }).to_vec();
+        let unit = Unit::new("", "c", false).unwrap();
+        let cgroup = Cgroup { pure_v2: false, dirs, unit: Some(unit) };
+        let refused = |file: &str, text: &str| {
+            for dir in &cgroup.dirs {
+                std::fs::create_dir_all(&dir.path).unwrap();
+            }
+            std::fs::write(top.join(file), text).unwrap();
+            let result = cgroup.refuse_foreign().map_err(|error| error.chain());
+            std::fs::remove_dir_all(&top).unwrap();
+            result.err().unwrap_or_default()
+        };
+        assert_eq!(refused("memory/cgroup.procs", ""), "");
+        assert!(refused("memory/cgroup.procs", "5\n7\n").contains("container's cgroup is not empty: 2 process(es)"));
+        assert!(refused("freezer/freezer.self_freezing", "1\n").contains("unexpectedly frozen"));
+        assert_eq!(refused("freezer/freezer.self_freezing", "0\n"), "");
     }
 }

@@ -2,7 +2,9 @@
 
 use super::{Cgroup, write};
 use crate::bail;
+use crate::cli::compat;
 use crate::error::{Context, Error, Result};
+use crate::host;
 use crate::plan::cgroup::{Missing, Setting};
 use rustix::io::Errno;
 
@@ -36,6 +38,12 @@ fn lacks(dir: &super::Dir, controller: &str) -> bool {
 }
 
 fn missing(controller: &str) -> Error {
+    if host::is_rootless() {
+        return Error::new(format!(
+            "{}: an ordinary user needs one that is delegated",
+            compat::no_cgroup_for(controller)
+        ));
+    }
     Error::new(format!(
         "the config sets a limit of the {controller} controller, but this host's cgroups have none to give"
     ))

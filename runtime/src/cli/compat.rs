@@ -9,6 +9,18 @@ pub const ALREADY_EXISTS: &str = "container with given ID already exists";
 pub const INVALID_ID: &str = "invalid container ID format";
 /// containerd: not found; podman: already stopped.
 pub const NOT_RUNNING: &str = "container not running";
+/// runc's own words, for which its tests look.
+pub const NO_CGROUP: &str = "unable to apply cgroup configuration";
+
+/// runc's own words, for which its tests look.
+pub const NO_WAY_TO_KILL: &str = "Creating a rootless container with no cgroup and no private pid namespace. \
+    Such configuration is strongly discouraged, as it is impossible to properly kill all container's processes";
+
+/// A limit that an ordinary user's container has no cgroup for. runc's own words, for
+/// which its tests look.
+pub fn no_cgroup_for(controller: &str) -> String {
+    format!("cannot set {controller} limit: container could not join or create cgroup")
+}
 
 /// What --debug says when a new process is cloned, when it does its part, and when
 /// it goes on to its program. runc's own words: its tests look for them.

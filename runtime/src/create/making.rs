@@ -47,8 +47,7 @@ impl Making {
         let mut cgroup = Cgroup::default();
         if !options.no_cgroup {
             cgroup = Cgroup::place(&planned.host.cgroups, &plan.cgroup)?;
-            cgroup.refuse_occupied()?;
-            cgroup.unit = plan.cgroup.unit.clone();
+            cgroup.refuse_foreign()?;
         }
         let mut record = planned.record(cgroup);
         record.resctrl = plan.resctrl.as_ref().map(|plan| Groups::place(plan, &options.id)).transpose()?;

@@ -133,6 +133,12 @@ pub fn planned(options: &Options, log: &Log) -> Result<Planned> {
     if systemd.is_some() && !systemd::is_running() {
         bail!("systemd is not running on this host, so it can't manage cgroups: use --cgroup-manager cgroupfs");
     }
+    if systemd == Some(true) && !host.cgroups.pure_v2 {
+        // As under runc: of v1, systemd delegates no controller to a user.
+        bail!(
+            "an ordinary user's systemd manages cgroups of v2 alone, and this host has v1: use --cgroup-manager cgroupfs"
+        );
+    }
     let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle)?, systemd };
     let mut plan = plan::plan(&spec, request, &host, log)?;
     plan.process.env.extend(inherited::environment(options.listen_fds));
@@ -177,6 +183,9 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
         idmap_mounts::own(plan, &mut sources, host)?;
     }
     let entry = making.make_groups(plan, &mut record, options)?;
+    if record.cgroup.dirs.is_empty() && !record.own_pid_namespace {
+        log.warn(compat::NO_WAY_TO_KILL);
+    }
     if record.cgroup.unit.is_none() {
         sources.open_cgroups(plan, &record.cgroup)?;
     }

@@ -14,9 +14,9 @@ use std::fmt;
 type Fields = &'static [&'static str];
 
 /// As `serde_json::from_slice`, with the keys of structs in any case. A key that is
-/// given twice, also in two cases, counts as for Go: objects are laid over each other,
-/// and of other values the last one counts. An array in a struct's place, which serde
-/// would take, is an error.
+/// given twice, also in two cases, counts as for Go where all agree: objects are laid
+/// over each other. Of two other values Go takes the last; that is an error here, and so
+/// is an array in a struct's place, which serde would take.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     let mut json = serde_json::Deserializer::from_slice(text);
     match T::deserialize(AnyCase::<_, false>(&mut json)) {
@@ -197,21 +197,24 @@ fn merged<'de, A: MapAccess<'de>>(mut access: A, fields: Fields) -> Result<Vec<(
     while let Some((key, value)) = access.next_entry::<String, serde_json::Value>()? {
         let name = own_name(&key, fields);
         match entries.iter_mut().find(|(other, _)| other == name) {
-            Some((_, earlier)) => lay_over(earlier, value),
+            Some((_, earlier)) if lay_over(earlier, &value) => {}
+            Some(_) => return Err(Error::custom(format!("duplicate field `{name}` with another value"))),
             None => entries.push((name.to_owned(), value)),
         }
     }
     Ok(entries)
 }
 
-fn lay_over(earlier: &mut serde_json::Value, later: serde_json::Value) {
+/// Whether they agree.
+fn lay_over(earlier: &mut serde_json::Value, later: &serde_json::Value) -> bool {
     match (earlier, later) {
         (serde_json::Value::Object(earlier), serde_json::Value::Object(later)) => {
-            for (key, value) in later {
-                lay_over(earlier.entry(key).or_insert(serde_json::Value::Null), value);
-            }
+            later.iter().all(|(key, value)| match earlier.get_mut(key) {
+                Some(earlier) => lay_over(earlier, value),
+                None => earlier.insert(key.clone(), value.clone()).is_none(),
+            })
         }
-        (earlier, later) => *earlier = later,
+        (earlier, later) => earlier == later,
     }
 }
 
@@ -269,16 +272,22 @@ mod tests {
     }
 
     #[test]
-    fn a_field_given_twice_counts_as_for_go() {
+    fn a_field_given_twice_counts_where_both_agree() {
         let text =
-            br#"{"hostname":"a","HostName":"b","linux":{"resources":{"cpu":{"shares":5,"quota":6},"CPU":{"Cpus":"0",
-            "Quota":7}}},"annotations":{"x":"1"},"Annotations":{"y":"2"},"mounts":[{"destination":"/a"}],"MOUNTS":[]}"#;
+            br#"{"hostname":"a","HostName":"a","linux":{"resources":{"cpu":{"shares":5,"quota":6},"CPU":{"Cpus":"0"}}},
+            "annotations":{"x":"1"},"Annotations":{"y":"2"}}"#;
         let spec: Spec = from_slice(text).unwrap();
         let cpu = spec.linux.unwrap().resources.unwrap().cpu.unwrap();
-        assert_eq!((spec.hostname.as_str(), cpu.shares, cpu.cpus.as_str()), ("b", Some(5), "0"));
+        assert_eq!((spec.hostname.as_str(), cpu.shares, cpu.cpus.as_str()), ("a", Some(5), "0"));
         assert_eq!((spec.annotations["x"].as_str(), spec.annotations["y"].as_str()), ("1", "2"));
-        assert!(spec.mounts.is_empty());
-        assert!(from_slice::<Spec>(br#"{"hostname":"a","hostname":5}"#).is_err());
+        for (text, field) in [
+            (&br#"{"hostname":"a","HostName":"b"}"#[..], "hostname"),
+            (br#"{"process":{"noNewPrivileges":true,"nonewprivileges":false}}"#, "noNewPrivileges"),
+            (br#"{"linux":{"maskedPaths":["/x"]},"LINUX":{"maskedpaths":[]}}"#, "maskedPaths"),
+        ] {
+            let error = from_slice::<Spec>(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("duplicate field `{field}`")), "{error}");
+        }
     }
 
     #[test]

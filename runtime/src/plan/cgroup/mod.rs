@@ -41,6 +41,9 @@ pub struct CgroupPlan {
     /// `linux.cgroupsPath` or the container's id: absolute from the mount
     /// point of the hierarchy, relative from the runtime's own cgroup.
     pub path: String,
+    /// The config or systemd's cgroup manager says where it is: then the container runs
+    /// in it or not at all.
+    pub is_named: bool,
     /// With systemd's cgroup manager.
     pub unit: Option<Unit>,
     /// Of the unit, beside those of the settings.
@@ -57,6 +60,7 @@ pub fn settings(resources: &Resources, pure_v2: bool) -> Result<Vec<Setting>> {
 
 /// `unit` is that of systemd's cgroup manager, if it is to make the cgroup.
 pub fn plan(path: &str, id: &str, resources: &Resources, pure_v2: bool, unit: Option<Unit>) -> Result<CgroupPlan> {
+    let is_named = !path.is_empty() || unit.is_some();
     let path = if path.is_empty() { id } else { path };
     if path.contains('\0') || path.split('/').any(|part| part == "..") {
         bail!("linux.cgroupsPath {path:?} has a NUL byte or a \"..\"");
@@ -66,6 +70,7 @@ pub fn plan(path: &str, id: &str, resources: &Resources, pure_v2: bool, unit: Op
     }
     Ok(CgroupPlan {
         path: path.to_owned(),
+        is_named,
         unit,
         properties: Vec::new(),
         settings: settings(resources, pure_v2)?,
@@ -74,10 +79,17 @@ pub fn plan(path: &str, id: &str, resources: &Resources, pure_v2: bool, unit: Op
 }
 
 /// What is used, and what is reserved, which kernels before 5.7 don't count.
-fn hugetlb(list: &mut Vec<Setting>, page_size: &str, end: &str, limit: u64) {
+fn hugetlb(list: &mut Vec<Setting>, page_size: &str, end: &str, limit: u64) -> Result<()> {
+    // config-linux.md, "Huge page limits": the schema's pattern is ^[1-9][0-9]*[KMG]B$.
+    let number = ["KB", "MB", "GB"].iter().find_map(|unit| page_size.strip_suffix(unit)).unwrap_or_default();
+    let is_number = !number.is_empty() && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number {
+        bail!("linux.resources.hugepageLimits: pageSize {page_size:?} is not a size as in \"2MB\"");
+    }
     set(list, "hugetlb", format!("hugetlb.{page_size}.{end}"), limit);
     let (file, value) = (format!("hugetlb.{page_size}.rsvd.{end}"), limit.to_string());
     list.push(Setting { controller: "hugetlb", file, value, missing: Missing::PassOver });
+    Ok(())
 }
 
 /// Those of an idle cgroup are fixed, and the kernel refuses others.
@@ -94,12 +106,16 @@ fn cpuset(cpu: &Cpu, list: &mut Vec<Setting>) {
     }
 }
 
-fn rdma(resources: &Resources, list: &mut Vec<Setting>) {
+fn rdma(resources: &Resources, list: &mut Vec<Setting>) -> Result<()> {
     for (device, limits) in &resources.rdma {
+        if device.is_empty() {
+            bail!("linux.resources.rdma has a device without a name");
+        }
         let part = |name: &str, value: Option<u32>| value.map(|n| format!(" {name}={n}")).unwrap_or_default();
         let value = device.clone() + &part("hca_handle", limits.hca_handles) + &part("hca_object", limits.hca_objects);
         set(list, "rdma", "rdma.max", value);
     }
+    Ok(())
 }
 
 /// None is a limit of its own. systemd knows no less than one task, and the
@@ -157,6 +173,19 @@ mod tests {
         assert_eq!(rules[2].text(), "c 10:229 rw");
         assert_eq!(rules.last().unwrap().text(), "c 10:200 rwm");
         assert!(devices::rules(&[DeviceRule { access: "x".into(), ..DeviceRule::default() }]).is_err());
+    }
+
+    #[test]
+    fn a_limit_of_huge_pages_names_their_size() {
+        let settings = |size: &str| {
+            let r = resources(&format!(r#"{{"hugepageLimits":[{{{size}"limit":1}}]}}"#));
+            v2::settings(&r).and_then(|_| v1::settings(&r)).map(|list| list[0].file.clone())
+        };
+        assert_eq!(settings(r#""pageSize":"64KB","#).unwrap(), "hugetlb.64KB.limit_in_bytes");
+        for wrong in ["", r#""pageSize":"","#, r#""pageSize":"02MB","#, r#""pageSize":"2mb","#, r#""pageSize":"/2MB","#]
+        {
+            assert!(settings(wrong).unwrap_err().chain().contains("pageSize"), "{wrong}");
+        }
     }
 
     #[test]

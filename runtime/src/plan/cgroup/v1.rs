@@ -23,17 +23,20 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
         io(limits, &mut list);
     }
     for HugepageLimit { page_size, limit } in &resources.hugepage_limits {
-        hugetlb(&mut list, page_size, "limit_in_bytes", *limit);
+        hugetlb(&mut list, page_size, "limit_in_bytes", *limit)?;
     }
     if let Some(Network { class_id, priorities }) = &resources.network {
         if let Some(class) = class_id {
             set(&mut list, "net_cls", "net_cls.classid", class);
         }
         for interface in priorities {
+            if interface.name.is_empty() {
+                bail!("linux.resources.network.priorities has an interface without a name");
+            }
             set(&mut list, "net_prio", "net_prio.ifpriomap", format!("{} {}", interface.name, interface.priority));
         }
     }
-    rdma(resources, &mut list);
+    rdma(resources, &mut list)?;
     Ok(list)
 }
 

@@ -20,9 +20,9 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
         io(limits, &mut list);
     }
     for HugepageLimit { page_size, limit } in &resources.hugepage_limits {
-        hugetlb(&mut list, page_size, "max", *limit);
+        hugetlb(&mut list, page_size, "max", *limit)?;
     }
-    rdma(resources, &mut list);
+    rdma(resources, &mut list)?;
     for (file, value) in &resources.unified {
         let controller = match file.split('.').next() {
             _ if file.contains('/') || file.contains('\0') => {
