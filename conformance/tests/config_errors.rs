@@ -134,7 +134,8 @@ fn cases() -> Vec<Case> {
 }
 
 /// Where firn differs from Debian's runc on purpose: runc of 2023 does not look.
-const STRICTER: [&str; 2] = ["hook with a relative path", "schemata of two lines"];
+const STRICTER: [&str; 4] =
+    ["hook with a relative path", "schemata of two lines", "nice 50", "a deadline beyond its period"];
 
 #[test]
 fn mistakes_are_told_in_one_line_with_runcs_exit_code() {

@@ -197,9 +197,12 @@ fn merged<'de, A: MapAccess<'de>>(mut access: A, fields: Fields) -> Result<Vec<(
     while let Some((key, value)) = access.next_entry::<String, serde_json::Value>()? {
         let name = own_name(&key, fields);
         match entries.iter_mut().find(|(other, _)| other == name) {
-            Some((_, earlier)) if lay_over(earlier, &value) => {}
-            Some(_) => return Err(Error::custom(format!("duplicate field `{name}` with another value"))),
             None => entries.push((name.to_owned(), value)),
+            Some((_, earlier)) => {
+                if !lay_over(earlier, &value) {
+                    return Err(Error::custom(format!("duplicate field `{name}` with another value")));
+                }
+            }
         }
     }
     Ok(entries)
