@@ -54,12 +54,12 @@ fn a_shell_on_the_terminal_has_job_control() {
     terminal.send("sleep 1000\n");
     terminal.expect("sleep 1000");
     // The keys for interrupt and suspend reach the program in the foreground.
-    wait_until("sleep is in the foreground", || terminal.foreground().contains("sleep\01000"));
+    wait_until("sleep is in the foreground", || terminal.foreground().contains("sleep\x001000"));
     terminal.send("\x03");
     terminal.expect("ready> ");
     terminal.send("sleep 1000\n");
     terminal.expect("sleep 1000");
-    wait_until("sleep is in the foreground", || terminal.foreground().contains("sleep\01000"));
+    wait_until("sleep is in the foreground", || terminal.foreground().contains("sleep\x001000"));
     terminal.send("\x1a");
     terminal.expect("Stopped");
     terminal.send("kill -9 %1; wait; echo code $((40+2))\n");

@@ -132,7 +132,7 @@ impl Cgroup {
         let mut present = Vec::with_capacity(self.dirs.len());
         let mut old = false;
         for dir in self.dirs.drain(..) {
-            let found = make_dirs(&dir.path, plan.is_named)?;
+            let found = make_dirs(&dir.path, &mount_point(&dir.path, self.pure_v2), plan.is_named)?;
             match found {
                 Found::Unmounted => continue,
                 Found::New => made.push(dir.clone()),
@@ -269,15 +269,21 @@ fn refuse_occupied(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes `path` and what is missing above it.
-fn make_dirs(path: &Path, is_named: bool) -> Result<Found> {
+/// Where the hierarchy of `path` is mounted, or would be.
+fn mount_point(path: &Path, pure_v2: bool) -> PathBuf {
+    let top = Path::new(layout::MOUNT);
+    let hierarchy = path.strip_prefix(top).ok().and_then(|below| below.components().next());
+    hierarchy.filter(|_| !pure_v2).map_or_else(|| top.to_owned(), |name| top.join(name))
+}
+
+/// Makes `path` and what is missing above it, up to the mount point `top`.
+fn make_dirs(path: &Path, top: &Path, is_named: bool) -> Result<Found> {
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
         Ok(()) => Ok(Found::New),
         Err(Errno::EXIST) => Ok(Found::Old),
         Err(Errno::NOENT) => match path.parent() {
-            // Nothing is made above the mount point.
-            Some(above) if above != Path::new("/sys/fs/cgroup") && make_dirs(above, is_named)? != Found::Unmounted => {
-                make_dirs(path, is_named)
+            Some(above) if above != top && make_dirs(above, top, is_named)? != Found::Unmounted => {
+                make_dirs(path, top, is_named)
             }
             _ => Ok(Found::Unmounted),
         },
@@ -291,6 +297,12 @@ fn make_dirs(path: &Path, is_named: bool) -> Result<Found> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_made_at_a_mount_point_or_above() {
+        assert_eq!(mount_point(Path::new("/sys/fs/cgroup/pids/a/b"), false), Path::new("/sys/fs/cgroup/pids"));
+        assert_eq!(mount_point(Path::new("/sys/fs/cgroup/a/b"), true), Path::new("/sys/fs/cgroup"));
+    }
 
     fn hierarchy(name: &str, own: &str) -> Hierarchy {
         Hierarchy { name: name.into(), mount: "/cg".into(), own: own.into() }
