@@ -278,3 +278,39 @@ fn a_user_namespace_without_a_network_of_its_own_has_the_hosts_sysfs() {
     let output = Runtime::firn(&scratch).run(&bundle).succeeds();
     assert_eq!(output.stdout, "/sys/class/net\nsysfs ro\n", "masked all the same");
 }
+
+/// As after a restore, which criu makes into a time namespace of its own: what exec
+/// starts is in every namespace that init is in, also in one that the config does not
+/// name.
+#[test]
+fn exec_is_in_all_namespaces_of_init() {
+    let scratch = Scratch::new("execall");
+    let admin = json!(["CAP_SYS_ADMIN", "CAP_SYS_CHROOT"]);
+    let bundle = Bundle::new(&scratch)
+        .shell("exec /usr/bin/unshare --time sleep 1000")
+        .set("/process/capabilities", json!({"bounding": admin, "effective": admin, "permitted": admin}))
+        .mount(json!({"destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro"]}))
+        .without_namespace("uts")
+        .set("/hostname", json!(""));
+    for name in ["lib", "lib64"] {
+        std::os::unix::fs::symlink(format!("usr/{name}"), bundle.root().join(name)).unwrap();
+    }
+    let bundle = bundle.write();
+    let firn = Runtime::firn(&scratch);
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let pid = firn.state()["pid"].clone();
+    let of = |process: &str, file: &str| std::fs::read_link(format!("/proc/{process}/ns/{file}")).unwrap();
+    let time = || of(&pid.to_string(), "time");
+    for _ in 0..500 {
+        if time() != of("self", "time") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert_ne!(time(), of("self", "time"), "init has no time namespace of its own");
+    for (_, file) in KINDS {
+        let output = firn.exec(&["readlink", &format!("/proc/self/ns/{file}")]).succeeds();
+        assert_eq!(output.stdout.trim_end(), of(&pid.to_string(), file).to_string_lossy(), "{file}");
+    }
+}

@@ -216,3 +216,43 @@ fn what_joins_a_container_can_not_be_overwritten_and_leads_nowhere() {
     // One that may trace processes could use whatever they may.
     assert!(!report.contains("more rights"), "{report}");
 }
+
+/// Without a mount namespace of its own, a container's root is a directory below that
+/// of the host, or of whose namespace it joined.
+#[test]
+fn an_exec_has_the_containers_root_in_any_mount_namespace() {
+    let mut holder = Command::new("unshare")
+        // Ends with the test, whatever becomes of that.
+        .args(["--mount", "--propagation", "private", "sh", "-c", "echo; read end"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Read::read_exact(&mut holder.stdout.take().unwrap(), &mut [0]).unwrap();
+    let joined = json!({"type": "mount", "path": format!("/proc/{}/ns/mnt", holder.id())});
+    for namespace in [None, Some(joined)] {
+        let scratch = Scratch::new("execroot");
+        let canary = scratch.write("canary", "the host's\n");
+        let firn = Runtime::firn(&scratch);
+        let mut bundle = Bundle::new(&scratch).without_namespace("mount").shell("exec sleep 1000");
+        if let Some(namespace) = &namespace {
+            bundle = bundle.set("/linux/namespaces/-", namespace.clone());
+        }
+        let bundle = bundle.write();
+        std::fs::write(bundle.root().join("mark"), "the container's\n").unwrap();
+        firn.create(&bundle).succeeds();
+        firn.start().succeeds();
+        let script = format!("cat /mark; cat {0} /../../{0} 2>/dev/null; pwd", canary.display());
+        let output = firn.exec(&["/bin/busybox", "sh", "-c", &script]).succeeds();
+        assert_eq!(output.stdout, "the container's\n/\n", "{namespace:?}");
+        // What is mounted there would be mounted for others.
+        let hole = scratch.folder("hole");
+        let list = scratch.write("list.json", &json!([{"destination": hole, "type": "tmpfs"}]).to_string());
+        let output = firn.call(&["mounts", "add", firn.id(), list.to_str().unwrap()]).fails(1);
+        assert!(output.stderr.contains("no mount namespace of its own"), "{output:?}");
+        firn.call(&["delete", "--force", firn.id()]).succeeds();
+        firn.left_nothing();
+    }
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+}

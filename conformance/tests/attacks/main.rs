@@ -5,8 +5,10 @@
 mod host;
 
 mod devices;
+mod held;
 mod inherited;
 mod joining;
+mod keyrings;
 mod links;
 mod numbers;
 mod privileges;

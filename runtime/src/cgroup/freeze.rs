@@ -4,7 +4,9 @@ use super::{Cgroup, read, write};
 use crate::bail;
 use crate::error::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -26,10 +28,34 @@ impl Cgroup {
         v1.or_else(|| self.v2()).map(|dir| dir.path.as_path())
     }
 
-    /// A frozen process of cgroup v1 does not even die; one of cgroup v2 does.
+    /// A frozen process of cgroup v1 does not even die; one of cgroup v2 does. The
+    /// container may have frozen cgroups of its own below.
     pub fn let_die(&self) -> Result<()> {
-        let is_v1 = self.dirs.iter().any(|dir| dir.has("freezer"));
-        if is_v1 && self.is_frozen() { self.set_frozen(false) } else { Ok(()) }
+        let Some(top) = self.dirs.iter().find(|dir| dir.has("freezer")) else { return Ok(()) };
+        let mut dirs = super::kill::tree(&top.path);
+        // From the top: while one above is frozen, those below stay so.
+        dirs.reverse();
+        let frozen = |dir: &Path| read(dir, "freezer.self_freezing").is_ok_and(|text| text.trim() == "1");
+        dirs.iter().filter(|dir| frozen(dir)).try_for_each(|dir| freeze_v1(dir, "THAWED"))
+    }
+
+    /// Waits until the killed process behind `pidfd` has ended, and thaws again what
+    /// is frozen meanwhile. One that waits for a disk that is gone may never end.
+    pub fn wait_killed(&self, pidfd: &OwnedFd) -> Result<()> {
+        const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        let begin = Instant::now();
+        loop {
+            match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&LOOK)) {
+                Ok(0) if begin.elapsed() > PATIENCE => {
+                    return Err(Errno::TIMEDOUT).doing(|| "wait for a killed process");
+                }
+                // Once more, for whoever froze it was slower than we were.
+                Ok(0) => self.let_die()?,
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).doing(|| "wait for a killed process"),
+            }
+        }
     }
 
     /// Freezes or thaws, and waits until it is so.

@@ -20,29 +20,34 @@ impl Cgroup {
             let _ = systemd::stop(unit);
         }
         for dir in &self.dirs {
-            remove(&dir.path).doing(|| format!("remove cgroup {}", dir.path.display()))?;
+            self.remove_dir(&dir.path)?;
         }
         Ok(())
     }
-}
 
-fn remove(path: &Path) -> rustix::io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut pause = Duration::from_micros(100);
-    loop {
-        match rmdir(path) {
-            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-            Err(Errno::BUSY | Errno::NOTEMPTY) if Instant::now() < deadline => {}
-            Err(errno) => return Err(errno),
+    fn remove_dir(&self, path: &Path) -> Result<()> {
+        let what = || format!("remove cgroup {}", path.display());
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(100);
+        loop {
+            match rmdir(path) {
+                Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+                Err(Errno::BUSY | Errno::NOTEMPTY) if Instant::now() < deadline => {}
+                Err(errno) => return Err(errno).doing(what),
+            }
+            for dir in kill::tree(path) {
+                let _ = rmdir(&dir);
+            }
+            if matches!(rmdir(path), Ok(()) | Err(Errno::NOENT)) {
+                return Ok(());
+            }
+            // Not all processes of a container end with the pid namespace of its init:
+            // the intermediate process of an exec is in none, and may be frozen or
+            // stopped here for ever.
+            self.kill_all().doing(what)?;
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
         }
-        for dir in kill::tree(path) {
-            let _ = rmdir(&dir);
-        }
-        if matches!(rmdir(path), Ok(()) | Err(Errno::NOENT)) {
-            return Ok(());
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(20));
     }
 }
 

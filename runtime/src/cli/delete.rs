@@ -109,7 +109,9 @@ pub fn end(record: &Record) -> Result<()> {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(errno) => return Err(errno).doing(|| format!("kill process {}", record.pid)),
         }
-        crate::cgroup::kill::wait_end(&init)
+        record
+            .cgroup
+            .wait_killed(&init)
             .doing(|| format!("container init still running: wait for process {}", record.pid))?;
     }
     record.cgroup.kill_all()

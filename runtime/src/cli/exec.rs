@@ -4,7 +4,6 @@ use super::{Context, compat, foreground};
 use crate::bail;
 use crate::create;
 use crate::create::console::Console;
-use crate::create::listener;
 use crate::create::pidfd;
 use crate::error::{Context as _, Error, Result};
 use crate::join;
@@ -143,7 +142,7 @@ fn begin(joined: &join::Joined, pid_file: Option<&Path>, log: &Log) -> Result<()
     log.debug(|| compat::GOES_ON.to_owned());
     log.debug(|| compat::EXECS.to_owned());
     joined.channel.send(&create::protocol::Message::Go)?;
-    match listener::last_words(&joined.channel)? {
+    match joined.channel.last_words()? {
         Some(error) => Err(Error::of_init(error)),
         None => Ok(()),
     }

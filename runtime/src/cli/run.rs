@@ -3,7 +3,6 @@
 use super::create::Common;
 use super::{Context, delete, foreground, start};
 use crate::create::console::Console;
-use crate::create::listener;
 use crate::create::notify::Proxy;
 use crate::create::{self, Created};
 use crate::error::{Context as _, Error, Result};
@@ -84,7 +83,7 @@ fn forward(created: &Created, proxy: Proxy) -> Result<()> {
 /// Waits until init has become its program, then runs the hooks of that moment.
 fn begin(created: &Created) -> Result<()> {
     let Created { channel, plan, record, .. } = created;
-    if let Some(error) = listener::last_words(channel)? {
+    if let Some(error) = channel.last_words()? {
         return Err(Error::of_init(error));
     }
     start::poststart(&plan.hooks, record)

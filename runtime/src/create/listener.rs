@@ -5,14 +5,10 @@
 use super::serve::state;
 use super::socket;
 use crate::error::{Context, Result};
-use crate::path::read_all;
 use crate::seccomp::Listener;
 use crate::state::{Record, Status};
 use rustix::fd::{AsFd, OwnedFd};
 use std::path::Path;
-
-/// An error text is cut here.
-const MAX: usize = 8192;
 
 /// Whose calls the agent is to answer.
 #[derive(Debug)]
@@ -23,13 +19,6 @@ pub struct Notifier<'a> {
     pub init: i32,
     /// The process whose filter it is.
     pub pid: i32,
-}
-
-/// Waits until the program runs at the other end of `connection`. Returns the
-/// error of a program that could not be run.
-pub fn last_words(connection: impl AsFd) -> Result<Option<String>> {
-    let text = read_all(connection, MAX - 1).doing(|| "hear from init")?;
-    Ok((!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// One packet: the container process state of the specification, and beside it

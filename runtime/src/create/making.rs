@@ -5,12 +5,14 @@ use super::{Options, Planned, hooks, notify};
 use crate::bail;
 use crate::cgroup::{Cgroup, Entry};
 use crate::error::Result;
+use crate::init::keyring::Keyring;
 use crate::log::Log;
 use crate::network::devices::Moved;
 use crate::plan::Plan;
 use crate::resctrl::{Groups, Made};
 use crate::spec::hooks::Hook;
 use crate::state::{self, Record, StateDir};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
@@ -51,6 +53,7 @@ impl Making {
         }
         let mut record = planned.record(cgroup);
         record.resctrl = plan.resctrl.as_ref().map(|plan| Groups::place(plan, &options.id)).transpose()?;
+        record.keyring = Keyring::new(&options.id, options.no_new_keyring)?;
         let dir = self.dir()?;
         record.save(dir)?;
         dir.write_new(state::record::CONFIG, &planned.text)?;
@@ -116,7 +119,11 @@ impl Making {
 
 /// Kills a child of this process and takes its status.
 pub fn kill(pid: Pid, pidfd: &OwnedFd) {
-    // It may be dead already; the status is taken either way.
+    const MOMENT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+    // It may be dead already; the status is taken either way. One that is frozen ends
+    // when it is thawed, and is then reaped by whoever inherits it.
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
-    let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+    if let Ok(1) = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&MOMENT)) {
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+    }
 }

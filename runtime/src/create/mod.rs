@@ -18,6 +18,7 @@ pub mod serve;
 pub mod socket;
 pub mod sources;
 pub mod streams;
+pub mod watch;
 
 use crate::bail;
 use crate::cgroup::{Cgroup, Entry, systemd};
@@ -25,6 +26,7 @@ use crate::cli::compat;
 use crate::error::{Context, Result};
 use crate::host::{self, Host};
 use crate::init;
+use crate::init::keyring::Keyring;
 use crate::log::Log;
 use crate::network::devices;
 use crate::plan::{self, Plan, Request};
@@ -40,7 +42,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 use sources::Sources;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
+use watch::Watch;
 
 /// What the command line says.
 #[derive(Debug, Default)]
@@ -190,7 +194,10 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
         sources.open_cgroups(plan, &record.cgroup)?;
     }
     let start = if options.run { None } else { Some(state::start::make(making.dir()?)?) };
-    let (channel, far_end) = Channel::pair()?;
+    let (mut channel, far_end) = Channel::pair()?;
+    if options.run {
+        channel.watch(Arc::new(Watch::new(None)?));
+    }
     let (pid, pidfd) = match clone::clone_init(plan, &sources, &entry)? {
         Fork::Parent { pid, pidfd } => (pid, pidfd),
         Fork::Child => {
@@ -268,6 +275,7 @@ impl Planned {
             annotations: spec.annotations.clone(),
             cgroup,
             resctrl: None,
+            keyring: Keyring::default(),
             own_pid_namespace: plan.namespaces.makes(crate::sys::clone::NEWPID),
             hooks_begun: false,
             streams: streams.clone(),

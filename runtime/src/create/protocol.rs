@@ -29,12 +29,14 @@
 //! left behind by a runtime that was killed.
 
 use super::socket;
+use super::watch::Watch;
 use crate::bail;
 use crate::error::{Context, Result};
 use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use std::sync::Arc;
 
 /// An error text is cut here; one message is one packet.
 const MAX: usize = 8192;
@@ -70,35 +72,69 @@ impl Message {
 
 /// One end of the conversation.
 #[derive(Debug)]
-pub struct Channel(OwnedFd);
+pub struct Channel {
+    socket: OwnedFd,
+    /// What ends waiting for the other side.
+    watch: Option<Arc<Watch>>,
+}
 
 impl Channel {
+    fn new(socket: OwnedFd) -> Self {
+        Channel { socket, watch: None }
+    }
+
+    /// From now on a wait for the other side ends by these, too.
+    pub fn watch(&mut self, watch: Arc<Watch>) {
+        self.watch = Some(watch);
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.watch.as_ref().map_or(Ok(()), |watch| watch.wait(self.socket.as_fd()))
+    }
+
+    /// After Go: waits until the program runs. Returns the error of one that could
+    /// not be run.
+    pub fn last_words(&self) -> Result<Option<String>> {
+        let (mut text, mut packet) = (Vec::new(), [0u8; MAX]);
+        loop {
+            self.wait()?;
+            match rustix::io::read(&self.socket, &mut packet[..]) {
+                Ok(0) | Err(Errno::CONNRESET) => break,
+                Ok(length) => text.extend(&packet[..length]),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).doing(|| "hear from init"),
+            }
+        }
+        Ok((!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned()))
+    }
+
     /// The runtime's end and init's.
     pub fn pair() -> Result<(Channel, Channel)> {
         let flags = SocketFlags::CLOEXEC;
         let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .doing(|| "make the channel to init")?;
-        Ok((Channel(a), Channel(b)))
+        Ok((Channel::new(a), Channel::new(b)))
     }
 
     /// A second descriptor of this end, which closes on exec.
     pub fn try_clone(&self) -> Result<Channel> {
-        self.0.try_clone().map(Channel).doing(|| "keep the channel")
+        self.socket.try_clone().map(Channel::new).doing(|| "keep the channel")
     }
 
     pub fn send(&self, message: &Message) -> Result<()> {
         let packet = encode(message);
-        rustix::io::write(&self.0, &packet).map(drop).doing(|| "send to the other side of create")
+        rustix::io::write(&self.socket, &packet).map(drop).doing(|| "send to the other side of create")
     }
 
     pub fn send_with(&self, message: &Message, fd: BorrowedFd<'_>) -> Result<()> {
-        socket::send(&self.0, &encode(message), fd).doing(|| "send to the other side of create")
+        socket::send(&self.socket, &encode(message), fd).doing(|| "send to the other side of create")
     }
 
     /// A message and the descriptor that comes with it. None when the other side
     /// is gone; its failure is an error here.
     pub fn receive_with(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
-        let (packet, fd) = match socket::receive(&self.0, MAX) {
+        self.wait()?;
+        let (packet, fd) = match socket::receive(&self.socket, MAX) {
             Err(Errno::CONNRESET) => return Ok(None),
             result => result.doing(|| "hear from the other side of create")?,
         };
@@ -110,9 +146,10 @@ impl Channel {
 
     /// None when the other side is gone; its failure is an error here.
     pub fn receive(&self) -> Result<Option<Message>> {
+        self.wait()?;
         let mut packet = [0u8; MAX];
         let length = loop {
-            match rustix::io::read(&self.0, &mut packet[..]) {
+            match rustix::io::read(&self.socket, &mut packet[..]) {
                 Err(Errno::INTR) => {}
                 Err(Errno::CONNRESET) => return Ok(None),
                 result => break result.doing(|| "hear from the other side of create")?,
@@ -145,13 +182,13 @@ impl Channel {
 
 impl From<Channel> for OwnedFd {
     fn from(channel: Channel) -> Self {
-        channel.0
+        channel.socket
     }
 }
 
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 

@@ -16,6 +16,7 @@ use crate::create::sources::{self, Sources};
 use crate::create::{self, Planned, hooks, write_pid_file};
 use crate::error::{Context, Error, Result};
 use crate::init::console;
+use crate::init::keyring::{self, Keyring};
 use crate::log::Log;
 use crate::network::{self, devices};
 use crate::path::RootFd;
@@ -101,7 +102,7 @@ impl Work<'_> {
         sources.open_rest(plan)?;
         let entry = making.make_groups(plan, &mut record, self.options)?;
         let place = making.dir()?.make_mount_place()?;
-        let criu = self.fork(program, &sources, &entry, &place)?;
+        let criu = self.fork(program, &sources, &entry, &record.keyring, &place)?;
         drop(entry);
         if let Some(groups) = &record.resctrl {
             groups.add(criu.pid)?;
@@ -123,7 +124,14 @@ impl Work<'_> {
         Ok((record, pid, pidfd, dir))
     }
 
-    fn fork(&self, program: &std::ffi::CString, sources: &Sources, entry: &Entry, place: &Path) -> Result<Criu> {
+    fn fork(
+        &self,
+        program: &std::ffi::CString,
+        sources: &Sources,
+        entry: &Entry,
+        keyring: &Keyring,
+        place: &Path,
+    ) -> Result<Criu> {
         let plan = &self.planned.plan;
         let keep: Vec<_> = sources.namespaces.iter().map(|(_, fd)| fd.as_fd()).collect();
         let prepare = || {
@@ -133,6 +141,9 @@ impl Work<'_> {
                 rustix::fs::fchown(pipe, owner, None).doing(|| "give a standard stream its owner")?;
                 sys::fds::place(pipe.as_fd(), *number).doing(|| "give criu a pipe as a standard stream")?;
             }
+            // criu keeps no keys: what it restores has the session keyring that it has,
+            // and that must not be our caller's.
+            keyring::become_holder(keyring)?;
             entry.enter()?;
             root::mount(plan, &sources.mounts, place)
         };
@@ -232,7 +243,12 @@ impl Work<'_> {
             network::loopback_up_in(sources::network(sources, init)?.as_fd())?;
         }
         if !plan.net_devices.is_empty() {
-            making.devices = Some(devices::move_in(&plan.net_devices, sources::network(sources, init)?, self.log)?);
+            let namespace = sources::network(sources, init)?;
+            // In a namespace that was joined they are still where `create` moved them.
+            let joined = plan.namespaces.joins(clone::NEWNET);
+            let left =
+                if joined { devices::missing_in(&namespace, &plan.net_devices)? } else { plan.net_devices.clone() };
+            making.devices = Some(devices::move_in(&left, namespace, self.log)?);
         }
         record.begin_hooks(&plan.hooks, making.dir()?)?;
         let state = state_json(record, Status::Creating, pid);

@@ -115,9 +115,9 @@ pub type Step = fn(&mut Init<'_>) -> Result<()>;
 /// - `ready` is said when all errors of the config have shown, and whoever waits
 ///   for `start` then is nobody whom a container could use.
 pub const STEPS: &[(&str, Step)] = &[
-    ("session keyring", keyring::join),
     ("time offsets", namespaces::open_time_offsets),
     ("ids", ids::become_root),
+    ("session keyring", keyring::make),
     ("descriptors", |init| fds::hide(&init.task)),
     ("session", |_| console::new_session()),
     ("cgroup", cgroup::enter),
@@ -262,6 +262,9 @@ mod tests {
         for (earlier, later) in [
             ("ids", "descriptors"),
             ("ids", "sources"),
+            // It belongs to the container's root, and is found in its user namespace.
+            ("ids", "session keyring"),
+            ("session keyring", "hooks"),
             ("sources", "root file system"),
             ("cgroup", "namespaces"),
             ("mounts", "masked paths"),

@@ -12,16 +12,18 @@ use crate::bail;
 use crate::cgroup::systemd::{self, Unit};
 use crate::cgroup::{Cgroup, Dir, Entry};
 use crate::cli::compat;
-use crate::create::clone::from_between;
 use crate::create::console::{Console, Ends, Way};
 use crate::create::listener::{self, Notifier};
+use crate::create::making;
 use crate::create::protocol::{Channel, Message};
+use crate::create::watch::Watch;
 use crate::create::{serve, streams};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
-use crate::init::{Task, caps, console, exec, fds, limits, lsm, sched, seccomp, user, working_dir};
+use crate::init::{Task, caps, console, exec, fds, keyring, limits, lsm, sched, seccomp, user, working_dir};
 use crate::log::Log;
 use crate::path::RootFd;
+use crate::plan::namespaces::KINDS;
 use crate::plan::process::ProcessPlan;
 use crate::plan::{self, namespaces};
 use crate::seccomp::Filter;
@@ -31,9 +33,11 @@ use crate::state::{self, Record, StateDir, Status};
 use crate::sys;
 use crate::sys::clone::{self, Fork};
 use rustix::fd::{AsFd, OwnedFd, RawFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use std::sync::Arc;
 
 #[derive(Debug, Default)]
 pub struct Options {
@@ -94,9 +98,14 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
     let owner = plan::owner(&plan, container.spec.linux.as_ref())?;
     let Way { near, far, .. } = options.console.open(&mut plan, owner)?;
     let linux = container.spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
-    let joined = linux.join.iter().fold(linux.new, |all, (kind, _)| all | kind);
-    let (channel, far_end) = Channel::pair()?;
-    let (between, between_end) = Channel::pair()?;
+    let named = linux.join.iter().fold(linux.new, |all, (kind, _)| all | kind);
+    // In a mount namespace of its own the root is the namespace's.
+    let root = if linux.makes(clone::NEWNS) { None } else { Some(root_of(&container.record)?) };
+    let (mut channel, far_end) = Channel::pair()?;
+    let (mut between, between_end) = Channel::pair()?;
+    let watch = Arc::new(Watch::new(Some(&container.init))?);
+    channel.watch(Arc::clone(&watch));
+    between.watch(Arc::clone(&watch));
     let entry = entry(container, &options.cgroup)?;
     if let [Some(initial), _] = &plan.cpu_affinity {
         // Inherited: the new process begins its life in the cgroup.
@@ -109,20 +118,20 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             if let Some(unit) = attach {
                 let below = options.cgroup.first().map_or("", String::as_str);
                 if let Err(error) = systemd::attach(unit, below, pid.as_raw_nonzero().get()) {
-                    crate::create::making::kill(pid, &pidfd);
+                    making::kill(pid, &pidfd);
                     return Err(error);
                 }
                 channel.send(&Message::Placed)?;
             }
             drop((far_end, between_end, entry, far));
-            let Fork::Parent { pid, pidfd } = from_between(pid, &between)? else { bail!("exec has no process") };
+            let (pid, pidfd) = made_by((pid, &pidfd), &between, &watch)?;
             log.debug(|| format!("{}: the new process is {}", compat::CLONED, pid.as_raw_nonzero()));
             log.debug(|| compat::IN_INIT.to_owned());
             let grouped = container.record.resctrl.as_ref().map_or(Ok(()), |groups| groups.add(pid));
             match grouped.and_then(|()| until_ready(&channel, container, (&plan, filter.as_ref()), pid)) {
                 Ok(()) => Ok(Joined { pid, pidfd, channel, near }),
                 Err(error) => {
-                    crate::create::making::kill(pid, &pidfd);
+                    making::kill(pid, &pidfd);
                     Err(error)
                 }
             }
@@ -136,9 +145,31 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             }
             let task = task(&plan, filter.as_ref(), &options.preserved, far.console);
             let wait_for_place = attach.is_some();
-            let inside = Inside { init: &container.init, joined, entry, wait_for_place, channel: far_end };
+            let inside = Inside { container, named, root, entry, wait_for_place, channel: far_end };
             run(task, inside, &between_end)
         }
+    }
+}
+
+/// The process that the intermediate one has made, once that one has ended.
+fn made_by((between, pidfd): (Pid, &OwnedFd), channel: &Channel, watch: &Watch) -> Result<(Pid, OwnedFd)> {
+    let made = channel.receive().and_then(|word| match word {
+        Some(Message::Pid(number)) => {
+            let Some(pid) = Pid::from_raw(number) else { bail!("the intermediate process made none") };
+            // It is this process's own child, so the number can't be reused yet.
+            Ok((pid, pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the new process")?))
+        }
+        other => bail!("the intermediate process said {other:?}"),
+    });
+    let ended = if made.is_ok() { watch.wait(pidfd.as_fd()) } else { Ok(()) };
+    // It has ended, or is held up: then it is not waited for.
+    making::kill(between, pidfd);
+    match (made, ended) {
+        (Ok((pid, pidfd)), Err(error)) => {
+            making::kill(pid, &pidfd);
+            Err(error)
+        }
+        (made, _) => made,
     }
 }
 
@@ -263,8 +294,11 @@ fn task<'a>(
 
 /// What a joining process needs beside its task.
 struct Inside<'a> {
-    init: &'a OwnedFd,
-    joined: u64,
+    container: &'a Container,
+    /// CLONE_NEW* of the namespaces that the config names.
+    named: u64,
+    /// Of a container that shares its mount namespace with others.
+    root: Option<OwnedFd>,
     entry: Entry,
     /// systemd moves us.
     wait_for_place: bool,
@@ -278,6 +312,7 @@ const BETWEEN: &[(&str, Step)] = &[
     ("descriptors", |task, _| fds::hide(task)),
     ("cgroup", enter_cgroup),
     ("namespaces", enter),
+    ("session keyring", |task, inside| keyring::join(task, &inside.container.record.keyring)),
     ("console", |task, _| console::open(task)),
     ("security labels", |task, _| lsm::label(task)),
     ("scheduling", |task, _| sched::set(task)),
@@ -350,16 +385,77 @@ fn enter_cgroup(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
 
 /// All namespaces in one call, then the root that init has.
 fn enter(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
-    if inside.joined != 0 {
-        clone::setns(inside.init.as_fd(), inside.joined).doing(|| "join the container's namespaces")?;
+    join_namespaces(inside).doing(|| "join the container's namespaces")?;
+    if let Some(root) = &inside.root {
+        enter_root(root).doing(|| "enter the container's root")?;
     }
-    if inside.joined & clone::NEWUSER != 0 {
+    if inside.named & clone::NEWUSER != 0 {
         // Without a mapping for root we stay who we are.
         let _ = sys::ids::set_gid(0);
         let _ = sys::ids::set_uid(0);
     }
     task.root = Some(RootFd::new(crate::init::rootfs::open_directory("/")?));
     Ok(())
+}
+
+/// Also those that the config does not name and that init is in all the same: criu
+/// restores into a time namespace of its own. To join one's own again changes
+/// nothing, but for a user namespace (EINVAL), and takes rights over it (EPERM) that
+/// a user has over those alone that it made.
+fn join_namespaces(inside: &Inside<'_>) -> Result<()> {
+    let init = inside.container.init.as_fd();
+    let all = KINDS.iter().fold(0, |all, (_, kind)| all | kind) & !clone::NEWUSER | inside.named;
+    match clone::setns(init, all) {
+        Err(Errno::PERM | Errno::INVAL) => {
+            let kinds = inside.named | others_of(&inside.container.record)?;
+            if kinds == 0 { Ok(()) } else { clone::setns(init, kinds).doing(|| "setns") }
+        }
+        result => result.doing(|| "setns"),
+    }
+}
+
+/// The namespaces of init in which this process is not.
+#[expect(clippy::disallowed_methods, reason = "still the host's /proc")]
+fn others_of(record: &Record) -> Result<u64> {
+    let mut kinds = 0;
+    for (name, kind) in KINDS.into_iter().filter(|(_, kind)| *kind != clone::NEWUSER) {
+        let file = match name {
+            "network" => "net",
+            "mount" => "mnt",
+            name => name,
+        };
+        let id = |process: &str| match rustix::fs::stat(format!("/proc/{process}/ns/{file}")) {
+            Err(Errno::NOENT) => Ok(None),
+            result => {
+                result.map(|stat| Some((stat.st_dev, stat.st_ino))).doing(|| format!("look at the {name} namespace"))
+            }
+        };
+        if id("self")? != id(&record.pid.to_string())? {
+            kinds |= kind;
+        }
+    }
+    Ok(kinds)
+}
+
+/// Where init has its root: without a mount namespace of its own it is somewhere
+/// below that of the host, or of whoever's namespace was joined.
+#[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's /proc")]
+fn root_of(record: &Record) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", record.pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty()).doing(|| format!("open {path}"))?;
+    // Looked at after opening: the number may have become another process's.
+    if !state::process::is_alive(record.pid, record.start_time) {
+        bail!("cannot exec in a stopped container");
+    }
+    Ok(root)
+}
+
+#[expect(clippy::disallowed_methods, reason = ". and / only, around the change of root")]
+fn enter_root(root: &OwnedFd) -> rustix::io::Result<()> {
+    rustix::process::fchdir(root)?;
+    rustix::process::chroot(c".")?;
+    rustix::process::chdir(c"/")
 }
 
 fn ready(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {

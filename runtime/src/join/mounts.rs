@@ -93,6 +93,9 @@ fn take_away(proc: &ProcFd, place: &OwnedFd) -> rustix::io::Result<()> {
 /// and in no other of them: nobody in the container can see it.
 fn inside(container: &Container, work: impl FnOnce(&RootFd, &ProcFd) -> Result<()>) -> Result<()> {
     let linux = container.spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
+    if !linux.makes(clone::NEWNS) {
+        bail!("the container has no mount namespace of its own: what is mounted there would be mounted for others too");
+    }
     let kinds = clone::NEWNS | if linux.has(clone::NEWUSER) { clone::NEWUSER } else { 0 };
     let (near, far) = Channel::pair()?;
     match clone::clone3(0, None).doing(|| "make a process to go inside")? {

@@ -42,6 +42,19 @@ pub fn move_in(devices: &[NetDevice], namespace: OwnedFd, log: &Log) -> Result<M
     Ok(moved)
 }
 
+/// Those that are not in `namespace` yet. Where the kernel chose a device's name, that
+/// can be told by its being gone from the host alone.
+pub fn missing_in(namespace: &OwnedFd, devices: &[NetDevice]) -> Result<Vec<NetDevice>> {
+    let inside = socket_in(namespace.as_fd())?.links().doing(|| "list the container's network devices")?;
+    let host = Socket::open().and_then(|socket| socket.links()).doing(|| "list the host's network devices")?;
+    let has = |links: &[Link], name: &str| links.iter().any(|link| link.name == name);
+    let is_missing = |device: &&NetDevice| match device.inside.contains('%') {
+        true => has(&host, &device.name),
+        false => !has(&inside, &device.inside),
+    };
+    Ok(devices.iter().filter(is_missing).cloned().collect())
+}
+
 impl Moved {
     fn one(&mut self, device: &NetDevice) -> Result<()> {
         let links = self.host.socket.links().doing(|| "list the host's")?;

@@ -5,6 +5,7 @@ use super::{StateDir, process};
 use crate::bail;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
+use crate::init::keyring::Keyring;
 use crate::resctrl::Groups;
 use crate::spec::hooks::Hooks;
 use crate::spec::{self, Spec};
@@ -40,6 +41,9 @@ pub struct Record {
     /// Its shares of caches, where the config has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resctrl: Option<Groups>,
+    /// The session keyring, with its secret name.
+    #[serde(default)]
+    pub keyring: Keyring,
     /// Whether init has a pid namespace of its own: if not, other processes
     /// outlive it.
     pub own_pid_namespace: bool,

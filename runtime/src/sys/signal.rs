@@ -128,10 +128,35 @@ pub fn send(pidfd: rustix::fd::BorrowedFd<'_>, signal: i32) -> rustix::io::Resul
 
 /// The descriptor that delivers all blocked signals, signalfd(2).
 pub fn signalfd() -> rustix::io::Result<rustix::fd::OwnedFd> {
+    signalfd_with(&full_set())
+}
+
+/// The same for some of them alone: the others stay pending.
+pub fn signalfd_of(numbers: &[libc::c_int]) -> rustix::io::Result<rustix::fd::OwnedFd> {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the whole set.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: initialised above.
+    let mut set = unsafe { set.assume_init() };
+    for number in numbers {
+        // SAFETY: `set` is valid; a number that is no signal is refused.
+        unsafe { libc::sigaddset(&raw mut set, *number) };
+    }
+    signalfd_with(&set)
+}
+
+/// Takes the next signal from a signalfd that can be read.
+pub fn next_of(signals: rustix::fd::BorrowedFd<'_>) -> rustix::io::Result<i32> {
+    let mut record = [0u8; SIGNALFD_RECORD];
+    rustix::io::read(signals, &mut record)?;
+    let [a, b, c, d, ..] = record;
+    Ok(i32::from_ne_bytes([a, b, c, d]))
+}
+
+fn signalfd_with(set: &libc::sigset_t) -> rustix::io::Result<rustix::fd::OwnedFd> {
     use std::os::fd::FromRawFd;
-    let set = full_set();
     // SAFETY: `set` is valid.
-    let fd = check(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }.into())?;
+    let fd = check(unsafe { libc::signalfd(-1, set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }.into())?;
     // SAFETY: a new descriptor that nobody else owns.
     Ok(unsafe { rustix::fd::OwnedFd::from_raw_fd(fd as i32) })
 }
