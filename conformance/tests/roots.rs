@@ -55,6 +55,50 @@ fn a_directory_keeps_what_is_written_and_a_tmpfs_has_its_size() {
     firn.left_nothing();
 }
 
+/// What runs from layers and what runs from a copy of them see the same files,
+/// whatever marks of overlayfs the layers have.
+#[test]
+fn a_copy_shows_what_the_layers_show() {
+    let scratch = Scratch::new("copied");
+    layers(&scratch);
+    let firn = Runtime::firn(&scratch);
+    let mark = |name: &str, attribute: &str, value: &[u8]| {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(scratch.join(name), attribute, value, flags).unwrap();
+    };
+    for name in ["gone", "attribute/gone", "attribute/stays", "opaque/below", "user/below", "old/file", "plain"] {
+        scratch.folder(&format!("base/forms/{}", Path::new(name).parent().unwrap().display()));
+        scratch.write(&format!("base/forms/{name}"), "base\n");
+    }
+    std::fs::hard_link(scratch.join("base/forms/old/file"), scratch.join("base/forms/old/second")).unwrap();
+    std::fs::File::create(scratch.join("base/forms/sparse")).unwrap().set_len(1 << 26).unwrap();
+    for name in ["attribute", "opaque", "user", "new"] {
+        scratch.folder(&format!("top/forms/{name}"));
+    }
+    for node in [&["top/forms/gone", "c", "0", "0"][..], &["top/forms/old", "c", "0", "0"], &["top/forms/pipe", "p"]] {
+        command(Command::new("mknod").args(node).current_dir(scratch.path())).succeeds();
+    }
+    scratch.write("top/forms/attribute/gone", "");
+    mark("top/forms/attribute/gone", "trusted.overlay.whiteout", b"");
+    mark("top/forms/attribute", "trusted.overlay.opaque", b"x");
+    mark("top/forms/opaque", "trusted.overlay.opaque", b"y");
+    mark("top/forms/user", "user.overlay.opaque", b"y");
+    mark("top/forms/new", "trusted.overlay.redirect", b"/forms/old");
+    let script = "find /etc /forms | sort | while read -r f; do \
+                  if [ -d $f ]; then stat -c '%n %F %a %u:%g %Y' $f; \
+                  else stat -c '%n %F %a %u:%g %s %h %t:%T %Y' $f; [ -f $f ] && md5sum $f; fi; done";
+    let made = ["--layer", "base", "--layer", "top", "--", "sh", "-c", script];
+    let shown = run(&firn, &bundle(&scratch, &made)).succeeds().stdout;
+    let copy = [&["--copy"], &made[..]].concat();
+    let copied = run(&firn, &bundle(&scratch, &copy)).succeeds().stdout;
+    assert_eq!(copied, shown);
+    for (name, there) in [("/forms/plain", true), ("/forms/gone", false), ("/forms/user/below", true)] {
+        assert_eq!(shown.contains(&format!("{name} ")), there, "{name}: {shown}");
+    }
+    assert!(shown.lines().count() > 20, "{shown}");
+    firn.left_nothing();
+}
+
 #[test]
 fn hundreds_of_layers_are_overlaid() {
     let scratch = Scratch::new("many");
