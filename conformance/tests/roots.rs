@@ -234,3 +234,44 @@ fn a_closure_starts_its_own_init_by_default() {
     firn.call(&["delete", firn.id()]).succeeds();
     firn.left_nothing();
 }
+
+/// systemd mounts a service's credentials below /run from a mount namespace of its
+/// own, and what is mounted later must reach services that are sandboxed already: in
+/// a root that is booted, /, /run and /nix/store are shared, with nobody outside.
+#[test]
+fn a_root_that_is_booted_is_shared_within_the_container() {
+    let scratch = Scratch::new("bootshared");
+    busybox_root(&scratch.folder("base"));
+    std::fs::create_dir(scratch.join("base/mnt")).unwrap();
+    let script = "#!/bin/sh
+        awk '$5 ~ \"^(/|/run|/nix/store|/nix/store/[^/]*)$\" { print $5, ($7 ~ /shared/ ? \"shared\" : \"private\"), $8 ~ /master/ }' /proc/self/mountinfo
+        mkdir -p /run/to; unshare -m --propagation shared sh -c 'mount -t tmpfs none /run/to; touch /run/to/file'; ls /run/to";
+    std::fs::write(scratch.join("base/init"), script).unwrap();
+    command(Command::new("chmod").arg("755").arg(scratch.join("base/init"))).succeeds();
+    let path = bundle(&scratch, &["--layer", "base"]);
+    let firn = Runtime::firn(&scratch);
+    let output = run(&firn, &path).succeeds().stdout;
+    assert_eq!(output, "/ shared 0\n/run shared 0\nfile\n");
+    // A closure's view, as firn.json of a booted root has it.
+    let store = scratch.folder("store");
+    std::fs::create_dir(store.join("aaa-x")).unwrap();
+    std::fs::write(path.join("closure"), format!("{}\n", store.join("aaa-x").display())).unwrap();
+    let file = path.join("firn.json");
+    let mut roots: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    roots["root"]["closure"] = json!("closure");
+    roots["root"]["store"] = json!(store);
+    std::fs::write(&file, roots.to_string()).unwrap();
+    let output = run(&firn, &path).succeeds().stdout;
+    let expected = "/ shared 0\n/nix/store shared 0\n/nix/store/aaa-x shared 0\n/run shared 0\nfile\n";
+    assert_eq!(output, expected);
+    // Under runc too, where the root is a copy.
+    let copied = bundle(&scratch, &["--layer", "base", "--copy"]);
+    let runc = Runtime::new(program("runc", "runc"), &scratch);
+    let output = run(&runc, &copied).succeeds().stdout;
+    assert!(output.ends_with("/run shared 0\nfile\n"), "{output}");
+    std::fs::remove_dir_all(copied).unwrap();
+    // A command's root stays private.
+    let path = bundle(&scratch, &["--layer", "base", "--", "sh", "-c", "grep -c shared: /proc/self/mountinfo; true"]);
+    assert_eq!(run(&firn, &path).succeeds().stdout, "0\n");
+    firn.left_nothing();
+}

@@ -68,7 +68,7 @@ fn spec(plan: &Plan) -> Result<Spec, OciSpecError> {
         .mounts(mounts::mounts(plan)?)
         .process(process(plan)?)
         .annotations(HashMap::from([(key.to_owned(), value.to_owned())]))
-        .linux(linux()?)
+        .linux(linux(plan.init.boots())?)
         .build()
 }
 
@@ -127,7 +127,10 @@ fn capabilities(init: &Init) -> Result<LinuxCapabilities, OciSpecError> {
         .build()
 }
 
-fn linux() -> Result<Linux, OciSpecError> {
+/// The root of an init is shared: systemd mounts for its services from mount
+/// namespaces of theirs, and what is mounted later must reach those (systemd.exec(5),
+/// "Credentials"; systemd-nspawn does the same).
+fn linux(boots: bool) -> Result<Linux, OciSpecError> {
     use LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, Uts};
     let namespaces = [Pid, Mount, Ipc, Uts, Cgroup, Network]
         .into_iter()
@@ -141,6 +144,9 @@ fn linux() -> Result<Linux, OciSpecError> {
         .readonly_paths(texts(mounts::READONLY))
         .build()?;
     linux.set_devices(None);
+    if boots {
+        linux.set_rootfs_propagation(Some("shared".into()));
+    }
     Ok(linux)
 }
 

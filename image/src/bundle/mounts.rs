@@ -53,7 +53,9 @@ const API: &[(&str, &str, &[&str])] = &[
 pub fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
     let mut mounts = Vec::new();
     for (destination, kind, options) in API {
-        mounts.push(mount(destination, kind, kind, options)?);
+        // As its root, and for the same reason.
+        let shared: &[&str] = if *destination == "/run" && plan.init.boots() { &["shared"] } else { &[] };
+        mounts.push(mount(destination, kind, kind, &[*options, shared].concat())?);
     }
     // An init runs its services in groups of its own; a command needs none.
     let access = if plan.init.boots() { "rw" } else { "ro" };

@@ -62,6 +62,8 @@ fn a_bundle_of_layers_boots_their_init() {
     assert_eq!(kinds, ["pid", "mount", "ipc", "uts", "cgroup", "network"]);
     assert!(options(&config, "/sys/fs/cgroup").contains(&"rw"));
     assert!(options(&config, "/sys").contains(&"ro"));
+    assert_eq!(config["linux"]["rootfsPropagation"], "shared");
+    assert!(options(&config, "/run").contains(&"shared"));
 }
 
 fn options<'a>(config: &'a Value, destination: &str) -> Vec<&'a str> {

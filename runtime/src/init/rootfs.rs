@@ -34,7 +34,7 @@ pub fn mount(init: &mut Init<'_>) -> Result<()> {
     };
     let root = RootFd::new(tree);
     if let Some(closure) = init.plan.roots.as_ref().and_then(|roots| roots.closure.as_ref()) {
-        store_view::mount(&root, closure)?;
+        store_view::mount(&root, closure, init.plan.root_propagation == PROPAGATION_SHARED)?;
     }
     init.task.root = Some(root);
     Ok(())

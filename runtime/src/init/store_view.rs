@@ -1,14 +1,14 @@
 //! A view of the Nix store that shows a closure and nothing else: what is not
 //! in it has no name here, so it is ENOENT for root too.
 
-use super::mounts::FileSystem;
+use super::file_system::FileSystem;
 use super::rootfs::attach;
 use crate::error::{Context, Result};
 use crate::path::in_root::Missing;
 use crate::path::{InRoot, RootFd};
 use crate::plan::roots::{Closure, DEFAULT_STORE};
 use crate::sys::fds::Bin;
-use crate::sys::mount::{ATTR_NODEV, ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, setattr};
+use crate::sys::mount::{ATTR_NODEV, ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SHARED, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags};
@@ -16,7 +16,9 @@ use std::ffi::OsStr;
 
 /// Mounts the view at /nix/store of `root`: a small tmpfs with one entry for
 /// each path, which becomes read-only as a whole.
-pub fn mount(root: &RootFd, closure: &Closure) -> Result<()> {
+/// `shared`: what is mounted in it later shows in mount namespaces that are made
+/// from the container's.
+pub fn mount(root: &RootFd, closure: &Closure, shared: bool) -> Result<()> {
     let what = || "show the closure at /nix/store";
     let fs = FileSystem::open("tmpfs")?;
     fs.set("source", Some("nix-store"))?;
@@ -31,7 +33,12 @@ pub fn mount(root: &RootFd, closure: &Closure) -> Result<()> {
     }
     let read_only =
         MountAttr { set: ATTR_RDONLY | ATTR_NODEV, propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
-    setattr(view.as_fd(), true, &read_only).doing(what)
+    setattr(view.as_fd(), true, &read_only).doing(what)?;
+    if !shared {
+        return Ok(());
+    }
+    // From private: with peers of its own, and without the host's.
+    setattr(view.as_fd(), true, &MountAttr { propagation: PROPAGATION_SHARED, ..MountAttr::default() }).doing(what)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a link of the host's store")]
