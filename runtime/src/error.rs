@@ -128,6 +128,10 @@ macro_rules! bail {
 /// The C library's text in lower case, as Go prints it: podman and containerd
 /// look for phrases such as `permission denied` in a runtime's messages.
 pub fn errno_text(errno: Errno) -> String {
+    if errno == Errno::STALE {
+        // Also what `path::openat2_again` ends with.
+        return "stale file handle: what lies there is being renamed or replaced all the time".into();
+    }
     let text = std::io::Error::from(errno).to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();

@@ -100,14 +100,14 @@ fn one(score: &mut Score, plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) {
             }
             attach(score, tree, target);
         }
-        MountKind::Cgroup if cgroup.pure_v2 => {
+        MountKind::Cgroup { .. } if cgroup.pure_v2 => {
             let private = plan.namespaces.has(clone::NEWCGROUP);
             let top = Path::new("/sys/fs/cgroup");
             let dir = cgroup.v2().map(|dir| dir.path.as_path()).filter(|_| private).unwrap_or(top);
             let tree = cgroup_tree(score, dir, mount);
             attach(score, tree, target);
         }
-        MountKind::Cgroup => hierarchies(score, mount, target, cgroup),
+        MountKind::Cgroup { .. } => hierarchies(score, mount, target, cgroup),
     }
 }
 

@@ -55,6 +55,11 @@ impl Bundle {
         Bundle { path, config }
     }
 
+    /// The same root, and a config that can be changed by itself.
+    pub fn new_of(other: &Bundle) -> Self {
+        Bundle { path: other.path.clone(), config: other.config.clone() }
+    }
+
     pub fn root(&self) -> PathBuf {
         self.path.join("rootfs")
     }

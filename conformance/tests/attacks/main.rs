@@ -10,6 +10,7 @@ mod inherited;
 mod joining;
 mod keyrings;
 mod links;
+mod mounts;
 mod numbers;
 mod privileges;
 mod races;

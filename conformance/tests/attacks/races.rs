@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 /// Swaps two names for as long as it lives, as a second container on the same
 /// root or volume does.
-struct Swapping {
+pub struct Swapping {
     stop: std::sync::Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<u64>>,
 }
 
 impl Swapping {
-    fn new(pairs: Vec<(PathBuf, PathBuf)>) -> Self {
+    pub fn new(pairs: Vec<(PathBuf, PathBuf)>) -> Self {
         let stop = std::sync::Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -47,7 +47,7 @@ impl Drop for Swapping {
 const FEWEST: usize = 10;
 
 /// Runs the bundle again and again for a while.
-fn race(firn: &Runtime, bundle: &Bundle, swaps: Vec<(PathBuf, PathBuf)>, time: Duration, check: impl Fn(&Output)) {
+pub fn race(firn: &Runtime, bundle: &Bundle, swaps: Vec<(PathBuf, PathBuf)>, time: Duration, check: impl Fn(&Output)) {
     let _swapping = Swapping::new(swaps);
     let begin = Instant::now();
     let mut count = 0;

@@ -54,3 +54,23 @@ fn hand_down(path: &Path, wanted: &[&str], plan: &CgroupPlan) -> Result<()> {
     }
     Ok(())
 }
+
+/// Gives the cgroup to a container's root, as far as the kernel says that is safe:
+/// its directory, to make cgroups in, and the files that are listed in
+/// /sys/kernel/cgroup/delegate (cgroups(7), "Cgroups delegation"). Limits stay the
+/// caller's.
+pub fn delegate(dir: &Dir, uid: u32, gid: u32) -> Result<()> {
+    let list = match std::fs::read_to_string("/sys/kernel/cgroup/delegate") {
+        Ok(list) => list,
+        // Since Linux 4.15; before, these were the files.
+        Err(_) => "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n".into(),
+    };
+    let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+    let give = |path: &Path| match rustix::fs::chown(path, Some(uid), Some(gid)) {
+        // Of a controller that this cgroup does not have.
+        Err(Errno::NOENT) => Ok(()),
+        result => result.doing(|| format!("give {} to the container's root", path.display())),
+    };
+    give(&dir.path)?;
+    list.lines().try_for_each(|name| give(&dir.path.join(name)))
+}

@@ -4,7 +4,7 @@ use super::Context;
 use crate::error::Result;
 use crate::join;
 use crate::path::InRoot;
-use crate::plan::mounts;
+use crate::plan::mounts::{self, Surroundings};
 use crate::spec;
 use crate::spec::mount::Mount;
 use crate::state::StateDir;
@@ -41,7 +41,9 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     // Locked: it stays the same container until this is done.
     let dir = StateDir::open(&context.root, &operands.id)?;
     let container = join::find(&dir, true)?;
-    let plans = mounts::plan(&list, &container.record.bundle, &container.record.rootfs, None)?;
+    let (bundle, rootfs) = (&container.record.bundle, &container.record.rootfs);
+    let around = Surroundings { bundle, rootfs, label: None, id_maps: None };
+    let plans = mounts::plan(&list, &around)?;
     match args.verb {
         Verb::Add(_) => join::mounts::add(&container, &plans)?,
         Verb::Remove(_) => {

@@ -138,7 +138,12 @@ fn controllers(field: &str) -> &'static [&'static str] {
 fn file(path: &std::path::Path) -> Result<Map<String, Value>> {
     let text = if path.as_os_str() == "-" {
         let mut text = Vec::new();
-        std::io::stdin().read_to_end(&mut text).doing(|| "read resources from stdin")?;
+        // What may come from a device must have an end.
+        let mut stdin = std::io::stdin().take(spec::LIMIT as u64 + 1);
+        stdin.read_to_end(&mut text).doing(|| "read resources from stdin")?;
+        if text.len() > spec::LIMIT {
+            crate::bail!("resources from stdin are longer than {} bytes", spec::LIMIT);
+        }
         text
     } else {
         spec::read_file(path)?

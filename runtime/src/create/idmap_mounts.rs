@@ -26,7 +26,7 @@ pub fn own(plan: &Plan, sources: &mut Sources, host: &Host) -> Result<()> {
     }
     for (number, mount) in plan.mounts.iter().enumerate() {
         let Some(Idmap { maps: Some(maps), .. }) = &mount.idmap else { continue };
-        let tree = sources.mounts.get(number).and_then(Option::as_ref);
+        let tree = tree_of(sources, number);
         if tree.is_none() && plan.namespaces.has(clone::NEWUSER) {
             // Init asks for it.
             continue;
@@ -64,9 +64,13 @@ fn has_containers(mount: &MountPlan) -> bool {
 
 fn all(plan: &Plan, sources: &Sources, namespace: BorrowedFd<'_>) -> Result<()> {
     for (number, mount) in plan.mounts.iter().enumerate().filter(|(_, mount)| has_containers(mount)) {
-        map(mount, sources.mounts.get(number).and_then(Option::as_ref), namespace)?;
+        map(mount, tree_of(sources, number), namespace)?;
     }
     Ok(())
+}
+
+fn tree_of(sources: &Sources, number: usize) -> Option<&OwnedFd> {
+    sources.mounts.get(number)?.as_ref()?.tree()
 }
 
 /// A bind's tree is there now; a file system of its own is init's to map.

@@ -3,15 +3,20 @@
 
 use super::{Options, Planned, hooks, notify};
 use crate::bail;
-use crate::cgroup::{Cgroup, Entry};
+use crate::cgroup::{Cgroup, Entry, v2};
 use crate::error::Result;
+use crate::host;
 use crate::init::keyring::Keyring;
 use crate::log::Log;
 use crate::network::devices::Moved;
 use crate::plan::Plan;
+use crate::plan::mounts::{MountKind, MountPlan};
 use crate::resctrl::{Groups, Made};
 use crate::spec::hooks::Hook;
+use crate::spec::linux::IdMapping;
 use crate::state::{self, Record, StateDir};
+use crate::sys::clone::{NEWCGROUP, NEWUSER};
+use crate::sys::mount::ATTR_RDONLY;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
@@ -71,6 +76,7 @@ impl Making {
         if !options.no_cgroup && cgroup.unit.is_none() {
             self.cgroup.pure_v2 = cgroup.pure_v2;
             cgroup.create(&plan.cgroup, &mut self.cgroup.dirs)?;
+            delegate(plan, cgroup)?;
             entry = cgroup.entry()?;
         }
         if let (Some(groups), Some(plan)) = (&record.resctrl, &plan.resctrl) {
@@ -85,6 +91,7 @@ impl Making {
         record.cgroup.start_unit(&plan.cgroup, &unit, &plan.id, pid)?;
         self.cgroup = record.cgroup.clone();
         record.cgroup.complete_unit(&plan.cgroup, pid)?;
+        delegate(plan, &record.cgroup)?;
         Ok(true)
     }
 
@@ -114,6 +121,24 @@ impl Making {
         if let Some(record) = record.filter(|record| record.hooks_begun) {
             hooks::poststop(poststop, &record, log);
         }
+    }
+}
+
+/// A cgroup that the container may write to, in namespaces of its own, is its root's:
+/// or a systemd inside could make none below. On cgroup v1 delegation is not safe.
+fn delegate(plan: &Plan, cgroup: &Cgroup) -> Result<()> {
+    let writable = |mount: &MountPlan| {
+        matches!(mount.kind, MountKind::Cgroup { .. }) && (mount.attr.set | mount.recursive_attr.set) & ATTR_RDONLY == 0
+    };
+    let own = plan.namespaces.makes(NEWUSER) && plan.namespaces.makes(NEWCGROUP);
+    if !cgroup.pure_v2 || !own || host::is_rootless() || !plan.mounts.iter().any(writable) {
+        return Ok(());
+    }
+    let (Some(maps), Some(dir)) = (&plan.id_maps, cgroup.v2()) else { return Ok(()) };
+    let root_of = |maps: &[IdMapping]| maps.iter().find(|map| map.container_id == 0).map(|map| map.host_id);
+    match (root_of(&maps.uids), root_of(&maps.gids)) {
+        (Some(uid), Some(gid)) => v2::delegate(dir, uid, gid),
+        _ => Ok(()),
     }
 }
 

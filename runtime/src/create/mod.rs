@@ -1,6 +1,7 @@
 //! Making a container, in order: lock and record, sources, cgroup, clone, serve
 //! init, record again. Whatever fails on the way takes back what was made.
 
+pub mod bind_source;
 pub mod clone;
 pub mod console;
 pub mod hooks;
@@ -34,6 +35,7 @@ use crate::spec::{self, Spec};
 use crate::state::{self, Record, StateDir};
 use crate::sys::clone::Fork;
 use crate::sys::fds::Bin;
+use bind_source::Source;
 use console::{Console, Ends, Way};
 use making::Making;
 use protocol::{Channel, Message};
@@ -251,9 +253,10 @@ fn announce(making: &Making, record: &mut Record, pidfd_socket: Option<OwnedFd>,
 /// Closes the parent's copies of what init has now.
 fn discard(far_end: Channel, sources: Sources, entry: Entry) {
     let mut bin = Bin::default();
-    let Sources { are_found: _, mounts, idmaps, cgroups, null, nodes, namespaces, console_socket } = sources;
+    let Sources { are_found: _, mounts, root: _, idmaps, cgroups, null, nodes, namespaces, console_socket } = sources;
+    let mounts = mounts.into_iter().flatten().filter_map(Source::into_tree);
     let idmaps = idmaps.into_iter().map(|(_, fd)| fd);
-    let opened = mounts.into_iter().flatten().chain(idmaps).chain(null).chain(nodes).chain(console_socket);
+    let opened = mounts.chain(idmaps).chain(null).chain(nodes).chain(console_socket);
     opened.chain(cgroups.into_iter().flatten().map(|(_, fd)| fd)).for_each(|fd| bin.put(fd));
     entry.into_fds().chain(namespaces.into_iter().map(|(_, fd)| fd)).for_each(|fd| bin.put(fd));
     bin.put(far_end.into());

@@ -10,28 +10,29 @@
 //!
 //! `at_its_turn` has the binds that are exceptions.
 
+use super::bind_source::{Kind, RootPlace, Source, bind_source, check_exists, holds_root};
 use crate::bail;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Result};
+use crate::init::file_system::FileSystem;
+use crate::path::kernel_fs::kernel_type;
 use crate::plan::Plan;
 use crate::plan::devices::Node;
 use crate::plan::mounts::{MountKind, MountPlan};
 use crate::plan::namespaces::KINDS;
 use crate::plan::sysctl;
 use crate::sys::clone;
+use crate::sys::fds::Bin;
 use crate::sys::mount::{
     ATTR_ATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_OF_BINDS, ATTR_RDONLY, MountAttr,
     PROPAGATION_PRIVATE, PROPAGATION_SLAVE, setattr,
 };
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
-use rustix::fs::{Access, CWD, FileType, Mode, OFlags, fstat, stat};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, stat};
 use rustix::io::Errno;
-use rustix::mount::OpenTreeFlags;
+use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 use rustix::process::Pid;
-use std::cell::OnceCell;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub type Cgroups = Vec<(String, OwnedFd)>;
 
@@ -39,9 +40,10 @@ pub type Cgroups = Vec<(String, OwnedFd)>;
 pub struct Sources {
     /// Whether the caller has done its part; if it may not mount, init does it.
     pub are_found: bool,
-    /// For each mount of the plan, its source as a detached mount. None: there is
-    /// nothing of the host's, or init opens it at its turn.
-    pub mounts: Vec<Option<OwnedFd>>,
+    /// For each mount of the plan, its source; none where it is no bind.
+    pub mounts: Vec<Option<Source>>,
+    /// The root directory as the host has it, where there are binds.
+    pub root: RootPlace,
     /// User namespaces with the mappings of mounts, by their number.
     pub idmaps: Vec<(usize, OwnedFd)>,
     /// The container's cgroups with the names under which they are shown, as
@@ -104,13 +106,17 @@ pub fn network(sources: &Sources, init: Pid) -> Result<OwnedFd> {
 
 impl Sources {
     fn open_mounts(&mut self, plan: &Plan) -> Result<()> {
-        let root = OnceCell::new();
+        if plan.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { .. })) {
+            self.root = RootPlace::find(&plan.rootfs)?;
+        }
+        let in_user_namespace = plan.namespaces.has(clone::NEWUSER);
+        let mut bin = Bin::default();
         self.mounts = plan
             .mounts
             .iter()
-            .map(|mount| match at_its_turn(plan, mount, &root)? {
-                true => Ok(None),
-                false => bind_source(mount, plan.namespaces.has(clone::NEWUSER)),
+            .map(|mount| match at_its_turn(plan, mount, &self.root)? {
+                Some(known) => Ok(Some(Source::Later(known))),
+                None => bind_source(mount, &self.root, None, (in_user_namespace, Kind::Unknown), &mut bin),
             })
             .collect::<Result<_>>()?;
         self.null = if plan.masked.is_empty() { None } else { Some(dev_null()?) };
@@ -123,8 +129,11 @@ impl Sources {
 
     /// What init would open at its turn, for somebody else.
     pub fn open_rest(&mut self, plan: &Plan) -> Result<()> {
-        for (source, mount) in self.mounts.iter_mut().zip(&plan.mounts).filter(|(source, _)| source.is_none()) {
-            *source = bind_source(mount, plan.namespaces.has(clone::NEWUSER))?;
+        let in_user_namespace = plan.namespaces.has(clone::NEWUSER);
+        for (source, mount) in self.mounts.iter_mut().zip(&plan.mounts) {
+            if let Some(Source::Later(known)) = *source {
+                *source = bind_source(mount, &self.root, None, (in_user_namespace, known), &mut Bin::default())?;
+            }
         }
         Ok(())
     }
@@ -142,7 +151,9 @@ impl Sources {
 
     /// What the caller has to open once the cgroups exist.
     pub fn open_cgroups(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
-        if self.are_found && !has_callers_rights(plan) {
+        // A view of a cgroup namespace is made in it.
+        let by_init = cgroup.dirs.is_empty() && plan.namespaces.has(clone::NEWCGROUP);
+        if self.are_found && !has_callers_rights(plan) && !by_init {
             self.cgroups = cgroups_of_first(plan, cgroup)?;
         }
         Ok(())
@@ -164,40 +175,17 @@ pub fn has_callers_rights(plan: &Plan) -> bool {
 ///   longer has the host for a peer or a master, and a bind may be meant to;
 /// - a source that holds the container's root would show what is mounted there so
 ///   far, a bare /proc too.
-fn at_its_turn(plan: &Plan, mount: &MountPlan, root: &OnceCell<PathBuf>) -> Result<bool> {
-    let MountKind::Bind { source, recursive, inside: None } = &mount.kind else { return Ok(false) };
+fn at_its_turn(plan: &Plan, mount: &MountPlan, root: &RootPlace) -> Result<Option<Kind>> {
+    let MountKind::Bind { source, recursive, inside: None, links } = &mount.kind else { return Ok(None) };
     let follows_host = matches!(plan.root_propagation, 0 | PROPAGATION_SLAVE);
     if !has_callers_rights(plan) || mount.idmap.is_some() || !follows_host {
-        return Ok(false);
+        return Ok(None);
     }
     let what = || format!("bind mount source {}", source.display());
-    if !recursive {
-        return rustix::fs::access(source, Access::EXISTS).doing(what).map(|()| true);
+    if !recursive || !links.follows_source() {
+        return check_exists(source, root, *links).doing(what).map(Some);
     }
-    let source = real_path(source).doing(what)?;
-    if root.get().is_none() {
-        let _ = root.set(real_path(&plan.rootfs).doing(|| format!("root {}", plan.rootfs.display()))?);
-    }
-    Ok(!root.get().is_some_and(|root| root.starts_with(&source)))
-}
-
-/// Without links, as the kernel has it.
-fn real_path(path: &Path) -> rustix::io::Result<PathBuf> {
-    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let name = rustix::fs::readlink(format!("/proc/self/fd/{}", place.as_raw_fd()), Vec::new())?;
-    Ok(PathBuf::from(OsString::from_vec(name.into_bytes())))
-}
-
-/// The source of a bind, with its options. One that lies in the container's own
-/// root is opened there, when the mounts before it are made.
-pub fn bind_source(mount: &MountPlan, in_user_namespace: bool) -> Result<Option<OwnedFd>> {
-    match &mount.kind {
-        MountKind::Bind { source, recursive, inside: None } => {
-            let tree = tree(source, *recursive).doing(|| format!("bind mount source {}", source.display()))?;
-            with_options(mount, tree, in_user_namespace).map(Some)
-        }
-        _ => Ok(None),
-    }
+    Ok((!holds_root(source, root).doing(what)?).then_some(Kind::Unknown))
 }
 
 /// The options of a bind on the copy of its source.
@@ -296,7 +284,7 @@ pub fn device(node: &Node) -> Result<OwnedFd> {
 }
 
 fn cgroups_of_first(plan: &Plan, cgroup: &Cgroup) -> Result<Option<Cgroups>> {
-    let mount = plan.mounts.iter().find(|mount| matches!(mount.kind, MountKind::Cgroup));
+    let mount = plan.mounts.iter().find(|mount| matches!(mount.kind, MountKind::Cgroup { .. }));
     mount.map(|mount| cgroups(plan, mount, cgroup)).transpose()
 }
 
@@ -313,6 +301,9 @@ pub fn cgroups(plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) -> Result<Cgroup
         // Other people's cgroups of the same user's (CVE-2023-25809).
         attr = join(attr, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() });
     }
+    if cgroup.dirs.is_empty() {
+        return without_own(private, attr);
+    }
     let open = |dir: &crate::cgroup::Dir| {
         let path = if cgroup.pure_v2 && !private { Path::new("/sys/fs/cgroup") } else { &dir.path };
         let name = if cgroup.pure_v2 { "" } else { dir.shown_as() };
@@ -325,4 +316,27 @@ pub fn cgroups(plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) -> Result<Cgroup
         Ok(Some((name.to_owned(), tree)))
     };
     cgroup.dirs.iter().filter_map(|dir| open(dir).transpose()).collect()
+}
+
+/// What a container without a cgroup of its own sees, as an ordinary user's: the
+/// hierarchies in which it is, read-only, for none of it is the container's.
+fn without_own(private: bool, attr: MountAttr) -> Result<Cgroups> {
+    const MOUNT: &str = "/sys/fs/cgroup";
+    let what = || format!("show {MOUNT}");
+    let attr = join(attr, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() });
+    let top = match rustix::fs::open(MOUNT, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        top => top.doing(what)?,
+    };
+    let tree = if private && kernel_type(&top)? == Some("cgroup2") {
+        // From the caller's cgroup on, which is where the namespace begins.
+        let fs = FileSystem::open("cgroup2")?;
+        fs.set("source", Some("cgroup2"))?;
+        fs.mount(MountAttrFlags::empty(), &mut Bin::default())?
+    } else {
+        // In a user namespace the mounts below go along, or it is refused.
+        tree(Path::new(MOUNT), true).doing(what)?
+    };
+    setattr(tree.as_fd(), true, &attr).doing(what)?;
+    Ok(vec![(String::new(), tree)])
 }

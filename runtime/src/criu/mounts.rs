@@ -79,7 +79,7 @@ fn from_outside(plan: &Plan, cgroup: &Cgroup, root: &RootFd) -> Result<Pairs> {
             MountKind::Bind { source, inside: None, .. } => {
                 pairs.push((place_of(root, &mount.target)?, source.as_os_str().as_bytes().to_vec()));
             }
-            MountKind::Cgroup if !cgroup.pure_v2 && !plan.namespaces.has(clone::NEWCGROUP) => {
+            MountKind::Cgroup { .. } if !cgroup.pure_v2 && !plan.namespaces.has(clone::NEWCGROUP) => {
                 pairs.extend(hierarchies(mount, cgroup, root)?);
             }
             _ => {}

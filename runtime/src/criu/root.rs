@@ -1,6 +1,7 @@
 //! The root on which criu mounts everything else, in a mount namespace that
 //! criu has for itself: nothing of it shows on the host or outlives criu.
 
+use crate::create::bind_source::Source;
 use crate::error::{Context, Result};
 use crate::init::rootfs::{attach, open_directory};
 use crate::init::{mounts, overlay};
@@ -17,7 +18,7 @@ use std::path::Path;
 /// Mounts the root on `place`, with all places in it on which criu will mount;
 /// `sources` are those of the plan's mounts. Runs in the process that becomes
 /// criu.
-pub fn mount(plan: &Plan, sources: &[Option<OwnedFd>], place: &Path) -> Result<()> {
+pub fn mount(plan: &Plan, sources: &[Option<Source>], place: &Path) -> Result<()> {
     let slave = MountAttr { propagation: PROPAGATION_SLAVE, ..MountAttr::default() };
     setattr_root(&slave).doing(|| "cut criu's mount namespace off from the host's")?;
     let what = || format!("mount the root on {}", place.display());
@@ -52,7 +53,7 @@ fn unmount(place: &Path) -> rustix::io::Result<bool> {
 }
 
 /// What lies on a file system of the container's own comes with it.
-fn make_places(root: &RootFd, mounts: &[MountPlan], sources: &[Option<OwnedFd>]) -> Result<()> {
+fn make_places(root: &RootFd, mounts: &[MountPlan], sources: &[Option<Source>]) -> Result<()> {
     let mut bin = Bin::default();
     for (number, mount) in mounts.iter().enumerate() {
         let inside = |above: &MountPlan| {
@@ -60,11 +61,12 @@ fn make_places(root: &RootFd, mounts: &[MountPlan], sources: &[Option<OwnedFd>])
                 && above.target != mount.target
                 && above.target.contains(&mount.target)
         };
-        if mounts[..number].iter().any(inside) {
+        let is_link = matches!(sources.get(number), Some(Some(Source::Link(_))));
+        if is_link || mounts[..number].iter().any(inside) {
             continue;
         }
         let mut make = || {
-            let source = sources.get(number).and_then(Option::as_ref);
+            let source = sources.get(number).and_then(|source| source.as_ref()?.tree());
             let directory = source.map_or(Ok(true), is_directory)?;
             let target = mounts::target(root, mount, directory, &mut bin)?;
             match source {

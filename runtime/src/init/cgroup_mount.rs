@@ -1,11 +1,12 @@
 //! /sys/fs/cgroup as the container sees it: its own directories, bound. In a
 //! cgroup namespace that is the same as a fresh mount of the hierarchy.
 
-use super::mounts::{FileSystem, attributes, target};
+use super::file_system::{FileSystem, attributes};
+use super::mounts::target;
 use super::rootfs::attach;
 use crate::error::{Context, Result};
 use crate::path::RootFd;
-use crate::plan::mounts::MountPlan;
+use crate::plan::mounts::{MountKind, MountPlan};
 use crate::sys::fds::Bin;
 use crate::sys::mount::{ATTR_RDONLY, MountAttr, setattr};
 use rustix::fd::{AsFd, OwnedFd};
@@ -17,12 +18,25 @@ pub fn mount(root: &RootFd, mount: &MountPlan, cgroups: &[(String, OwnedFd)], bi
     if let [(name, tree)] = cgroups
         && name.is_empty()
     {
+        check_options(mount)?;
         attach(tree, &target).doing(|| "attach the container's cgroup")?;
     } else {
         hierarchies(mount, &target, cgroups, bin)?;
     }
     bin.put(target);
     Ok(())
+}
+
+/// Options of cgroup v2 are those of the one hierarchy that the machine has: from a
+/// cgroup namespace the kernel takes what it knows and changes nothing
+/// (cgroup_reconfigure), and the plan has no others.
+fn check_options(mount: &MountPlan) -> Result<()> {
+    let MountKind::Cgroup { data } = &mount.kind else { return Ok(()) };
+    if data.is_empty() {
+        return Ok(());
+    }
+    let fs = FileSystem::open("cgroup2")?;
+    data.iter().try_for_each(|(name, value)| fs.set(name, value.as_deref()))
 }
 
 /// cgroup v1: a tmpfs with one directory for each hierarchy, and a link for

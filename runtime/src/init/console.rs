@@ -6,6 +6,7 @@ use crate::bail;
 use crate::create::socket;
 use crate::create::streams::is_null;
 use crate::error::{Context, Result};
+use crate::path::kernel_fs::magic;
 use crate::path::{InRoot, RootFd};
 use crate::plan::process::Stream;
 use crate::sys::{self, clone, tty};
@@ -75,7 +76,15 @@ pub fn open_for_init(init: &mut Init<'_>) -> Result<()> {
     }
     if init.plan.namespaces.makes(clone::NEWNS) {
         open(&mut init.task)?;
-        show(init.task.root()?, rustix::stdio::stdin())?;
+        let dev = match init.dev.take() {
+            Some(dev) => dev,
+            // The host's.
+            None => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY;
+                init.task.root()?.open(&InRoot::new("/dev"), flags).doing(|| "open /dev in the container's root")?
+            }
+        };
+        show(&dev, rustix::stdio::stdin())?;
     } else if let Some(socket) = init.task.console_socket.take() {
         // Nothing was mounted in the root: a terminal of this mount namespace.
         let master = multiplexer(&RootFd::new(open_directory("/")?))?;
@@ -90,14 +99,19 @@ fn multiplexer(root: &RootFd) -> Result<OwnedFd> {
     let path = InRoot::new("/dev/pts/ptmx");
     let what = || format!("open {path}, for process.terminal needs a devpts mount at /dev/pts");
     let master = root.open_plain(&path, OFlags::RDWR | OFlags::NOCTTY).doing(what)?;
-    let (stat, fs) = (rustix::fs::fstat(&master).doing(what)?, rustix::fs::fstatfs(&master).doing(what)?);
-    let is_ptmx = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
-        && stat.st_rdev == rustix::fs::makedev(5, 2)
-        && fs.f_type as u64 == DEVPTS_SUPER_MAGIC;
-    if !is_ptmx {
+    if !is_multiplexer(&master).doing(what)? {
         bail!("{path} is not the multiplexer of a devpts");
     }
     Ok(master)
+}
+
+/// Whether `fd` is the multiplexer that belongs to a devpts, opened or by O_PATH.
+pub fn is_multiplexer(fd: &OwnedFd) -> Result<bool> {
+    let what = || "look at the multiplexer of terminals";
+    let stat = rustix::fs::fstat(fd).doing(what)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && stat.st_rdev == rustix::fs::makedev(5, 2)
+        && magic(fd).doing(what)? == DEVPTS_SUPER_MAGIC)
 }
 
 /// Hands the master of a terminal to whoever waits at the console socket.
@@ -106,15 +120,14 @@ pub fn send(socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
 }
 
 /// The terminal at /dev/console, by descriptor on a file that is new.
-fn show(root: &RootFd, terminal: BorrowedFd<'_>) -> Result<()> {
+fn show(dev: &OwnedFd, terminal: BorrowedFd<'_>) -> Result<()> {
     let what = || "show the terminal at /dev/console";
-    let dev = root.open(&InRoot::new("/dev"), OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::openat(&dev, c"console", flags, Mode::from_raw_mode(0o666)) {
+    match rustix::fs::openat(dev, c"console", flags, Mode::from_raw_mode(0o666)) {
         Ok(_) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno).doing(what),
     }
-    let place = rustix::fs::openat(&dev, c"console", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    let place = rustix::fs::openat(dev, c"console", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
         .doing(what)?;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = rustix::mount::open_tree(terminal, c"", clone).doing(what)?;

@@ -1,7 +1,10 @@
-//! `tmpcopyup`: a tmpfs that begins with what the directory under it holds.
+//! `tmpcopyup`: a tmpfs that begins with what the directory under it holds. Never
+//! what the kernel shows: a link of the image's may lead the target onto a /sys or
+//! /proc, whose files have any length and do things when they are read.
 
 use crate::bail;
 use crate::error::{Context, Result};
+use crate::path::kernel_fs::kernel_type;
 use crate::path::write_all;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
@@ -15,7 +18,15 @@ pub fn copy(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
     directory(from, to, MAX_DEPTH).doing(|| "copy the directory under the tmpfs into it")
 }
 
+fn refuse_kernel(fd: &OwnedFd) -> Result<()> {
+    match kernel_type(fd)? {
+        Some(kind) => bail!("it is in {kind}, which is not copied"),
+        None => Ok(()),
+    }
+}
+
 fn directory(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
+    refuse_kernel(from)?;
     if depth == 0 {
         bail!("it is more than {MAX_DEPTH} levels deep");
     }
@@ -58,14 +69,23 @@ fn file(from: &OwnedFd, to: &OwnedFd, name: &CStr, mode: Mode) -> Result<()> {
     let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let source = rustix::fs::openat(from, name, read, Mode::empty()).doing(what)?;
+    // One may be mounted there.
+    refuse_kernel(&source)?;
+    // No more than there is now, for somebody may write to it without end.
+    let mut left = rustix::fs::fstat(&source).doing(what)?.st_size as usize;
     let target = rustix::fs::openat(to, name, write, mode).doing(what)?;
     let mut buffer = vec![0u8; 64 << 10];
-    loop {
-        match rustix::io::read(&source, &mut buffer).doing(what)? {
-            0 => return Ok(()),
-            length => write_all(&target, &buffer[..length]).doing(what)?,
+    while left > 0 {
+        let most = left.min(buffer.len());
+        match rustix::io::read(&source, &mut buffer[..most]).doing(what)? {
+            0 => break,
+            length => {
+                write_all(&target, &buffer[..length]).doing(what)?;
+                left -= length;
+            }
         }
     }
+    Ok(())
 }
 
 fn own(to: &OwnedFd, name: &CStr, stat: &Stat) -> Result<()> {

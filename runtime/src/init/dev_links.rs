@@ -1,9 +1,15 @@
 //! The links of /dev: runtime-linux.md "Dev symbolic links", and /dev/ptmx.
+//! Nothing that lies there already is taken away: it is the image's.
 
 use super::Init;
+use super::console::is_multiplexer;
+use super::finish_rootfs::clone_mount;
+use super::rootfs::attach;
 use crate::error::{Context, Result};
-use crate::path::InRoot;
-use rustix::fs::{AtFlags, OFlags};
+use crate::path::{InRoot, RootFd};
+use crate::sys::fds::Bin;
+use rustix::fd::OwnedFd;
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 const LINKS: [(&str, &str); 4] = [
@@ -14,22 +20,45 @@ const LINKS: [(&str, &str); 4] = [
 ];
 
 pub fn make_all(init: &mut Init<'_>) -> Result<()> {
-    let Some(dev) = init.dev.take() else { return Ok(()) };
+    let (last, done): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut init.own_mounts).into_iter().partition(|mount| mount.read_only_last);
+    init.own_mounts = last;
+    let mut bin = Bin::default();
+    done.into_iter().for_each(|mount| bin.put(mount.tree));
+    let Some(dev) = &init.dev else { return Ok(()) };
     let root = init.task.root()?;
     // Where the kernel has it, as runc does.
     let core = root.open(&InRoot::new("/proc/kcore"), OFlags::PATH).is_ok().then_some(("/proc/kcore", "core"));
     for (text, name) in LINKS.into_iter().chain(core) {
-        match rustix::fs::symlinkat(text, &dev, name) {
+        match rustix::fs::symlinkat(text, dev, name) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno).doing(|| format!("make the link /dev/{name}")),
         }
     }
-    // A node of the image's here would be another pty multiplexer than that
-    // of the container's own devpts.
-    let link = || rustix::fs::symlinkat("pts/ptmx", &dev, "ptmx");
-    match link() {
-        Err(Errno::EXIST) => rustix::fs::unlinkat(&dev, "ptmx", AtFlags::empty()).and_then(|()| link()),
-        result => result,
+    match rustix::fs::symlinkat("pts/ptmx", dev, "ptmx") {
+        Err(Errno::EXIST) => cover_ptmx(root, dev),
+        result => result.doing(String::new),
     }
     .doing(|| "make the link /dev/ptmx")
+}
+
+/// What the image has at /dev/ptmx, if it is no way to the container's own devpts:
+/// its multiplexer is laid over that. A node with ptmx's number is one, for the
+/// kernel looks for a devpts at `pts` beside it (devpts_mntget); a link is followed
+/// by nobody but the container.
+fn cover_ptmx(root: &RootFd, dev: &OwnedFd) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let there = rustix::fs::openat(dev, "ptmx", flags, Mode::empty()).doing(|| "open what is there")?;
+    let stat = rustix::fs::fstat(&there).doing(|| "look at what is there")?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Symlink | FileType::Directory => return Ok(()),
+        FileType::CharacterDevice if stat.st_rdev == rustix::fs::makedev(5, 2) => return Ok(()),
+        _ => {}
+    }
+    let Ok(own) = root.open_plain(&InRoot::new("/dev/pts/ptmx"), OFlags::PATH) else { return Ok(()) };
+    if !is_multiplexer(&own)? {
+        return Ok(());
+    }
+    let tree = clone_mount(&own, false).doing(|| "copy the devpts's own")?;
+    attach(&tree, &there).doing(|| "cover what is there")
 }

@@ -2,11 +2,12 @@
 //! where a user namespace forbids making them.
 
 use super::Init;
+use super::aside::mount_id;
 use super::rootfs::attach;
+use crate::bail;
 use crate::create::sources;
 use crate::error::{Context, Result};
 use crate::host;
-use crate::path::in_root::Missing;
 use crate::path::{InRoot, RootFd};
 use crate::plan::Plan;
 use crate::plan::devices::Node;
@@ -27,31 +28,66 @@ pub fn make_all(init: &mut Init<'_>) -> Result<()> {
     if !is_ours(init.plan) {
         return Ok(());
     }
-    let root = init.task.root()?;
     let dev_path = InRoot::new("/dev");
-    let dev = root.open_or_make(&dev_path, Missing::Directory, Mode::from_raw_mode(0o755))?;
+    // The file system that was mounted there, wherever links of the image's put it.
+    let mounted = init.own_mounts.iter().rposition(|mount| mount.target == dev_path && !mount.read_only_last);
+    let mounted = mounted.map(|number| init.own_mounts.remove(number).tree);
+    let opened = match &mounted {
+        Some(_) => None,
+        None => Some(directory(init, &dev_path, None).doing(|| "fill /dev")?),
+    };
+    if let Some(dev) = mounted.as_ref().or(opened.as_ref()) {
+        make_nodes(init, &dev_path, dev)?;
+    }
+    init.dev = opened.or(mounted);
+    Ok(())
+}
+
+/// A directory in which nodes may be made, itself made where it is missing. `dev`: a
+/// file system of the container's own that `init` does not list any more.
+pub fn directory(init: &Init<'_>, path: &InRoot, dev: Option<&OwnedFd>) -> Result<OwnedFd> {
+    let root = init.task.root()?;
+    root.directory(path, &|directory| refuse_foreign(root, dev, init, directory))
+}
+
+/// Nodes are made in the container's root and in file systems that were mounted for
+/// it alone. A link of the image's, /dev itself or one below it, would lead to a
+/// volume: root of the host would fill that.
+fn refuse_foreign(root: &RootFd, dev: Option<&OwnedFd>, init: &Init<'_>, directory: &OwnedFd) -> Result<()> {
+    let id = |fd| mount_id(fd).doing(|| "look at its mount");
+    let wanted = id(directory)?;
+    if mount_id(root).doing(|| "look at the root's mount")? == wanted || init.own_ids.contains(&wanted) {
+        return Ok(());
+    }
+    for own in dev.into_iter().chain(init.own_mounts.iter().map(|mount| &mount.tree)) {
+        if id(own)? == wanted {
+            return Ok(());
+        }
+    }
+    bail!(
+        "it is on a mount from outside the container, where no devices are made: \
+         mount a tmpfs on /dev, or bind a /dev that is complete"
+    )
+}
+
+fn make_nodes(init: &Init<'_>, dev_path: &InRoot, dev: &OwnedFd) -> Result<()> {
     for (number, node) in init.plan.devices.iter().enumerate() {
         let what = || format!("make device {}", node.path);
+        let (above, name) = node.path.parent_and_name();
+        let other = if above == *dev_path { None } else { Some(directory(init, &above, Some(dev)).doing(what)?) };
+        let dir = other.as_ref().unwrap_or(dev);
         if let Some(tree) = init.sources.nodes.get(number) {
-            bind(root, node, tree).doing(what)?;
+            bind(dir, &name, tree).doing(what)?;
             continue;
         }
-        let (above, name) = node.path.parent_and_name();
-        let made = if above == dev_path {
-            make(&dev, &name, node)
-        } else {
-            let dir = root.open_or_make(&above, Missing::Directory, Mode::from_raw_mode(0o755))?;
-            make(&dir, &name, node)
-        };
-        match made {
+        match make(dir, &name, node) {
             // The caller itself is root of a user namespace only.
             Err(Errno::PERM) if host::is_rootless() => {
-                sources::device(node).and_then(|tree| bind(root, node, &tree)).doing(what)?;
+                sources::device(node).and_then(|tree| bind(dir, &name, &tree)).doing(what)?;
             }
             made => made.doing(what)?,
         }
     }
-    init.dev = Some(dev);
     Ok(())
 }
 
@@ -79,15 +115,13 @@ fn same(dir: &OwnedFd, name: &[u8], node: &Node) -> rustix::io::Result<()> {
     if is_device { Ok(()) } else { Err(Errno::EXIST) }
 }
 
-fn bind(root: &RootFd, node: &Node, tree: &OwnedFd) -> Result<()> {
-    let (above, name) = node.path.parent_and_name();
-    let dir = root.open_or_make(&above, Missing::Directory, Mode::from_raw_mode(0o755))?;
+fn bind(dir: &OwnedFd, name: &[u8], tree: &OwnedFd) -> Result<()> {
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::openat(&dir, &*name, flags | OFlags::EXCL, Mode::from_raw_mode(0o666)) {
+    match rustix::fs::openat(dir, name, flags | OFlags::EXCL, Mode::from_raw_mode(0o666)) {
         Ok(_) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno).doing(|| "make the place for it"),
     }
-    let target = rustix::fs::openat(&dir, &*name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    let target = rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
         .doing(|| "open the place for it")?;
     attach(tree, &target).doing(|| "bind it")
 }

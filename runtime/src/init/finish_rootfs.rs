@@ -2,7 +2,7 @@
 //! is written.
 
 use super::Init;
-use super::mounts::FileSystem;
+use super::file_system::FileSystem;
 use super::rootfs::attach;
 use crate::error::{Context, Result};
 use crate::path::InRoot;
@@ -108,12 +108,15 @@ pub fn clone_mount(fd: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd>
 }
 
 /// Mounts whose places below are made.
-pub fn last_read_only(mounts: &[OwnedFd]) -> Result<()> {
-    mounts.iter().try_for_each(|mount| setattr(mount.as_fd(), false, &READ_ONLY).doing(|| "make a mount read-only"))
+pub fn last_read_only<'a>(mounts: impl IntoIterator<Item = &'a OwnedFd>) -> Result<()> {
+    mounts
+        .into_iter()
+        .try_for_each(|mount| setattr(mount.as_fd(), false, &READ_ONLY).doing(|| "make a mount read-only"))
 }
 
 pub fn read_only_root(init: &mut Init<'_>) -> Result<()> {
-    last_read_only(&std::mem::take(&mut init.read_only_last))?;
+    let last = std::mem::take(&mut init.own_mounts);
+    last_read_only(last.iter().filter(|mount| mount.read_only_last).map(|mount| &mount.tree))?;
     if !init.plan.readonly_root || !init.plan.namespaces.makes(clone::NEWNS) {
         return Ok(());
     }

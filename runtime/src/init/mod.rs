@@ -4,6 +4,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod aside;
 pub mod caps;
 pub mod cgroup;
 pub mod cgroup_mount;
@@ -13,6 +14,7 @@ pub mod dev_links;
 pub mod devices;
 pub mod exec;
 pub mod fds;
+pub mod file_system;
 pub mod finish_rootfs;
 pub mod hooks;
 pub mod ids;
@@ -86,16 +88,27 @@ pub struct Init<'a> {
     /// The procfs and sysfs that were mounted, and where: what lies below them is
     /// found by these and not by path, for the image can be changed meanwhile.
     pub kernel_mounts: Vec<(InRoot, RootFd)>,
-    /// Mounts that become read-only when all is made.
-    pub read_only_last: Vec<OwnedFd>,
+    /// The new file systems that were mounted, until devices are made; those that
+    /// become read-only when all is made, until then.
+    pub own_mounts: Vec<OwnMount>,
+    /// Numbers of those that have no descriptor any more.
+    pub own_ids: Vec<u64>,
     /// Of the time namespace that will be made.
     pub time_offsets: Option<OwnedFd>,
-    /// /dev, between the steps that fill it.
+    /// /dev, until it is filled; None where it is the host's.
     pub dev: Option<OwnedFd>,
     /// For `create`: the FIFO by which `start` comes.
     pub start: Option<OwnedFd>,
     pub record: &'a Record,
     pub options: &'a Options,
+}
+
+/// A file system that is neither the image's nor the host's.
+#[derive(Debug)]
+pub struct OwnMount {
+    pub target: InRoot,
+    pub tree: OwnedFd,
+    pub read_only_last: bool,
 }
 
 pub type Step = fn(&mut Init<'_>) -> Result<()>;
@@ -193,7 +206,8 @@ pub fn run(
         entry,
         channel,
         kernel_mounts: Vec::new(),
-        read_only_last: Vec::new(),
+        own_mounts: Vec::new(),
+        own_ids: Vec::new(),
         time_offsets: None,
         dev: None,
         start,

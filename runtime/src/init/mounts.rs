@@ -1,17 +1,21 @@
 //! The mounts of config.json, descriptor to descriptor: a source is a detached
 //! mount, a target is opened inside the root, and move_mount(2) joins the two.
 
-use super::Init;
+use super::aside::mount_id;
+use super::file_system::{self, attributes};
 use super::finish_rootfs::clone_mount;
 use super::rootfs::attach;
-use super::{cgroup_mount, copy_up};
+use super::{Init, OwnMount};
+use super::{aside, cgroup_mount, copy_up, devices};
 use crate::bail;
+use crate::create::bind_source::{self, Source};
 use crate::create::idmap_mounts;
 use crate::create::protocol::Message;
 use crate::create::sources::{self, Cgroups};
 use crate::error::{Context, Error, Result};
 use crate::path::in_root::Missing;
-use crate::path::{InRoot, RootFd};
+use crate::path::kernel_fs::{self, PROC_SUPER_MAGIC, SYSFS_MAGIC};
+use crate::path::{InRoot, ProcFd, RootFd};
 use crate::plan::mounts::{MountKind, MountPlan, may_cover};
 use crate::sys::clone;
 use crate::sys::fds::Bin;
@@ -19,32 +23,43 @@ use crate::sys::mount::{self as attr, MountAttr, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// linux/magic.h
-const PROC_SUPER_MAGIC: u64 = 0x9fa0;
-const SYSFS_MAGIC: u64 = 0x6265_6572;
+/// So many new file systems keep their descriptors until devices are made, for a
+/// process has a limit of open files.
+const KEPT: usize = 64;
 
 pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
     let mut bin = Bin::default();
     let mut kernel_mounts = Vec::new();
-    let mut read_only = Vec::new();
+    let mut dev_is_known = !devices::is_ours(init.plan);
     for (number, mount) in init.plan.mounts.iter().enumerate() {
         let what = || format!("mount {}", mount.target);
+        if !dev_is_known && InRoot::new("/dev").contains(&mount.target) {
+            dev_is_known = true;
+            if mount.target != InRoot::new("/dev") {
+                // Before places are made below it.
+                devices::directory(init, &InRoot::new("/dev"), None).doing(what)?;
+            }
+        }
         let cgroups = cgroups(init, mount).doing(what)?;
         let source = match init.sources.mounts.get_mut(number).and_then(Option::take) {
-            Some(tree) => Some(tree),
             // The host's paths are in reach until the root is entered, and where a
             // source is left to its turn there is no user namespace.
-            None => sources::bind_source(mount, false).doing(what)?,
+            Some(Source::Later(known)) => {
+                let (host, root) = (&init.sources.root, init.task.root.as_ref());
+                bind_source::bind_source(mount, host, root, (false, known), &mut bin).doing(what)?
+            }
+            source => source,
         };
+        if matches!(source, Some(Source::Inside(_))) {
+            // Its copies are looked at by it.
+            init.task.proc()?;
+        }
         let map = |tree: &OwnedFd| map_ids(init, number, mount, tree);
-        let tree = one(init.task.root()?, mount, source, &map, &cgroups, &mut bin).doing(what)?;
+        let place = Inside { root: init.task.root()?, proc: init.task.proc.as_ref() };
+        let tree = one(&place, mount, source, &map, &cgroups, &mut bin).doing(what)?;
         match (&mount.kind, tree) {
-            (_, Some(tree)) if mount.read_only_last => read_only.push(tree),
             (MountKind::FileSystem { kind, .. }, Some(tree)) if matches!(kind.as_str(), "proc" | "sysfs") => {
                 kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
             }
@@ -52,11 +67,19 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
             (MountKind::Bind { .. }, Some(tree)) if is_of_kernel(mount, &tree) => {
                 kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
             }
+            (MountKind::FileSystem { .. }, Some(tree)) => {
+                if init.own_mounts.len() > KEPT && !mount.read_only_last {
+                    init.own_ids.push(mount_id(&tree).doing(what)?);
+                    bin.put(tree);
+                    continue;
+                }
+                let (target, read_only_last) = (mount.target.clone(), mount.read_only_last);
+                init.own_mounts.push(OwnMount { target, tree, read_only_last });
+            }
             (_, tree) => tree.into_iter().for_each(|tree| bin.put(tree)),
         }
     }
     init.kernel_mounts = kernel_mounts;
-    init.read_only_last = read_only;
     Ok(())
 }
 
@@ -75,14 +98,13 @@ fn map_ids(init: &Init<'_>, number: usize, mount: &MountPlan, tree: &OwnedFd) ->
 
 fn is_of_kernel(mount: &MountPlan, tree: &OwnedFd) -> bool {
     let is_place = ["/proc", "/sys"].iter().any(|place| InRoot::new(place) == mount.target);
-    let magic = || rustix::fs::fstatfs(tree).map_or(0, |stat| stat.f_type as u64);
-    is_place && [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&magic())
+    is_place && kernel_fs::magic(tree).is_ok_and(|magic| [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&magic))
 }
 
 /// Those for a cgroup mount. They can be attached once, and where the caller has
 /// opened them there is one set.
 fn cgroups(init: &mut Init<'_>, mount: &MountPlan) -> Result<Cgroups> {
-    if !matches!(mount.kind, MountKind::Cgroup) {
+    if !matches!(mount.kind, MountKind::Cgroup { .. }) {
         return Ok(Vec::new());
     }
     if sources::has_callers_rights(init.plan) {
@@ -91,45 +113,53 @@ fn cgroups(init: &mut Init<'_>, mount: &MountPlan) -> Result<Cgroups> {
     init.sources.cgroups.take().ok_or_else(|| Error::new("in a user namespace there can be one cgroup mount"))
 }
 
+/// Where mounts are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Inside<'a> {
+    pub root: &'a RootFd,
+    /// Needed for binds whose source lies in the root.
+    pub proc: Option<&'a ProcFd>,
+}
+
 /// Returns the mount that is now attached, if it has one descriptor. `map` gives
 /// what is not from outside its id mapping.
 pub fn one(
-    root: &RootFd,
+    place: &Inside<'_>,
     mount: &MountPlan,
-    source: Option<OwnedFd>,
+    source: Option<Source>,
     map: &dyn Fn(&OwnedFd) -> Result<()>,
     cgroups: &[(String, OwnedFd)],
     bin: &mut Bin,
 ) -> Result<Option<OwnedFd>> {
+    let root = place.root;
     match &mount.kind {
-        MountKind::Bind { inside, .. } => {
-            let tree = match (source, inside) {
-                (Some(tree), _) => tree,
-                (None, Some(path)) => source_inside(root, mount, path, map)?,
-                (None, None) => bail!("its source was not opened"),
+        MountKind::Bind { .. } => {
+            let tree = match source {
+                Some(Source::Tree(tree)) => tree,
+                Some(Source::Link(text)) => return make_link(root, &mount.target, &text, bin).map(|()| None),
+                Some(Source::Inside(path)) => match source_inside(place, mount, &path, map)? {
+                    Source::Tree(tree) => tree,
+                    Source::Link(text) => return make_link(root, &mount.target, &text, bin).map(|()| None),
+                    Source::Inside(_) | Source::Later(_) => bail!("its source leads to itself"),
+                },
+                Some(Source::Later(_)) | None => bail!("its source was not opened"),
             };
             let target = target(root, mount, is_directory(&tree)?, bin)?;
             put(tree, target, bin)
         }
-        MountKind::Cgroup => cgroup_mount::mount(root, mount, cgroups, bin).map(|()| None),
+        MountKind::Cgroup { .. } => cgroup_mount::mount(root, mount, cgroups, bin).map(|()| None),
         MountKind::FileSystem { kind, source, data, copy_up } => {
             let keeps_mode = kind == "tmpfs" && !data.iter().any(|(name, _)| name == "mode");
             let was_there = keeps_mode && root.open(&mount.target, OFlags::PATH).is_ok();
             let target = target(root, mount, true, bin)?;
-            let mut make = || {
-                let fs = FileSystem::open(kind)?;
-                fs.set("source", Some(source))?;
-                for (name, value) in data {
-                    fs.set(name, value.as_deref())?;
-                }
-                if was_there {
-                    // As the directory under it, so that /tmp stays sticky.
-                    let mode = rustix::fs::fstat(&target).doing(|| "look at the target")?.st_mode & 0o7777;
-                    fs.set("mode", Some(&format!("{mode:o}")))?;
-                }
-                fs.mount(attributes(mount.attr.set), bin)
-            };
-            let tree = match make() {
+            let mut mode = None;
+            if was_there {
+                // As the directory under it, so that /tmp stays sticky.
+                let stat = rustix::fs::fstat(&target).doing(|| "look at the target")?;
+                mode = Some(format!("{:o}", stat.st_mode & 0o7777));
+            }
+            let more = mode.as_deref().map(|mode| ("mode", mode));
+            let tree = match file_system::make(kind, source, data, more, attributes(mount.attr.set), bin) {
                 Err(error) if kind == "sysfs" && error.errno() == Some(Errno::PERM) => hosts_sysfs(mount)?,
                 tree => tree?,
             };
@@ -143,19 +173,51 @@ pub fn one(
     }
 }
 
-/// A part of what has been mounted so far.
+/// A part of what has been mounted so far, whatever links of the image's lead to
+/// it: but never of the kernel's file systems, which would show without their masks.
 fn source_inside(
-    root: &RootFd,
+    place: &Inside<'_>,
     mount: &MountPlan,
     path: &InRoot,
     map: &dyn Fn(&OwnedFd) -> Result<()>,
-) -> Result<OwnedFd> {
+) -> Result<Source> {
     let what = || format!("bind mount source {path} in the root");
-    let place = root.open(path, OFlags::PATH).doing(what)?;
-    let MountKind::Bind { recursive, .. } = mount.kind else { bail!("it is no bind mount") };
-    let tree = clone_mount(&place, recursive).doing(what)?;
+    let MountKind::Bind { recursive, links, .. } = mount.kind else { bail!("it is no bind mount") };
+    let flags = if links.follows_source() { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let found = place.root.open(path, OFlags::PATH | flags).doing(what)?;
+    if let Some(text) = bind_source::link_to_copy(&found, links).doing(what)? {
+        return Ok(Source::Link(text));
+    }
+    let tree = match (recursive, place.proc) {
+        (true, Some(proc)) => aside::copy_of_subtree(place.root, proc, path, flags).doing(what)?,
+        (true, None) => bail!("{}: there is no procfs to look at its mounts", what()),
+        (false, _) => clone_mount(&found, false).doing(what)?,
+    };
+    if let Some(kind) = kernel_fs::kernel_type(&tree).doing(what)? {
+        bail!("{} leads to {kind}, which must not show a second time without its masks", what());
+    }
     map(&tree)?;
-    sources::with_options(mount, tree, false)
+    sources::with_options(mount, tree, false).map(Source::Tree)
+}
+
+/// The symbolic link that a bind with `copy-symlink` has for a source. One with
+/// the same text may be there.
+fn make_link(root: &RootFd, path: &InRoot, text: &[u8], bin: &mut Bin) -> Result<()> {
+    let what = || format!("make the link {path}");
+    let (above, name) = path.parent_and_name();
+    let dir = root.open_or_make(&above, Missing::Directory, Mode::from_raw_mode(0o755))?;
+    match rustix::fs::symlinkat(text, &dir, &*name) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => {
+            let there = rustix::fs::readlinkat(&dir, &*name, Vec::new());
+            if !there.is_ok_and(|there| there.to_bytes() == text) {
+                bail!("{}: something else is there already", what());
+            }
+        }
+        Err(errno) => return Err(errno).doing(what),
+    }
+    bin.put(dir);
+    Ok(())
 }
 
 /// A new one belongs to a network namespace of the user namespace's: without one
@@ -181,6 +243,9 @@ fn recursive_options(tree: &OwnedFd, mount: &MountPlan) -> Result<()> {
 /// The target of a mount, made where it is missing.
 pub fn target(root: &RootFd, mount: &MountPlan, directory: bool, bin: &mut Bin) -> Result<OwnedFd> {
     let path = &mount.target;
+    if matches!(mount.kind, MountKind::Bind { links, .. } if links.target_nofollow) {
+        return link_as_target(root, path, bin);
+    }
     let (missing, mode) = if directory { (Missing::Directory, 0o755) } else { (Missing::File, 0o644) };
     let mode = Mode::from_raw_mode(mode);
     // Without links the text of the path is the place; no mount may cover
@@ -201,9 +266,23 @@ pub fn target(root: &RootFd, mount: &MountPlan, directory: bool, bin: &mut Bin) 
         refuse_links(root, path, kind)?;
     }
     let target = root.open_or_make(path, missing, mode)?;
-    let magic = rustix::fs::fstatfs(&target).doing(|| "look at the target")?.f_type as u64;
+    let magic = kernel_fs::magic(&target).doing(|| "look at the target")?;
     if magic == PROC_SUPER_MAGIC && may_cover(path, &mount.kind) && !InRoot::new("/proc").contains(path) {
         bail!("{path} leads into /proc, where nothing may be mounted");
+    }
+    Ok(target)
+}
+
+/// For a bind with `dest-nofollow`: what must be there already, itself.
+fn link_as_target(root: &RootFd, path: &InRoot, bin: &mut Bin) -> Result<OwnedFd> {
+    let what = || "open the target, which dest-nofollow wants to be there";
+    let (above, name) = path.parent_and_name();
+    let dir = root.open(&above, OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = rustix::fs::openat(&dir, &*name, flags, Mode::empty()).doing(what)?;
+    bin.put(dir);
+    if let Some(kind) = kernel_fs::kernel_type(&target)? {
+        bail!("{path} leads into {kind}, where nothing may be mounted by dest-nofollow");
     }
     Ok(target)
 }
@@ -238,67 +317,4 @@ fn put(tree: OwnedFd, target: OwnedFd, bin: &mut Bin) -> Result<Option<OwnedFd>>
 fn is_directory(fd: &OwnedFd) -> Result<bool> {
     let stat = rustix::fs::fstat(fd).doing(|| "look at it")?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-}
-
-/// Mount attributes as fsmount(2) takes them; their values are the same.
-pub fn attributes(set: u64) -> MountAttrFlags {
-    debug_assert_eq!(attr::ATTR_RDONLY, u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()));
-    MountAttrFlags::from_bits_retain(set as u32)
-}
-
-/// A file system that is being made, fsopen(2). Its errors have the kernel's
-/// own words in them.
-#[derive(Debug)]
-pub struct FileSystem {
-    context: OwnedFd,
-    kind: String,
-}
-
-impl FileSystem {
-    pub fn open(kind: &str) -> Result<Self> {
-        match rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) {
-            Ok(context) => Ok(FileSystem { context, kind: kind.to_owned() }),
-            Err(Errno::NODEV) => Err(Error::new(format!("this kernel has no file system {kind:?}"))),
-            Err(errno) => Err(errno).doing(|| format!("open file system {kind:?}")),
-        }
-    }
-
-    /// A value, or a flag where there is none.
-    pub fn set(&self, name: &str, value: Option<&str>) -> Result<()> {
-        match value {
-            None => rustix::mount::fsconfig_set_flag(&self.context, name),
-            Some(value) => rustix::mount::fsconfig_set_string(&self.context, name, value),
-        }
-        .doing(|| self.told(&format!("{} option {name:?}", self.kind)))
-    }
-
-    /// A path of the host, as text.
-    pub fn set_path(&self, name: &str, path: &Path) -> rustix::io::Result<()> {
-        self.set_bytes(name, path.as_os_str().as_bytes())
-    }
-
-    pub fn set_bytes(&self, name: &str, value: &[u8]) -> rustix::io::Result<()> {
-        let value = CString::new(value).map_err(|_| Errno::INVAL)?;
-        rustix::mount::fsconfig_set_string(&self.context, name, value)
-    }
-
-    /// The mount, attached nowhere yet.
-    pub fn mount(self, attributes: MountAttrFlags, bin: &mut Bin) -> Result<OwnedFd> {
-        rustix::mount::fsconfig_create(&self.context).doing(|| self.told(&format!("make the {}", self.kind)))?;
-        let mount = rustix::mount::fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-            .doing(|| self.told(&format!("mount the {}", self.kind)))?;
-        bin.put(self.context);
-        Ok(mount)
-    }
-
-    /// `what`, with what the kernel noted: lines such as `e tmpfs: Bad value`.
-    pub fn told(&self, what: &str) -> String {
-        let mut buffer = [0u8; 1024];
-        let mut text = what.to_owned();
-        while let Ok(length @ 1..) = rustix::io::read(&self.context, &mut buffer) {
-            let line = String::from_utf8_lossy(&buffer[..length]);
-            text += &format!(" ({})", line.trim_end().trim_start_matches(['e', 'w', 'i']).trim_start());
-        }
-        text
-    }
 }

@@ -1,14 +1,14 @@
 //! A root of layers under something that can be written: an overlay, or that
 //! something alone where there are no layers.
 
-use super::mounts::{FileSystem, attributes};
+use super::file_system::{self, FileSystem, LONGEST, attributes};
 use super::rootfs::{attach, open_directory};
 use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::plan::roots::{RootsPlan, Upper};
 use crate::sys::fds::Bin;
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MountFlags, OpenTreeFlags};
 use std::ffi::CString;
@@ -19,9 +19,8 @@ use std::path::{Path, PathBuf};
 /// below `place` first, out of the container's sight: the overlay that covers
 /// it keeps its own hold of it.
 pub fn mount(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
-    for layer in &roots.layers {
-        open_directory(layer.as_path()).doing(|| format!("layer {}", layer.display()))?;
-    }
+    let open = |layer: &PathBuf| open_directory(layer.as_path()).doing(|| format!("layer {}", layer.display()));
+    let layers = roots.layers.iter().map(open).collect::<Result<Vec<_>>>()?;
     let writable = match &roots.upper {
         Upper::Tmpfs(options) => tmpfs(options)?,
         Upper::Directory(path) => bind(path)?,
@@ -38,7 +37,7 @@ pub fn mount(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
         }
     }
     let paths = Paths { layers: &roots.layers, upper: place.join("upper"), work: place.join("work") };
-    match one_by_one(&paths) {
+    match one_by_one(&paths, &layers) {
         Ok(overlay) => {
             attach(&overlay, open_directory(place)?).doing(what)?;
             Ok(overlay)
@@ -63,16 +62,13 @@ struct Paths<'a> {
 }
 
 fn tmpfs(options: &str) -> Result<OwnedFd> {
-    let fs = FileSystem::open("tmpfs")?;
-    fs.set("source", Some("tmpfs"))?;
-    fs.set("mode", Some("0755"))?;
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option.split_once('=') {
-            Some((name, value)) => fs.set(name, Some(value))?,
-            None => fs.set(option, None)?,
-        }
-    }
-    fs.mount(attributes(0), &mut Bin::default())
+    let option = |option: &str| match option.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (option.to_owned(), None),
+    };
+    let given = options.split(',').filter(|option| !option.is_empty()).map(option);
+    let data: Vec<_> = std::iter::once(("mode".to_owned(), Some("0755".to_owned()))).chain(given).collect();
+    file_system::make("tmpfs", "tmpfs", &data, None, attributes(0), &mut Bin::default())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the upper directory is the host's")]
@@ -86,21 +82,47 @@ fn bind(path: &Path) -> Result<OwnedFd> {
     rustix::mount::open_tree(CWD, path, flags).doing(|| format!("open the writable directory {}", path.display()))
 }
 
-/// Since Linux 6.7: layers highest first, each with a name as long as it likes.
-fn one_by_one(paths: &Paths<'_>) -> Result<OwnedFd> {
+/// Since Linux 6.7: layers highest first, each by itself.
+fn one_by_one(paths: &Paths<'_>, layers: &[OwnedFd]) -> Result<OwnedFd> {
     let fs = FileSystem::open("overlay")?;
     fs.set("source", Some("overlay"))?;
-    for layer in paths.layers.iter().rev() {
-        fs.set_path("lowerdir+", layer).doing(|| fs.told(&format!("overlay layer {}", layer.display())))?;
+    for (path, layer) in paths.layers.iter().zip(layers).rev() {
+        set_directory(&fs, "lowerdir+", path, Some(layer))
+            .doing(|| fs.told(&format!("overlay layer {}", path.display())))?;
     }
     for (name, path) in [("upperdir", &paths.upper), ("workdir", &paths.work)] {
-        fs.set_path(name, path).doing(|| fs.told(&format!("overlay {name}")))?;
+        set_directory(&fs, name, path, None).doing(|| fs.told(&format!("overlay {name}")))?;
     }
     fs.mount(MountAttrFlags::empty(), &mut Bin::default())
 }
 
+/// By its name, so that mountinfo has it; by descriptor where the name is too long
+/// for fsconfig(2) or has a character that overlay takes for an escape; and before
+/// Linux 6.13, which brought that, as the working directory.
+#[expect(clippy::disallowed_methods, reason = ". only, a directory of the host's")]
+fn set_directory(fs: &FileSystem, name: &str, path: &Path, directory: Option<&OwnedFd>) -> rustix::io::Result<()> {
+    let text = path.as_os_str().as_bytes();
+    if text.len() <= LONGEST && !text.contains(&b'\\') {
+        return fs.set_bytes(name, text);
+    }
+    let opened = match directory {
+        Some(_) => None,
+        None => Some(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?),
+    };
+    let Some(directory) = directory.or(opened.as_ref()) else { return Err(Errno::NOENT) };
+    match fs.set_directory(name, directory) {
+        Err(Errno::INVAL) => {}
+        result => return result,
+    }
+    let before = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::process::fchdir(directory)?;
+    let result = fs.set_bytes(name, b".");
+    rustix::process::fchdir(before)?;
+    result
+}
+
 /// Before 6.7: all of them in one string. By the classic mount(2), which takes a
-/// page of options, where fsconfig(2) takes 256 bytes of each.
+/// page of options, where fsconfig(2) takes 255 bytes of each.
 #[expect(clippy::disallowed_methods, reason = "the caller's place for the root, before it is entered")]
 fn all_in_one(paths: &Paths<'_>, place: &Path) -> Result<OwnedFd> {
     const PAGE: usize = 4096;

@@ -2,8 +2,8 @@
 
 use super::Container;
 use crate::bail;
+use crate::create::bind_source::{Kind, RootPlace, Source, bind_source};
 use crate::create::protocol::{Channel, Message};
-use crate::create::sources;
 use crate::error::{Context, Error, Result};
 use crate::init::finish_rootfs::last_read_only;
 use crate::init::{mounts as init, rootfs};
@@ -22,7 +22,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 /// Adds mounts, in order. Those before one that fails are taken away again.
 pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
     for mount in mounts {
-        if matches!(mount.kind, MountKind::Cgroup) || mount.idmap.is_some() {
+        if matches!(mount.kind, MountKind::Cgroup { .. }) || mount.idmap.is_some() {
             bail!("mount {}: cgroups and id mappings are for the container's config", mount.target);
         }
         // Made from outside, they show the namespaces of whoever makes them.
@@ -32,10 +32,15 @@ pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
             bail!("mount {}: a new {kind} would be the host's", mount.target);
         }
     }
-    let sources = mounts.iter().map(|mount| sources::bind_source(mount, false)).collect::<Result<Vec<_>>>()?;
+    let binds = mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { .. }));
+    let place = if binds { RootPlace::find(&container.record.rootfs)? } else { RootPlace::default() };
+    let mut bin = Bin::default();
+    let source = |mount| bind_source(mount, &place, None, (false, Kind::Unknown), &mut bin);
+    let sources = mounts.iter().map(source).collect::<Result<Vec<_>>>()?;
+    drop(bin);
     inside(container, |root, proc| {
         let mut trees = Vec::new();
-        let added = add_all(root, mounts, sources, &mut trees);
+        let added = add_all(&init::Inside { root, proc: Some(proc) }, mounts, sources, &mut trees);
         if added.is_err() {
             for tree in trees.iter().rev() {
                 // The error that brought us here is the one to tell.
@@ -46,12 +51,17 @@ pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
     })
 }
 
-fn add_all(root: &RootFd, mounts: &[MountPlan], sources: Vec<Option<OwnedFd>>, trees: &mut Vec<OwnedFd>) -> Result<()> {
+fn add_all(
+    place: &init::Inside<'_>,
+    mounts: &[MountPlan],
+    sources: Vec<Option<Source>>,
+    trees: &mut Vec<OwnedFd>,
+) -> Result<()> {
     let mut bin = Bin::default();
     let mut last = Vec::new();
     for (mount, source) in mounts.iter().zip(sources) {
         let what = || format!("mount {}", mount.target);
-        if let Some(tree) = init::one(root, mount, source, &|_| Ok(()), &[], &mut bin).doing(what)? {
+        if let Some(tree) = init::one(place, mount, source, &|_| Ok(()), &[], &mut bin).doing(what)? {
             if mount.read_only_last {
                 last.push(tree.try_clone().doing(what)?);
             }

@@ -103,6 +103,9 @@ pub enum Missing {
     File,
 }
 
+/// Whether something may be made in a directory.
+pub type Check<'a> = &'a dyn Fn(&OwnedFd) -> Result<()>;
+
 impl RootFd {
     pub fn new(fd: OwnedFd) -> Self {
         RootFd(fd)
@@ -120,22 +123,27 @@ impl RootFd {
 
     fn open_how(&self, path: &InRoot, flags: OFlags, more: ResolveFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
-        loop {
-            match rustix::fs::openat2(&self.0, path.kernel(), flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                // The tree was renamed under the kernel's feet: it can't tell
-                // whether `..` escaped and asks to try again.
-                Err(Errno::AGAIN) => {}
-                result => return result,
-            }
-        }
+        super::openat2_again(&self.0, path.kernel(), flags, resolve)
     }
 
     /// Opens `path` as a place to mount on, and makes it where it is missing.
     pub fn open_or_make(&self, path: &InRoot, missing: Missing, mode: Mode) -> Result<OwnedFd> {
         match self.open(path, OFlags::PATH) {
-            Err(Errno::NOENT) => self.make(path, missing, mode, MAX_LINKS),
+            Err(Errno::NOENT) => self.make(path, missing, mode, &|_| Ok(()), MAX_LINKS),
             result => result.doing(|| format!("open {path} in the container's root")),
         }
+    }
+
+    /// As [`RootFd::open_or_make`] for a directory in which something is to be made:
+    /// `check` is asked about it, and about each in which one above it is made.
+    pub fn directory(&self, path: &InRoot, check: Check<'_>) -> Result<OwnedFd> {
+        let mode = Mode::from_raw_mode(0o755);
+        let directory = match self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => self.make(path, Missing::Directory, mode, check, MAX_LINKS)?,
+            result => result.doing(|| format!("open {path} in the container's root"))?,
+        };
+        check(&directory).doing(|| format!("use {path}"))?;
+        Ok(directory)
     }
 
     /// Makes `path` in a directory that is reached without symbolic links. None
@@ -158,16 +166,19 @@ impl RootFd {
     /// Makes `path` and the directories above it. A symbolic link that leads
     /// nowhere is followed inside the root, as in an image whose resolv.conf
     /// points into an empty /run.
-    fn make(&self, path: &InRoot, missing: Missing, mode: Mode, links: u32) -> Result<OwnedFd> {
+    fn make(&self, path: &InRoot, missing: Missing, mode: Mode, check: Check<'_>, links: u32) -> Result<OwnedFd> {
         let (above, name) = path.split();
         let parent = match self.open(&above, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::NOENT) => self.make(&above, Missing::Directory, Mode::from_raw_mode(0o755), links)?,
+            Err(Errno::NOENT) => self.make(&above, Missing::Directory, Mode::from_raw_mode(0o755), check, links)?,
             result => result.doing(|| format!("open {above} in the container's root"))?,
         };
         let name = OsStr::from_bytes(name);
+        check(&parent).doing(|| format!("make {path}"))?;
         match make_entry(&parent, name, missing, mode) {
             Ok(()) => {}
-            Err(Errno::EXIST) => return self.make_behind_link(path, &above, &parent, name, (missing, mode, links)),
+            Err(Errno::EXIST) => {
+                return self.make_behind_link(path, &above, &parent, name, (missing, mode, check, links));
+            }
             Err(errno) => return Err(errno).doing(|| format!("make {path} in the container's root")),
         }
         self.open(path, OFlags::PATH).doing(|| format!("open {path} in the container's root"))
@@ -179,7 +190,7 @@ impl RootFd {
         above: &InRoot,
         parent: &OwnedFd,
         name: &OsStr,
-        (missing, mode, links): (Missing, Mode, u32),
+        (missing, mode, check, links): (Missing, Mode, Check<'_>, u32),
     ) -> Result<OwnedFd> {
         let Some(links) = links.checked_sub(1) else {
             return Err(Errno::LOOP).doing(|| format!("follow {path} in the container's root"));
@@ -189,7 +200,7 @@ impl RootFd {
                 let target = target.to_bytes();
                 let target = if target.starts_with(b"/") { InRoot::new(target) } else { above.join(target) };
                 match self.open(&target, OFlags::PATH) {
-                    Err(Errno::NOENT) => self.make(&target, missing, mode, links),
+                    Err(Errno::NOENT) => self.make(&target, missing, mode, check, links),
                     result => result.doing(|| format!("open {target} in the container's root")),
                 }
             }

@@ -5,8 +5,7 @@
 use crate::error::{Context, Result};
 use crate::path::write_all;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::fs::{OFlags, ResolveFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 /// The root of a procfs that nobody else can reach or mount over.
@@ -35,18 +34,21 @@ impl ProcFd {
         self.0.as_fd()
     }
 
+    /// Reads a file to its end.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let what = || format!("read /proc/{path}");
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+        let file = super::openat2_again(&self.0, path, OFlags::RDONLY | OFlags::NOFOLLOW, resolve).doing(what)?;
+        crate::path::read_all(&file, 4095).doing(what)
+    }
+
     /// Writes `value` to the file at `path` (as in `self/oom_score_adj`).
     pub fn write(&self, path: &str, value: &str) -> Result<()> {
         let what = || format!("write {value:?} to /proc/{path}");
         // `self` is a symbolic link within procfs; magic links lead out of it.
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = loop {
-            match rustix::fs::openat2(&self.0, path, flags, Mode::empty(), resolve) {
-                Err(Errno::AGAIN) => {}
-                result => break result.doing(what)?,
-            }
-        };
+        let file = super::openat2_again(&self.0, path, flags, resolve).doing(what)?;
         write_all(&file, value.as_bytes()).doing(what)
     }
 }

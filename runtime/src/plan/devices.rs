@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::path::InRoot;
 use crate::spec::linux::Device;
 use rustix::fs::FileType;
+use std::collections::HashMap;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -42,11 +43,20 @@ pub fn plan(devices: &[Device]) -> Result<Vec<Node>> {
             gid: 0,
         })
         .collect();
+    let mut places: HashMap<InRoot, usize> = nodes.iter().map(|node| node.path.clone()).zip(0..).collect();
     for device in devices {
         let node = node(device)?;
-        match nodes.iter_mut().find(|other| other.path == node.path) {
-            Some(other) => *other = node,
-            None => nodes.push(node),
+        // Always a link to the container's own devpts, as under runc and crun; the
+        // host's node would be another multiplexer.
+        if node.path == InRoot::new("/dev/ptmx") {
+            continue;
+        }
+        match places.get(&node.path) {
+            Some(number) => nodes[*number] = node,
+            None => {
+                places.insert(node.path.clone(), nodes.len());
+                nodes.push(node);
+            }
         }
     }
     Ok(nodes)
@@ -87,6 +97,12 @@ mod tests {
         let nodes = plan(&[null]).unwrap();
         assert_eq!(nodes.len(), DEFAULTS.len());
         assert_eq!(nodes[0].minor, 5);
+    }
+
+    #[test]
+    fn the_multiplexer_of_terminals_is_passed_over() {
+        let ptmx = Device { path: "/dev/ptmx".into(), kind: "c".into(), major: 5, minor: 2, ..Device::default() };
+        assert_eq!(plan(&[ptmx]).unwrap().len(), DEFAULTS.len());
     }
 
     #[test]

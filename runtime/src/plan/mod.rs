@@ -35,8 +35,9 @@ use network::NetDevice;
 use process::ProcessPlan;
 use resctrl::ResctrlPlan;
 use roots::RootsPlan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::CString;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
 
 /// All that `create` does, in types that leave nothing to be checked.
@@ -117,14 +118,14 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         domainname: name(&spec.domainname, "domainname")?,
         time_offsets: time_offsets(linux, &namespaces)?,
         mounts: if own_mounts {
-            mounts_of(spec, (request.bundle, &place), linux, &namespaces, log)?
+            mounts_of(spec, (request.bundle, &place), linux, &namespaces, host)?
         } else {
             Vec::new()
         },
         devices: if own_mounts { devices::plan(&linux.devices)? } else { Vec::new() },
         net_devices: network::plan(&linux.net_devices, &namespaces, host::is_rootless())?,
         masked: once(inside(&if_own(&linux.masked_paths), "linux.maskedPaths")?),
-        readonly: inside(&if_own(&linux.readonly_paths), "linux.readonlyPaths")?,
+        readonly: once(inside(&if_own(&linux.readonly_paths), "linux.readonlyPaths")?),
         sysctls: sysctl::plan(spec, linux, &namespaces)?,
         cgroup: CgroupPlan {
             properties: properties::of_annotations(&spec.annotations)?,
@@ -197,13 +198,25 @@ fn mounts_of(
     (bundle, rootfs): (&Path, &Path),
     linux: &Linux,
     namespaces: &Namespaces,
-    log: &Log,
+    host: &Host,
 ) -> Result<Vec<mounts::MountPlan>> {
-    let label = process::label(&linux.mount_label, "SELinux", "selinux", log)?;
-    let mounts = mounts::plan(&spec.mounts, bundle, rootfs, label.as_deref())?;
+    let label = process::label(&linux.mount_label, "SELinux", "selinux")?;
+    let id_maps = namespaces::id_maps(linux, namespaces)?;
+    let around = mounts::Surroundings { bundle, rootfs, label: label.as_deref(), id_maps: id_maps.as_ref() };
+    let mounts = mounts::plan(&spec.mounts, &around)?;
     let of_container = |mount: &&mounts::MountPlan| mount.idmap.as_ref().is_some_and(|idmap| idmap.maps.is_none());
     if let Some(mount) = mounts.iter().find(of_container).filter(|_| !namespaces.has(clone::NEWUSER)) {
         bail!("mounts: {} is to have the container's id mapping, but there is no \"user\" namespace", mount.target);
+    }
+    let options = mounts.iter().find_map(|mount| match &mount.kind {
+        mounts::MountKind::Cgroup { data } => Some((&mount.target, data.first()?)),
+        _ => None,
+    });
+    if let Some((target, (name, _))) = options.filter(|_| host.cgroups.pure_v2 && !namespaces.has(clone::NEWCGROUP)) {
+        bail!(
+            "mounts: {target} has the option {name:?}, which would change the machine's cgroups: \
+             it needs a \"cgroup\" namespace"
+        );
     }
     Ok(mounts)
 }
@@ -261,14 +274,10 @@ fn inside(paths: &[String], field: &str) -> Result<Vec<InRoot>> {
 }
 
 /// Each the first time that it is named.
-fn once<T: PartialEq>(list: Vec<T>) -> Vec<T> {
-    let mut kept = Vec::with_capacity(list.len());
-    for one in list {
-        if !kept.contains(&one) {
-            kept.push(one);
-        }
-    }
-    kept
+fn once<T: Eq + Hash + Clone>(mut list: Vec<T>) -> Vec<T> {
+    let mut seen = HashSet::with_capacity(list.len());
+    list.retain(|one| seen.insert(one.clone()));
+    list
 }
 
 /// personality(2).

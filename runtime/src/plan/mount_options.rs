@@ -1,7 +1,8 @@
 //! Every mount option that firn interprets, in one table: `plan` reads mounts
 //! with it and `features` prints it. What is not in the table is the file
-//! system's own and goes to it unchanged. Names and meanings: mount(8) and
-//! runtime-spec's config.md, "Linux mount options".
+//! system's own and goes to it unchanged; a bind has none, so there it is an
+//! error, as under runc since 1.2. Names and meanings: mount(8), runtime-spec's
+//! config.md, "Linux mount options", and crun(1) for what engines pass to it.
 
 use crate::sys::mount::{self as attr, MountAttr};
 
@@ -28,11 +29,33 @@ pub enum Effect {
     Super,
     /// Copy what the directory under a tmpfs holds into it.
     CopyUp,
-    /// An idmapped mount with the container's own mapping.
+    /// An idmapped mount: with the container's own mapping, or the one that stands
+    /// after `=`.
     Idmap {
         recursive: bool,
     },
+    /// What becomes of symbolic links at the source and the target of a bind.
+    Links(Links),
 }
+
+/// crun(1): a source that is a link is made again at the target (`copy-symlink`),
+/// or is itself bound (`src-nofollow`); a target that is a link is itself covered
+/// (`dest-nofollow`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Links {
+    pub copy: bool,
+    pub source_nofollow: bool,
+    pub target_nofollow: bool,
+}
+
+impl Links {
+    /// Whether a link at the end of the source's path is followed.
+    pub fn follows_source(self) -> bool {
+        !self.copy && !self.source_nofollow
+    }
+}
+
+const NO_LINKS: Links = Links { copy: false, source_nofollow: false, target_nofollow: false };
 
 const fn set(set: u64) -> Effect {
     Effect::Attr { set, clear: 0, recursive: false }
@@ -62,7 +85,9 @@ pub const TABLE: &[(&str, Effect)] = &[
     ("async", Effect::Nothing),
     ("atime", Effect::Forget(attr::ATTR_NOATIME)),
     ("bind", Effect::Bind { recursive: false }),
+    ("copy-symlink", Effect::Links(Links { copy: true, ..NO_LINKS })),
     ("defaults", Effect::Nothing),
+    ("dest-nofollow", Effect::Links(Links { target_nofollow: true, ..NO_LINKS })),
     ("dev", clear(attr::ATTR_NODEV)),
     ("diratime", Effect::Forget(attr::ATTR_NODIRATIME)),
     ("dirsync", Effect::Super),
@@ -85,18 +110,23 @@ pub const TABLE: &[(&str, Effect)] = &[
     ("nosuid", set(attr::ATTR_NOSUID)),
     ("nosymfollow", set(attr::ATTR_NOSYMFOLLOW)),
     ("private", propagation(attr::PROPAGATION_PRIVATE, false)),
+    // crun has it and its like below; mount_setattr(2) can set none of them.
+    ("rasync", Effect::Nothing),
     ("ratime", rec(atime(0))),
     ("rbind", Effect::Bind { recursive: true }),
     ("rdev", rec(clear(attr::ATTR_NODEV))),
     ("rdiratime", rec(clear(attr::ATTR_NODIRATIME))),
+    ("rdirsync", Effect::Nothing),
     ("relatime", atime(0)),
     ("remount", Effect::Nothing),
     ("rexec", rec(clear(attr::ATTR_NOEXEC))),
     ("ridmap", Effect::Idmap { recursive: true }),
+    ("rmand", Effect::Nothing),
     ("rnoatime", rec(atime(attr::ATTR_NOATIME))),
     ("rnodev", rec(set(attr::ATTR_NODEV))),
     ("rnodiratime", rec(set(attr::ATTR_NODIRATIME))),
     ("rnoexec", rec(set(attr::ATTR_NOEXEC))),
+    ("rnomand", Effect::Nothing),
     ("rnorelatime", rec(atime(0))),
     ("rnostrictatime", rec(atime(0))),
     ("rnosuid", rec(set(attr::ATTR_NOSUID))),
@@ -111,11 +141,13 @@ pub const TABLE: &[(&str, Effect)] = &[
     ("rstrictatime", rec(atime(attr::ATTR_STRICTATIME))),
     ("rsuid", rec(clear(attr::ATTR_NOSUID))),
     ("rsymfollow", rec(clear(attr::ATTR_NOSYMFOLLOW))),
+    ("rsync", Effect::Nothing),
     ("runbindable", propagation(attr::PROPAGATION_UNBINDABLE, true)),
     ("rw", clear(attr::ATTR_RDONLY)),
     ("shared", propagation(attr::PROPAGATION_SHARED, false)),
     ("silent", Effect::Nothing),
     ("slave", propagation(attr::PROPAGATION_SLAVE, false)),
+    ("src-nofollow", Effect::Links(Links { source_nofollow: true, ..NO_LINKS })),
     ("strictatime", atime(attr::ATTR_STRICTATIME)),
     ("suid", clear(attr::ATTR_NOSUID)),
     ("symfollow", clear(attr::ATTR_NOSYMFOLLOW)),
@@ -134,41 +166,115 @@ pub struct Options {
     /// Kind and whether recursive; the last one given counts.
     pub propagation: Option<(u64, bool)>,
     pub copy_up: bool,
-    pub idmap: Option<bool>,
-    /// `name` or `name=value` for the file system itself.
+    pub idmap: Option<IdmapOption>,
+    pub links: Links,
+    /// `name` or `name=value` for the file system itself, in order.
     pub data: Vec<String>,
 }
 
+/// `idmap` or `ridmap`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdmapOption {
+    pub recursive: bool,
+    /// What stands after `=`.
+    pub map: Option<String>,
+}
+
+impl Options {
+    /// The first option that says nothing to a bind: its file system is mounted
+    /// already, and the kernel would pass over it.
+    pub fn unknown_to_binds(&self) -> Option<&str> {
+        let is_flag = |option: &&String| matches!(effect(option), Some(Effect::Super));
+        self.data.iter().find(|option| !is_flag(option)).map(String::as_str)
+    }
+}
+
+fn effect(option: &str) -> Option<Effect> {
+    TABLE.binary_search_by(|(name, _)| (*name).cmp(option)).ok().map(|at| TABLE[at].1)
+}
+
 /// Reads options in order: a later one takes an earlier one back.
-pub fn parse(options: &[String]) -> Options {
+pub fn parse(kind: &str, options: &[String]) -> Options {
     let mut parsed = Options::default();
-    for option in options {
-        let known = TABLE.binary_search_by(|(name, _)| (*name).cmp(option.as_str()));
-        match known.map(|at| TABLE[at].1) {
-            Ok(Effect::Nothing) => {}
-            Ok(Effect::Attr { set, clear, recursive }) => {
+    for option in split(kind, &options.join(",")) {
+        let known = match option.split_once('=') {
+            Some((name @ ("idmap" | "ridmap"), map)) => {
+                let map = Some(map.to_owned()).filter(|map| !map.is_empty());
+                parsed.idmap = Some(IdmapOption { recursive: name == "ridmap", map });
+                continue;
+            }
+            _ => effect(option),
+        };
+        match known {
+            Some(Effect::Nothing) => {}
+            Some(Effect::Attr { set, clear, recursive }) => {
                 let attr = if recursive { &mut parsed.recursive_attr } else { &mut parsed.attr };
                 attr.set = attr.set & !clear | set;
                 attr.clear = attr.clear & !set | clear;
             }
-            Ok(Effect::Forget(bits)) => {
+            Some(Effect::Forget(bits)) => {
                 if parsed.attr.set & bits & attr::ATTR_ATIME != 0 {
                     parsed.attr.clear &= !attr::ATTR_ATIME;
                 }
                 parsed.attr.set &= !bits;
             }
-            Ok(Effect::Propagation { kind, recursive }) => parsed.propagation = Some((kind, recursive)),
+            Some(Effect::Propagation { kind, recursive }) => parsed.propagation = Some((kind, recursive)),
             // Flags of mount(2), which add up.
-            Ok(Effect::Bind { recursive }) => parsed.bind = Some(recursive || parsed.bind == Some(true)),
-            Ok(Effect::CopyUp) => parsed.copy_up = true,
-            Ok(Effect::Idmap { recursive }) => parsed.idmap = Some(recursive),
+            Some(Effect::Bind { recursive }) => parsed.bind = Some(recursive || parsed.bind == Some(true)),
+            Some(Effect::CopyUp) => parsed.copy_up = true,
+            Some(Effect::Idmap { recursive }) => parsed.idmap = Some(IdmapOption { recursive, map: None }),
+            Some(Effect::Links(links)) => {
+                parsed.links.copy |= links.copy;
+                parsed.links.source_nofollow |= links.source_nofollow;
+                parsed.links.target_nofollow |= links.target_nofollow;
+            }
             // mount(2) passes over an empty one; podman writes it for a mount
             // without a label.
-            Err(_) if option.is_empty() => {}
-            Ok(Effect::Super) | Err(_) => parsed.data.push(option.clone()),
+            None if option.is_empty() => {}
+            Some(Effect::Super) | None => parsed.data.push(option.to_owned()),
         }
     }
     parsed
+}
+
+/// Options that hold a security context, in which commas may stand between
+/// double quotes: mount(8), "context".
+pub const CONTEXTS: [&str; 4] = ["context", "defcontext", "fscontext", "rootcontext"];
+
+/// Splits as the kernel does what runc and crun hand to mount(2): the list joined
+/// by commas. So several options may stand in one string, and podman may have cut
+/// a quoted one in two. Overlay has names of directories, where `\` stands before
+/// a comma that is part of one.
+fn split<'a>(kind: &str, joined: &'a str) -> Vec<&'a str> {
+    let mut parts = Vec::new();
+    let mut rest = joined;
+    loop {
+        let end = end_of_option(kind == "overlay", rest);
+        parts.push(&rest[..end]);
+        match rest.get(end + 1..) {
+            Some(more) => rest = more,
+            None => return parts,
+        }
+    }
+}
+
+fn end_of_option(escapes: bool, text: &str) -> usize {
+    let quoted = CONTEXTS.iter().find_map(|name| text.strip_prefix(name)?.strip_prefix("=\""));
+    if let Some(after) = quoted.and_then(|value| value.split_once('"')).map(|(_, after)| after)
+        && (after.is_empty() || after.starts_with(','))
+    {
+        return text.len() - after.len();
+    }
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if escapes => escaped = true,
+            b',' => return at,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 #[cfg(test)]
@@ -176,7 +282,36 @@ mod tests {
     use super::*;
 
     fn parsed(options: &str) -> Options {
-        parse(&options.split(',').map(String::from).collect::<Vec<_>>())
+        parse("tmpfs", &options.split(',').map(String::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_may_stand_in_one_string() {
+        let options = parse("tmpfs", &["mode=700,size=1m".into(), "ro,nosuid".into()]);
+        assert_eq!(options.data, ["mode=700", "size=1m"]);
+        assert_eq!(options.attr.set, attr::ATTR_RDONLY | attr::ATTR_NOSUID);
+    }
+
+    #[test]
+    fn a_comma_in_a_context_or_a_directory_ends_no_option() {
+        let options = parse("overlay", &["context=\"a:b:c1".into(), "c2\"".into(), "lowerdir=/a\\,b,ro".into()]);
+        assert_eq!(options.data, ["context=\"a:b:c1,c2\"", "lowerdir=/a\\,b"]);
+        assert_eq!(parse("x", &["context=\"a,b".into()]).data, ["context=\"a", "b"]);
+        assert_eq!(parse("x", &["a=b\\,c".into()]).data, ["a=b\\", "c"]);
+    }
+
+    #[test]
+    fn what_a_bind_can_not_have_is_told_apart_from_flags() {
+        assert_eq!(parsed("bind,sync,lazytime").unknown_to_binds(), None);
+        assert_eq!(parsed("bind,sync,mode=700").unknown_to_binds(), Some("mode=700"));
+    }
+
+    #[test]
+    fn options_of_cruns_for_binds() {
+        let options = parsed("bind,copy-symlink,ridmap=uids=0-1-2;gids=0-1-2");
+        assert!(options.links.copy && !options.links.follows_source());
+        let map = Some("uids=0-1-2;gids=0-1-2".into());
+        assert_eq!(options.idmap, Some(IdmapOption { recursive: true, map }));
     }
 
     #[test]
@@ -217,6 +352,6 @@ mod tests {
         assert_eq!(options.bind, Some(true));
         assert_eq!(options.propagation, Some((attr::PROPAGATION_SLAVE, true)));
         assert_eq!(options.data, ["size=64m", "mode=755"]);
-        assert_eq!(options.idmap, Some(true));
+        assert_eq!(options.idmap, Some(IdmapOption { recursive: true, map: None }));
     }
 }

@@ -1,14 +1,17 @@
 //! Mounts: from the strings of config.json to typed steps.
 
+pub use super::mount_options::Links;
 use super::mount_options::{self, Options};
 use super::namespaces::IdMaps;
 use crate::bail;
 use crate::error::{Error, Result};
 use crate::path::InRoot;
+use crate::spec::linux::IdMapping;
 use crate::spec::mount::Mount;
 use crate::sys::mount::{self as attr, MountAttr};
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 #[derive(Debug)]
 pub struct MountPlan {
@@ -35,12 +38,14 @@ pub struct Idmap {
 
 #[derive(Debug)]
 pub enum MountKind {
-    /// A file or directory of the host, or `inside` the container's root.
-    Bind { source: PathBuf, recursive: bool, inside: Option<InRoot> },
+    /// A file or directory of the host, or `inside` the container's root where the
+    /// text of its path says so; others are found when the path is gone.
+    Bind { source: PathBuf, recursive: bool, inside: Option<InRoot>, links: Links },
     /// A new file system: its type, source, and own options.
     FileSystem { kind: String, source: String, data: Vec<(String, Option<String>)>, copy_up: bool },
-    /// The container's own view of its cgroups, by whatever version there is.
-    Cgroup,
+    /// The container's own view of its cgroups, by whatever version there is, and
+    /// options of cgroup v2.
+    Cgroup { data: Vec<(String, Option<String>)> },
 }
 
 /// Files that a mount may cover in /proc: those that lxcfs and friends provide
@@ -73,10 +78,23 @@ pub fn may_cover(target: &InRoot, kind: &MountKind) -> bool {
     }
 }
 
-/// `label` is SELinux's, for the file systems that are the container's own. Paths
-/// may be those in the container or, as for runc, what they are below `rootfs`.
-pub fn plan(mounts: &[Mount], bundle: &Path, rootfs: &Path, label: Option<&str>) -> Result<Vec<MountPlan>> {
-    let mut plans = mounts.iter().map(|mount| one(mount, bundle, rootfs)).collect::<Result<Vec<_>>>()?;
+/// What a list of mounts is read with.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// Absolute: where relative sources begin.
+    pub bundle: &'a Path,
+    /// Absolute. Paths may be those in the container or, as for runc, what they are
+    /// below it.
+    pub rootfs: &'a Path,
+    /// SELinux's, for the file systems that are the container's own.
+    pub label: Option<&'a str>,
+    /// The container's mappings of users and groups, none without a user namespace.
+    pub id_maps: Option<&'a IdMaps>,
+}
+
+pub fn plan(mounts: &[Mount], around: &Surroundings<'_>) -> Result<Vec<MountPlan>> {
+    let label = around.label;
+    let mut plans = mounts.iter().map(|mount| one(mount, around)).collect::<Result<Vec<_>>>()?;
     for plan in &mut plans {
         if let (MountKind::FileSystem { kind, data, .. }, Some(label)) = (&mut plan.kind, label)
             // The kernel labels what these show itself.
@@ -93,28 +111,35 @@ pub fn plan(mounts: &[Mount], bundle: &Path, rootfs: &Path, label: Option<&str>)
 /// what is copied into a tmpfs.
 fn put_off_read_only(plans: &mut [MountPlan]) {
     let dev = InRoot::new("/dev");
-    for number in 0..plans.len() {
-        let (before, later) = plans.split_at_mut(number + 1);
-        let plan = &mut before[number];
-        let MountKind::FileSystem { kind, copy_up, .. } = &plan.kind else { continue };
-        // In these the kernel makes what there is.
-        if matches!(kind.as_str(), "proc" | "sysfs") {
-            continue;
-        }
-        let has_below = || later.iter().any(|later| plan.target.contains(&later.target));
-        if plan.attr.set & attr::ATTR_RDONLY != 0 && (*copy_up || plan.target == dev || has_below()) {
+    // The directories above the targets that come later.
+    let mut above = HashSet::new();
+    for plan in plans.iter_mut().rev() {
+        if plan.attr.set & attr::ATTR_RDONLY != 0
+            && let MountKind::FileSystem { kind, copy_up, .. } = &plan.kind
+            // In these the kernel makes what there is.
+            && !matches!(kind.as_str(), "proc" | "sysfs")
+            && (*copy_up || plan.target == dev || above.contains(&plan.target))
+        {
             plan.attr.set &= !attr::ATTR_RDONLY;
             plan.read_only_last = true;
+        }
+        let mut place = plan.target.clone();
+        while above.insert(place.clone()) && !place.is_root() {
+            (place, _) = place.parent_and_name();
         }
     }
 }
 
 /// What the host's path `path` is in the container, if it lies in its root.
 fn below(rootfs: &Path, path: &Path) -> Option<InRoot> {
-    path.strip_prefix(rootfs).ok().map(|path| InRoot::new(path.as_os_str().as_bytes()))
+    let rest = path.strip_prefix(rootfs).ok()?;
+    // `..` might lead out of it again.
+    let stays = rest.components().all(|part| part != Component::ParentDir);
+    stays.then(|| InRoot::new(rest.as_os_str().as_bytes()))
 }
 
-fn one(mount: &Mount, bundle: &Path, rootfs: &Path) -> Result<MountPlan> {
+fn one(mount: &Mount, around: &Surroundings<'_>) -> Result<MountPlan> {
+    let Surroundings { bundle, rootfs, .. } = *around;
     let name = &mount.destination;
     if name.is_empty() {
         bail!("mounts: a destination is missing");
@@ -128,7 +153,7 @@ fn one(mount: &Mount, bundle: &Path, rootfs: &Path) -> Result<MountPlan> {
     {
         bail!("mounts: {name:?} has a NUL byte");
     }
-    let options = mount_options::parse(&mount.options);
+    let options = mount_options::parse(&mount.kind, &mount.options);
     let kind = kind(mount, &options, bundle, rootfs)?;
     if !may_cover(&target, &kind) {
         bail!("mounts: {name:?} may not be mounted over: it is inside /proc");
@@ -137,24 +162,66 @@ fn one(mount: &Mount, bundle: &Path, rootfs: &Path) -> Result<MountPlan> {
         propagation: options.propagation,
         attr: options.attr,
         recursive_attr: options.recursive_attr,
-        idmap: idmap(mount, &options)?,
+        idmap: idmap(mount, &options, around.id_maps)?,
         read_only_last: false,
         target,
         kind,
     })
 }
 
-fn idmap(mount: &Mount, options: &Options) -> Result<Option<Idmap>> {
+fn idmap(mount: &Mount, options: &Options, container: Option<&IdMaps>) -> Result<Option<Idmap>> {
     let name = &mount.destination;
-    let recursive = options.idmap == Some(true);
+    let recursive = options.idmap.as_ref().is_some_and(|option| option.recursive);
+    if let Some(map) = options.idmap.as_ref().and_then(|option| option.map.as_deref()) {
+        if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+            bail!("mounts: {name:?} has uidMappings or gidMappings, and the option idmap={map} beside them");
+        }
+        let Some(maps) = id_maps(map, container) else {
+            bail!(
+                "mounts: {name:?} has the option idmap={map}: it is uids=A-B-N;gids=A-B-N, \
+                 as id of the file system, id that is seen and how many, more of them after #; \
+                 @ before one makes B an id of the container's user namespace"
+            );
+        };
+        return Ok(Some(Idmap { maps: Some(maps), recursive }));
+    }
     match (mount.uid_mappings.is_empty(), mount.gid_mappings.is_empty()) {
-        (true, true) => Ok(options.idmap.map(|_| Idmap { maps: None, recursive })),
+        (true, true) => Ok(options.idmap.as_ref().map(|_| Idmap { maps: None, recursive })),
         (false, false) => {
             let maps = IdMaps { uids: mount.uid_mappings.clone(), gids: mount.gid_mappings.clone() };
             Ok(Some(Idmap { maps: Some(maps), recursive }))
         }
         _ => bail!("mounts: {name:?} must have uidMappings and gidMappings, or neither"),
     }
+}
+
+/// crun(1), "idmap mount options".
+fn id_maps(text: &str, container: Option<&IdMaps>) -> Option<IdMaps> {
+    let mut maps = IdMaps::default();
+    for part in text.split(';').filter(|part| !part.is_empty()) {
+        match part.split_once('=')? {
+            ("uids", list) => maps.uids = ranges(list, container.map(|maps| maps.uids.as_slice()))?,
+            ("gids", list) => maps.gids = ranges(list, container.map(|maps| maps.gids.as_slice()))?,
+            _ => return None,
+        }
+    }
+    (!maps.uids.is_empty() && !maps.gids.is_empty()).then_some(maps)
+}
+
+fn ranges(list: &str, container: Option<&[IdMapping]>) -> Option<Vec<IdMapping>> {
+    list.split('#').filter(|range| !range.is_empty()).map(|range| one_range(range, container)).collect()
+}
+
+fn one_range(text: &str, container: Option<&[IdMapping]>) -> Option<IdMapping> {
+    let (text, relative) = text.strip_prefix('@').map_or((text, false), |text| (text, true));
+    let numbers = text.split('-').map(|number| number.parse().ok()).collect::<Option<Vec<u32>>>()?;
+    let [container_id, mut host_id, size] = numbers[..] else { return None };
+    if relative {
+        let maps = |map: &&IdMapping| host_id.checked_sub(map.container_id).is_some_and(|at| at < map.size);
+        let map = container?.iter().find(maps)?;
+        host_id = map.host_id.checked_add(host_id - map.container_id)?;
+    }
+    Some(IdMapping { container_id, host_id, size })
 }
 
 fn kind(mount: &Mount, options: &Options, bundle: &Path, rootfs: &Path) -> Result<MountKind> {
@@ -168,19 +235,34 @@ fn kind(mount: &Mount, options: &Options, bundle: &Path, rootfs: &Path) -> Resul
         if mount.source.is_empty() {
             bail!("mounts: the bind mount at {:?} has no source", mount.destination);
         }
+        if let Some(option) = options.unknown_to_binds() {
+            bail!(
+                "mounts: the bind mount at {:?} has the option {option:?}, which is none of a bind's: \
+                 `firn features` lists those that are",
+                mount.destination
+            );
+        }
+        let links = options.links;
+        if links.copy && (links.source_nofollow || links.target_nofollow) {
+            bail!("mounts: {:?}: copy-symlink excludes src-nofollow and dest-nofollow", mount.destination);
+        }
         let source = bundle.join(&mount.source);
-        return Ok(MountKind::Bind { inside: below(rootfs, &source), source, recursive });
+        return Ok(MountKind::Bind { inside: below(rootfs, &source), source, recursive, links });
     }
     match mount.kind.as_str() {
-        "cgroup" | "cgroup2" => Ok(MountKind::Cgroup),
+        "cgroup" | "cgroup2" => Ok(MountKind::Cgroup { data: pairs(options) }),
         "" => Err(Error::new(format!("mounts: {:?} has no type", mount.destination))),
         kind => Ok(MountKind::FileSystem {
             kind: kind.to_owned(),
             source: if mount.source.is_empty() { kind.to_owned() } else { mount.source.clone() },
-            data: options.data.iter().map(|option| pair(option)).collect(),
+            data: pairs(options),
             copy_up: options.copy_up,
         }),
     }
+}
+
+fn pairs(options: &Options) -> Vec<(String, Option<String>)> {
+    options.data.iter().map(|option| pair(option)).collect()
 }
 
 fn pair(option: &str) -> (String, Option<String>) {
@@ -218,14 +300,54 @@ mod tests {
         }
     }
 
+    fn planned(mount: &Mount) -> Result<MountPlan> {
+        let container = IdMaps {
+            uids: vec![IdMapping { container_id: 0, host_id: 1000, size: 10 }],
+            gids: vec![IdMapping { container_id: 0, host_id: 2000, size: 10 }],
+        };
+        let around = Surroundings {
+            bundle: Path::new("/b"),
+            rootfs: Path::new("/b/rootfs"),
+            label: None,
+            id_maps: Some(&container),
+        };
+        one(mount, &around)
+    }
+
     fn refused(mount: Mount) -> String {
-        one(&mount, Path::new("/b"), Path::new("/b/rootfs")).unwrap_err().chain()
+        planned(&mount).unwrap_err().chain()
+    }
+
+    #[test]
+    fn mappings_in_an_option_are_read_as_crun_reads_them() {
+        let maps = |option: &str| {
+            let mount = planned(&mount("/d", "bind", "/a", &["rbind", option])).unwrap();
+            let maps = mount.idmap.unwrap().maps.unwrap();
+            (IdMaps::text(&maps.uids), IdMaps::text(&maps.gids))
+        };
+        assert_eq!(maps("idmap=uids=0-1-10#10-21-10;gids=@0-3-5"), ("0 1 10\n10 21 10\n".into(), "0 2003 5\n".into()));
+        for bad in ["uids=0-1-1", "uids=0-1;gids=0-1-1", "x=1", "uids=a-1-1;gids=0-1-1", "uids=@0-50-1;gids=0-1-1"] {
+            assert!(refused(mount("/d", "bind", "/a", &[&format!("idmap={bad}")])).contains(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_a_bind_can_not_have_is_an_error() {
+        let error = refused(mount("/d", "bind", "/a", &["rbind,mode=700"]));
+        assert!(error.contains("\"mode=700\", which is none of a bind's"), "{error}");
+        assert!(planned(&mount("/d", "bind", "/a", &["rbind", "sync", "dest-nofollow"])).is_ok());
+        assert!(refused(mount("/d", "bind", "/a", &["copy-symlink", "src-nofollow"])).contains("excludes"));
+    }
+
+    #[test]
+    fn a_path_that_leaves_the_root_again_is_not_inside() {
+        assert_eq!(below(Path::new("/b/rootfs"), Path::new("/b/rootfs/./x")), Some(InRoot::new("x")));
+        assert_eq!(below(Path::new("/b/rootfs"), Path::new("/b/rootfs/../x")), None);
     }
 
     #[test]
     fn sources_are_relative_to_the_bundle() {
-        let planned =
-            one(&mount("data", "", "volumes/x", &["bind", "ro"]), Path::new("/b"), Path::new("/b/rootfs")).unwrap();
+        let planned = planned(&mount("data", "", "volumes/x", &["bind", "ro"])).unwrap();
         assert_eq!(planned.target.to_string(), "/data");
         assert!(
             matches!(planned.kind, MountKind::Bind { source, recursive: false, .. } if source == Path::new("/b/volumes/x"))
@@ -239,9 +361,9 @@ mod tests {
         assert!(refused(mount("/x/../proc/sysrq-trigger", "bind", "/a", &[])).contains("inside /proc"));
         assert!(refused(mount("/proc", "bind", "/a", &[])).contains("inside /proc"));
         assert!(refused(mount("/b/rootfs/proc/self", "tmpfs", "", &[])).contains("inside /proc"));
-        assert!(one(&mount("/proc/meminfo", "bind", "/a", &[]), Path::new("/b"), Path::new("/b/rootfs")).is_ok());
-        assert!(one(&mount("/proc", "proc", "proc", &[]), Path::new("/b"), Path::new("/b/rootfs")).is_ok());
-        assert!(one(&mount("/proc", "bind", "/proc", &["rbind"]), Path::new("/b"), Path::new("/b/rootfs")).is_ok());
+        assert!(planned(&mount("/proc/meminfo", "bind", "/a", &[])).is_ok());
+        assert!(planned(&mount("/proc", "proc", "proc", &[])).is_ok());
+        assert!(planned(&mount("/proc", "bind", "/proc", &["rbind"])).is_ok());
     }
 
     #[test]

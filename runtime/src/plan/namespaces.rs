@@ -68,7 +68,7 @@ pub fn plan(linux: &Linux) -> Result<Namespaces> {
 }
 
 /// The mappings of a new user namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IdMaps {
     pub uids: Vec<IdMapping>,
     pub gids: Vec<IdMapping>,

@@ -99,8 +99,8 @@ pub fn plan(spec: &Process, available_caps: u64, log: &Log) -> Result<ProcessPla
         streams: Default::default(),
         terminal_in_foreground: false,
         console_size: spec.console_size,
-        apparmor: label(&spec.apparmor_profile, "AppArmor", "apparmor", log)?,
-        selinux: label(&spec.selinux_label, "SELinux", "selinux", log)?,
+        apparmor: label(&spec.apparmor_profile, "AppArmor", "apparmor")?,
+        selinux: label(&spec.selinux_label, "SELinux", "selinux")?,
         scheduler: spec.scheduler.as_ref().map(scheduler).transpose()?,
         has_cpuset: false,
         io_priority: spec.io_priority.as_ref().map(io_priority).transpose()?,
@@ -234,25 +234,20 @@ pub fn memory_policy(spec: &spec::linux::MemoryPolicy) -> Result<MemoryPolicy> {
     Ok(MemoryPolicy { mode, nodes })
 }
 
-/// A security label needs its module in the kernel. SELinux labels without
-/// SELinux are passed over by every engine; an AppArmor profile that can't be
-/// applied is an error, for the container would run unconfined.
-pub fn label(value: &str, title: &str, module: &str, log: &Log) -> Result<Option<String>> {
+/// A security label needs its module in the kernel. Without it the container would
+/// run unconfined, so that is an error, as under runc.
+pub fn label(value: &str, title: &str, module: &str) -> Result<Option<String>> {
     if value.is_empty() || (module == "apparmor" && value == "unconfined") {
         return Ok(None);
     }
-    let present = match module {
-        "apparmor" => std::fs::exists("/sys/kernel/security/apparmor").unwrap_or(false),
-        _ => std::fs::exists("/sys/fs/selinux/enforce").unwrap_or(false),
+    let file = match module {
+        "apparmor" => "/sys/kernel/security/apparmor",
+        _ => "/sys/fs/selinux/enforce",
     };
-    match (present, module) {
-        (true, _) => Ok(Some(value.to_owned())),
-        (false, "apparmor") => bail!("the config asks for {title} profile {value:?}, but this host has no {title}"),
-        (false, _) => {
-            log.warn(&format!("the config asks for {title} label {value:?}, but this host has no {title}"));
-            Ok(None)
-        }
+    if !std::fs::exists(file).unwrap_or(false) {
+        bail!("the config asks for {title} {value:?}, but {title} is disabled or not supported on this host");
     }
+    Ok(Some(value.to_owned()))
 }
 
 fn scheduler(spec: &Scheduler) -> Result<SchedAttr> {

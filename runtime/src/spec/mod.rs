@@ -74,23 +74,32 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     keys::from_slice(&text).doing(|| format!("parse {}", path.display()))
 }
 
-/// Reads a file whole. One `fstat` sizes the buffer, so that a config.json is
-/// read by two calls.
+/// The longest file that is read whole.
+pub const LIMIT: usize = 16 << 20;
+
+/// Reads a file whole: a regular one, or a pipe as from a shell's `<(…)`. One
+/// `fstat` sizes the buffer, so that a config.json is read by two calls.
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
-    const LIMIT: u64 = 16 << 20;
     let what = || format!("open {}", path.display());
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(what)?;
+    // O_NONBLOCK: opening a fifo without a writer, or some devices, would never end.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).doing(what)?;
     let stat = rustix::fs::fstat(&file).doing(what)?;
-    let size = stat.st_size as u64;
-    if size > LIMIT {
-        crate::bail!("{} is larger than {LIMIT} bytes", path.display());
-    }
     let text = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => crate::path::read_exactly(&file, size as usize),
-        // A pipe, as from a shell's <(…), does not say how much there is.
-        _ => crate::path::read_all(&file, 4095),
+        FileType::RegularFile if stat.st_size as usize > LIMIT => None,
+        // Files of procfs and the like say that they are empty.
+        FileType::RegularFile if stat.st_size > 0 => {
+            Some(crate::path::read_exactly(&file, stat.st_size as usize).doing(|| format!("read {}", path.display()))?)
+        }
+        FileType::RegularFile | FileType::Fifo => {
+            crate::path::read_at_most(&file, LIMIT).doing(|| format!("read {}", path.display()))?
+        }
+        _ => crate::bail!("{} is neither a regular file nor a pipe", path.display()),
     };
-    text.doing(|| format!("read {}", path.display()))
+    match text {
+        Some(text) => Ok(text),
+        None => crate::bail!("{} is larger than {LIMIT} bytes", path.display()),
+    }
 }
 
 /// Parses a config.json.

@@ -1,0 +1,43 @@
+//! File systems by which the kernel shows and takes its own settings.
+
+use crate::error::{Context, Result};
+use rustix::fd::AsFd;
+
+pub const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+pub const SYSFS_MAGIC: u64 = 0x6265_6572;
+
+/// Type and magic, linux/magic.h (smackfs: security/smack/smack.h). Whoever can
+/// write their files may reach the whole machine.
+const KERNEL: [(&str, u64); 14] = [
+    ("proc", PROC_SUPER_MAGIC),
+    ("sysfs", SYSFS_MAGIC),
+    ("cgroup", 0x0027_e0eb),
+    ("cgroup2", 0x6367_7270),
+    ("debugfs", 0x6462_6720),
+    ("tracefs", 0x7472_6163),
+    ("securityfs", 0x7363_6673),
+    ("selinuxfs", 0xf97c_ff8c),
+    ("smackfs", 0x4341_5d53),
+    ("bpf", 0xcafe_4a11),
+    ("configfs", 0x6265_6570),
+    ("pstore", 0x6165_676c),
+    ("efivarfs", 0xde5e_81e4),
+    ("binfmt_misc", 0x4249_4e4d),
+];
+
+/// The magic of the file system on which `fd` lies.
+pub fn magic(fd: impl AsFd) -> rustix::io::Result<u64> {
+    // A magic is 32 bits, which some ABIs extend by their sign.
+    Ok(u64::from(rustix::fs::fstatfs(fd)?.f_type as u32))
+}
+
+/// The type of the file system on which `fd` lies, if it is one of the kernel's.
+pub fn kernel_type(fd: impl AsFd) -> Result<Option<&'static str>> {
+    let magic = magic(fd).doing(|| "look at its file system")?;
+    Ok(KERNEL.iter().find(|(_, known)| *known == magic).map(|(name, _)| *name))
+}
+
+/// Whether a file system of this type, as mountinfo names it, is the kernel's.
+pub fn is_kernel_type(name: &str) -> bool {
+    KERNEL.iter().any(|(known, _)| *known == name) || name == "resctrl"
+}
