@@ -1,7 +1,7 @@
 //! Pids that are another process's by the time they are used.
 
 use firn_conformance::harness::place::{older_than, program};
-use firn_conformance::harness::{Bundle, Runtime, Scratch, command};
+use firn_conformance::harness::{Bundle, Runtime, Scratch, command, skip};
 use std::process::Command;
 
 /// Processes of the container end all the time, and their numbers go to others of
@@ -11,7 +11,7 @@ use std::process::Command;
 #[test]
 fn a_signal_to_all_reaches_no_process_that_has_got_the_number_of_one() {
     if older_than("6.14") {
-        println!("skipped: pid_max is the whole machine's before Linux 6.14");
+        skip("pid_max is the whole machine's before Linux 6.14");
         return;
     }
     let scratch = Scratch::new("numbers");

@@ -1,8 +1,8 @@
 //! Records of containers that somebody else has written, or could have: what they
 //! say is not believed, and their hooks don't run.
 
-use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Bundle, Runtime, Scratch, command};
+use firn_conformance::harness::place::{older_than, program};
+use firn_conformance::harness::{Bundle, Runtime, Scratch, command, skip};
 use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -241,6 +241,10 @@ fn no_escape_sequence_reaches_the_terminal() {
 /// program, and where none may be run from memory that is told.
 #[test]
 fn an_ordinary_user_can_run_firn_whatever_vm_memfd_noexec_is() {
+    if older_than("6.3") {
+        skip("vm.memfd_noexec is there since Linux 6.3");
+        return;
+    }
     let scratch = Scratch::new("memfd");
     let firn = scratch.join("firn");
     std::fs::copy(firn_conformance::harness::binary("firn"), &firn).unwrap();

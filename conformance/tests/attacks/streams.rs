@@ -1,13 +1,12 @@
 //! The caller's standard streams: what the container may do with them, and what is
 //! left of that afterwards.
 
-use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, Terminal};
+use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, Terminal, wait_until};
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 fn running(scratch: &Scratch) -> Runtime {
     let bundle = Bundle::new(scratch).shell("sleep 1000").set("/root/readonly", serde_json::json!(false)).write();
@@ -48,16 +47,8 @@ fn what_exec_leaves_behind_gets_nothing_of_the_callers_terminal() {
     terminal.expect("started");
     assert_eq!(owner(&other), before, "the terminal has another owner");
     terminal.send("secret\n");
-    let mut ended = false;
-    for _ in 0..50 {
-        ended = std::fs::read_to_string(&stolen).unwrap().contains("end");
-        if ended {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_until("it has nothing to read any more", || std::fs::read_to_string(&stolen).unwrap().contains("end"));
     assert_eq!(std::fs::read_to_string(&stolen).unwrap(), "end\n", "what it read");
-    assert!(ended, "it holds the terminal");
     let mut line = [0u8; 100];
     let length = rustix::io::read(&other, &mut line).unwrap();
     assert_eq!(&line[..length], b"secret\n", "the line is the caller's");
