@@ -689,3 +689,30 @@ fn a_limit_of_no_processes_is_one_since_1_3() {
         std::fs::remove_dir_all(scratch.join("bundle")).unwrap();
     }
 }
+
+/// The intermediate process of an exec counts in no limit that its program keeps: it
+/// makes room for it, and the program is in the cgroup all the same.
+#[test]
+fn exec_needs_room_for_its_program_alone() {
+    let scratch = Scratch::new("execroom");
+    let bundle = Bundle::new(&scratch)
+        .args(&["sleep", "1000"])
+        .set("/linux/resources/pids", json!({"limit": 2}))
+        .without_namespace("cgroup")
+        .write();
+    let firn = Runtime::firn(&scratch);
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let own = format!("/{}", firn.id());
+    for user in ["0", "1000"] {
+        let output = firn.call(&["exec", "--user", user, firn.id(), "cat", "/proc/self/cgroup"]).succeeds();
+        assert!(output.stdout.lines().all(|line| line.ends_with(&own)), "{user}: {output:?}");
+        assert!(output.stdout.contains(":pids:"), "{output:?}");
+    }
+    firn.call(&["exec", firn.id(), "sh", "-c", "exit 7"]).fails(7);
+    // It is kept to the limit.
+    let output = firn.exec(&["sh", "-c", "ls & wait; echo no"]);
+    assert!(output.stderr.contains("can't fork"), "{output:?}");
+    let traced = firn.exec(&["grep", "^TracerPid", "/proc/self/status"]).succeeds();
+    assert_eq!(traced.stdout, "TracerPid:\t0\n");
+}

@@ -54,6 +54,8 @@ pub enum Message {
     /// The seccomp filter is loaded; the descriptor of its listener comes along.
     Filter,
     HandedOver,
+    /// From an intermediate process: no other fits into the cgroup beside it.
+    Full,
     Ready,
     Go,
     Failed(String),
@@ -202,6 +204,7 @@ fn encode(message: &Message) -> Vec<u8> {
         Message::HooksDone => b"d".to_vec(),
         Message::Filter => b"L".to_vec(),
         Message::HandedOver => b"k".to_vec(),
+        Message::Full => b"F".to_vec(),
         Message::Ready => b"r".to_vec(),
         Message::Go => b"g".to_vec(),
         Message::Failed(text) => [b"f", &text.as_bytes()[..text.len().min(MAX - 1)]].concat(),
@@ -219,6 +222,7 @@ fn decode(packet: &[u8]) -> Result<Message> {
         b"d" => Message::HooksDone,
         b"L" => Message::Filter,
         b"k" => Message::HandedOver,
+        b"F" => Message::Full,
         b"r" => Message::Ready,
         b"g" => Message::Go,
         [b'f', text @ ..] => Message::Failed(String::from_utf8_lossy(text).into_owned()),
@@ -243,6 +247,7 @@ mod tests {
             Message::HooksDone,
             Message::Filter,
             Message::HandedOver,
+            Message::Full,
             Message::Ready,
             Message::Go,
             Message::Pid(4_000_000),

@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod mounts;
+mod room;
 
 use crate::bail;
 use crate::cgroup::systemd::{self, Unit};
@@ -124,7 +125,7 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
                 channel.send(&Message::Placed)?;
             }
             drop((far_end, between_end, entry, far));
-            let (pid, pidfd) = made_by((pid, &pidfd), &between, &watch)?;
+            let (pid, pidfd) = made_by((pid, &pidfd), &between, &watch, container)?;
             log.debug(|| format!("{}: the new process is {}", compat::CLONED, pid.as_raw_nonzero()));
             log.debug(|| compat::IN_INIT.to_owned());
             let grouped = container.record.resctrl.as_ref().map_or(Ok(()), |groups| groups.add(pid));
@@ -152,8 +153,22 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
 }
 
 /// The process that the intermediate one has made, once that one has ended.
-fn made_by((between, pidfd): (Pid, &OwnedFd), channel: &Channel, watch: &Watch) -> Result<(Pid, OwnedFd)> {
-    let made = channel.receive().and_then(|word| match word {
+fn made_by(
+    (between, pidfd): (Pid, &OwnedFd),
+    channel: &Channel,
+    watch: &Watch,
+    container: &Container,
+) -> Result<(Pid, OwnedFd)> {
+    let mut left = None;
+    let word = channel.receive().and_then(|word| match word {
+        Some(Message::Full) => {
+            left = Some(room::take_out(between, container.record.cgroup.pure_v2)?);
+            channel.send(&Message::Placed)?;
+            channel.receive()
+        }
+        word => Ok(word),
+    });
+    let made = word.and_then(|word| match word {
         Some(Message::Pid(number)) => {
             let Some(pid) = Pid::from_raw(number) else { bail!("the intermediate process made none") };
             // It is this process's own child, so the number can't be reused yet.
@@ -161,7 +176,10 @@ fn made_by((between, pidfd): (Pid, &OwnedFd), channel: &Channel, watch: &Watch) 
         }
         other => bail!("the intermediate process said {other:?}"),
     });
-    let ended = if made.is_ok() { watch.wait(pidfd.as_fd()) } else { Ok(()) };
+    let mut ended = if made.is_ok() { watch.wait(pidfd.as_fd()) } else { Ok(()) };
+    if let (Ok((pid, _)), Some(left), Ok(())) = (&made, &left, &ended) {
+        ended = room::put_in(*pid, left, watch);
+    }
     // It has ended, or is held up: then it is not waited for.
     making::kill(between, pidfd);
     match (made, ended) {
@@ -343,7 +361,10 @@ fn run(mut task: Task<'_>, inside: Inside<'_>, parent: &Channel) -> ! {
             let kept = [parent.as_fd(), inside.channel.as_fd(), task.root()?.as_fd()];
             fds::close_all_but(task.preserved, &kept)
         })
-        .and_then(|()| clone::clone3(clone::PARENT, None).doing(|| "exec: clone the new process"));
+        .and_then(|()| match clone::clone3(clone::PARENT, None) {
+            Err(Errno::AGAIN) if !inside.wait_for_place => room::clone_traced(parent).doing(|| "exec"),
+            result => result.doing(|| "exec: clone the new process"),
+        });
     match forked {
         Ok(Fork::Child) => program(task, &inside),
         Ok(Fork::Parent { pid, .. }) => parent.leave(Ok(Message::Pid(pid.as_raw_nonzero().get()))),

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod keys;
 pub mod mount;
 pub mod prctl;
+pub mod ptrace;
 pub mod regex;
 pub mod sched;
 pub mod seccomp;
