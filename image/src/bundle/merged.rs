@@ -4,7 +4,7 @@
 //! whiteouts and opaque directories of every form, redirects that the kernel
 //! follows, and an error where it refuses to (a file of a metacopy layer).
 
-use firn::init::mounts::FileSystem;
+use firn::init::file_system::FileSystem;
 use firn::sys::fds::Bin;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
