@@ -83,14 +83,14 @@ fn same(name: &str, lines: &[&str], hide: &str) -> Vec<String> {
 /// `run` of a script that begins when its input comes. podman connects to conmon before
 /// it starts the container, but a conmon that gets no processor meanwhile may pass on
 /// the container's output before it takes the connection, and what nobody is there to
-/// read is lost: whichever the runtime.
+/// read is lost: whichever the runtime. All of it goes one way, or the order is conmon's.
 fn run(options: &str, script: &str) -> String {
-    format!("echo | @ run --rm --interactive {options} bb:1 sh -c 'read begin; {script}'")
+    format!("echo | @ run --rm --interactive {options} bb:1 sh -c 'read begin; exec 2>&1; {script}'")
 }
 
 /// Likewise in the container c1.
 fn exec(options: &str, script: &str) -> String {
-    format!("echo | @ exec --interactive {options} c1 sh -c 'read begin; {script}'")
+    format!("echo | @ exec --interactive {options} c1 sh -c 'read begin; exec 2>&1; {script}'")
 }
 
 #[test]
