@@ -17,6 +17,7 @@ use std::ffi::CString;
 
 /// A mount of file system `kind` by mount(2), attached nowhere: it takes a page of
 /// options in all, where fsconfig(2) takes 255 bytes of each.
+#[expect(clippy::disallowed_methods, reason = "/ only, in a mount namespace of its own")]
 pub fn classic(kind: &str, source: &str, options: &str) -> Result<OwnedFd> {
     const PAGE: usize = 4096;
     if options.len() >= PAGE {
@@ -34,6 +35,7 @@ pub fn classic(kind: &str, source: &str, options: &str) -> Result<OwnedFd> {
 /// A copy of what is mounted at and below `path` of `root`. An error where the
 /// kernel's file systems are among it: a second /proc would have no masks. The
 /// mounts of the copy stay what they are, whatever is renamed meanwhile.
+#[expect(clippy::disallowed_methods, reason = "/ only, in a mount namespace of its own")]
 pub fn copy_of_subtree(root: &RootFd, proc: &ProcFd, path: &InRoot, flags: OFlags) -> Result<OwnedFd> {
     run(Some(root), |root| {
         let place = root.open(path, OFlags::PATH | flags).doing(|| "open it")?;
