@@ -36,6 +36,7 @@ const OF_KERNEL: &[&str] = &[
     "monitor::",
     "namespaces::",
     "resources::a_",
+    "resources::places::a_",
     "roots::",
 ];
 /// With the newest peers.
