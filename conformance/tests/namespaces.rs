@@ -314,3 +314,81 @@ fn exec_is_in_all_namespaces_of_init() {
         assert_eq!(output.stdout.trim_end(), of(&pid.to_string(), file).to_string_lossy(), "{file}");
     }
 }
+
+/// With a user namespace of its own the rights over it are gone before the rest is
+/// made.
+#[test]
+fn a_pid_namespace_is_joined_by_a_container_with_a_new_user_namespace() {
+    let scratch = Scratch::new("podnewuser");
+    let first = Runtime::firn(&scratch);
+    first.create(&Bundle::new(&scratch).args(&["sleep", "1000"]).write()).succeeds();
+    first.start().succeeds();
+    let path = format!("/proc/{}/ns/pid", first.state()["pid"]);
+    let other = Scratch::new("podnewuserx");
+    let second = Runtime::firn(&other);
+    let mut bundle = Bundle::new(&other).without_namespace("pid");
+    // A procfs of the pid namespace belongs to the host's user namespace.
+    bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != "/proc");
+    let bundle = in_user_namespace(bundle)
+        .set("/linux/namespaces/-", json!({"type": "pid", "path": path}))
+        .set("/linux/maskedPaths", json!([]))
+        .set("/linux/readonlyPaths", json!([]))
+        .shell("id -u; exec sleep 1000")
+        .write();
+    give_away(&bundle);
+    second.create(&bundle).succeeds();
+    second.start().succeeds();
+    let inside = std::fs::read_link(format!("/proc/{}/ns/pid", second.state()["pid"])).unwrap();
+    assert_eq!(inside, std::fs::read_link(&path).unwrap());
+    let map = std::fs::read_to_string(format!("/proc/{}/uid_map", second.state()["pid"])).unwrap();
+    assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
+    second.call(&["delete", "--force", second.id()]).succeeds();
+    second.left_nothing();
+    let hook = json!([{"path": "/bin/true"}]);
+    let bundle = bundle.set("/hooks", json!({"createContainer": hook})).write();
+    let error = second.run(&bundle).fails(1).stderr;
+    assert!(error.contains("hooks.createContainer can't run where a pid namespace is joined"), "{error}");
+    first.call(&["delete", "--force", first.id()]).succeeds();
+}
+
+/// As podman's and Kubernetes' pods with shared pids.
+#[test]
+fn a_pod_shares_its_user_and_pid_namespaces() {
+    let scratch = Scratch::new("podshares");
+    let first = Runtime::firn(&scratch);
+    let bundle = in_user_namespace(Bundle::new(&scratch).args(&["sleep", "1234"])).write();
+    give_away(&bundle);
+    first.create(&bundle).succeeds();
+    first.start().succeeds();
+    let pid = first.state()["pid"].clone();
+    let other = Scratch::new("podsharesx");
+    let second = Runtime::firn(&other);
+    let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("readlink /proc/self/ns/pid >{}", other.join("hook").display())]}]);
+    let mut bundle = Bundle::new(&other)
+        .shell("tr '\\0' ' ' </proc/1/cmdline; echo; id -u; cat /proc/sys/net/ipv4/ip_default_ttl; setsid -c true; cut -d' ' -f6 /proc/self/stat; exec sleep 1000")
+        .set("/linux/sysctl", json!({"net.ipv4.ip_default_ttl": "33"}))
+        .set("/process/user", json!({"uid": 1000, "gid": 1000}))
+        .set("/hooks", json!({"createContainer": hook}));
+    for kind in ["user", "pid"] {
+        bundle = bundle.without_namespace(kind);
+        bundle = bundle.set("/linux/namespaces/-", json!({"type": kind, "path": format!("/proc/{pid}/ns/{kind}")}));
+    }
+    let bundle = bundle.write();
+    give_away(&bundle);
+    std::fs::set_permissions(other.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    second.create(&bundle).succeeds();
+    let facts = second.exec(&["cat", "/proc/sys/net/ipv4/ip_default_ttl"]).succeeds().stdout;
+    assert_eq!(facts, "33\n");
+    second.start().succeeds();
+    assert_eq!(second.status(), "running");
+    let text = second.exec(&["sh", "-c", "tr '\\0' ' ' </proc/1/cmdline; id -u"]).succeeds().stdout;
+    assert_eq!(text, "sleep 1234 1000\n");
+    // Not where those of the pod could use it.
+    let own = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    assert_eq!(std::fs::read_to_string(other.join("hook")).unwrap().trim_end(), own.to_string_lossy());
+    second.call(&["kill", second.id(), "KILL"]).succeeds();
+    second.wait_for("stopped");
+    second.call(&["delete", second.id()]).succeeds();
+    second.left_nothing();
+    first.call(&["delete", "--force", first.id()]).succeeds();
+}

@@ -12,6 +12,7 @@ mod keyrings;
 mod links;
 mod mounts;
 mod numbers;
+mod pods;
 mod privileges;
 mod races;
 mod records;

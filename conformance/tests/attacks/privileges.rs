@@ -229,3 +229,93 @@ fn a_root_that_is_moved_exposes_no_bare_proc() {
     assert_eq!(output.stdout, "/proc/self\n/sys/class\n", "{output:?}");
     firn.left_nothing();
 }
+
+/// In a user namespace whose setgroups(2) is denied nobody can let go of groups.
+#[test]
+fn groups_of_the_caller_do_not_reach_a_user_namespace_that_denies_setgroups() {
+    let scratch = Scratch::new("denygroups");
+    let secret = scratch.write("secret", "for the group\n");
+    std::os::unix::fs::chown(&secret, None, Some(6)).unwrap();
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o640)).unwrap();
+    // A user namespace as an ordinary user makes it.
+    let mut keeper = Command::new("setpriv");
+    keeper.args([
+        "--reuid=1000",
+        "--regid=1000",
+        "--clear-groups",
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "sleep",
+        "1000",
+    ]);
+    let mut keeper = keeper.spawn().unwrap();
+    let denied = || std::fs::read_to_string(format!("/proc/{}/setgroups", keeper.id())).unwrap_or_default();
+    for _ in 0..1000 {
+        if denied() == "deny\n" {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(denied(), "deny\n");
+    let firn = Runtime::firn(&scratch);
+    let bundle = Bundle::new(&scratch)
+        .set("/linux/namespaces/-", json!({"type": "user", "path": format!("/proc/{}/ns/user", keeper.id())}))
+        .mount(json!({"destination": "/tmp/secret", "type": "bind", "source": secret, "options": ["bind"]}))
+        .shell("grep Groups /proc/self/status; cat /tmp/secret");
+    // With one id, a devpts can't have its group, and a cgroup mount has no owner.
+    let mut bundle = bundle;
+    let kept = |mount: &serde_json::Value| {
+        ["/proc", "/dev", "/tmp/secret"].contains(&mount["destination"].as_str().unwrap_or_default())
+    };
+    bundle.config["mounts"].as_array_mut().unwrap().retain(kept);
+    let bundle = bundle.write();
+    std::fs::write(bundle.root().join("tmp/secret"), "").unwrap();
+    command(Command::new("chown").args(["-R", "1000:1000"]).arg(bundle.root())).succeeds();
+    let with_group = |line: Command| {
+        let mut with = Command::new("setpriv");
+        with.args(["--groups=6", "--"]).arg(line.get_program()).args(line.get_args());
+        command(&mut with)
+    };
+    let output = with_group(firn.command(&["run", "--bundle", &bundle.path.to_string_lossy(), firn.id()]));
+    assert_eq!(output.stdout.trim(), "Groups:", "{output:?}");
+    assert!(output.stderr.contains("Permission denied"), "{output:?}");
+    let bundle = bundle.shell("sleep 1000").write();
+    firn.create(&bundle).succeeds();
+    firn.start().succeeds();
+    let output =
+        with_group(firn.command(&["exec", firn.id(), "sh", "-c", "grep Groups /proc/self/status; cat /tmp/secret"]));
+    assert_eq!(output.stdout.trim(), "Groups:", "{output:?}");
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    keeper.kill().unwrap();
+    keeper.wait().unwrap();
+}
+
+/// The host's root lies under one that is moved: umount2(2) and setns(2) lead there.
+#[test]
+fn a_root_that_is_moved_is_for_none_who_could_take_it_away() {
+    let scratch = Scratch::new("uncover");
+    let firn = Runtime::firn(&scratch);
+    let set = |bundle: Bundle, sets: serde_json::Value| bundle.set("/process/capabilities", sets).write();
+    let mapped = || {
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+        let bundle = Bundle::new(&scratch).set("/linux/namespaces/-", json!({"type": "user"}));
+        bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map).args(&["sleep", "1000"])
+    };
+    let mut bundle = mapped();
+    for kind in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
+        bundle = set(bundle, json!({kind: ["CAP_SYS_ADMIN"]}));
+        let output = firn.create_with(&bundle, &["--no-pivot"]).fails(1);
+        assert!(output.stderr.contains("CAP_SYS_ADMIN would uncover the host's root"), "{output:?}");
+        firn.left_nothing();
+    }
+    let bundle = set(bundle, json!({"bounding": ["CAP_KILL"]}));
+    command(Command::new("chown").args(["-R", "100000:100000"]).arg(bundle.root())).succeeds();
+    firn.create_with(&bundle, &["--no-pivot"]).succeeds();
+    firn.start().succeeds();
+    firn.exec(&["true"]).succeeds();
+    let output = firn.call(&["exec", "--cap", "CAP_SYS_ADMIN", firn.id(), "true"]).fails(255);
+    assert!(output.stderr.contains("CAP_SYS_ADMIN would uncover the host's root"), "{output:?}");
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    firn.left_nothing();
+}

@@ -5,87 +5,125 @@ use super::sources::Sources;
 use crate::bail;
 use crate::cgroup::Entry;
 use crate::error::{Context, Result};
+use crate::host;
 use crate::plan::Plan;
+use crate::plan::process::ProcessPlan;
 use crate::sys::clone::{self, Fork};
+use crate::sys::{ids, prctl};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 /// The namespaces that are made here. The cgroup namespace comes when init sits
 /// in its cgroup, the time namespace when its offsets are written.
-const AT_CLONE: u64 = clone::NEWUSER | clone::NEWNS | clone::NEWPID | clone::NEWNET | clone::NEWIPC | clone::NEWUTS;
+pub const AT_CLONE: u64 = clone::NEWUSER | clone::NEWNS | clone::NEWPID | clone::NEWNET | clone::NEWIPC | clone::NEWUTS;
 
 /// Those that may be joined in any order. Paths change their meaning in another
 /// mount namespace, and those of pids and time count for children.
 const EARLY: u64 = clone::NEWNET | clone::NEWIPC | clone::NEWUTS | clone::NEWCGROUP;
 
 /// Forks. In the child, which returns `Fork::Child`, everything of the parent's
-/// is still open; it goes on to `init::run`.
+/// is still open; it goes on to `init::run`. It is in no pid namespace of others:
+/// where one is joined, `init/pid_namespace.rs` makes the last process there.
 pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork> {
     let new = plan.namespaces.new & AT_CLONE;
-    let joined = |kind| sources.namespaces.iter().find(|(joined, _)| *joined == kind).map(|(_, fd)| fd);
-    let join_pid = || match joined(clone::NEWPID) {
-        // Counts for the children to come: none but init may be one of them.
-        Some(fd) => clone::setns(fd.as_fd(), clone::NEWPID).doing(|| "join the pid namespace"),
-        None => Ok(()),
-    };
-    let user = joined(clone::NEWUSER);
-    let others: Vec<_> = sources.namespaces.iter().filter(|(kind, _)| EARLY & kind != 0).collect();
-    if user.is_none() && (others.is_empty() || !plan.namespaces.makes(clone::NEWUSER)) {
-        join_pid()?;
-        let forked = clone::clone3(new, entry.clone_into()).doing(|| "clone the container's init")?;
-        if let (Fork::Parent { .. }, Some(_)) = (&forked, joined(clone::NEWPID)) {
-            leave_pid()?;
-        }
-        return Ok(forked);
+    if plan.namespaces.enters_by_itself() {
+        return clone::clone3(0, entry.clone_into()).doing(|| "clone the container's init");
     }
-    // The new namespaces must belong to the user namespace that is joined: a
-    // process in between joins it and makes init as its sibling. Before that, it
+    let user = sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWUSER).map(|(_, fd)| fd);
+    if user.is_none() && !(plan.namespaces.makes(clone::NEWUSER) && early(sources).next().is_some()) {
+        return clone::clone3(new, entry.clone_into()).doing(|| "clone the container's init");
+    }
+    // The new namespaces must belong to the user namespace that is joined: an
+    // intermediate process joins it and makes init as its sibling. Before that, it
     // joins what may belong to the host's, with the host's rights.
     let (near, far) = Channel::pair()?;
-    match clone::clone3(0, entry.clone_into()).doing(|| "clone the process in between")? {
+    match clone::clone3(0, entry.clone_into()).doing(|| "clone the intermediate process")? {
         Fork::Parent { pid, .. } => {
             drop(far);
             from_between(pid, &near)
         }
-        Fork::Child => {
-            for (kind, fd) in others {
-                // What is refused is the user namespace's, and init joins it.
-                let _ = clone::setns(fd.as_fd(), *kind);
-            }
-            let forked = user
-                .map_or(Ok(()), |user| clone::setns(user.as_fd(), clone::NEWUSER))
-                .doing(|| "join the user namespace")
-                .and_then(|()| join_pid())
-                .and_then(|()| clone::clone3(new | clone::PARENT, None).doing(|| "clone the container's init"));
-            match forked {
-                Ok(Fork::Child) => Ok(Fork::Child),
-                Ok(Fork::Parent { pid, .. }) => far.leave(Ok(Message::Pid(pid.as_raw_nonzero().get()))),
-                Err(error) => far.leave(Err(error)),
-            }
-        }
+        Fork::Child => match in_between(plan, sources, user, new) {
+            Ok(Fork::Child) => Ok(Fork::Child),
+            Ok(Fork::Parent { pid, .. }) => far.leave(Ok(Message::Pid(pid.as_raw_nonzero().get()))),
+            Err(error) => far.leave(Err(error)),
+        },
     }
 }
 
-/// Hooks are children too, and have no business in the container's namespace.
-fn leave_pid() -> Result<()> {
-    let what = || "go back to the runtime's pid namespace";
-    let own = rustix::fs::open("/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(what)?;
-    clone::setns(own.as_fd(), clone::NEWPID).doing(what)
+/// Whoever has CAP_SYS_PTRACE in the user namespace that is joined, and sees this
+/// process, as with `--pid=host`, may attach to it from the moment that it joins; but
+/// not while it is not dumpable, which takes the right over the user namespace in
+/// which its memory was made: ptrace(2), "Ptrace access mode checking". Init inherits
+/// that.
+fn in_between(plan: &Plan, sources: &Sources, user: Option<&OwnedFd>, new: u64) -> Result<Fork> {
+    let hide = |hidden: bool| prctl::set_dumpable(!hidden).doing(|| "close the intermediate process to others");
+    hide(true)?;
+    join_early(sources);
+    if let Some(user) = user {
+        drop_groups(&plan.process)?;
+        clone::setns(user.as_fd(), clone::NEWUSER).doing(|| "join the user namespace")?;
+    }
+    let fork = clone::clone3(new | clone::PARENT, None).doing(|| "clone the container's init")?;
+    if matches!(fork, Fork::Child) && plan.namespaces.makes(clone::NEWUSER) {
+        // An ordinary caller could not write its id maps: proc(5). Nobody has rights
+        // over the new user namespace yet.
+        hide(false)?;
+    }
+    Ok(fork)
 }
 
-/// Hears from a process in between which process it made, as its sibling and so
+fn early(sources: &Sources) -> impl Iterator<Item = &(u64, OwnedFd)> {
+    sources.namespaces.iter().filter(|(kind, _)| EARLY & kind != 0)
+}
+
+/// What is refused is the user namespace's, and init joins it.
+pub fn join_early(sources: &Sources) {
+    for (kind, fd) in early(sources) {
+        let _ = clone::setns(fd.as_fd(), *kind);
+    }
+}
+
+/// In a user namespace whose setgroups(2) is denied, nobody can let go of the groups
+/// that he came with, which may open files of the host's: user_namespaces(7). So the
+/// caller's go before it is joined. Those of an ordinary user are its own.
+pub fn drop_groups(process: &ProcessPlan) -> Result<()> {
+    if process.keeps_groups {
+        return Ok(());
+    }
+    match ids::set_groups(&[]) {
+        Err(Errno::PERM) if host::is_rootless() => Ok(()),
+        result => result.doing(|| "drop the caller's groups before a user namespace is joined"),
+    }
+}
+
+/// Hears from an intermediate process which process it made, as its sibling and so
 /// as a child of the caller. On a channel of its own: what it made may speak
 /// first.
-pub fn from_between(between: Pid, channel: &Channel) -> Result<Fork> {
+fn from_between(between: Pid, channel: &Channel) -> Result<Fork> {
     let word = channel.receive();
-    waitid(WaitId::Pid(between), WaitIdOptions::EXITED).doing(|| "wait for the process in between")?;
-    let pid = match word? {
-        Some(Message::Pid(pid)) => Pid::from_raw(pid),
-        other => bail!("the process in between said {other:?}"),
-    };
-    let Some(pid) = pid else { bail!("the process in between made none") };
+    reap(between)?;
+    match word? {
+        Some(Message::Pid(number)) => sibling(number).map(|(pid, pidfd)| Fork::Parent { pid, pidfd }),
+        other => bail!("the intermediate process said {other:?}"),
+    }
+}
+
+/// Takes the status of an intermediate process, which has ended or is about to.
+pub fn reap(between: Pid) -> Result<()> {
+    let reaped = waitid(WaitId::Pid(between), WaitIdOptions::EXITED);
+    reaped.map(drop).doing(|| "wait for the intermediate process")
+}
+
+/// As `reap`, and leaves the status to it.
+pub fn wait_for(between: Pid) -> Result<()> {
+    let ended = waitid(WaitId::Pid(between), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    ended.map(drop).doing(|| "wait for the intermediate process")
+}
+
+/// The process that an intermediate one has made.
+pub fn sibling(number: i32) -> Result<(Pid, OwnedFd)> {
+    let Some(pid) = Pid::from_raw(number) else { bail!("the intermediate process made none") };
     // It is this process's own child, so the number can't be reused yet.
-    let pidfd: OwnedFd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the new process")?;
-    Ok(Fork::Parent { pid, pidfd })
+    Ok((pid, pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the new process")?))
 }

@@ -1,7 +1,7 @@
 //! What has been made of a container so far, in the order in which it is made
 //! and given back: `create` and `restore` alike.
 
-use super::{Options, Planned, hooks, notify};
+use super::{Options, Planned, clone, hooks, notify};
 use crate::bail;
 use crate::cgroup::{Cgroup, Entry, v2};
 use crate::error::Result;
@@ -47,6 +47,13 @@ impl Making {
         Ok(init)
     }
 
+    /// Init has made another process as its sibling, which is the container's, and ends.
+    pub fn replace_init(&mut self, number: i32) -> Result<()> {
+        let between = self.init()?.0;
+        self.init = Some(clone::sibling(number)?);
+        clone::reap(between)
+    }
+
     /// Decides where its groups shall be, and records that before there is anything
     /// that would have to be found again.
     pub fn write_down(&mut self, planned: &Planned, options: &Options) -> Result<Record> {
@@ -57,6 +64,7 @@ impl Making {
             cgroup.refuse_foreign()?;
         }
         let mut record = planned.record(cgroup);
+        record.root_is_moved = options.no_pivot;
         record.resctrl = plan.resctrl.as_ref().map(|plan| Groups::place(plan, &options.id)).transpose()?;
         record.keyring = Keyring::new(&options.id, options.no_new_keyring)?;
         let dir = self.dir()?;

@@ -147,6 +147,9 @@ pub fn planned(options: &Options, log: &Log) -> Result<Planned> {
     }
     let request = Request { id: &options.id, bundle: &bundle, roots: roots(&bundle)?, systemd };
     let mut plan = plan::plan(&spec, request, &host, log)?;
+    if options.no_pivot && plan.namespaces.makes(crate::sys::clone::NEWNS) {
+        plan::refuse_to_uncover(&plan.process, &plan.namespaces).doing(|| "--no-pivot")?;
+    }
     plan.process.env.extend(inherited::environment(options.listen_fds));
     Ok(Planned { text, spec, bundle, host, plan, streams: Vec::new() })
 }
@@ -212,6 +215,9 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
     };
     making.init = Some((pid, pidfd));
     drop(pipes);
+    if plan.namespaces.enters_by_itself() {
+        serve::until_apart(&channel)?;
+    }
     if let Some(filter) = &plan.seccomp {
         log.debug(|| format!("seccomp filter flags: {}", filter.flags));
     }
@@ -228,7 +234,7 @@ fn make(making: &mut Making, planned: &Planned, sockets: Sockets, options: &Opti
         channel.send(&Message::Placed)?;
     }
     log.debug(|| compat::IN_INIT.to_owned());
-    serve::until_ready(&channel, planned, &mut record, making.dir()?, pid)?;
+    serve::until_ready(&channel, planned, &mut record, making)?;
     announce(making, &mut record, sockets.pidfd, options)?;
     drop(start);
     log.debug(|| compat::GOES_ON.to_owned());
@@ -280,6 +286,7 @@ impl Planned {
             resctrl: None,
             keyring: Keyring::default(),
             own_pid_namespace: plan.namespaces.makes(crate::sys::clone::NEWPID),
+            root_is_moved: false,
             hooks_begun: false,
             streams: streams.clone(),
         }

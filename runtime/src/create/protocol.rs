@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! runtime                                init
+//!    |  <-  [Apart: namespaces are made]   |   (not by the clone)
 //!    |  [Mapped: ids are mapped]  ------>  |   (init waits before it mounts)
 //!    |  [Placed: systemd has its cgroup] ->|   (a scope is made around init)
 //!    |  <-  [MapMount: with a mount's fd]   |   (may come again)
@@ -11,6 +12,7 @@
 //!    |  [HooksDone]  ------------------->  |   (then it leaves the host's root)
 //!    |  <-  [Filter: with its listener]    |   (for the seccomp agent)
 //!    |  [HandedOver]  ------------------>  |
+//!    |  <-  [Pid: of the process that ...] |   (where a pid namespace is joined)
 //!    |  <------  Ready                     |
 //!    |  (record, pid file, start FIFO)     |
 //!    |  Go  ---------------------------->  |   (create: waits for `start` next)
@@ -35,7 +37,7 @@ use crate::error::{Context, Result};
 use crate::sys;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use std::sync::Arc;
 
 /// An error text is cut here; one message is one packet.
@@ -43,6 +45,8 @@ const MAX: usize = 8192;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
+    /// From a process that makes its namespaces by itself.
+    Apart,
     Mapped,
     Placed,
     /// A mount's number in the plan: it shall have its id mapping, and its
@@ -59,7 +63,7 @@ pub enum Message {
     Ready,
     Go,
     Failed(String),
-    /// From a process in between: the pid of init.
+    /// From an intermediate process, which ends: the pid of the one that it made.
     Pid(i32),
 }
 
@@ -163,6 +167,18 @@ impl Channel {
         }
     }
 
+    /// A message that is there already.
+    pub fn receive_now(&self) -> Result<Option<Message>> {
+        let mut packet = [0u8; MAX];
+        match rustix::net::recv(&self.socket, &mut packet[..], RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN | Errno::CONNRESET) => Ok(None),
+            result => match &packet[..result.doing(|| "hear from the other side of create")?.1] {
+                [] => Ok(None),
+                packet => decode(packet)?.succeeded().map(Some),
+            },
+        }
+    }
+
     /// The end of a process that has done the one thing that it is there for, and
     /// says how that went.
     pub fn leave(&self, outcome: Result<Message>) -> ! {
@@ -196,6 +212,7 @@ impl AsFd for Channel {
 
 fn encode(message: &Message) -> Vec<u8> {
     match message {
+        Message::Apart => b"a".to_vec(),
         Message::Mapped => b"m".to_vec(),
         Message::Placed => b"p".to_vec(),
         Message::MapMount(number) => [b"M".as_slice(), &number.to_le_bytes()].concat(),
@@ -214,6 +231,7 @@ fn encode(message: &Message) -> Vec<u8> {
 
 fn decode(packet: &[u8]) -> Result<Message> {
     Ok(match packet {
+        b"a" => Message::Apart,
         b"m" => Message::Mapped,
         b"p" => Message::Placed,
         [b'M', a, b, c, d] => Message::MapMount(u32::from_le_bytes([*a, *b, *c, *d])),
@@ -239,6 +257,7 @@ mod tests {
     fn messages_survive_the_way_and_an_end_is_noticed() {
         let (a, b) = Channel::pair().unwrap();
         let all = [
+            Message::Apart,
             Message::Mapped,
             Message::Placed,
             Message::MapMount(7),

@@ -1,14 +1,17 @@
 //! The runtime's side while init works: what only the outside can do for it.
 
 use super::listener::{self, Notifier};
+use super::making::Making;
 use super::protocol::{Channel, Message};
 use super::sources::Sources;
-use super::{Planned, hooks, idmap, idmap_mounts};
+use super::{Planned, clone, hooks, idmap, idmap_mounts};
 use crate::bail;
 use crate::error::{Context, Result};
 use crate::host::Host;
+use crate::init::{pid_namespace, sched};
 use crate::plan::Plan;
-use crate::state::{Record, StateDir, Status};
+use crate::state::{Record, Status};
+use rustix::fd::OwnedFd;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 /// What init needs before it does anything.
@@ -24,31 +27,55 @@ pub fn map_ids(channel: &Channel, plan: &Plan, sources: &Sources, pid: Pid, host
     Ok(())
 }
 
-pub fn until_ready(
-    channel: &Channel,
-    Planned { plan, host, .. }: &Planned,
-    record: &mut Record,
-    dir: &StateDir,
-    pid: Pid,
-) -> Result<()> {
+/// Until a process that makes its namespaces by itself has done so.
+pub fn until_apart(channel: &Channel) -> Result<()> {
+    match channel.receive()? {
+        Some(Message::Apart) => Ok(()),
+        Some(message) => bail!("init said {message:?} out of turn"),
+        None => bail!("init ended before its namespaces were made"),
+    }
+}
+
+pub fn until_ready(channel: &Channel, planned: &Planned, record: &mut Record, making: &mut Making) -> Result<()> {
+    let Planned { plan, host, .. } = planned;
+    let between = making.init()?.0;
+    let mut waits = Waits { between, is_replaced: !plan.namespaces.joins_pid(), filter: None };
     loop {
+        let pid = making.init()?.0;
+        let number = pid.as_raw_nonzero().get();
         match channel.receive_with()? {
-            Some((Message::Ready, _)) => return Ok(()),
+            Some((Message::Ready, _)) => {
+                waits.replace(channel, making)?;
+                if plan.namespaces.joins_pid() {
+                    sched::set_policy(&plan.process, making.init()?.0.as_raw_nonzero().get())?;
+                }
+                return Ok(());
+            }
             Some((Message::MapMount(number), Some(tree))) => {
                 idmap_mounts::of_init(plan, number, &tree, pid, host)?;
                 channel.send(&Message::MountMapped)?;
             }
             Some((Message::Filter, Some(filter))) => {
-                let agent = plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
-                let Some(agent) = agent else { bail!("init sent the listener of a filter that has none") };
-                let init = pid.as_raw_nonzero().get();
-                let of = Notifier { record, status: Status::Creating, init, pid: init };
-                listener::hand_over(&filter, agent, &of)?;
+                if pid_namespace::loads_late(plan) {
+                    waits.replace(channel, making)?;
+                }
+                match waits.is_replaced {
+                    true => hand_over(&filter, plan, record, making)?,
+                    // To the agent when it is known whose it is.
+                    false => waits.filter = Some(filter),
+                }
                 channel.send(&Message::HandedOver)?;
             }
+            Some((Message::Pid(number), _)) if !waits.is_replaced => {
+                making.replace_init(number)?;
+                waits.is_replaced = true;
+                if let Some(filter) = waits.filter.take() {
+                    hand_over(&filter, plan, record, making)?;
+                }
+            }
             Some((Message::Hooks, _)) => {
-                record.begin_hooks(&plan.hooks, dir)?;
-                let state = state_json(record, Status::Creating, pid.as_raw_nonzero().get());
+                record.begin_hooks(&plan.hooks, making.dir()?)?;
+                let state = state_json(record, Status::Creating, number);
                 hooks::run("prestart", &plan.hooks.prestart, Some(&record.bundle), &state)?;
                 hooks::run("createRuntime", &plan.hooks.create_runtime, Some(&record.bundle), &state)?;
                 channel.send(&Message::HooksDone)?;
@@ -57,6 +84,38 @@ pub fn until_ready(
             None => bail!("init ended before it was ready: {}", ending(pid)),
         }
     }
+}
+
+/// What is still to come where a pid namespace is joined: the process that sets the
+/// container up tells which one it has made, as its last word. That one may speak
+/// first.
+struct Waits {
+    between: Pid,
+    is_replaced: bool,
+    filter: Option<OwnedFd>,
+}
+
+impl Waits {
+    fn replace(&mut self, channel: &Channel, making: &mut Making) -> Result<()> {
+        if self.is_replaced {
+            return Ok(());
+        }
+        // It has made the one that has just spoken, and has nothing left to do.
+        clone::wait_for(self.between)?;
+        match channel.receive_now()? {
+            Some(Message::Pid(number)) => making.replace_init(number)?,
+            _ => bail!("the process that set the container up has ended early"),
+        }
+        self.is_replaced = true;
+        Ok(())
+    }
+}
+
+fn hand_over(filter: &OwnedFd, plan: &Plan, record: &Record, making: &Making) -> Result<()> {
+    let agent = plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
+    let Some(agent) = agent else { bail!("init sent the listener of a filter that has none") };
+    let init = making.init()?.0.as_raw_nonzero().get();
+    listener::hand_over(filter, agent, &Notifier { record, status: Status::Creating, init, pid: init })
 }
 
 /// How readily the kernel ends the process when memory runs out, proc_pid_oom_score_adj(5).

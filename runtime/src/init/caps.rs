@@ -24,14 +24,14 @@ pub fn bound(task: &Task<'_>) -> Result<()> {
 /// CAP_SYS_ADMIN where a filter is loaded without no_new_privs.
 pub fn lower(task: &Task<'_>) -> Result<()> {
     let sets = task.process.caps;
-    let for_filter = if task.filter.is_some() && !task.process.no_new_privs { SYS_ADMIN } else { 0 };
+    let for_filter = if task.filter.is_some() && !task.has_no_new_privs() { SYS_ADMIN } else { 0 };
     let (effective, permitted) = (sets.effective | for_filter, sets.permitted | for_filter);
     caps::set(effective & permitted, permitted, sets.inheritable).doing(|| "set the capabilities")
 }
 
 pub fn keep(task: &Task<'_>) -> Result<()> {
     let sets = task.process.caps;
-    if task.filter.is_some() && !task.process.no_new_privs && sets.permitted & SYS_ADMIN == 0 {
+    if task.filter.is_some() && !task.has_no_new_privs() && sets.permitted & SYS_ADMIN == 0 {
         caps::set(sets.effective & sets.permitted, sets.permitted, sets.inheritable)
             .doing(|| "set the capabilities")?;
     }

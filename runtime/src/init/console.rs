@@ -90,6 +90,10 @@ pub fn open_for_init(init: &mut Init<'_>) -> Result<()> {
         let master = multiplexer(&RootFd::new(open_directory("/")?))?;
         make(&init.task, &socket, &master)?;
     }
+    if init.plan.namespaces.joins_pid() {
+        // That of the process that is made last.
+        return Ok(());
+    }
     tty::set_controlling(rustix::stdio::stdin()).doing(|| "make the terminal the controlling one")
 }
 

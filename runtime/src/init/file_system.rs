@@ -2,6 +2,7 @@
 
 use super::aside;
 use crate::error::{Context, Error, Result};
+use crate::path::procfs;
 use crate::plan::mount_options::CONTEXTS;
 use crate::sys::fds::Bin;
 use crate::sys::mount::{self as attr};
@@ -75,6 +76,9 @@ pub struct FileSystem {
 
 impl FileSystem {
     pub fn open(kind: &str) -> Result<Self> {
+        if kind == "proc" {
+            return Ok(FileSystem { context: procfs::context_of_containers()?, kind: kind.to_owned() });
+        }
         match rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) {
             Ok(context) => Ok(FileSystem { context, kind: kind.to_owned() }),
             Err(Errno::NODEV) => Err(Error::new(format!("this kernel has no file system {kind:?}"))),

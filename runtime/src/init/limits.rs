@@ -1,8 +1,16 @@
 //! Resource limits, setrlimit(2).
 
+use super::Init;
 use crate::error::{Context, Result};
 use crate::plan::process::ProcessPlan;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Of who sets the container up: where it makes another process at the end, it does so
+/// as the container's user.
+pub fn set_first(init: &mut Init<'_>) -> Result<()> {
+    let process = init.task.process;
+    if init.plan.namespaces.joins_pid() { set_before_clone(process) } else { set(process) }
+}
 
 pub fn set(process: &ProcessPlan) -> Result<()> {
     process.rlimits.iter().try_for_each(|(resource, limit)| one(*resource, *limit))

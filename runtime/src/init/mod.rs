@@ -27,7 +27,9 @@ pub mod mounts;
 pub mod names;
 pub mod namespaces;
 pub mod overlay;
+pub mod pid_namespace;
 pub mod pivot;
+pub mod procfs_helper;
 pub mod rootfs;
 pub mod sched;
 pub mod seccomp;
@@ -44,6 +46,7 @@ use crate::create::sources::Sources;
 use crate::error::{Context, Error, Result};
 use crate::path::{InRoot, ProcFd, RootFd};
 use crate::plan::Plan;
+use crate::plan::capabilities::SYS_ADMIN;
 use crate::plan::process::ProcessPlan;
 use crate::seccomp::Filter;
 use crate::state::Record;
@@ -59,6 +62,11 @@ use std::ffi::CString;
 pub struct Task<'a> {
     pub process: &'a ProcessPlan,
     pub filter: Option<&'a Filter>,
+    /// This process is not the program's, which it makes in a pid namespace at the end.
+    pub is_outside: bool,
+    /// The filter is loaded by the process that is seen inside, which has no right to
+    /// do so but no_new_privs.
+    pub loads_late: bool,
     /// Of the caller, which the program gets beside its standard streams.
     pub preserved: &'a [RawFd],
     pub console_socket: Option<OwnedFd>,
@@ -114,6 +122,8 @@ pub struct OwnMount {
 pub type Step = fn(&mut Init<'_>) -> Result<()>;
 
 /// The order of events inside. Why it is as it is:
+/// - where a pid namespace is joined, all of it runs outside until "process": nobody
+///   inside may see who has anything of the host's (`pid_namespace.rs`);
 /// - ids are mapped before anything is made, or it would belong to nobody, and
 ///   before we hide, or an ordinary caller could not write the maps; the file of
 ///   time offsets is opened before both, which take the right to open it;
@@ -128,6 +138,7 @@ pub type Step = fn(&mut Init<'_>) -> Result<()>;
 /// - `ready` is said when all errors of the config have shown, and whoever waits
 ///   for `start` then is nobody whom a container could use.
 pub const STEPS: &[(&str, Step)] = &[
+    ("pid namespace", pid_namespace::prepare),
     ("time offsets", namespaces::open_time_offsets),
     ("ids", ids::become_root),
     ("session keyring", keyring::make),
@@ -151,18 +162,22 @@ pub const STEPS: &[(&str, Step)] = &[
     ("masked paths", finish_rootfs::masked_paths),
     ("read-only root", finish_rootfs::read_only_root),
     ("security labels", |init| lsm::label(&mut init.task)),
-    ("scheduling", |init| sched::set_policy(init.task.process, 0).and_then(|()| sched::set(&init.task))),
-    ("limits", |init| limits::set(init.task.process)),
+    ("scheduling", sched::set_all),
+    ("limits", limits::set_first),
     ("standard streams", |init| console::give_streams(&init.task)),
     ("capability bounds", |init| caps::bound(&init.task)),
     ("no new privileges", |init| user::no_new_privs(&init.task)),
     ("working directory", |init| working_dir::enter(&mut init.task)),
+    ("join the pid namespace", pid_namespace::join),
     ("user", |init| user::become_user(&mut init.task)),
     ("working directory as the user", |init| working_dir::enter_as_user(&init.task)),
     ("program", |init| exec::find(&mut init.task)),
     ("last descriptors", wait_start::let_go),
-    ("seccomp", |init| seccomp::load(&init.task, &init.channel)),
+    ("seccomp", |init| seccomp::load_early(&init.task, &init.channel)),
     ("capabilities", |init| caps::keep(&init.task)),
+    ("process", pid_namespace::enter),
+    ("session and limits of the process", pid_namespace::complete),
+    ("seccomp in the pid namespace", |init| seccomp::load_late(&init.task, &init.channel)),
     ("ready", wait_start::ready),
     ("wait for start", wait_start::wait),
     ("start hooks", hooks::run_start),
@@ -188,6 +203,8 @@ pub fn run(
     let task = Task {
         process: &plan.process,
         filter: plan.seccomp.as_ref(),
+        is_outside: plan.namespaces.joins_pid(),
+        loads_late: pid_namespace::loads_late(plan),
         preserved: &options.preserved,
         console_socket: sources.console_socket.take(),
         root: None,
@@ -249,6 +266,12 @@ impl Init<'_> {
 }
 
 impl<'a> Task<'a> {
+    /// Whether it has them by the time that its filter is loaded. Loading one without
+    /// takes CAP_SYS_ADMIN, which nobody may have who is seen inside.
+    pub fn has_no_new_privs(&self) -> bool {
+        self.process.no_new_privs || (self.loads_late && self.process.caps.permitted & SYS_ADMIN == 0)
+    }
+
     /// The container's root, once there is one.
     pub fn root(&self) -> Result<&RootFd> {
         self.root.as_ref().ok_or_else(|| Error::new("the container has no root yet"))
@@ -297,6 +320,14 @@ mod tests {
             ("last descriptors", "seccomp"),
             ("seccomp", "capabilities"),
             ("capabilities", "ready"),
+            // Nobody in a pid namespace that is joined sees any of the host's.
+            ("pid namespace", "ids"),
+            ("hooks", "join the pid namespace"),
+            ("masked paths", "process"),
+            ("capabilities", "process"),
+            ("last descriptors", "process"),
+            ("process", "seccomp in the pid namespace"),
+            ("seccomp in the pid namespace", "ready"),
             ("ready", "wait for start"),
             ("wait for start", "start hooks"),
         ] {

@@ -15,7 +15,7 @@ use crate::create::sources::{self, Cgroups};
 use crate::error::{Context, Error, Result};
 use crate::path::in_root::Missing;
 use crate::path::kernel_fs::{self, PROC_SUPER_MAGIC, SYSFS_MAGIC};
-use crate::path::{InRoot, ProcFd, RootFd};
+use crate::path::{InRoot, ProcFd, RootFd, procfs};
 use crate::plan::mounts::{MountKind, MountPlan, may_cover};
 use crate::sys::clone;
 use crate::sys::fds::Bin;
@@ -165,6 +165,9 @@ pub fn one(
             };
             if *copy_up {
                 copy_up::copy(&target, &tree)?;
+            }
+            if kind == "proc" {
+                procfs::check(&tree)?;
             }
             recursive_options(&tree, mount)?;
             map(&tree)?;

@@ -1,6 +1,6 @@
 //! How the process is scheduled, and which system it believes to be on.
 
-use super::Task;
+use super::{Init, Task};
 use crate::error::{Context, Result};
 use crate::plan::process::ProcessPlan;
 use crate::sys;
@@ -25,6 +25,15 @@ pub fn set_policy(process: &ProcessPlan, pid: i32) -> Result<()> {
         _ => "",
     };
     result.doing(|| format!("set process.scheduler{why}"))
+}
+
+/// Of init. Where it makes another process at the end, the runtime sets the policy of
+/// that one.
+pub fn set_all(init: &mut Init<'_>) -> Result<()> {
+    if !init.plan.namespaces.joins_pid() {
+        set_policy(init.task.process, 0)?;
+    }
+    set(&init.task)
 }
 
 pub fn set(task: &Task<'_>) -> Result<()> {

@@ -15,6 +15,29 @@ use crate::sys;
 use rustix::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
+/// By whoever sets the container up, unless the filter would keep it from making the
+/// container's process.
+pub fn load_early(task: &Task<'_>, runtime: &Channel) -> Result<()> {
+    match (task.filter, task.is_outside) {
+        _ if task.loads_late => Ok(()),
+        (Some(filter @ Filter { listener: Some(_), .. }), true) => load_and_send(filter, runtime),
+        _ => load(task, runtime),
+    }
+}
+
+pub fn load_late(task: &Task<'_>, runtime: &Channel) -> Result<()> {
+    if task.loads_late { load(task, runtime) } else { Ok(()) }
+}
+
+/// A process whose children are in another pid namespace can have no other thread,
+/// clone(2). The filter lets the calls pass that it takes (`pid_namespace::lets_fork`).
+fn load_and_send(filter: &Filter, runtime: &Channel) -> Result<()> {
+    let listener = sys::seccomp::load(&filter.program, filter.flags).doing(|| "load the filter")?;
+    let Some(listener) = listener else { bail!("the filter has no listener") };
+    runtime.send_with(&Message::Filter, listener.as_fd())?;
+    runtime.expect(&Message::HandedOver)
+}
+
 /// `runtime` hands the listener over to the agent, where there is one.
 pub fn load(task: &Task<'_>, runtime: &Channel) -> Result<()> {
     let Some(filter) = task.filter else { return Ok(()) };
@@ -46,12 +69,16 @@ fn load_and_hand_over(filter: &Filter, runtime: &Channel) -> Result<()> {
             bail!("the filter has no listener");
         }
     };
-    // It closes on exec. Closing it here would be a call.
+    // Until it is handed over, closing it would be a call that waits for ever.
     let listener = std::mem::ManuallyDrop::new(listener);
     MEETING.store(listener.as_raw_fd(), Ordering::Release);
     loop {
         match MEETING.load(Ordering::Acquire) {
-            HANDED => return Ok(()),
+            HANDED => {
+                // Nobody may answer the container's calls but the agent.
+                drop(std::mem::ManuallyDrop::into_inner(listener));
+                return Ok(());
+            }
             FAILED => bail!("the runtime did not take the listener"),
             _ => std::hint::spin_loop(),
         }

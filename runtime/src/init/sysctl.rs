@@ -2,10 +2,19 @@
 
 use super::Init;
 use crate::error::Result;
+use crate::path::ProcFd;
 
 pub fn write_all(init: &mut Init<'_>) -> Result<()> {
+    if init.plan.sysctls.is_empty() {
+        return Ok(());
+    }
+    let of_container = if init.plan.namespaces.joins_pid() { Some(ProcFd::of_container()?) } else { None };
     for (path, value) in &init.plan.sysctls {
-        init.task.proc()?.write(&format!("sys/{path}"), value)?;
+        let proc = match &of_container {
+            Some(proc) => proc,
+            None => init.task.proc()?,
+        };
+        proc.write(&format!("sys/{path}"), value)?;
     }
     Ok(())
 }

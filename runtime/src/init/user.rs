@@ -8,7 +8,7 @@ use rustix::fs::Mode;
 use std::ffi::CString;
 
 pub fn no_new_privs(task: &Task<'_>) -> Result<()> {
-    if task.process.no_new_privs {
+    if task.has_no_new_privs() {
         prctl::set_no_new_privs().doing(|| "set no_new_privs")?;
     }
     Ok(())

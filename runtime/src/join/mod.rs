@@ -13,6 +13,7 @@ use crate::bail;
 use crate::cgroup::systemd::{self, Unit};
 use crate::cgroup::{Cgroup, Dir, Entry};
 use crate::cli::compat;
+use crate::create::clone::{drop_groups, sibling};
 use crate::create::console::{Console, Ends, Way};
 use crate::create::listener::{self, Notifier};
 use crate::create::making;
@@ -21,7 +22,9 @@ use crate::create::watch::Watch;
 use crate::create::{serve, streams};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
-use crate::init::{Task, caps, console, exec, fds, keyring, limits, lsm, sched, seccomp, user, working_dir};
+use crate::init::{
+    Task, caps, console, exec, fds, keyring, limits, lsm, pid_namespace, sched, seccomp, user, working_dir,
+};
 use crate::log::Log;
 use crate::path::RootFd;
 use crate::plan::namespaces::KINDS;
@@ -36,7 +39,7 @@ use crate::sys::clone::{self, Fork};
 use rustix::fd::{AsFd, OwnedFd, RawFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::sync::Arc;
 
@@ -99,6 +102,9 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
     let owner = plan::owner(&plan, container.spec.linux.as_ref())?;
     let Way { near, far, .. } = options.console.open(&mut plan, owner)?;
     let linux = container.spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
+    if container.record.root_is_moved && linux.makes(clone::NEWNS) {
+        plan::refuse_to_uncover(&plan, &linux).doing(|| "the container was made with --no-pivot")?;
+    }
     let named = linux.join.iter().fold(linux.new, |all, (kind, _)| all | kind);
     // In a mount namespace of its own the root is the namespace's.
     let root = if linux.makes(clone::NEWNS) { None } else { Some(root_of(&container.record)?) };
@@ -125,11 +131,14 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
                 channel.send(&Message::Placed)?;
             }
             drop((far_end, between_end, entry, far));
-            let (pid, pidfd) = made_by((pid, &pidfd), &between, &watch, container)?;
+            let mut listener = None;
+            let (pid, pidfd) = made_by((pid, &pidfd), &between, &watch, container, &mut listener)?;
             log.debug(|| format!("{}: the new process is {}", compat::CLONED, pid.as_raw_nonzero()));
             log.debug(|| compat::IN_INIT.to_owned());
             let grouped = container.record.resctrl.as_ref().map_or(Ok(()), |groups| groups.add(pid));
-            match grouped.and_then(|()| until_ready(&channel, container, (&plan, filter.as_ref()), pid)) {
+            let agent = Agent { container, filter: filter.as_ref(), pid };
+            let told = grouped.and_then(|()| listener.map_or(Ok(()), |listener| agent.hand_over(&listener)));
+            match told.and_then(|()| until_ready(&channel, &plan, &agent)) {
                 Ok(()) => Ok(Joined { pid, pidfd, channel, near }),
                 Err(error) => {
                     making::kill(pid, &pidfd);
@@ -146,36 +155,44 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             }
             let task = task(&plan, filter.as_ref(), &options.preserved, far.console);
             let wait_for_place = attach.is_some();
-            let inside = Inside { container, named, root, entry, wait_for_place, channel: far_end };
-            run(task, inside, &between_end)
+            let (channel, parent) = (far_end, Some(between_end));
+            run(task, Inside { container, named, root, entry, wait_for_place, channel, parent })
         }
     }
 }
 
-/// The process that the intermediate one has made, once that one has ended.
+/// The process that the intermediate one has made, once that one has ended; and the
+/// listener of a filter that it has loaded for that process.
 fn made_by(
     (between, pidfd): (Pid, &OwnedFd),
     channel: &Channel,
     watch: &Watch,
     container: &Container,
+    listener: &mut Option<OwnedFd>,
 ) -> Result<(Pid, OwnedFd)> {
     let mut left = None;
-    let word = channel.receive().and_then(|word| match word {
-        Some(Message::Full) => {
-            left = Some(room::take_out(between, container.record.cgroup.pure_v2)?);
-            channel.send(&Message::Placed)?;
-            channel.receive()
+    let made = loop {
+        match channel.receive_with() {
+            Ok(Some((Message::Filter, Some(filter)))) => {
+                *listener = Some(filter);
+                if let Err(error) = channel.send(&Message::HandedOver) {
+                    break Err(error);
+                }
+            }
+            Ok(Some((Message::Full, _))) => {
+                match room::take_out(between, container.record.cgroup.pure_v2) {
+                    Ok(place) => left = Some(place),
+                    Err(error) => break Err(error),
+                }
+                if let Err(error) = channel.send(&Message::Placed) {
+                    break Err(error);
+                }
+            }
+            Ok(Some((Message::Pid(number), _))) => break sibling(number),
+            Ok(other) => break Err(Error::new(format!("the intermediate process said {other:?}"))),
+            Err(error) => break Err(error),
         }
-        word => Ok(word),
-    });
-    let made = word.and_then(|word| match word {
-        Some(Message::Pid(number)) => {
-            let Some(pid) = Pid::from_raw(number) else { bail!("the intermediate process made none") };
-            // It is this process's own child, so the number can't be reused yet.
-            Ok((pid, pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the new process")?))
-        }
-        other => bail!("the intermediate process said {other:?}"),
-    });
+    };
     let mut ended = if made.is_ok() { watch.wait(pidfd.as_fd()) } else { Ok(()) };
     if let (Ok((pid, _)), Some(left), Ok(())) = (&made, &left, &ended) {
         ended = room::put_in(*pid, left, watch);
@@ -262,25 +279,32 @@ fn init_cgroup(container: &Container) -> Result<std::path::PathBuf> {
     Ok(std::path::Path::new(mount).join(own))
 }
 
-fn until_ready(
-    channel: &Channel,
-    container: &Container,
-    (plan, filter): (&ProcessPlan, Option<&Filter>),
+/// Whose filter the agent gets, where there is one.
+struct Agent<'a> {
+    container: &'a Container,
+    filter: Option<&'a Filter>,
     pid: Pid,
-) -> Result<()> {
-    let number = pid.as_raw_nonzero().get();
+}
+
+impl Agent<'_> {
+    fn hand_over(&self, descriptor: &OwnedFd) -> Result<()> {
+        let agent = self.filter.and_then(|filter| filter.listener.as_ref());
+        let Some(agent) = agent else { bail!("the new process sent the listener of a filter that has none") };
+        let (record, pid) = (&self.container.record, self.pid.as_raw_nonzero().get());
+        let of = Notifier { record, status: Status::Running, init: record.pid, pid };
+        listener::hand_over(descriptor, agent, &of)
+    }
+}
+
+fn until_ready(channel: &Channel, plan: &ProcessPlan, agent: &Agent<'_>) -> Result<()> {
     if let Some(adjustment) = plan.oom_score_adj {
-        serve::adjust_oom_score(pid, adjustment)?;
+        serve::adjust_oom_score(agent.pid, adjustment)?;
     }
     loop {
         match channel.receive_with()? {
-            Some((Message::Ready, _)) => return sched::set_policy(plan, number),
+            Some((Message::Ready, _)) => return sched::set_policy(plan, agent.pid.as_raw_nonzero().get()),
             Some((Message::Filter, Some(descriptor))) => {
-                let agent = filter.and_then(|filter| filter.listener.as_ref());
-                let Some(agent) = agent else { bail!("the new process sent the listener of a filter that has none") };
-                let record = &container.record;
-                let of = Notifier { record, status: Status::Running, init: record.pid, pid: number };
-                listener::hand_over(&descriptor, agent, &of)?;
+                agent.hand_over(&descriptor)?;
                 channel.send(&Message::HandedOver)?;
             }
             Some((other, _)) => bail!("the new process said {other:?} out of turn"),
@@ -298,6 +322,8 @@ fn task<'a>(
     Task {
         process,
         filter,
+        is_outside: true,
+        loads_late: filter.is_some_and(|filter| !pid_namespace::lets_fork(filter, process)),
         preserved,
         console_socket,
         root: None,
@@ -321,6 +347,14 @@ struct Inside<'a> {
     /// systemd moves us.
     wait_for_place: bool,
     channel: Channel,
+    /// Of the intermediate process alone.
+    parent: Option<Channel>,
+}
+
+impl Inside<'_> {
+    fn parent(&self) -> Result<&Channel> {
+        self.parent.as_ref().ok_or_else(|| Error::new("exec: the intermediate process has ended"))
+    }
 }
 
 type Step = fn(&mut Task<'_>, &Inside<'_>) -> Result<()>;
@@ -341,34 +375,34 @@ const BETWEEN: &[(&str, Step)] = &[
     ("working directory", |task, _| working_dir::enter(task)),
     ("user", |task, _| user::become_user(task)),
     ("working directory as the user", |task, _| working_dir::enter_as_user(task)),
+    ("program", |task, _| exec::find(task)),
+    // All of the host's: they would show in the new process's /proc.
+    ("last descriptors", |task, inside| exec::let_go(task, &[inside.channel.as_fd(), inside.parent()?.as_fd()])),
+    ("seccomp", |task, inside| seccomp::load_early(task, inside.parent()?)),
+    ("capabilities", |task, _| caps::keep(task)),
 ];
 
 /// And the program's own, the first that is seen in the container.
 const INSIDE: &[(&str, Step)] = &[
     ("session", |task, _| console::session(task)),
     ("limits", |task, _| limits::set(task.process)),
-    ("program", |task, _| exec::find(task)),
-    ("last descriptors", |task, inside| exec::let_go(task, &[inside.channel.as_fd()])),
-    ("seccomp", |task, inside| seccomp::load(task, &inside.channel)),
-    ("capabilities", |task, _| caps::keep(task)),
+    ("seccomp in the pid namespace", |task, inside| seccomp::load_late(task, &inside.channel)),
     ("ready", ready),
 ];
 
-fn run(mut task: Task<'_>, inside: Inside<'_>, parent: &Channel) -> ! {
-    let forked = steps(BETWEEN, &mut task, &inside)
-        .and_then(|()| {
-            // All of the host's: they would show in the new process's /proc.
-            let kept = [parent.as_fd(), inside.channel.as_fd(), task.root()?.as_fd()];
-            fds::close_all_but(task.preserved, &kept)
-        })
-        .and_then(|()| match clone::clone3(clone::PARENT, None) {
-            Err(Errno::AGAIN) if !inside.wait_for_place => room::clone_traced(parent).doing(|| "exec"),
-            result => result.doing(|| "exec: clone the new process"),
-        });
-    match forked {
-        Ok(Fork::Child) => program(task, &inside),
-        Ok(Fork::Parent { pid, .. }) => parent.leave(Ok(Message::Pid(pid.as_raw_nonzero().get()))),
-        Err(error) => parent.leave(Err(error)),
+fn run(mut task: Task<'_>, mut inside: Inside<'_>) -> ! {
+    let forked = steps(BETWEEN, &mut task, &inside).and_then(|()| match clone::fork_sibling(0) {
+        Err(Errno::AGAIN) if !inside.wait_for_place => room::clone_traced(inside.parent()?).doing(|| "exec"),
+        result => result.doing(|| "exec: clone the new process"),
+    });
+    match (forked, inside.parent.take()) {
+        (Ok(Some(pid)), Some(parent)) => parent.leave(Ok(Message::Pid(pid.as_raw_nonzero().get()))),
+        (Err(error), Some(parent)) => parent.leave(Err(error)),
+        (_, parent) => {
+            // Whose end tells the runtime that the intermediate process is gone.
+            drop(parent);
+            program(task, &inside)
+        }
     }
 }
 
@@ -406,6 +440,9 @@ fn enter_cgroup(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
 
 /// All namespaces in one call, then the root that init has.
 fn enter(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
+    if inside.named & clone::NEWUSER != 0 {
+        drop_groups(task.process)?;
+    }
     join_namespaces(inside).doing(|| "join the container's namespaces")?;
     if let Some(root) = &inside.root {
         enter_root(root).doing(|| "enter the container's root")?;

@@ -13,7 +13,7 @@ use crate::bail;
 use crate::create::protocol::{Channel, Message};
 use crate::create::watch::Watch;
 use crate::error::{Context, Error, Result};
-use crate::sys::clone::{self, Fork};
+use crate::sys::clone;
 use crate::sys::{ptrace, signal};
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};
@@ -21,11 +21,11 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::path::{Path, PathBuf};
 
 /// In the intermediate process: asks for room and clones once more.
-pub fn clone_traced(runtime: &Channel) -> Result<Fork> {
+pub fn clone_traced(runtime: &Channel) -> Result<Option<Pid>> {
     runtime.send(&Message::Full)?;
     runtime.expect(&Message::Placed)?;
     ptrace::trace_me().doing(|| "have the new process stop at its start")?;
-    clone::clone3(clone::PARENT | clone::TRACED, None).doing(|| "clone the new process")
+    clone::fork_sibling(clone::TRACED).doing(|| "clone the new process")
 }
 
 /// The cgroup that the new process belongs in.

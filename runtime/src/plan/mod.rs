@@ -27,6 +27,7 @@ use crate::spec::hooks::{Hook, Hooks};
 use crate::spec::linux::{Linux, Personality, TimeOffset};
 use crate::spec::process::Process;
 use crate::sys::clone;
+use capabilities::{CapSets, SYS_ADMIN};
 use cgroup::CgroupPlan;
 use devices::Node;
 use mounts::MountPlan;
@@ -105,6 +106,13 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
             bail!("a root of layers or of a closure (firn.json) needs a new \"mount\" namespace");
         }
         log.warn("without a new mount namespace, mounts, devices, masked and read-only paths are passed over");
+    }
+    let of_container = spec.hooks.as_ref().map_or(&[][..], |hooks| &hooks.create_container);
+    if namespaces.enters_by_itself() && !of_container.is_empty() {
+        bail!(
+            "hooks.createContainer can't run where a pid namespace is joined and a user namespace made: \
+             all in the pid namespace could use the host's root through them"
+        );
     }
     let place = rootfs(&root.path, request.bundle, request.roots.is_some())?;
     let if_own = |list: &[String]| if own_mounts { list.to_vec() } else { Vec::new() };
@@ -219,6 +227,22 @@ fn mounts_of(
         );
     }
     Ok(mounts)
+}
+
+/// A root that is moved, and not pivoted to, lies on the host's. Whoever may unmount
+/// in the container's mount namespace takes it away there, and then joins the
+/// namespace once more, whose root is the host's: umount2(2) with MNT_DETACH, setns(2).
+/// Without a user namespace root of the container is root of the host anyway.
+pub fn refuse_to_uncover(process: &ProcessPlan, namespaces: &Namespaces) -> Result<()> {
+    let CapSets { bounding, effective, permitted, inheritable, ambient } = process.caps;
+    let has_right = (bounding | effective | permitted | inheritable | ambient) & SYS_ADMIN != 0;
+    if has_right && (namespaces.has(clone::NEWUSER) || host::is_rootless()) {
+        bail!(
+            "with a user namespace CAP_SYS_ADMIN would uncover the host's root, which lies under the container's: \
+             take it from process.capabilities, or do without --no-pivot"
+        );
+    }
+    Ok(())
 }
 
 /// Fields whose silent loss would change what the container may do.

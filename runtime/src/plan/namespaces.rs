@@ -37,6 +37,18 @@ impl Namespaces {
         self.join.iter().any(|(joined, _)| *joined == kind)
     }
 
+    /// Somebody else's pid namespace is joined: init is made last of all, by a process
+    /// outside of it (`init/pid_namespace.rs`).
+    pub fn joins_pid(&self) -> bool {
+        self.joins(clone::NEWPID)
+    }
+
+    /// A user namespace is made, and a pid namespace joined with rights that are gone
+    /// then: the process that makes the container enters both by itself.
+    pub fn enters_by_itself(&self) -> bool {
+        self.joins_pid() && self.makes(clone::NEWUSER)
+    }
+
     /// The container has its own, or someone else's that is not the host's.
     pub fn has(&self, kind: u64) -> bool {
         self.makes(kind) || self.joins(kind)

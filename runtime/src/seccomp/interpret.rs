@@ -1,5 +1,5 @@
-//! Classic BPF as the kernel runs it: a second opinion for the tests here, and
-//! for those that compare with the programs of other runtimes.
+//! Classic BPF as the kernel runs it: what a filter says of a call, and a second
+//! opinion for the tests here.
 
 use super::Instruction;
 

@@ -47,6 +47,9 @@ pub struct Record {
     /// Whether init has a pid namespace of its own: if not, other processes
     /// outlive it.
     pub own_pid_namespace: bool,
+    /// Its root was moved over the host's in its mount namespace (`--no-pivot`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub root_is_moved: bool,
     /// Hooks have begun, and those of `poststop` are owed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hooks_begun: bool,
