@@ -47,14 +47,24 @@ impl Fixture {
     }
 
     fn run(&self, runtime: &str, view: &str, change: impl FnOnce(Bundle) -> Bundle) -> Output {
+        self.script(runtime, view, "$FIRN run --bundle . $ID", change)
+    }
+
+    /// A script of the user's, in the bundle; `$FIRN` is the runtime and `$ID` the container.
+    fn script(&self, runtime: &str, view: &str, script: &str, change: impl FnOnce(Bundle) -> Bundle) -> Output {
         let bundle = Bundle { path: self.bundle.path.clone(), config: self.bundle.config.clone() };
         let bundle = change(bundle).write();
         let runtime = match runtime {
             "firn" => Runtime::firn(&self.scratch),
             name => Runtime::new(program(name, name), &self.scratch),
         };
+        let start = runtime.command::<&str>(&[]);
+        let words: Vec<_> = std::iter::once(start.get_program()).chain(start.get_args()).collect();
+        let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        let script = format!("ID={}; FIRN='{}'; {script}", runtime.id(), words.join(" "));
+        let mut line = Command::new("sh");
+        line.args(["-c", &script]);
         let script = format!("{view}; cd {}; exec \"$@\"", bundle.path.display());
-        let line = runtime.command(&["run", "--bundle", ".", runtime.id()]);
         let mut unshare = Command::new("unshare");
         unshare.args(["-m", "--propagation", "private", "sh", "-c", &script, "sh"]);
         unshare.arg(program("setpriv", "util-linux"));
@@ -183,4 +193,15 @@ fn a_container_with_neither_cgroup_nor_pid_namespace_is_warned_of() {
     assert!(output.stderr.contains("level=warning") && output.stderr.contains(warning), "{output:?}");
     let output = fixture.run("firn", "true", named(String::new())).succeeds();
     assert!(!output.stderr.contains(warning), "{output:?}");
+}
+
+#[test]
+fn a_container_that_waits_for_start_can_be_joined() {
+    let fixture = Fixture::new("usercreated", "echo started");
+    let script = "$FIRN --log log create --bundle . $ID </dev/null >/dev/null 2>&1 || { cat log; exit 1; }
+        $FIRN exec $ID echo joined && $FIRN kill $ID KILL && $FIRN delete --force $ID";
+    for runtime in ["runc", "firn"] {
+        let output = fixture.script(runtime, "true", script, |bundle| bundle.set("/linux/cgroupsPath", Value::Null));
+        assert_eq!((output.code, output.stdout.as_str()), (0, "joined\n"), "{runtime}: {output:?}");
+    }
 }

@@ -5,7 +5,7 @@
 
 use super::{Init, exec};
 use crate::create::protocol::Message;
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::state::start;
 use crate::sys::{self, clone};
 use rustix::fd::AsFd;
@@ -18,7 +18,14 @@ pub fn let_go(init: &mut Init<'_>) -> Result<()> {
         sys::signal::end_by(&[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP]);
     }
     let kept: Vec<_> = init.start.iter().map(AsFd::as_fd).chain([init.channel.as_fd()]).collect();
-    exec::let_go(&mut init.task, &kept)
+    exec::let_go(&mut init.task, &kept)?;
+    if init.start.is_some() && init.record.owner != 0 && !init.plan.namespaces.joins_pid() {
+        // An ordinary user has no right over the user namespace in which init's memory was
+        // made, which joining the namespaces of a process that is not dumpable takes:
+        // ptrace(2), "Ptrace access mode checking". `exec` may come before `start`.
+        sys::prctl::set_dumpable(true).doing(|| "open this process to the caller")?;
+    }
+    Ok(())
 }
 
 /// Everything that can fail for the config's sake has been done.
