@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Peers, and tools to make root file systems with; each is used as it comes.
-pub const TESTS: [&str; 23] = [
+pub const TESTS: [&str; 24] = [
     "aardvark-dns",
     "bsdutils",
     "busybox-static",
@@ -18,6 +18,7 @@ pub const TESTS: [&str; 23] = [
     "golang-github-containers-common",
     "iproute2",
     "iptables",
+    "keyutils",
     "mmdebstrap",
     "netavark",
     "nix-bin",
