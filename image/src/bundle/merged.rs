@@ -8,10 +8,11 @@ use firn::init::file_system::FileSystem;
 use firn::sys::fds::Bin;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 use std::io;
 use std::path::{Path, PathBuf};
+
+const ATTRIBUTES: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY.union(MountAttrFlags::MOUNT_ATTR_NOATIME);
 
 /// Why the layers can't be shown.
 #[derive(Debug, thiserror::Error)]
@@ -62,22 +63,27 @@ fn open(path: &Path) -> Result<OwnedFd, MergeError> {
 }
 
 fn overlay(layers: &[OwnedFd]) -> firn::error::Result<OwnedFd> {
-    use firn::error::Context;
     // By their descriptors: what was opened is what is mounted, and the name is
     // short (fsconfig(2) takes 255 bytes) and has nothing to escape.
     let names: Vec<_> = layers.iter().rev().map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd())).collect();
+    // Before Linux 6.7 overlay takes any option, and refuses when it is made.
+    one_by_one(&names).or_else(|error| in_one_string(&names).map_err(|_| error))
+}
+
+fn one_by_one(names: &[String]) -> firn::error::Result<OwnedFd> {
+    let fs = new_overlay()?;
+    names.iter().try_for_each(|name| fs.set("lowerdir+", Some(name)))?;
+    fs.mount(ATTRIBUTES, &mut Bin::default())
+}
+
+fn in_one_string(names: &[String]) -> firn::error::Result<OwnedFd> {
+    let fs = new_overlay()?;
+    fs.set("lowerdir", Some(&names.join(":")))?;
+    fs.mount(ATTRIBUTES, &mut Bin::default())
+}
+
+fn new_overlay() -> firn::error::Result<FileSystem> {
     let fs = FileSystem::open("overlay")?;
     fs.set("source", Some("overlay"))?;
-    for (number, name) in names.iter().enumerate() {
-        match fs.set_bytes("lowerdir+", name.as_bytes()) {
-            Ok(()) => {}
-            // Before Linux 6.7: all in one string.
-            Err(Errno::INVAL | Errno::NOENT) if number == 0 => {
-                fs.set("lowerdir", Some(&names.join(":")))?;
-                break;
-            }
-            Err(errno) => return Err(errno).doing(|| fs.told("overlay option \"lowerdir+\"")),
-        }
-    }
-    fs.mount(MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOATIME, &mut Bin::default())
+    Ok(fs)
 }

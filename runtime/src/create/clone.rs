@@ -124,6 +124,11 @@ pub fn wait_for(between: Pid) -> Result<()> {
 /// The process that an intermediate one has made.
 pub fn sibling(number: i32) -> Result<(Pid, OwnedFd)> {
     let Some(pid) = Pid::from_raw(number) else { bail!("the intermediate process made none") };
-    // It is this process's own child, so the number can't be reused yet.
-    Ok((pid, pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the new process")?))
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the new process")?;
+    // A process that is seen in a container may have had a hand in the number: a child of
+    // this process's own is believed, whose number can't be reused yet.
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let child = waitid(WaitId::PidFd(pidfd.as_fd()), look);
+    child.doing(|| format!("the intermediate process named process {number}, which it has not made"))?;
+    Ok((pid, pidfd))
 }

@@ -50,6 +50,9 @@ impl Making {
     /// Init has made another process as its sibling, which is the container's, and ends.
     pub fn replace_init(&mut self, number: i32) -> Result<()> {
         let between = self.init()?.0;
+        if number == between.as_raw_nonzero().get() {
+            bail!("the process that set the container up named itself");
+        }
         self.init = Some(clone::sibling(number)?);
         clone::reap(between)
     }
@@ -157,6 +160,8 @@ pub fn kill(pid: Pid, pidfd: &OwnedFd) {
     // when it is thawed, and is then reaped by whoever inherits it.
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
     if let Ok(1) = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&MOMENT)) {
-        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+        // Its tracer, which may be a container's process, has to take the status of a traced
+        // one first (ptrace(2)): nobody waits for that.
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
     }
 }

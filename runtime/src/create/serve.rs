@@ -39,11 +39,16 @@ pub fn until_apart(channel: &Channel) -> Result<()> {
 pub fn until_ready(channel: &Channel, planned: &Planned, record: &mut Record, making: &mut Making) -> Result<()> {
     let Planned { plan, host, .. } = planned;
     let between = making.init()?.0;
-    let mut waits = Waits { between, is_replaced: !plan.namespaces.joins_pid(), filter: None };
+    let is_replaced = !plan.namespaces.joins_pid();
+    let mut waits = Waits { between, is_replaced, filter: None, heard: Vec::new() };
     loop {
         let pid = making.init()?.0;
         let number = pid.as_raw_nonzero().get();
-        match channel.receive_with()? {
+        let received = channel.receive_with()?;
+        if let Some((message, _)) = &received {
+            waits.refuse_twice(message, plan)?;
+        }
+        match received {
             Some((Message::Ready, _)) => {
                 waits.replace(channel, making)?;
                 if plan.namespaces.joins_pid() {
@@ -93,9 +98,23 @@ struct Waits {
     between: Pid,
     is_replaced: bool,
     filter: Option<OwnedFd>,
+    /// What may come once.
+    heard: Vec<Message>,
 }
 
 impl Waits {
+    /// A process in a pid namespace of others' may be made to speak by whoever traces it:
+    /// nothing is done twice, and nothing for it that is done for who sets the container up.
+    fn refuse_twice(&mut self, message: &Message, plan: &Plan) -> Result<()> {
+        let is_outside = !plan.namespaces.joins_pid() || !self.is_replaced;
+        let is_for_outside = matches!(message, Message::Hooks | Message::MapMount(_));
+        if self.heard.contains(message) || (is_for_outside && !is_outside) {
+            bail!("init said {message:?} out of turn");
+        }
+        self.heard.push(message.clone());
+        Ok(())
+    }
+
     fn replace(&mut self, channel: &Channel, making: &mut Making) -> Result<()> {
         if self.is_replaced {
             return Ok(());
