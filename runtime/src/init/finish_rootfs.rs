@@ -8,12 +8,13 @@ use crate::error::{Context, Result};
 use crate::path::InRoot;
 use crate::sys::clone;
 use crate::sys::fds::Bin;
-use crate::sys::mount::{ATTR_RDONLY, MountAttr, setattr};
+use crate::sys::mount::{ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags};
 
+const PRIVATE: MountAttr = MountAttr { set: 0, clear: 0, propagation: PROPAGATION_PRIVATE, userns_fd: 0 };
 const READ_ONLY: MountAttr = MountAttr { set: ATTR_RDONLY, clear: 0, propagation: 0, userns_fd: 0 };
 
 pub fn read_only_paths(init: &mut Init<'_>) -> Result<()> {
@@ -34,7 +35,13 @@ pub fn read_only_paths(init: &mut Init<'_>) -> Result<()> {
 }
 
 pub fn masked_paths(init: &mut Init<'_>) -> Result<()> {
-    let mut file = Cover::new(init.sources.null.take());
+    let null = init.sources.null.take();
+    if let Some(null) = &null {
+        // It is a peer of the host's /dev, where that is shared: what a container mounts over
+        // a mask would show on the host's /dev/null. Copies are private as it is.
+        setattr(null.as_fd(), false, &PRIVATE).doing(|| "make the null device's mount private")?;
+    }
+    let mut file = Cover::new(null);
     let mut directory = Cover::new(None);
     let mut bin = Bin::default();
     for path in &init.plan.masked {
