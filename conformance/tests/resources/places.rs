@@ -217,7 +217,7 @@ fn exec_needs_room_for_its_program_alone() {
     for user in ["0", "1000"] {
         let output = firn.call(&["exec", "--user", user, firn.id(), "cat", "/proc/self/cgroup"]).succeeds();
         assert!(output.stdout.lines().all(|line| line.ends_with(&own)), "{user}: {output:?}");
-        assert!(output.stdout.contains(":pids:"), "{output:?}");
+        assert!(output.stdout.contains(":pids:") || output.stdout.starts_with("0::"), "{output:?}");
     }
     firn.call(&["exec", firn.id(), "sh", "-c", "exit 7"]).fails(7);
     // It is kept to the limit.
