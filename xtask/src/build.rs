@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The programs that are installed.
-pub const BINARIES: [&str; 4] = ["firn", "firn-image", "firn-init", "firn-shim"];
+pub const BINARIES: [&str; 5] = ["firn", "firn-image", "firn-init", "firn-shim", "firnctl"];
 
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
@@ -33,7 +33,7 @@ fn shown(command: &Command) -> String {
 
 /// The folder with the static release binaries, built if they are not.
 pub fn release() -> Result<PathBuf> {
-    let packages = ["firn", "firn-image", "firn-shim", "firn-floor", "firn-bench", "firn-conformance"]
+    let packages = ["firn", "firn-image", "firn-shim", "firnctl", "firn-floor", "firn-bench", "firn-conformance"]
         .iter()
         .flat_map(|name| ["--package", name]);
     run(cargo().args(["build", "--release", "--quiet", "--bins"]).args(packages))?;

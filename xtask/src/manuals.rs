@@ -13,7 +13,9 @@ pub fn write(dir: &Path) -> Result<()> {
     for name in ["man", "bash", "zsh", "fish"] {
         std::fs::create_dir_all(dir.join(name))?;
     }
-    for command in [firn::cli::command(), firn_image::cli::command(), firn_shim::cli::command()] {
+    let programs =
+        [firn::cli::command(), firn_image::cli::command(), firn_shim::cli::command(), firnctl::cli::command()];
+    for command in programs {
         clap_mangen::generate_to(command.clone(), dir.join("man"))?;
         completions(command, dir)?;
     }

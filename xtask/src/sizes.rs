@@ -10,7 +10,7 @@ const TABLES: [&str; 1] = ["runtime/src/seccomp/names.rs"];
 
 pub fn check() -> Result<()> {
     let mut long = Vec::new();
-    for folder in ["runtime", "image", "shim", "bench", "conformance", "xtask"] {
+    for folder in ["runtime", "image", "shim", "ctl", "bench", "conformance", "xtask"] {
         walk(&workspace().join(folder), &mut long)?;
     }
     if long.is_empty() {

@@ -1,0 +1,86 @@
+//! Definitions: what containers shall be, as people write it.
+//!
+//! ```text
+//! file, stdin, -E ─ source ─ toml | json | nix ─ Document (values with places)
+//!     ─ structure (JSON Schema, from schema) ─ Project ─ instances ─ check ─ paths ─ Loaded
+//!                          └──────────── mistakes: all at once, each with its place
+//! ```
+//!
+//! Nothing here asks the host what it has, but for the text itself and for Nix.
+
+pub mod check;
+pub mod document;
+pub mod instances;
+pub mod json;
+pub mod mistake;
+pub mod nix;
+pub mod paths;
+pub mod schema;
+pub mod source;
+pub mod structure;
+pub mod toml;
+pub mod values;
+
+use anyhow::{Context, Result};
+use document::Document;
+use instances::Instance;
+use mistake::{Mistake, Mistakes};
+use schema::Project;
+use source::{Language, Source, Text};
+use std::path::PathBuf;
+use structure::Structure;
+
+/// Definitions without a mistake.
+#[derive(Debug)]
+pub struct Loaded {
+    /// How people know where they came from.
+    pub origin: String,
+    /// From where relative paths counted; all paths are absolute now.
+    pub directory: PathBuf,
+    pub project: Project,
+    /// The containers that the definitions make.
+    pub instances: Vec<Instance>,
+}
+
+/// Reads and checks definitions. An error that is [`Mistakes`] is the writer's: all of them.
+pub fn load(source: &Source) -> Result<Loaded> {
+    let text = source.read()?;
+    let (origin, directory) = (text.origin.clone(), text.directory.clone());
+    let document = parse(text)?;
+    let (project, instances) = check(&document)?;
+    let project = paths::absolute(project, &directory);
+    let instances = instances
+        .into_iter()
+        .map(|instance| Instance { definition: paths::of_definition(instance.definition, &directory), ..instance })
+        .collect();
+    Ok(Loaded { origin, directory, project, instances })
+}
+
+fn parse(text: Text) -> Result<Document> {
+    let read = match text.language {
+        Language::Toml => toml::read(&text.origin, text.content),
+        Language::Json => json::read(&text.origin, text.content),
+        Language::Nix => return nix::evaluate(&text),
+    };
+    read.map_err(|mistakes| match Mistakes::new(mistakes) {
+        Some(mistakes) => mistakes.into(),
+        None => anyhow::anyhow!("{}: can't be read", text.origin),
+    })
+}
+
+/// What the structure allows goes on to the checks of meaning, so that one reading finds all.
+fn check(document: &Document) -> Result<(Project, Vec<Instance>)> {
+    let json = document.root.to_json();
+    let mut findings = Structure::new()?.findings(&json);
+    let rest = structure::without(&json, &findings);
+    let project: Project = serde_json::from_value(rest).context("read definitions that fit the schema")?;
+    let instances = instances::expand(&project)?;
+    // An option that is gone for its type is no option that is missing.
+    let broken = |path: &document::Path| findings.iter().any(|finding| finding.path.starts_with(path));
+    let meant: Vec<_> = check::findings(&instances).into_iter().filter(|finding| !broken(&finding.path)).collect();
+    findings.extend(meant);
+    match Mistakes::new(findings.iter().map(|finding| Mistake::of(finding, document)).collect()) {
+        Some(mistakes) => Err(mistakes.into()),
+        None => Ok((project, instances)),
+    }
+}

@@ -1,0 +1,122 @@
+//! Where definitions come from: a file, a directory, standard input, or an expression.
+
+use anyhow::{Context, Result, bail};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The file of a project.
+pub const PROJECT_FILE: &str = "firn.toml";
+/// The file that Nix takes a directory for.
+const NIX_FILE: &str = "default.nix";
+/// Definitions are text that people or Nix wrote.
+const MOST: u64 = 64 << 20;
+
+/// What the command line names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The project file of the working directory or of one above it.
+    Project,
+    /// A file, or a directory with a project file or a default.nix.
+    Path(PathBuf),
+    /// JSON, or else Nix.
+    Stdin,
+    /// A Nix expression.
+    Expression(String),
+}
+
+/// The language of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    Toml,
+    Json,
+    Nix,
+}
+
+/// A text to read definitions from.
+#[derive(Debug)]
+pub struct Text {
+    /// How people know it.
+    pub origin: String,
+    pub content: String,
+    pub language: Language,
+    /// The file, where it is one.
+    pub file: Option<PathBuf>,
+    /// From where its relative paths count.
+    pub directory: PathBuf,
+}
+
+impl Source {
+    /// As on a command line: nothing is the project, `-` standard input.
+    pub fn of(argument: Option<&Path>, expression: Option<&str>) -> Self {
+        match (argument, expression) {
+            (_, Some(expression)) => Source::Expression(expression.to_owned()),
+            (None, None) => Source::Project,
+            (Some(path), None) if path == Path::new("-") => Source::Stdin,
+            (Some(path), None) => Source::Path(path.to_owned()),
+        }
+    }
+
+    /// Reads it.
+    pub fn read(&self) -> Result<Text> {
+        let here = std::env::current_dir().context("find the working directory")?;
+        match self {
+            Source::Project => file(&find_project(&here)?),
+            Source::Path(path) => file(&within(path)?),
+            Source::Expression(expression) => Ok(Text {
+                origin: "-E".into(),
+                content: expression.clone(),
+                language: Language::Nix,
+                file: None,
+                directory: here,
+            }),
+            Source::Stdin => {
+                let content = text(std::io::stdin().lock()).context("read standard input")?;
+                let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&content).is_ok();
+                let language = if is_json { Language::Json } else { Language::Nix };
+                Ok(Text { origin: "standard input".into(), content, language, file: None, directory: here })
+            }
+        }
+    }
+}
+
+fn find_project(here: &Path) -> Result<PathBuf> {
+    let found = here.ancestors().map(|dir| dir.join(PROJECT_FILE)).find(|file| file.is_file());
+    let Some(file) = found else {
+        bail!("there is no {PROJECT_FILE} in {} or above: name a file of definitions", here.display());
+    };
+    // As people would write it.
+    Ok(file.strip_prefix(here).map(Path::to_owned).unwrap_or(file))
+}
+
+/// The file that a directory stands for.
+fn within(path: &Path) -> Result<PathBuf> {
+    let what = || path.display().to_string();
+    if !std::fs::metadata(path).with_context(what)?.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let found = [PROJECT_FILE, NIX_FILE].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
+    found.with_context(|| format!("directory {} has neither {PROJECT_FILE} nor {NIX_FILE}", path.display()))
+}
+
+fn file(path: &Path) -> Result<Text> {
+    let origin = path.display().to_string();
+    let language = match path.extension().and_then(|ending| ending.to_str()) {
+        Some("toml") => Language::Toml,
+        Some("json") => Language::Json,
+        Some("nix") => Language::Nix,
+        _ => bail!("{origin}: definitions are in a file that ends in .toml, .json or .nix"),
+    };
+    let content = std::fs::File::open(path).and_then(text).with_context(|| format!("read {origin}"))?;
+    let full = std::path::absolute(path).with_context(|| origin.clone())?;
+    let directory = full.parent().unwrap_or(Path::new("/")).to_owned();
+    Ok(Text { origin, content, language, file: Some(full), directory })
+}
+
+fn text(from: impl Read) -> std::io::Result<String> {
+    let mut content = String::new();
+    from.take(MOST + 1).read_to_string(&mut content)?;
+    match content.len() as u64 > MOST {
+        true => Err(std::io::Error::other("more than 64 MiB of definitions")),
+        false => Ok(content),
+    }
+}
