@@ -12,8 +12,6 @@
 //! ```
 //!
 //! `cli::inspect` goes the other way, from a bundle to what it is made of.
-//!
-//! firn-init, the second binary, is not part of this library: see `init/main.rs`.
 
 #![forbid(unsafe_code)]
 

@@ -33,9 +33,10 @@ fn shown(command: &Command) -> String {
 
 /// The folder with the static release binaries, built if they are not.
 pub fn release() -> Result<PathBuf> {
-    let packages = ["firn", "firn-image", "firn-shim", "firnctl", "firn-floor", "firn-bench", "firn-conformance"]
-        .iter()
-        .flat_map(|name| ["--package", name]);
+    let packages =
+        ["firn", "firn-image", "firn-init", "firn-shim", "firnctl", "firn-floor", "firn-bench", "firn-conformance"]
+            .iter()
+            .flat_map(|name| ["--package", name]);
     run(cargo().args(["build", "--release", "--quiet", "--bins"]).args(packages))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     Ok(target.join(triple()?).join("release"))

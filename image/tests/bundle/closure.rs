@@ -1,6 +1,6 @@
 //! `firn-image bundle` with a real closure, and bundles run by a real runtime.
 
-use crate::common::{IMAGE, INIT, Temp, closure, mode, needs, text};
+use crate::common::{IMAGE, Temp, closure, init, mode, needs, text};
 use serde_json::json;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -74,8 +74,10 @@ fn a_list_of_store_paths_stands_for_nix() {
     std::fs::write(temp.path("list"), format!("{}\n{}\n\n", path("b"), path("a"))).expect("write");
     let store = temp.path("root/nix/store");
     let (store, system) = (store.to_string_lossy(), path("a"));
-    let words =
-        |list| ["--closure", &system, "--store", &store, "--store-paths", list, "-o", "web", "--init", INIT, "--", "x"];
+    let init = init();
+    let words = |list| {
+        ["--closure", &system, "--store", &store, "--store-paths", list, "-o", "web", "--init", &init, "--", "x"]
+    };
     temp.made(&words("list"));
     let listed = std::fs::read_to_string(temp.path("web/closure")).expect("closure");
     assert_eq!(listed, format!("{}\n{}\n", path("a"), path("b")));

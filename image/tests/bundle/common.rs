@@ -7,7 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 pub const IMAGE: &str = env!("CARGO_BIN_EXE_firn-image");
-pub const INIT: &str = env!("CARGO_BIN_EXE_firn-init");
+
+/// The firn-init that firn-image finds: the one beside it. It is another package's
+/// program, which `cargo test --workspace` builds there.
+pub fn init() -> String {
+    let path = Path::new(IMAGE).with_file_name("firn-init");
+    assert!(path.exists(), "{} is missing: run `cargo test -p firn-image -p firn-init`", path.display());
+    path.to_str().expect("utf-8").to_owned()
+}
 
 /// A folder that goes with the test.
 pub struct Temp(pub PathBuf);

@@ -302,7 +302,7 @@ fn folders_without_write_permission_stop_neither_copy_nor_cleaning_up() {
     run(&["chmod", "777", "."], &temp);
     run(&["chown", "-R", "65534:65534", "low", "high"], &temp);
     // The programs must be where nobody can reach them.
-    for program in [crate::common::IMAGE, crate::common::INIT] {
+    for program in [crate::common::IMAGE, &crate::common::init()] {
         run(&["cp", program, "."], &temp);
     }
     let as_nobody = |args: &str| {

@@ -1,6 +1,6 @@
 //! `firn-image bundle` with layers.
 
-use crate::common::{IMAGE, INIT, Temp, mode, text};
+use crate::common::{IMAGE, Temp, init, mode, text};
 use serde_json::{Value, json};
 use std::os::unix::fs::symlink;
 
@@ -116,7 +116,7 @@ fn a_command_runs_under_firn_init() {
     }
     assert_eq!(mode(&temp.path("my_app/firn-init")), 0o755);
     let copied = std::fs::read(temp.path("my_app/firn-init")).expect("read");
-    assert!(copied == std::fs::read(INIT).expect("read"));
+    assert!(copied == std::fs::read(init()).expect("read"));
     assert_eq!(temp.json("my_app/firn.json")["init"]["notify"], true);
 
     temp.made(&["--layer", "root", "-o", "other", "--notify", "--", "serve"]);
