@@ -381,3 +381,54 @@ fn input_in_the_background_is_the_shells() {
     person.terminal.send("\x04");
     assert_eq!(person.code(), 6);
 }
+
+/// A terminal that nobody reads from, or that is stopped (Ctrl-S), does not keep the
+/// signals of whoever wants to end firn from what runs.
+#[test]
+fn signals_pass_while_the_terminal_takes_no_output() {
+    let endless = "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done";
+    let last = "echo the last words; exit 9";
+    for (tty, stopped, script) in
+        [(false, false, endless), (true, false, endless), (false, true, last), (true, true, last)]
+    {
+        let scratch = Scratch::new("ttyfull");
+        let bundle = Bundle::new(&scratch).shell("sleep 1000").write();
+        let firn = Runtime::firn(&scratch);
+        firn.create(&bundle).succeeds();
+        firn.start().succeeds();
+        let pid_file = scratch.join("pid");
+        let mut line = firn.command(&["exec", "--pid-file"]);
+        line.arg(&pid_file).args(tty.then_some("-t")).args([firn.id(), "sh", "-c", script]);
+        let (_terminal, other) = Terminal::open();
+        if stopped {
+            rustix::termios::tcflow(&other, rustix::termios::Action::OOff).unwrap();
+        }
+        let stream = || Stdio::from(other.try_clone().unwrap());
+        let mut exec = line.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
+        let what = format!("with a terminal: {tty}, stopped: {stopped}");
+        let pid = || std::fs::read_to_string(&pid_file).unwrap_or_default();
+        wait_until(&what, || !pid().is_empty());
+        if stopped {
+            wait_until("the program has ended", || !std::path::Path::new("/proc").join(pid()).exists());
+        } else {
+            wait_until("nothing takes its output any more", || is_at_a_stop(&pid()));
+        }
+        let firn_pid = rustix::process::Pid::from_child(&exec);
+        // Until it has done with what it had to say, for a moment, it need not hear us.
+        let mut code = None;
+        wait_until(&format!("firn has ended, {what}"), || {
+            rustix::process::kill_process(firn_pid, rustix::process::Signal::TERM).unwrap();
+            code = exec.try_wait().unwrap();
+            code.is_some()
+        });
+        assert_eq!(code.unwrap().code(), Some(if stopped { 9 } else { 128 + 15 }), "{what}");
+    }
+}
+
+/// Whether a process writes nothing for a moment.
+fn is_at_a_stop(pid: &str) -> bool {
+    let written = || std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let before = written();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    written() == before
+}

@@ -12,6 +12,7 @@
 //! | [`join`] | another process in a container that runs |
 //! | [`criu`] | checkpoint and restore |
 //! | [`cgroup`] | limits, devices, freezing, killing |
+//! | [`child`] | ends of this process's children, whoever traces them |
 //! | [`resctrl`] | shares of caches and memory bandwidth |
 //! | [`network`] | the loopback device, devices that move in |
 //! | [`seccomp`] | profile → BPF program |
@@ -24,6 +25,7 @@
 #![deny(unsafe_code)]
 
 pub mod cgroup;
+pub mod child;
 pub mod cli;
 pub mod create;
 pub mod criu;

@@ -18,4 +18,5 @@ mod races;
 mod records;
 mod settings;
 mod streams;
+mod traced;
 mod waiting;

@@ -2,7 +2,6 @@
 
 use super::{Cgroup, read, write};
 use crate::error::{Context, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -62,12 +61,15 @@ impl Cgroup {
     /// Kills every process of the cgroup and waits until none is left.
     pub fn kill_all(&self) -> Result<()> {
         self.let_die()?;
-        let mut idle = 0;
+        let (mut idle, mut is_first) = (0, true);
         loop {
             // Nothing escapes by forking: cgroup.kill is atomic, and without it the
-            // cgroup is frozen meanwhile. Where there is neither, the list is read
-            // until it stays empty.
-            let frozen = !self.kill_at_once() && self.dirs.iter().any(|dir| dir.has("freezer")) && self.freeze();
+            // cgroup is frozen meanwhile. On a hybrid host what has left its cgroup of
+            // v2 alone escapes cgroup.kill: what is still listed after that is frozen
+            // too. Where there is neither, the list is read until it stays empty.
+            let may_escape = !self.kill_at_once() || !is_first;
+            let frozen = may_escape && self.dirs.iter().any(|dir| dir.has("freezer")) && self.freeze();
+            is_first = false;
             let mut killed = Vec::new();
             let sent = self.signal_each(libc::SIGKILL, &mut killed);
             if frozen {
@@ -79,7 +81,7 @@ impl Cgroup {
                 return Ok(());
             }
             for pidfd in &killed {
-                wait_end(pidfd).doing(|| "wait for a killed process")?;
+                self.wait_killed(pidfd)?;
             }
         }
     }
@@ -136,19 +138,4 @@ fn listed_in(dir: &Path) -> Vec<Pid> {
     let text = read(dir, "cgroup.procs").unwrap_or_default();
     // 0: a process of a pid namespace that is not seen from here.
     text.lines().filter_map(|line| line.parse().ok().and_then(Pid::from_raw)).collect()
-}
-
-/// Waits until the killed process behind `pidfd` has ended. One that somebody else
-/// has frozen, or that waits for a disk that is gone, may never.
-pub fn wait_end(pidfd: &OwnedFd) -> rustix::io::Result<()> {
-    // As long as runc waits.
-    const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
-    loop {
-        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&PATIENCE)) {
-            Ok(0) => return Err(Errno::TIMEDOUT),
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use super::{Context, compat, foreground};
 use crate::bail;
+use crate::child;
 use crate::create;
 use crate::create::console::Console;
 use crate::create::pidfd;
@@ -125,7 +126,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     let told = pidfd_socket.map_or(Ok(()), |socket| pidfd::send(&socket, pidfd::OF_EXEC, &joined.pidfd));
     let begun = told.and_then(|()| begin(&joined, args.pid_file.as_deref(), &context.log));
     if let Err(error) = begun {
-        create::making::kill(joined.pid, &joined.pidfd);
+        child::kill(joined.pid, &joined.pidfd);
         return Err(error);
     }
     if args.detach {

@@ -1,6 +1,7 @@
 //! The command line: runc's, which conmon, containerd and people's scripts
 //! call, with crun's additions.
 
+pub mod caller_stream;
 pub mod checkpoint;
 pub mod compat;
 pub mod create;
@@ -14,6 +15,7 @@ pub mod kill;
 pub mod list;
 pub mod mounts;
 pub mod pause;
+pub mod process;
 pub mod ps;
 pub mod relay;
 pub mod restore;

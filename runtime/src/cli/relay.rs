@@ -1,57 +1,43 @@
 //! Between the caller's streams and the pipes that the process in the foreground
 //! has in their place.
 
-use super::foreground::{ended, forward, next_signal};
+use super::caller_stream::{CallerStream, PIECE};
+use super::process::Foreground;
 use crate::create::console::Ends;
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::path::write_all;
-use crate::sys::signal;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::process::{Pid, getpgrp};
+use rustix::process::getpgrp;
 use rustix::termios::tcgetpgrp;
 
-/// A pipe takes so much at once when poll(2) says that it takes anything: a page at
-/// least, pipe(7).
-const PIECE: usize = 4096;
 /// In the background the terminal's input is somebody else's. Nothing tells when
 /// that changes, so it is looked at again, but only while there is input.
 const BACKGROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// Passes the streams and signals on until `pid` has ended; returns its status.
-pub fn pump(near: Ends, pid: Pid, pidfd: &OwnedFd) -> Result<u8> {
-    let signals = signal::signalfd().doing(|| "wait for signals")?;
+/// Passes the streams and signals on until the process has ended; returns its status.
+pub fn pump(near: Ends, mut process: Foreground<'_>) -> Result<u8> {
     let (mut input, mut outputs) = (None, Vec::new());
     for (number, pipe) in near.pipes {
         match number {
             0 => input = Some(Input::new(pipe)),
-            1 => outputs.push(Output { pipe, to: rustix::stdio::stdout(), buffer: Vec::new() }),
-            _ => outputs.push(Output { pipe, to: rustix::stdio::stderr(), buffer: Vec::new() }),
+            _ => outputs.push(Output { pipe, to: CallerStream::output(number), buffer: Vec::new() }),
         }
     }
     loop {
-        let mut fds = vec![PollFd::new(&signals, PollFlags::IN)];
-        fds.extend(outputs.iter().map(Output::wanted));
+        let mut fds: Vec<_> = outputs.iter().map(Output::wanted).collect();
         fds.extend(input.iter().flat_map(Input::wanted));
         let time = input.as_ref().is_some_and(|input| input.state == State::Background).then_some(&BACKGROUND);
-        match poll(&mut fds, time) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno).doing(|| "wait for the standard streams"),
+        let (ready, status) = process.wait(&fds, time, |_| false)?;
+        if let Some(status) = status {
+            outputs.iter_mut().for_each(|output| output.finish(&mut process));
+            return Ok(status);
         }
-        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>().into_iter();
-        let signalled = ready.next().unwrap_or(false);
+        let mut ready = ready.into_iter();
         outputs.retain_mut(|output| !ready.next().unwrap_or(false) || output.step());
         let (first, second) = (ready.next().unwrap_or(false), ready.next().unwrap_or(false));
         input = input.and_then(|input| input.step(first, second));
-        while signalled && let Some(number) = next_signal(&signals) {
-            if number != libc::SIGCHLD {
-                forward(pidfd, number)?;
-            } else if let Some(status) = ended(pid)? {
-                outputs.iter_mut().for_each(Output::finish);
-                return Ok(status);
-            }
-        }
     }
 }
 
@@ -69,6 +55,7 @@ enum State {
 /// reads next, so the pipe has room for one piece only.
 struct Input {
     pipe: OwnedFd,
+    from: CallerStream,
     state: State,
 }
 
@@ -76,13 +63,13 @@ impl Input {
     fn new(pipe: OwnedFd) -> Self {
         // Else it has room for more.
         let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIECE);
-        Input { pipe, state: State::Full }
+        Input { pipe, from: CallerStream::input(), state: State::Full }
     }
 
     /// The pipe always: that nobody can read from it any more shows by itself.
     fn wanted(&self) -> impl Iterator<Item = PollFd<'_>> {
         let room = if self.state == State::Full { PollFlags::OUT } else { PollFlags::empty() };
-        let stdin = PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN);
+        let stdin = self.from.wanted(PollFlags::IN);
         [PollFd::new(&self.pipe, room)].into_iter().chain((self.state == State::Empty).then_some(stdin))
     }
 
@@ -97,7 +84,7 @@ impl Input {
             State::Empty if is_in_background() => self.state = State::Background,
             State::Empty => {
                 let mut buffer = [0u8; PIECE];
-                match rustix::io::read(rustix::stdio::stdin(), &mut buffer) {
+                match self.from.read(&mut buffer) {
                     Ok(0) => return None,
                     Ok(length) => {
                         write_all(&self.pipe, &buffer[..length]).ok()?;
@@ -123,7 +110,7 @@ fn is_in_background() -> bool {
 /// What the process writes, on its way to the caller's stream.
 struct Output {
     pipe: OwnedFd,
-    to: BorrowedFd<'static>,
+    to: CallerStream,
     buffer: Vec<u8>,
 }
 
@@ -131,7 +118,7 @@ impl Output {
     fn wanted(&self) -> PollFd<'_> {
         match self.buffer.is_empty() {
             true => PollFd::new(&self.pipe, PollFlags::IN),
-            false => PollFd::from_borrowed_fd(self.to, PollFlags::OUT),
+            false => self.to.wanted(PollFlags::OUT),
         }
     }
 
@@ -140,7 +127,7 @@ impl Output {
         if self.buffer.is_empty() {
             return self.read();
         }
-        match rustix::io::write(self.to, &self.buffer) {
+        match self.to.write(&self.buffer) {
             Ok(length) => drop(self.buffer.drain(..length)),
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(_) => return false,
@@ -160,10 +147,15 @@ impl Output {
 
     /// What the process wrote before its end. What it has left behind may write on
     /// for ever: that is not waited for.
-    fn finish(&mut self) {
+    fn finish(&mut self, process: &mut Foreground<'_>) {
         let mut left = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0);
         loop {
-            if write_all(self.to, &std::mem::take(&mut self.buffer)).is_err() || left == 0 || !self.read() {
+            while !self.buffer.is_empty() {
+                if !process.wait_for_last(self.to.wanted(PollFlags::OUT), None) || !self.step() {
+                    return;
+                }
+            }
+            if left == 0 || !self.read() {
                 return;
             }
             left = left.saturating_sub(self.buffer.len() as u64);

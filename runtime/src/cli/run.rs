@@ -2,6 +2,7 @@
 
 use super::create::Common;
 use super::{Context, delete, foreground, start};
+use crate::child;
 use crate::create::console::Console;
 use crate::create::notify::Proxy;
 use crate::create::{self, Created};
@@ -90,7 +91,7 @@ fn begin(created: &Created) -> Result<()> {
 }
 
 fn undo(created: Created, context: &Context, error: Error) -> Error {
-    create::making::kill(created.pid, &created.pidfd);
+    child::kill(created.pid, &created.pidfd);
     let Created { dir, record, plan, .. } = created;
     let cleared = delete::end(&record).and_then(|()| delete::destroy(dir, &record, &plan.hooks.poststop, &context.log));
     if let Err(error) = cleared {

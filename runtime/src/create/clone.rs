@@ -4,6 +4,7 @@ use super::protocol::{Channel, Message};
 use super::sources::Sources;
 use crate::bail;
 use crate::cgroup::Entry;
+use crate::child;
 use crate::error::{Context, Result};
 use crate::host;
 use crate::plan::Plan;
@@ -39,9 +40,9 @@ pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork>
     // joins what may belong to the host's, with the host's rights.
     let (near, far) = Channel::pair()?;
     match clone::clone3(0, entry.clone_into()).doing(|| "clone the intermediate process")? {
-        Fork::Parent { pid, .. } => {
+        Fork::Parent { pid, pidfd } => {
             drop(far);
-            from_between(pid, &near)
+            from_between(pid, &pidfd, &near)
         }
         Fork::Child => match in_between(plan, sources, user, new) {
             Ok(Fork::Child) => Ok(Fork::Child),
@@ -100,25 +101,13 @@ pub fn drop_groups(process: &ProcessPlan) -> Result<()> {
 /// Hears from an intermediate process which process it made, as its sibling and so
 /// as a child of the caller. On a channel of its own: what it made may speak
 /// first.
-fn from_between(between: Pid, channel: &Channel) -> Result<Fork> {
+fn from_between(between: Pid, pidfd: &OwnedFd, channel: &Channel) -> Result<Fork> {
     let word = channel.receive();
-    reap(between)?;
+    child::wait(between, pidfd).doing(|| "the intermediate process")?;
     match word? {
         Some(Message::Pid(number)) => sibling(number).map(|(pid, pidfd)| Fork::Parent { pid, pidfd }),
         other => bail!("the intermediate process said {other:?}"),
     }
-}
-
-/// Takes the status of an intermediate process, which has ended or is about to.
-pub fn reap(between: Pid) -> Result<()> {
-    let reaped = waitid(WaitId::Pid(between), WaitIdOptions::EXITED);
-    reaped.map(drop).doing(|| "wait for the intermediate process")
-}
-
-/// As `reap`, and leaves the status to it.
-pub fn wait_for(between: Pid) -> Result<()> {
-    let ended = waitid(WaitId::Pid(between), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
-    ended.map(drop).doing(|| "wait for the intermediate process")
 }
 
 /// The process that an intermediate one has made.

@@ -103,7 +103,7 @@ fn user_namespace(maps: &IdMaps, host: &Host) -> Result<OwnedFd> {
             drop(far);
             let namespace = idmap::write(maps, pid, host).and_then(|()| namespace_of(pid));
             drop(near);
-            super::making::kill(pid, &pidfd);
+            crate::child::kill(pid, &pidfd);
             namespace
         }
     }

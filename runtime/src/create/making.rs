@@ -4,7 +4,8 @@
 use super::{Options, Planned, clone, hooks, notify};
 use crate::bail;
 use crate::cgroup::{Cgroup, Entry, v2};
-use crate::error::Result;
+use crate::child;
+use crate::error::{Context, Error, Result};
 use crate::host;
 use crate::init::keyring::Keyring;
 use crate::log::Log;
@@ -17,9 +18,8 @@ use crate::spec::linux::IdMapping;
 use crate::state::{self, Record, StateDir};
 use crate::sys::clone::{NEWCGROUP, NEWUSER};
 use crate::sys::mount::ATTR_RDONLY;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::Pid;
 
 /// Each part that is there is taken back if a later one fails.
 #[derive(Debug, Default)]
@@ -49,12 +49,22 @@ impl Making {
 
     /// Init has made another process as its sibling, which is the container's, and ends.
     pub fn replace_init(&mut self, number: i32) -> Result<()> {
-        let between = self.init()?.0;
-        if number == between.as_raw_nonzero().get() {
-            bail!("the process that set the container up named itself");
+        let Some((between, pidfd)) = self.init.take() else { bail!("the container has no process") };
+        let made = match number == between.as_raw_nonzero().get() {
+            true => Err(Error::new("the process that set the container up named itself")),
+            false => clone::sibling(number),
+        };
+        match made {
+            Ok(made) => {
+                self.init = Some(made);
+                child::wait(between, &pidfd).doing(|| "the process that set the container up")
+            }
+            Err(error) => {
+                // To be killed with the rest.
+                self.init = Some((between, pidfd));
+                Err(error)
+            }
         }
-        self.init = Some(clone::sibling(number)?);
-        clone::reap(between)
     }
 
     /// Decides where its groups shall be, and records that before there is anything
@@ -122,7 +132,7 @@ impl Making {
             devices.back(log);
         }
         if let Some((pid, pidfd)) = self.init.take() {
-            kill(pid, &pidfd);
+            child::kill(pid, &pidfd);
         }
         let cleared = self.cgroup.kill_all().and_then(|()| self.cgroup.remove()).and_then(|()| self.resctrl.undo());
         let removed = cleared.and_then(|()| self.dir.take().map_or(Ok(()), StateDir::remove));
@@ -150,18 +160,5 @@ fn delegate(plan: &Plan, cgroup: &Cgroup) -> Result<()> {
     match (root_of(&maps.uids), root_of(&maps.gids)) {
         (Some(uid), Some(gid)) => v2::delegate(dir, uid, gid),
         _ => Ok(()),
-    }
-}
-
-/// Kills a child of this process and takes its status.
-pub fn kill(pid: Pid, pidfd: &OwnedFd) {
-    const MOMENT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-    // It may be dead already; the status is taken either way. One that is frozen ends
-    // when it is thawed, and is then reaped by whoever inherits it.
-    let _ = pidfd_send_signal(pidfd, Signal::KILL);
-    if let Ok(1) = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&MOMENT)) {
-        // Its tracer, which may be a container's process, has to take the status of a traced
-        // one first (ptrace(2)): nobody waits for that.
-        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
     }
 }

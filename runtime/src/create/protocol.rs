@@ -132,6 +132,14 @@ impl Channel {
         rustix::io::write(&self.socket, &packet).map(drop).doing(|| "send to the other side of create")
     }
 
+    /// The same for one who asked and waits. If it is gone, the next `receive` tells.
+    pub fn answer(&self, message: &Message) -> Result<()> {
+        match rustix::io::write(&self.socket, &encode(message)) {
+            Ok(_) | Err(Errno::PIPE) => Ok(()),
+            Err(errno) => Err(errno).doing(|| "send to the other side of create"),
+        }
+    }
+
     pub fn send_with(&self, message: &Message, fd: BorrowedFd<'_>) -> Result<()> {
         socket::send(&self.socket, &encode(message), fd).doing(|| "send to the other side of create")
     }

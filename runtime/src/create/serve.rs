@@ -4,15 +4,17 @@ use super::listener::{self, Notifier};
 use super::making::Making;
 use super::protocol::{Channel, Message};
 use super::sources::Sources;
-use super::{Planned, clone, hooks, idmap, idmap_mounts};
+use super::{Planned, hooks, idmap, idmap_mounts};
 use crate::bail;
+use crate::child::{self, Exit};
 use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::init::{pid_namespace, sched};
 use crate::plan::Plan;
 use crate::state::{Record, Status};
+use rustix::event::Timespec;
 use rustix::fd::OwnedFd;
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::process::Pid;
 
 /// What init needs before it does anything.
 pub fn map_ids(channel: &Channel, plan: &Plan, sources: &Sources, pid: Pid, host: &Host) -> Result<()> {
@@ -38,9 +40,8 @@ pub fn until_apart(channel: &Channel) -> Result<()> {
 
 pub fn until_ready(channel: &Channel, planned: &Planned, record: &mut Record, making: &mut Making) -> Result<()> {
     let Planned { plan, host, .. } = planned;
-    let between = making.init()?.0;
     let is_replaced = !plan.namespaces.joins_pid();
-    let mut waits = Waits { between, is_replaced, filter: None, heard: Vec::new() };
+    let mut waits = Waits { is_replaced, filter: None, heard: Vec::new() };
     loop {
         let pid = making.init()?.0;
         let number = pid.as_raw_nonzero().get();
@@ -58,7 +59,7 @@ pub fn until_ready(channel: &Channel, planned: &Planned, record: &mut Record, ma
             }
             Some((Message::MapMount(number), Some(tree))) => {
                 idmap_mounts::of_init(plan, number, &tree, pid, host)?;
-                channel.send(&Message::MountMapped)?;
+                channel.answer(&Message::MountMapped)?;
             }
             Some((Message::Filter, Some(filter))) => {
                 if pid_namespace::loads_late(plan) {
@@ -69,7 +70,7 @@ pub fn until_ready(channel: &Channel, planned: &Planned, record: &mut Record, ma
                     // To the agent when it is known whose it is.
                     false => waits.filter = Some(filter),
                 }
-                channel.send(&Message::HandedOver)?;
+                channel.answer(&Message::HandedOver)?;
             }
             Some((Message::Pid(number), _)) if !waits.is_replaced => {
                 making.replace_init(number)?;
@@ -83,10 +84,10 @@ pub fn until_ready(channel: &Channel, planned: &Planned, record: &mut Record, ma
                 let state = state_json(record, Status::Creating, number);
                 hooks::run("prestart", &plan.hooks.prestart, Some(&record.bundle), &state)?;
                 hooks::run("createRuntime", &plan.hooks.create_runtime, Some(&record.bundle), &state)?;
-                channel.send(&Message::HooksDone)?;
+                channel.answer(&Message::HooksDone)?;
             }
             Some((message, _)) => bail!("init said {message:?} out of turn"),
-            None => bail!("init ended before it was ready: {}", ending(pid)),
+            None => bail!("init ended before it was ready: {}", ending(making.init()?)),
         }
     }
 }
@@ -95,7 +96,6 @@ pub fn until_ready(channel: &Channel, planned: &Planned, record: &mut Record, ma
 /// container up tells which one it has made, as its last word. That one may speak
 /// first.
 struct Waits {
-    between: Pid,
     is_replaced: bool,
     filter: Option<OwnedFd>,
     /// What may come once.
@@ -120,7 +120,8 @@ impl Waits {
             return Ok(());
         }
         // It has made the one that has just spoken, and has nothing left to do.
-        clone::wait_for(self.between)?;
+        let (_, pidfd) = making.init()?;
+        child::until_end(pidfd, None).doing(|| "wait for the process that sets the container up")?;
         match channel.receive_now()? {
             Some(Message::Pid(number)) => making.replace_init(number)?,
             _ => bail!("the process that set the container up has ended early"),
@@ -165,15 +166,17 @@ pub fn state(record: &Record, status: Status, pid: i32) -> serde_json::Value {
     state
 }
 
-fn ending(pid: Pid) -> String {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    match waitid(WaitId::Pid(pid), options) {
-        Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => format!("exit status {code}"),
-            (_, Some(9)) => "it was killed, as by a memory limit that is too small for it".into(),
-            (_, Some(signal)) => format!("signal {signal}"),
-            _ => "no status".into(),
-        },
-        _ => "no status".into(),
+/// Of an init that has closed its channel. Who traces it may have made it do so, and
+/// then it lives on.
+fn ending((pid, pidfd): &(Pid, OwnedFd)) -> String {
+    const MOMENT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+    if !child::until_end(pidfd, Some(&MOMENT)).unwrap_or(false) {
+        return "it has closed its channel and not ended".into();
+    }
+    match child::look_at_exit(*pid, pidfd) {
+        Ok(Exit::Status(code)) => format!("exit status {code}"),
+        Ok(Exit::Signal(9)) => "it was killed, as by a memory limit that is too small for it".into(),
+        Ok(Exit::Signal(signal)) => format!("signal {signal}"),
+        Err(error) => error.chain(),
     }
 }

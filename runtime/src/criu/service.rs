@@ -3,6 +3,7 @@
 use super::rpc::{self, Kind, Response};
 use super::wire::Writer;
 use crate::bail;
+use crate::child;
 use crate::create::protocol::{Channel, Message};
 use crate::create::socket;
 use crate::error::{Context, Error, Result};
@@ -12,7 +13,7 @@ use crate::sys::exec::{CVec, execve};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::Pid;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -135,16 +136,14 @@ impl Criu {
         // After a pre-dump it waits for the next request.
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
         self.ended = true;
-        waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED).doing(|| "wait for criu").map(drop)
+        child::wait(self.pid, &self.pidfd).doing(|| "criu")
     }
 }
 
 impl Drop for Criu {
     fn drop(&mut self) {
         if !self.ended {
-            // It may be dead already; the status is taken either way.
-            let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-            let _ = waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED);
+            child::kill(self.pid, &self.pidfd);
         }
     }
 }

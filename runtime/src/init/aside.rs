@@ -3,6 +3,7 @@
 //! mounts before it is attached.
 
 use crate::bail;
+use crate::child;
 use crate::create::protocol::{Channel, Message};
 use crate::error::{Context, Error, Result};
 use crate::path::kernel_fs::is_kernel_type;
@@ -12,7 +13,6 @@ use crate::sys::mount::{MountAttr, PROPAGATION_PRIVATE, setattr_root};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::mount::{MountFlags, OpenTreeFlags};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
 use std::ffi::CString;
 
 /// A mount of file system `kind` by mount(2), attached nowhere: it takes a page of
@@ -108,10 +108,10 @@ fn top_of_root(recursive: bool) -> Result<OwnedFd> {
 fn run(root: Option<&RootFd>, work: impl FnOnce(&RootFd) -> Result<OwnedFd>) -> Result<OwnedFd> {
     let (near, far) = Channel::pair()?;
     match clone::clone3(0, None).doing(|| "make a process with mounts of its own")? {
-        Fork::Parent { pid, .. } => {
+        Fork::Parent { pid, pidfd } => {
             drop(far);
             let word = near.receive_with();
-            waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).doing(|| "wait for the process with mounts of its own")?;
+            child::wait(pid, &pidfd).doing(|| "the process with mounts of its own")?;
             match word? {
                 Some((Message::Ready, Some(tree))) => Ok(tree),
                 other => bail!("the process with mounts of its own said {other:?}"),

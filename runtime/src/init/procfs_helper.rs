@@ -7,6 +7,7 @@
 
 use super::rootfs::open_directory;
 use crate::bail;
+use crate::child;
 use crate::create::protocol::{Channel, Message};
 use crate::error::{Context, Result};
 use crate::sys;
@@ -14,7 +15,6 @@ use crate::sys::clone::{self, Fork};
 use crate::sys::mount::{MountAttr, PROPAGATION_PRIVATE, setattr_root};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::mount::{FsOpenFlags, MountFlags, UnmountFlags};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 /// The file system context, which may be anything: the processes of the pid namespace
 /// can have a hand in it.
@@ -27,20 +27,16 @@ pub fn open(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
             made.unwrap_or_else(|error| far.leave(Err(error)));
             sys::exec::exit(0)
         }
-        Fork::Parent { pid, .. } => {
+        Fork::Parent { pid, pidfd } => {
             drop(far);
             let word = near.receive_with();
-            wait(pid)?;
+            child::wait(pid, &pidfd).doing(|| "the process that opens a procfs")?;
             match word? {
                 Some((Message::Ready, Some(context))) => Ok(context),
                 _ => bail!("the process that opens a procfs has ended"),
             }
         }
     }
-}
-
-fn wait(pid: Pid) -> Result<()> {
-    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).map(drop).doing(|| "wait for a process for a procfs")
 }
 
 /// Gives away what it has, outside of the pid namespace.
@@ -57,7 +53,8 @@ fn outside(pid_namespace: BorrowedFd<'_>, channel: &Channel) -> Result<()> {
     std::mem::forget(place);
     sys::fds::close_from(number + 1).doing(|| "close descriptors")?;
     match clone::clone3(0, None).doing(|| "clone a process in the pid namespace")? {
-        Fork::Parent { pid, .. } => wait(pid),
+        // Who is in the pid namespace may stop what it sees: nobody waits for its end.
+        Fork::Parent { .. } => Ok(()),
         Fork::Child => {
             let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC);
             let sent = context

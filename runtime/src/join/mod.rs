@@ -12,11 +12,11 @@ mod room;
 use crate::bail;
 use crate::cgroup::systemd::{self, Unit};
 use crate::cgroup::{Cgroup, Dir, Entry};
+use crate::child;
 use crate::cli::compat;
 use crate::create::clone::{drop_groups, sibling};
 use crate::create::console::{Console, Ends, Way};
 use crate::create::listener::{self, Notifier};
-use crate::create::making;
 use crate::create::protocol::{Channel, Message};
 use crate::create::watch::Watch;
 use crate::create::{serve, streams};
@@ -125,7 +125,7 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             if let Some(unit) = attach {
                 let below = options.cgroup.first().map_or("", String::as_str);
                 if let Err(error) = systemd::attach(unit, below, pid.as_raw_nonzero().get()) {
-                    making::kill(pid, &pidfd);
+                    child::kill(pid, &pidfd);
                     return Err(error);
                 }
                 channel.send(&Message::Placed)?;
@@ -141,7 +141,7 @@ pub fn join(container: &Container, process: &Process, options: &Options, log: &L
             match told.and_then(|()| until_ready(&channel, &plan, &agent)) {
                 Ok(()) => Ok(Joined { pid, pidfd, channel, near }),
                 Err(error) => {
-                    making::kill(pid, &pidfd);
+                    child::kill(pid, &pidfd);
                     Err(error)
                 }
             }
@@ -198,10 +198,10 @@ fn made_by(
         ended = room::put_in(*pid, left, watch);
     }
     // It has ended, or is held up: then it is not waited for.
-    making::kill(between, pidfd);
+    child::kill(between, pidfd);
     match (made, ended) {
         (Ok((pid, pidfd)), Err(error)) => {
-            making::kill(pid, &pidfd);
+            child::kill(pid, &pidfd);
             Err(error)
         }
         (made, _) => made,

@@ -2,6 +2,7 @@
 
 use super::Container;
 use crate::bail;
+use crate::child;
 use crate::create::bind_source::{Kind, RootPlace, Source, bind_source};
 use crate::create::protocol::{Channel, Message};
 use crate::error::{Context, Error, Result};
@@ -17,7 +18,7 @@ use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
+use rustix::process::Signal;
 
 /// Adds mounts, in order. Those before one that fails are taken away again.
 pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
@@ -109,10 +110,10 @@ fn inside(container: &Container, work: impl FnOnce(&RootFd, &ProcFd) -> Result<(
     let kinds = clone::NEWNS | if linux.has(clone::NEWUSER) { clone::NEWUSER } else { 0 };
     let (near, far) = Channel::pair()?;
     match clone::clone3(0, None).doing(|| "make a process to go inside")? {
-        Fork::Parent { pid, .. } => {
+        Fork::Parent { pid, pidfd } => {
             drop(far);
             let word = near.receive();
-            waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).doing(|| "wait for the process inside")?;
+            child::wait(pid, &pidfd).doing(|| "the process inside")?;
             match word? {
                 Some(Message::Ready) => Ok(()),
                 other => bail!("the process inside said {other:?}"),
