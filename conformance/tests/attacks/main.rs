@@ -17,6 +17,7 @@ mod privileges;
 mod races;
 mod records;
 mod settings;
+mod spoken;
 mod streams;
 mod traced;
 mod waiting;
