@@ -22,47 +22,24 @@
 //! serve all of them.
 #![deny(unsafe_code)]
 
-pub mod cli;
-pub mod signals;
-
-pub mod state_dir;
-
 pub mod bundle;
-
-pub mod runtime;
-
-pub mod machine;
-pub mod policy;
-
-pub mod actions;
-pub mod attempt;
-pub mod children;
-pub mod commands;
-pub mod setup;
-pub mod supervise;
-
-pub mod log;
-pub mod pipes;
-pub mod pty;
-pub mod sink;
-pub mod stdio;
-
-pub mod notify;
-pub mod upstream;
-
-pub mod exit;
-pub mod oom;
-
+pub mod cli;
 pub mod clock;
+pub mod container;
 pub mod error;
+pub mod io;
+pub mod notify;
+pub mod process;
+pub mod runtime;
+pub mod signal;
+pub mod state;
 pub mod sys;
-
 pub use error::{Error, Result};
 
 /// Runs what the command line says; the result is the process's exit code.
 pub fn run(command: cli::Command) -> Result<u8> {
     match command {
-        cli::Command::Run(options) => supervise::run(options),
+        cli::Command::Run(options) => container::run(options),
         cli::Command::Help(text) => {
             use std::io::Write;
             // A closed pipe (`--help | head`) is no failure.

@@ -2,9 +2,9 @@
 //! output. Where that one is full, the container's is not read: its writers
 //! wait, and the monitor's memory doesn't grow.
 
-use crate::log::{Log, Stream};
-use crate::sink::Sink;
-use crate::supervise::token;
+use crate::container::token;
+use crate::io::log::{Log, Stream};
+use crate::io::sink::Sink;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -4,7 +4,7 @@
 
 use crate::cli::Notify;
 use crate::error::{Context, Error, Result};
-use crate::signals::{STOP_ANNOTATION, Signal};
+use crate::signal::{STOP_ANNOTATION, Signal};
 use firn::spec::roots::{self, Init};
 use serde_json::{Value, json};
 use std::fs::{DirBuilder, File, OpenOptions};

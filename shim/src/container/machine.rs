@@ -8,8 +8,8 @@
 //! `Booting` is the wait for READY, where one is expected. `Exited` is the
 //! clean-up: the runtime's `delete --force` always runs, also after a failure.
 
-use crate::policy::{Cause, Ended, Exit, Intent, Next, Policy, Reason};
-use crate::signals::Signal;
+use crate::container::policy::{Cause, Ended, Exit, Intent, Next, Policy, Reason};
+use crate::signal::Signal;
 use std::time::Duration;
 
 /// How long SIGKILL may take before the monitor cleans up without waiting on.

@@ -1,8 +1,8 @@
 //! The OCI runtime's commands: how they are called, and what they say when
-//! they fail. Nothing here waits: [`crate::commands`] does, in the loop.
+//! they fail. Nothing here waits: [`crate::runtime::queue`] does, in the loop.
 
+use crate::container::policy::Exit;
 use crate::error::Error;
-use crate::policy::Exit;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

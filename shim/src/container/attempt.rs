@@ -1,11 +1,11 @@
 //! One life of the container, from `create` to `delete`.
 
+use crate::container::oom::Counters;
+use crate::container::policy::{Cause, Exit};
+use crate::container::token;
 use crate::error::{Context, Error, Result};
-use crate::oom::Counters;
-use crate::policy::{Cause, Exit};
-use crate::pty::ConsoleSocket;
-use crate::signals::{Signal, is_awaited};
-use crate::supervise::token;
+use crate::process::pty::ConsoleSocket;
+use crate::signal::{Signal, is_awaited};
 use crate::sys::signal_pidfd;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};

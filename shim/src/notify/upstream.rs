@@ -3,7 +3,7 @@
 //! kind the newest, and sent when its socket has room.
 
 use crate::error::{Context, Result};
-use crate::notify::Told;
+use crate::notify::inbox::Told;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use std::ffi::OsStr;
 use std::io;
@@ -89,7 +89,7 @@ impl Upstream {
         let wanted = !self.pending.is_empty();
         let changed = match (self.polled, wanted) {
             (false, true) => {
-                epoll.add(socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLOUT, crate::supervise::token::UPSTREAM))
+                epoll.add(socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLOUT, crate::container::token::UPSTREAM))
             }
             (true, false) => epoll.delete(socket.as_fd()),
             _ => return,

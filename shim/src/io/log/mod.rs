@@ -1,12 +1,12 @@
 //! The container's output on disk: lines as Kubernetes reads them, appended to
 //! across restarts, in at most two files of a fixed size.
 
-pub mod lines;
+pub mod k8s_file;
 pub mod rotate;
 pub mod tail;
 
-pub use lines::Stream;
-use lines::{Record, Records};
+pub use k8s_file::Stream;
+use k8s_file::{Record, Records};
 use rotate::Rotating;
 use std::io;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ type Streams = [bool; 2];
 
 impl Log {
     pub fn open(path: PathBuf, size: u64) -> io::Result<Log> {
-        let (left_open, cut) = lines::left_open(&rotate::end_of(&path)?);
+        let (left_open, cut) = k8s_file::left_open(&rotate::end_of(&path)?);
         let file = Rotating::open(path, size)?;
         let mut log = Log { file, batch: Vec::new(), open: left_open, tail: Tail::default() };
         if cut {

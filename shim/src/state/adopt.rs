@@ -1,12 +1,12 @@
 //! What comes before the first start: the runtime, and what an earlier monitor
 //! left when it was killed.
 
-use crate::children;
 use crate::cli::Options;
+use crate::container::policy::Exit;
 use crate::error::{Context, Error, Result};
-use crate::policy::Exit;
-use crate::runtime::{Runtime, Verb};
-use crate::state_dir::StateDir;
+use crate::process::reaper as children;
+use crate::runtime::command::{Runtime, Verb};
+use crate::state::dir::StateDir;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;

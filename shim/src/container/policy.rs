@@ -1,6 +1,6 @@
 //! What follows the end of a container: the table of docs/shim.md, pure.
 
-use crate::signals::Signal;
+use crate::signal::Signal;
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 //! a socket that listens only while `create` runs.
 
 use crate::error::{Context, Result};
-use crate::pipes;
-use crate::state_dir::StateDir;
+use crate::process::pipes;
+use crate::state::dir::StateDir;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;

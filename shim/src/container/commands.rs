@@ -1,19 +1,19 @@
 //! The machine's actions, carried out; and the ends of the runtime's commands.
 
-use crate::attempt::Attempt;
-use crate::bundle::Bundle;
+use crate::bundle::derive::Bundle;
 use crate::cli::Notify;
+use crate::container::attempt::Attempt;
+use crate::container::machine::{Action, Event, State};
+use crate::container::policy::{Cause, Exit, Reason};
+use crate::container::{Monitor, not_ready};
 use crate::error::{Context, Error, Result};
-use crate::exit::Record;
-use crate::log::Stream;
-use crate::machine::{Action, Event, State};
-use crate::notify::Told;
-use crate::pipes;
-use crate::policy::{Cause, Exit, Reason};
-use crate::pty::ConsoleSocket;
-use crate::runtime::{CreateArgs, Verb};
-use crate::signals::Signal;
-use crate::supervise::{Monitor, not_ready};
+use crate::io::log::Stream;
+use crate::notify::inbox::Told;
+use crate::process::pipes;
+use crate::process::pty::ConsoleSocket;
+use crate::runtime::command::{CreateArgs, Verb};
+use crate::signal::Signal;
+use crate::state::exit_record::Record;
 use std::process::{Command, Stdio as Redirect};
 use std::time::{Duration, Instant};
 
@@ -169,7 +169,7 @@ impl Monitor {
     fn deleted(&mut self) {
         self.read_notifications();
         self.close_inbox();
-        crate::children::kill_the_rest();
+        crate::process::reaper::kill_the_rest();
         self.stdio.close(&self.epoll);
         self.events.push_back(Event::Deleted);
     }

@@ -1,5 +1,5 @@
 //! Readiness, by systemd's datagram protocol: a socket that the container
-//! writes to. See [`crate::upstream`] for the service manager's.
+//! writes to. See [`crate::notify::upstream`] for the service manager's.
 //!
 //! The container may send descriptors along, and the last close of a file can
 //! take as long as the container likes: of a TCP socket with SO_LINGER and a full
@@ -10,9 +10,9 @@
 //! and waits until it is closed.
 
 use crate::error::{Context, Result};
-use crate::pipes;
-use crate::signals::Signal;
-use crate::state_dir::StateDir;
+use crate::process::pipes;
+use crate::signal::Signal;
+use crate::state::dir::StateDir;
 use crate::sys;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::{self, Permissions};

@@ -1,22 +1,28 @@
 //! The loop: one thread that waits on init's pidfd, signals, sockets, the
 //! container's output and the nearest deadline, and feeds the machine.
 
-use crate::attempt::Attempt;
-use crate::bundle::Bundle;
-use crate::children;
+pub mod attempt;
+pub mod commands;
+pub mod machine;
+pub mod oom;
+pub mod policy;
+
+use crate::bundle::derive::Bundle;
 use crate::cli::Options;
-use crate::commands::Commands;
+use crate::container::attempt::Attempt;
+use crate::container::machine::{Event, Machine, Times};
+use crate::container::policy::{Exit, Policy, StartLimit};
 use crate::error::{Context, Error, Result};
-use crate::log::Log;
-use crate::machine::{Event, Machine, Times};
-use crate::notify::{Inbox, Told};
-use crate::policy::{Exit, Policy, StartLimit};
-use crate::runtime::Runtime;
-use crate::setup;
-use crate::signals;
-use crate::state_dir::StateDir;
-use crate::stdio::Stdio;
-use crate::upstream::Upstream;
+use crate::io::log::Log;
+use crate::io::stdio::Stdio;
+use crate::notify::inbox::{Inbox, Told};
+use crate::notify::upstream::Upstream;
+use crate::process::reaper as children;
+use crate::runtime::command::Runtime;
+use crate::runtime::queue::Commands;
+use crate::signal as signals;
+use crate::state::adopt as setup;
+use crate::state::dir::StateDir;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -91,7 +97,7 @@ impl Monitor {
         let runtime = setup::runtime(&options, &dir, &id)?;
         setup::clean_up(&dir, &runtime)?;
         let log = open_log(&options, &dir)?;
-        dir.remove(crate::exit::NAME)?;
+        dir.remove(crate::state::exit_record::NAME)?;
         // All paths are absolute now; a long-lived process in the caller's
         // folder would keep its file system from being unmounted.
         std::env::set_current_dir("/").context(|| "chdir /".into())?;
@@ -284,7 +290,7 @@ impl Monitor {
     fn receive_console(&mut self) {
         match self.attempt.receive_console(&self.epoll) {
             Ok(Some(master)) => {
-                let added = self.stdio.add(master, crate::log::Stream::Stdout, &self.epoll);
+                let added = self.stdio.add(master, crate::io::log::Stream::Stdout, &self.epoll);
                 if let Err(error) = added {
                     self.stdio.say(&format!("warning: terminal: {error}"), &self.epoll);
                 }
@@ -295,7 +301,7 @@ impl Monitor {
     }
 }
 
-fn begin(options: &Options, bundle: &Bundle) -> (Machine, Vec<crate::machine::Action>) {
+fn begin(options: &Options, bundle: &Bundle) -> (Machine, Vec<crate::container::machine::Action>) {
     let seconds = |secs: u32| Duration::from_secs(secs.into());
     let limit = StartLimit::new(options.start_limit, seconds(options.start_limit_interval));
     let limit_of = |secs: u32| match secs {

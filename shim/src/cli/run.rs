@@ -1,7 +1,7 @@
 //! The command line: `firn-shim run [OPTIONS] BUNDLE`.
 
+use crate::container::policy::Restart;
 use crate::error::{Context, Error, Result};
-use crate::policy::Restart;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 //! them: meanwhile the loop must read the container's output (a hook that
 //! prints more than a pipe holds would wait forever) and answer to signals.
 
-use crate::children;
-use crate::runtime::Verb;
+use crate::process::reaper as children;
+use crate::runtime::command::Verb;
 use nix::sys::signal;
 use nix::unistd::Pid;
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! Whole lives as tables: each step is an event, the state after it and the actions.
 
 use super::*;
-use crate::policy::{Restart, StartLimit};
+use crate::container::policy::{Restart, StartLimit};
 
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(90);

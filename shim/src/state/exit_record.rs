@@ -1,9 +1,9 @@
 //! The exit record: how the last attempt of a container ended, for people and
 //! units. It outlives the monitor and is replaced by the next run.
 
+use crate::container::policy::{Exit, Reason};
 use crate::error::{Context, Result};
-use crate::policy::{Exit, Reason};
-use crate::state_dir::StateDir;
+use crate::state::dir::StateDir;
 use serde::Serialize;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -85,7 +85,7 @@ impl<'a> Record<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signals::Signal;
+    use crate::signal::Signal;
 
     #[test]
     fn status_or_signal() {

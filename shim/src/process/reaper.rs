@@ -2,8 +2,8 @@
 //! becomes its child when the runtime's `create` ends, and so does whatever
 //! else the runtime leaves.
 
-use crate::policy::Exit;
-use crate::signals::Signal;
+use crate::container::policy::Exit;
+use crate::signal::Signal;
 use crate::sys::signal_pidfd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open};

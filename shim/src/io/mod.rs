@@ -1,0 +1,3 @@
+pub mod log;
+pub mod sink;
+pub mod stdio;

@@ -1,0 +1,3 @@
+pub mod pipes;
+pub mod pty;
+pub mod reaper;

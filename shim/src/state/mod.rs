@@ -1,0 +1,3 @@
+pub mod adopt;
+pub mod dir;
+pub mod exit_record;
