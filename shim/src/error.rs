@@ -1,26 +1,26 @@
-//! Errors: a message that names the operation and the object, and its cause.
-//! They are printed once, at `main`, as a chain.
+//! Errors: the operation and its object, and the reason. They are printed once, by `cli::main`, as
+//! a chain.
 
 use std::fmt;
 
-/// What every fallible function of this crate returns.
-pub type Result<T> = std::result::Result<T, Error>;
+/// The result of a function of this crate.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-/// A message with an optional cause.
+/// An operation with its object, and the reason, if that is an error of its own.
 #[derive(Debug)]
-pub struct Error {
+pub(crate) struct Error {
     message: String,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
-    /// An error without a cause of its own.
-    pub fn new(message: impl Into<String>) -> Error {
+    /// An error whose message holds the reason too.
+    pub(crate) fn new(message: impl Into<String>) -> Error {
         Error { message: message.into(), cause: None }
     }
 
-    /// The message and all causes, `operation: object: cause`.
-    pub fn chain(&self) -> String {
+    /// The whole chain in one line: `operation object: reason`.
+    pub(crate) fn chain(&self) -> String {
         let mut text = self.message.clone();
         let mut next = std::error::Error::source(self);
         while let Some(cause) = next {
@@ -47,18 +47,18 @@ impl std::error::Error for Error {
     }
 }
 
-/// Puts what was being done before an error.
-pub trait Context<T> {
-    /// Wraps the error with `what`, which is only made when there is one.
-    fn context(self, what: impl FnOnce() -> String) -> Result<T>;
+/// Names the operation that has failed.
+pub(crate) trait Context<T> {
+    /// Makes the error the reason of one with the message `operation`.
+    fn context(self, operation: impl FnOnce() -> String) -> Result<T>;
 }
 
 impl<T, E> Context<T> for std::result::Result<T, E>
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    fn context(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|cause| Error { message: what(), cause: Some(cause.into()) })
+    fn context(self, operation: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|cause| Error { message: operation(), cause: Some(cause.into()) })
     }
 }
 

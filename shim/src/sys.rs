@@ -1,6 +1,6 @@
-//! The only file that may hold unsafe code: real-time signals, for which
-//! neither nix nor rustix has a checked type; what a process inherits, from us
-//! and by us; datagrams whose descriptors are not taken.
+//! The only file with unsafe code: real-time signals, for which neither nix nor rustix has a
+//! checked type; fork, and what comes between it and execve; datagrams whose descriptors are not
+//! received.
 #![allow(unsafe_code)]
 
 use nix::libc;
@@ -12,14 +12,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Sends signal `number` to the process behind `pidfd`.
-pub fn signal_pidfd(pidfd: impl AsFd, number: i32) -> io::Result<()> {
+/// pidfd_send_signal(2). Errors: ESRCH where the process has ended, InvalidInput for a number that
+/// is no signal.
+pub(crate) fn signal_pidfd(pidfd: impl AsFd, number: i32) -> io::Result<()> {
     let signal = match Signal::from_named_raw(number) {
         Some(signal) => signal,
         None if (34..=64).contains(&number) => {
-            // SAFETY: the C library keeps 32 and 33 for its own threads and
-            // starts SIGRTMIN at 34; the kernel's last signal is 64. What is
-            // left is a real-time signal that no library here relies on.
+            // SAFETY: glibc uses 32 and 33 for its own threads, SIGRTMIN is 34, and the kernel's
+            // last signal is 64 (signal(7)). The rest are real-time signals on which no library
+            // here relies.
             unsafe { Signal::from_raw_unchecked(number) }
         }
         None => return Err(io::ErrorKind::InvalidInput.into()),
@@ -27,27 +28,26 @@ pub fn signal_pidfd(pidfd: impl AsFd, number: i32) -> io::Result<()> {
     Ok(rustix::process::pidfd_send_signal(pidfd, signal)?)
 }
 
-/// Prepares a command's process, between fork and exec:
+/// What a command does between fork and execve:
 ///
-/// * It is not there without our knowledge. It writes its /proc/PID/stat (pid and
-///   start time) to `mark`, by which a monitor that comes after a killed one finds
-///   it, and until that is written it dies with us: it would otherwise make its
-///   container behind the back of the next monitor.
-/// * No signal is blocked in it. The ones that the loop reads from a signalfd
-///   are blocked here, a mask outlives execve, and std has kept it since 1.67:
-///   without this the container's init would never get a SIGTERM.
-pub fn prepare(command: &mut Command, mark: OwnedFd) {
+/// * It writes its /proc/PID/stat (pid and start time) to `stat_file`, by which the next monitor
+///   finds it if this one is killed. Until that is written it dies with us (PR_SET_PDEATHSIG):
+///   otherwise it would make its container after the next monitor has cleaned up.
+/// * It unblocks all signals. Those of the signalfd are blocked here, the mask is kept across
+///   execve (signal(7)), and std has not reset it since Rust 1.67: the container's init would
+///   never get a SIGTERM.
+pub(crate) fn set_pre_exec(command: &mut Command, stat_file: OwnedFd) {
     let monitor = nix::unistd::getpid();
-    let prepare = move || {
+    let before_exec = move || {
         prctl::set_pdeathsig(signal::Signal::SIGKILL)?;
-        // We may have been killed before that was set (prctl(2)).
+        // The parent may have ended before that was set (PR_SET_PDEATHSIG(2const)).
         if nix::unistd::getppid() != monitor {
             return Err(io::ErrorKind::NotFound.into());
         }
         let stat = rustix::fs::open(c"/proc/self/stat", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty())?;
         let mut text = [0; 512];
         let length = rustix::io::read(&stat, &mut text)?;
-        rustix::io::write(&mark, &text[..length])?;
+        rustix::io::write(&stat_file, &text[..length])?;
         prctl::set_pdeathsig(None)?;
         SigSet::empty().thread_set_mask()?;
         Ok(())
@@ -55,19 +55,18 @@ pub fn prepare(command: &mut Command, mark: OwnedFd) {
     // SAFETY: between fork and exec only async-signal-safe calls are allowed;
     // the closure makes system calls only and allocates nothing. The monitor has
     // one thread. Files are closed by execve or here.
-    unsafe { command.pre_exec(prepare) };
+    unsafe { command.pre_exec(before_exec) };
 }
 
-/// Gives up what a careless caller left us with. To be called before anything
-/// is opened.
+/// Resets what was inherited from the caller. To be called before anything is opened.
 ///
-/// * Open files: they would reach the runtime and perhaps the container
-///   (CVE-2016-9962 and CVE-2024-21626 began so), and the caller may wait for
-///   the end of a pipe that we would hold open for as long as we live.
-/// * An ignored SIGCHLD: the kernel would then reap init itself, and its status
-///   would be lost.
-/// * Blocked signals: those that the monitor does not read would never arrive.
-pub fn shed_inheritance() -> io::Result<()> {
+/// * Descriptors above 2 are closed. They would be inherited by the runtime and perhaps by the
+///   container, where they lead to the host's files (CVE-2016-9962, CVE-2024-21626); and a
+///   caller that reads a pipe to its end would wait for as long as the monitor lives.
+/// * SIGCHLD gets its default. While it is ignored the kernel reaps children itself, and init's
+///   wait status is lost (wait(2)).
+/// * All signals are unblocked. One that the monitor does not read would never be delivered.
+pub(crate) fn reset_inherited() -> io::Result<()> {
     firn::sys::signal::reset_at_start();
     // SAFETY: nothing has been opened yet, so no value of this program owns a
     // descriptor above the standard ones.
@@ -77,27 +76,28 @@ pub fn shed_inheritance() -> io::Result<()> {
     }
 }
 
-/// Forks a process that runs `work` and ends. It has `stdin` and `stdout` as 0 and
-/// 1, and no other descriptor. The result is its pidfd.
-pub fn fork_worker(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>, work: fn()) -> io::Result<OwnedFd> {
+/// Forks a process that runs `work` and ends. It has `stdin` and `stdout` as descriptors 0 and 1,
+/// and no others. Its pidfd.
+pub(crate) fn fork_worker(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>, work: fn()) -> io::Result<OwnedFd> {
     // SAFETY: the monitor has one thread, so the child's copy of memory is
     // consistent and it may run any code.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        if take_streams(stdin, stdout).is_ok() {
+        if set_streams(stdin, stdout).is_ok() {
             work();
         }
-        // SAFETY: ends the process without running what the monitor registered.
+        // SAFETY: ends the process without the monitor's exit handlers.
         unsafe { libc::_exit(0) }
     }
-    // Our child, which nobody else reaps: the pid is still its own.
+    // It is not reaped before the event loop runs again, so the pid is still its own.
     let pid = rustix::process::Pid::from_raw(pid).ok_or_else(io::Error::last_os_error)?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-fn take_streams(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>) -> io::Result<()> {
+/// Makes the two descriptors 0 and 1, and closes all others.
+fn set_streams(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>) -> io::Result<()> {
     for (fd, target) in [(stdin, 0), (stdout, 1)] {
-        // SAFETY: dup2 touches no memory; in this process nobody uses 0 and 1 yet.
+        // SAFETY: dup2 touches no memory; nothing in this process uses 0 and 1 yet.
         if unsafe { libc::dup2(fd.as_raw_fd(), target) } < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -110,20 +110,21 @@ fn take_streams(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>) -> io::Result<()>
     }
 }
 
-/// A datagram.
+/// A datagram that was received.
 #[derive(Debug)]
-pub struct Datagram {
-    pub length: usize,
-    /// It was longer than the buffer.
-    pub cut: bool,
-    /// The sender's pid as seen from here (SCM_CREDENTIALS); 0 if it has none.
-    pub sender: i32,
+pub(crate) struct Datagram {
+    /// In bytes.
+    pub(crate) length: usize,
+    /// It was longer than the buffer (MSG_TRUNC).
+    pub(crate) truncated: bool,
+    /// The sender's pid in our pid namespace (SCM_CREDENTIALS, unix(7)); 0 if it has none there.
+    pub(crate) sender: i32,
 }
 
-/// Takes a datagram without waiting. There is room for the sender's credentials
-/// and for nothing else: descriptors that came along are never installed, and the
-/// kernel drops them before this returns (unix(7), MSG_CTRUNC).
-pub fn receive(socket: BorrowedFd<'_>, text: &mut [u8]) -> io::Result<Datagram> {
+/// Receives a datagram without waiting. Errors: EAGAIN. The control buffer has room for the
+/// sender's credentials only: descriptors that were sent along are not installed, and the kernel
+/// closes them before this returns (MSG_CTRUNC, unix(7)).
+pub(crate) fn receive_datagram(socket: BorrowedFd<'_>, text: &mut [u8]) -> io::Result<Datagram> {
     #[repr(C)]
     union Control {
         _align: libc::cmsghdr,
@@ -155,5 +156,5 @@ pub fn receive(socket: BorrowedFd<'_>, text: &mut [u8]) -> io::Result<Datagram> 
         let credentials: libc::ucred = unsafe { data.cast::<libc::ucred>().read_unaligned() };
         sender = credentials.pid;
     }
-    Ok(Datagram { length, cut: message.msg_flags & libc::MSG_TRUNC != 0, sender })
+    Ok(Datagram { length, truncated: message.msg_flags & libc::MSG_TRUNC != 0, sender })
 }

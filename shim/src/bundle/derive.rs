@@ -1,105 +1,16 @@
-//! The caller's bundle, and the derived one that the runtime gets: the same
-//! config.json with paths made absolute and the notification socket added.
-//! Nothing in it is firn's alone, so any OCI runtime can run it.
+//! The derived bundle: the caller's config.json with absolute paths and the notification socket.
 
-use crate::cli::Notify;
-use crate::error::{Context, Error, Result};
-use crate::signal::{STOP_ANNOTATION, Signal};
-use firn::spec::roots::{self, Init};
+use crate::error::{Error, Result};
 use serde_json::{Value, json};
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Where the container finds the socket to tell its readiness by.
-pub const NOTIFY_INSIDE: &str = "/run/host/notify";
+/// The path of the notification socket in the container.
+const NOTIFY_PATH: &str = "/run/host/notify";
 
-/// No sane config.json comes near it.
-const LARGEST: u64 = 16 << 20;
-
-/// A bundle as read.
-#[derive(Debug)]
-pub struct Bundle {
-    path: PathBuf,
-    config: Value,
-    firn: Option<Vec<u8>>,
-    init: Init,
-    /// Whether the container gets a terminal and not two pipes.
-    pub terminal: bool,
-    /// SIGRTMIN+3, or what the annotation names.
-    pub stop_signal: Signal,
-}
-
-impl Bundle {
-    /// Reads config.json and firn.json of the bundle at the absolute `path`.
-    pub fn load(path: &Path) -> Result<Bundle> {
-        let file = path.join("config.json");
-        let name = || format!("bundle {}: config.json", path.display());
-        let text = File::open(&file).and_then(read_bounded).context(name)?;
-        let config: Value = serde_json::from_slice(&text).context(name)?;
-        if !config.is_object() {
-            return Err(Error::new(format!("{}: is not a JSON object", name())));
-        }
-        // The runtime looks at whose file it is. The copy in the derived bundle is
-        // ours, so the original is looked at here, by the same rule.
-        let (firn, init) = match roots::read(path).context(|| format!("bundle {}", path.display()))? {
-            Some((roots, text)) => (Some(text), roots.init.unwrap_or_default()),
-            None => (None, Init::default()),
-        };
-        let stop_signal = match config.pointer("/annotations").and_then(|all| all.get(STOP_ANNOTATION)) {
-            Some(Value::String(text)) => text
-                .parse()
-                .map_err(|why: String| Error::new(format!("{}: annotation {STOP_ANNOTATION}: {why}", name())))?,
-            _ => Signal::HALT,
-        };
-        let terminal = config.pointer("/process/terminal") == Some(&Value::Bool(true));
-        Ok(Bundle { path: path.to_owned(), config, firn, init, terminal, stop_signal })
-    }
-
-    /// A further exit status by which init asks to be restarted.
-    pub fn restart_status(&self) -> Option<u8> {
-        self.init.restart_exit_code
-    }
-
-    /// Whether to wait for the container to tell that it is ready.
-    pub fn expects_ready(&self, notify: Notify) -> bool {
-        match notify {
-            Notify::Yes => true,
-            Notify::No => false,
-            Notify::Auto => self.init.notify == Some(true),
-        }
-    }
-
-    /// Writes the derived bundle into the new folder `into`.
-    pub fn write(mut self, into: &Path, notify_socket: Option<&Path>) -> Result<()> {
-        derive(&mut self.config, &self.path, notify_socket)?;
-        let failed = || format!("write {}", into.display());
-        DirBuilder::new().mode(0o700).create(into).context(failed)?;
-        let text = serde_json::to_vec(&self.config).context(failed)?;
-        write_new(&into.join("config.json"), &text).context(failed)?;
-        match &self.firn {
-            Some(text) => write_new(&into.join(roots::FILE), text).context(failed),
-            None => Ok(()),
-        }
-    }
-}
-
-fn write_new(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text)
-}
-
-fn read_bounded(file: File) -> std::io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut text)?;
-    match text.len() as u64 > LARGEST {
-        true => Err(std::io::Error::other("is larger than 16 MiB")),
-        false => Ok(text),
-    }
-}
-
-/// Makes `config` independent of the folder it lies in.
-fn derive(config: &mut Value, bundle: &Path, notify_socket: Option<&Path>) -> Result<()> {
+/// Turns the config.json of the bundle in directory `bundle` into that of the derived bundle. All
+/// other fields stay as they are, so that any OCI runtime can run it. Errors: a field that is
+/// changed has another type than it must.
+pub(super) fn derive_config(config: &mut Value, bundle: &Path, notify_socket: Option<&Path>) -> Result<()> {
     if let Some(path) = config.pointer_mut("/root/path") {
         make_absolute(path, bundle);
     }
@@ -111,7 +22,7 @@ fn derive(config: &mut Value, bundle: &Path, notify_socket: Option<&Path>) -> Re
         }
     }
     match notify_socket {
-        Some(socket) => add_notify(config, socket),
+        Some(socket) => add_notify_socket(config, socket),
         None => Ok(()),
     }
 }
@@ -125,40 +36,41 @@ fn make_absolute(path: &mut Value, bundle: &Path) {
     }
 }
 
-/// Only a bind mount's source is a path; the spec takes it from the bundle.
+/// Of a bind mount the source is a path, relative to the bundle (runtime-spec, "Mounts").
 fn is_bind(mount: &Value) -> bool {
-    let option = |known: &str| {
+    let has_option = |known: &str| {
         mount
             .get("options")
             .and_then(Value::as_array)
             .is_some_and(|options| options.iter().any(|option| option == known))
     };
-    mount.get("type").is_some_and(|kind| kind == "bind") || option("bind") || option("rbind")
+    mount.get("type").is_some_and(|kind| kind == "bind") || has_option("bind") || has_option("rbind")
 }
 
-fn add_notify(config: &mut Value, socket: &Path) -> Result<()> {
+/// Adds the notification socket as a mount, and its path in the environment.
+fn add_notify_socket(config: &mut Value, socket: &Path) -> Result<()> {
     let socket =
         socket.to_str().ok_or_else(|| Error::new(format!("socket {}: its path is not UTF-8", socket.display())))?;
     let mount = json!({
-        "destination": NOTIFY_INSIDE,
+        "destination": NOTIFY_PATH,
         "type": "bind",
         "source": socket,
         "options": ["bind", "nosuid", "nodev", "noexec"],
     });
-    let mounts = list(config, "mounts")?;
-    mounts.retain(|mount| mount.get("destination").is_none_or(|at| at != NOTIFY_INSIDE));
-    // Last, so that it lies on top of a tmpfs at /run.
+    let mounts = array_mut(config, "mounts")?;
+    mounts.retain(|mount| mount.get("destination").is_none_or(|at| at != NOTIFY_PATH));
+    // The last mount, so that a tmpfs at /run does not hide it.
     mounts.push(mount);
     if let Some(process) = config.get_mut("process") {
-        let env = list(process, "env")?;
+        let env = array_mut(process, "env")?;
         env.retain(|entry| !entry.as_str().is_some_and(|entry| entry.starts_with("NOTIFY_SOCKET=")));
-        env.push(format!("NOTIFY_SOCKET={NOTIFY_INSIDE}").into());
+        env.push(format!("NOTIFY_SOCKET={NOTIFY_PATH}").into());
     }
     Ok(())
 }
 
-/// The array `name` of `parent`, made where it is missing.
-fn list<'a>(parent: &'a mut Value, name: &str) -> Result<&'a mut Vec<Value>> {
+/// The array `name` of the object `parent`; an empty one is made where it is missing or null.
+fn array_mut<'a>(parent: &'a mut Value, name: &str) -> Result<&'a mut Vec<Value>> {
     let wrong = || Error::new(format!("config.json: {name}: is not an array"));
     let fields = parent.as_object_mut().ok_or_else(wrong)?;
     let field = fields.entry(name).or_insert(Value::Null);
@@ -173,7 +85,7 @@ mod tests {
     use super::*;
 
     fn derived(mut config: Value, socket: Option<&str>) -> Value {
-        derive(&mut config, Path::new("/b"), socket.map(Path::new)).unwrap();
+        derive_config(&mut config, Path::new("/b"), socket.map(Path::new)).unwrap();
         config
     }
 
@@ -201,7 +113,7 @@ mod tests {
         let config = json!({
             "process": {"env": ["A=1", "NOTIFY_SOCKET=/else", "B=2"]},
             "mounts": [
-                {"destination": NOTIFY_INSIDE, "source": "/old", "type": "bind"},
+                {"destination": NOTIFY_PATH, "source": "/old", "type": "bind"},
                 {"destination": "/run", "type": "tmpfs"},
             ],
         });
@@ -219,7 +131,7 @@ mod tests {
             assert_eq!(config["mounts"].as_array().unwrap().len(), 1);
             assert_eq!(config["process"]["env"].as_array().unwrap().len(), 1);
         }
-        assert!(derive(&mut json!({"mounts": 1}), Path::new("/b"), Some(Path::new("/s"))).is_err());
-        assert!(derive(&mut json!({"process": 1}), Path::new("/b"), Some(Path::new("/s"))).is_err());
+        assert!(derive_config(&mut json!({"mounts": 1}), Path::new("/b"), Some(Path::new("/s"))).is_err());
+        assert!(derive_config(&mut json!({"process": 1}), Path::new("/b"), Some(Path::new("/s"))).is_err());
     }
 }

@@ -1,1 +1,4 @@
-pub mod derive;
+//! The caller's bundle, and the derived bundle that the runtime is given.
+
+mod derive;
+pub(crate) mod load;

@@ -1,55 +1,59 @@
-//! One life of the container, from `create` to `delete`.
+//! One attempt to run the container: from `create` to the end of `delete`.
 
-use crate::container::oom::Counters;
-use crate::container::policy::{Cause, Exit};
-use crate::container::token;
+use super::oom::OomCounters;
+use super::policy::Cause;
 use crate::error::{Context, Error, Result};
+use crate::process::Process;
+use crate::process::exit::Exit;
 use crate::process::pty::ConsoleSocket;
-use crate::signal::{Signal, is_awaited};
-use crate::sys::signal_pidfd;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use crate::reactor::{Interest, Reactor, Token};
+use crate::signal::Signal;
+use firn::state::time::rfc3339;
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-/// Ends of unknown children that are remembered while `create` runs.
-const MOST_ORPHANS: usize = 64;
+/// Ends of children that are remembered while `create` runs.
+const ORPHANS_LIMIT: usize = 64;
 
-/// What is known of it, and what is open while it lasts.
+/// What is known of an attempt, and what is open while it lasts. Times are RFC 3339, UTC.
 #[derive(Debug)]
-pub struct Attempt {
-    pub began: Instant,
-    pub started_at: String,
-    pub ready_at: Option<String>,
-    pub exited_at: Option<String>,
-    pub pid: Option<i32>,
-    /// While init lives.
-    pidfd: Option<OwnedFd>,
+pub(super) struct Attempt {
+    pub(super) began: Instant,
+    pub(super) started_at: String,
+    pub(super) ready_at: Option<String>,
+    pub(super) exited_at: Option<String>,
+    /// Of init; it stays when init has ended.
+    pub(super) pid: Option<i32>,
+    /// From the end of `create` until it is reaped.
+    init: Option<Process>,
+    /// Children that ended while `create` ran, one of which may be init.
     orphans: Vec<(i32, Exit)>,
     console: Option<ConsoleSocket>,
-    oom: Counters,
-    pub oom_killed: Option<bool>,
-    /// Set when it is over.
-    pub exit: Option<Exit>,
-    pub cause: Option<Cause>,
+    oom: OomCounters,
+    pub(super) oom_killed: Option<bool>,
+    /// How init ended; set when the attempt is over.
+    pub(super) exit: Option<Exit>,
+    /// Why the monitor ended it; set when the attempt is over.
+    pub(super) cause: Option<Cause>,
     /// Why the runtime could not create or start it.
-    pub failure: Option<Error>,
+    pub(super) failure: Option<Error>,
 }
 
 impl Attempt {
-    pub fn begin() -> Attempt {
+    /// An attempt that begins now.
+    pub(super) fn begin() -> Attempt {
         Attempt {
             began: Instant::now(),
-            started_at: crate::clock::now(),
+            started_at: rfc3339(SystemTime::now()),
             ready_at: None,
             exited_at: None,
             pid: None,
-            pidfd: None,
+            init: None,
             orphans: Vec::new(),
             console: None,
-            oom: Counters::default(),
+            oom: OomCounters::default(),
             oom_killed: None,
             exit: None,
             cause: None,
@@ -57,35 +61,35 @@ impl Attempt {
         }
     }
 
-    /// Waits for the terminal of this attempt.
-    pub fn listen_for_console(&mut self, socket: ConsoleSocket, epoll: &Epoll) -> Result<()> {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, token::CONSOLE);
-        epoll.add(&socket, event).context(|| "epoll_ctl: console socket".into())?;
+    /// Waits for the runtime to send the terminal.
+    pub(super) fn open_console(&mut self, socket: ConsoleSocket, reactor: &Reactor) -> Result<()> {
+        reactor.add(&socket, Interest::Readable, Token::Console).context(|| "epoll_ctl: console socket".into())?;
         self.console = Some(socket);
         Ok(())
     }
 
-    /// The terminal's master, once; then nobody can connect any more.
-    pub fn receive_console(&mut self, epoll: &Epoll) -> Result<Option<OwnedFd>> {
+    /// The terminal's master, if the runtime has sent it. The socket is closed then, and also by
+    /// an error: there is one terminal.
+    pub(super) fn receive_master(&mut self, reactor: &Reactor) -> Result<Option<OwnedFd>> {
         let Some(socket) = &self.console else {
             return Ok(None);
         };
-        let received = socket.receive().context(|| "receive the terminal".into());
+        let received = socket.receive_master().context(|| "receive the terminal from the console socket".into());
         if !matches!(received, Ok(None)) {
-            self.close_console(epoll);
+            self.close_console(reactor);
         }
         received
     }
 
-    pub fn close_console(&mut self, epoll: &Epoll) {
+    /// Closes the console socket, if it is open.
+    pub(super) fn close_console(&mut self, reactor: &Reactor) {
         if let Some(socket) = self.console.take() {
-            let _ = epoll.delete(&socket);
+            let _ = reactor.remove(&socket);
         }
     }
 
-    /// Takes charge of the init that `create` left. Its exit, if it has already
-    /// ended and was collected.
-    pub fn adopt(&mut self, pid_file: &Path, epoll: &Epoll) -> Result<Option<Exit>> {
+    /// Opens init, whose pid `create` has written. How it ended, if it was reaped already.
+    pub(super) fn adopt_init(&mut self, pid_file: &Path, reactor: &Reactor) -> Result<Option<Exit>> {
         let name = || format!("pid file {}", pid_file.display());
         let text = fs::read_to_string(pid_file).context(name)?;
         let pid: i32 = text.trim().parse().context(name)?;
@@ -93,62 +97,48 @@ impl Attempt {
         if let Some((_, exit)) = self.orphans.iter().find(|(orphan, _)| *orphan == pid) {
             return Ok(Some(*exit));
         }
-        let open = || {
-            let pid = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
-            pidfd_open(pid, PidfdFlags::NONBLOCK)
-        };
-        let pidfd = open().map_err(std::io::Error::from).context(|| format!("pidfd_open {pid}"))?;
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, token::INIT);
-        epoll.add(&pidfd, event).context(|| "epoll_ctl: pidfd".into())?;
-        self.pidfd = Some(pidfd);
-        self.oom = Counters::of(pid);
+        let init = Process::open(pid).context(|| format!("pidfd_open {pid}"))?;
+        reactor.add(&init, Interest::Readable, Token::Init).context(|| "epoll_ctl: pidfd".into())?;
+        self.init = Some(init);
+        self.oom = OomCounters::of(pid);
         Ok(None)
     }
 
-    pub fn is_init(&self, pid: i32) -> bool {
-        self.pidfd.is_some() && self.pid == Some(pid)
+    /// Whether init is process `pid` and was not reaped before.
+    pub(super) fn is_init(&self, pid: i32) -> bool {
+        self.init.as_ref().is_some_and(|init| init.pid() == pid)
     }
 
-    /// Until the pid file is read, any child that ends may have been init.
-    pub fn keep_orphan(&mut self, pid: i32, exit: Exit) {
-        if self.pid.is_none() && self.orphans.len() < MOST_ORPHANS {
+    /// Remembers a child that was reaped: until the pid file is read, it may have been init.
+    pub(super) fn remember_orphan(&mut self, pid: i32, exit: Exit) {
+        if self.pid.is_none() && self.orphans.len() < ORPHANS_LIMIT {
             self.orphans.push((pid, exit));
         }
     }
 
-    /// Whether init, whose pidfd says that it ended, is no child of ours.
-    pub fn is_gone_elsewhere(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        self.pidfd
-            .as_ref()
-            .is_some_and(|pidfd| matches!(waitid(WaitId::PidFd(pidfd.as_fd()), options), Err(rustix::io::Errno::CHILD)))
+    /// Whether init, whose pidfd is readable, is reaped by another process.
+    pub(super) fn init_is_reaped_elsewhere(&self) -> bool {
+        self.init.as_ref().is_some_and(Process::is_reaped_elsewhere)
     }
 
-    /// Init has ended: keeps what only its cgroup knows.
-    pub fn ended(&mut self, epoll: &Epoll) {
-        self.exited_at = Some(crate::clock::now());
-        self.oom_killed = self.oom.killed();
-        if let Some(pidfd) = self.pidfd.take() {
-            let _ = epoll.delete(&pidfd);
+    /// Closes init, which has ended, and reads what is lost with its cgroup.
+    pub(super) fn close_init(&mut self, reactor: &Reactor) {
+        self.exited_at = Some(rfc3339(SystemTime::now()));
+        self.oom_killed = self.oom.has_killed();
+        if let Some(init) = self.init.take() {
+            let _ = reactor.remove(&init);
         }
     }
 
-    /// Sends init a signal; it may have ended meanwhile.
-    pub fn signal(&self, signal: Signal) {
-        if let Some(pidfd) = &self.pidfd {
-            let _ = signal_pidfd(pidfd, signal.0);
+    /// Sends init a signal, if it runs.
+    pub(super) fn send_signal(&self, signal: Signal) {
+        if let Some(init) = &self.init {
+            init.send_signal(signal);
         }
     }
 
-    /// Whether init would take the signal now. Init is not reaped while we hold
-    /// its pidfd, so the pid is its own.
-    pub fn awaits(&self, signal: Signal) -> bool {
-        match (&self.pidfd, self.pid) {
-            (Some(_), Some(pid)) => {
-                let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-                is_awaited(&status, signal)
-            }
-            _ => true,
-        }
+    /// Whether a signal to init has an effect now, or never will, as it does not run.
+    pub(super) fn init_takes(&self, signal: Signal) -> bool {
+        self.init.as_ref().is_none_or(|init| init.takes(signal))
     }
 }

@@ -1,24 +1,26 @@
-//! The life of a container as a pure state machine: events in, actions out.
+//! The states of a container as a pure state machine: events in, actions out.
 //!
 //! ```text
 //! Creating → Starting → [Booting →] Running → Stopping → Killed → Exited → Restarting → Creating …
 //!                                                                        ↘ Done
 //! ```
 //!
-//! `Booting` is the wait for READY, where one is expected. `Exited` is the
-//! clean-up: the runtime's `delete --force` always runs, also after a failure.
+//! `Booting`: it runs, and has not notified yet that it is ready. `Exited`: init has ended, and the
+//! runtime's `delete --force` runs, as after every end and every failed start.
 
-use crate::container::policy::{Cause, Ended, Exit, Intent, Next, Policy, Reason};
+use super::policy::{Cause, Ended, Intent, Next, Policy};
+use crate::process::exit::Exit;
 use crate::signal::Signal;
+use crate::state::exit_record::Reason;
 use std::time::Duration;
 
-/// How long SIGKILL may take before the monitor cleans up without waiting on.
-/// Only a process in an uninterruptible sleep outlives it.
-const KILL_TIME: Duration = Duration::from_secs(10);
+/// How long the monitor waits after SIGKILL, which only a process in uninterruptible sleep
+/// outlives.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where a container is in its life.
+/// The state of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     Creating,
     Starting,
     Booting,
@@ -32,67 +34,86 @@ pub enum State {
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// The runtime's `create` ended, well or not.
+pub(crate) enum Event {
+    /// The runtime's `create` has ended; whether it succeeded.
     Created(bool),
-    /// The runtime's `start` ended, well or not.
+    /// The runtime's `start` has ended; whether it succeeded.
     Started(bool),
-    /// The container says that it is ready.
+    /// The container has sent READY=1.
     Ready,
-    /// Init is gone.
+    /// Init has ended.
     Exited(Exit),
-    /// The runtime's `delete` ended.
+    /// The runtime's `delete` has ended.
     Deleted,
-    /// Somebody wants the container to stop (SIGTERM).
+    /// A stop is requested: SIGTERM.
     Stop,
-    /// The same from a keyboard (SIGINT); the second one kills.
+    /// A stop is requested: SIGINT. The second one kills.
     Interrupt,
-    /// Somebody wants it restarted (SIGHUP).
+    /// A restart is requested: SIGHUP.
     Restart,
-    /// The time of the last `Arm` is over.
+    /// The timer has fired.
     Timeout,
 }
 
-/// What to do about it, in order.
+/// What to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
+    /// Begin an attempt with the runtime's `create`.
     Create,
+    /// Run the runtime's `start`.
     Start,
-    /// Kill the runtime's command that is under way; its end is reported as usual.
+    /// Abort the runtime's command that runs; its end is an event as usual.
     AbortCommand,
-    AnnounceReady,
-    AnnounceStopping,
+    /// Notify the service manager: READY=1.
+    NotifyReady,
+    /// Notify the service manager: STOPPING=1.
+    NotifyStopping,
+    /// Send init the stop signal.
     SendStop,
+    /// Send SIGKILL to init and, by the runtime's `kill --all`, to all processes.
     KillAll,
+    /// Run the runtime's `delete --force`.
     Delete,
-    /// One timer: the last `Arm` counts.
+    /// Start the timer anew. There is one.
     Arm(Duration),
     Disarm,
-    /// An attempt is over and will be followed by another.
-    Again(Reason, Duration),
+    /// Record and report an attempt that is followed by another one after the pause.
+    ReportRestart(Reason, Duration),
+    /// Record and report the last attempt, and exit.
     Finish {
         code: u8,
         reason: Reason,
     },
 }
 
-/// The times that the machine arms its timer with.
+/// The timeouts of a container; `Duration::MAX` is none.
 #[derive(Debug, Clone, Copy)]
-pub struct Times {
-    pub start: Duration,
-    pub stop: Duration,
+pub(crate) struct Timeouts {
+    pub(crate) start: Duration,
+    pub(crate) stop: Duration,
 }
 
-/// One container over all its attempts.
+/// What the bundle says of a container.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BundleRules {
+    /// An exit status, besides 133, that asks for a restart.
+    pub(crate) restart_status: Option<u8>,
+    pub(crate) stop_signal: Signal,
+    /// It is ready only when it notifies that.
+    pub(crate) notifies_ready: bool,
+}
+
+/// The state machine of one container, over all its attempts.
 #[derive(Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     state: State,
     policy: Policy,
-    times: Times,
-    /// Whether the container will tell when it is ready.
-    expects_ready: bool,
+    timeouts: Timeouts,
+    notifies_ready: bool,
     intent: Intent,
+    /// The number of SIGINTs.
     interrupts: u32,
+    /// When the attempt began, since the machine's.
     began: Duration,
     ready: bool,
     killed: bool,
@@ -101,13 +122,18 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine and its first actions.
-    pub fn begin(policy: Policy, times: Times, expects_ready: bool, now: Duration) -> (Machine, Vec<Action>) {
+    /// A machine, and the first actions. Times `now` are since any fixed moment.
+    pub(crate) fn begin(
+        policy: Policy,
+        timeouts: Timeouts,
+        notifies_ready: bool,
+        now: Duration,
+    ) -> (Machine, Vec<Action>) {
         let mut machine = Machine {
             state: State::Creating,
             policy,
-            times,
-            expects_ready,
+            timeouts,
+            notifies_ready,
             intent: Intent::Run,
             interrupts: 0,
             began: now,
@@ -120,110 +146,108 @@ impl Machine {
         (machine, actions)
     }
 
-    /// Where it is now.
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state
     }
 
-    /// How init ended in this attempt; not what `delete --force` did to it.
-    pub fn exit(&self) -> Option<Exit> {
+    /// How init ended in this attempt, before `delete --force`.
+    pub(crate) fn exit(&self) -> Option<Exit> {
         self.exit
     }
 
     /// Why the monitor ended this attempt, if it did.
-    pub fn cause(&self) -> Option<Cause> {
+    pub(crate) fn cause(&self) -> Option<Cause> {
         self.cause
     }
 
-    /// The signal that stops this container.
-    pub fn stop_signal(&self) -> Signal {
+    pub(crate) fn stop_signal(&self) -> Signal {
         self.policy.stop_signal
     }
 
-    /// What the bundle says, which may have changed since the last attempt.
-    pub fn set_rules(&mut self, restart_status: Option<u8>, stop_signal: Signal, expects_ready: bool) {
-        self.policy.restart_status = restart_status;
-        self.policy.stop_signal = stop_signal;
-        self.expects_ready = expects_ready;
+    /// Sets what the bundle says, which is read anew for each attempt.
+    pub(crate) fn set_rules(&mut self, rules: BundleRules) {
+        self.policy.restart_status = rules.restart_status;
+        self.policy.stop_signal = rules.stop_signal;
+        self.notifies_ready = rules.notifies_ready;
     }
 
-    /// The next state and what to do, given that `event` happened at `now`.
-    pub fn handle(&mut self, event: Event, now: Duration) -> Vec<Action> {
+    /// Takes an event at `now` and enters the next state; the actions, in order.
+    pub(crate) fn handle(&mut self, event: Event, now: Duration) -> Vec<Action> {
         match event {
-            Event::Created(well) if self.state == State::Creating => self.created(well),
-            Event::Started(well) if self.state == State::Starting => self.started(well),
-            Event::Ready => self.says_ready(),
-            Event::Exited(exit) => self.exited(exit),
-            Event::Deleted if self.state == State::Exited => self.deleted(now),
-            Event::Stop => self.stop(),
-            Event::Interrupt => self.interrupt(),
-            Event::Restart => self.restart(now),
-            Event::Timeout => self.timeout(now),
+            Event::Created(succeeded) if self.state == State::Creating => self.on_created(succeeded),
+            Event::Started(succeeded) if self.state == State::Starting => self.on_started(succeeded),
+            Event::Ready => self.on_ready(),
+            Event::Exited(exit) => self.on_exited(exit),
+            Event::Deleted if self.state == State::Exited => self.on_deleted(now),
+            Event::Stop => self.on_stop(),
+            Event::Interrupt => self.on_interrupt(),
+            Event::Restart => self.on_restart(now),
+            Event::Timeout => self.on_timeout(now),
             Event::Created(_) | Event::Started(_) | Event::Deleted => vec![],
         }
     }
 
     fn create(&mut self, now: Duration) -> Vec<Action> {
         self.state = State::Creating;
-        self.policy.limit.started(now);
+        self.policy.limit.count_start(now);
         self.intent = Intent::Run;
         self.began = now;
         self.ready = false;
         self.killed = false;
         self.exit = None;
         self.cause = None;
-        vec![Action::Create, Action::Arm(self.times.start)]
+        vec![Action::Create, Action::Arm(self.timeouts.start)]
     }
 
-    fn created(&mut self, well: bool) -> Vec<Action> {
-        if !well {
+    fn on_created(&mut self, succeeded: bool) -> Vec<Action> {
+        if !succeeded {
             self.cause.get_or_insert(Cause::StartFailed);
-            return self.clean_up();
+            return self.delete();
         }
         if self.intent != Intent::Run || self.cause.is_some() {
-            // Init has not run yet: deleting it by force loses nothing.
-            return self.clean_up();
+            // Init waits for `start`: the container's program has not run.
+            return self.delete();
         }
         self.state = State::Starting;
         vec![Action::Start]
     }
 
-    fn started(&mut self, well: bool) -> Vec<Action> {
-        if !well {
+    fn on_started(&mut self, succeeded: bool) -> Vec<Action> {
+        if !succeeded {
             self.cause.get_or_insert(Cause::StartFailed);
-            return self.clean_up();
+            return self.delete();
         }
         let mut actions = vec![];
-        if self.ready || !self.expects_ready {
-            actions.append(&mut self.running());
+        if self.ready || !self.notifies_ready {
+            actions.append(&mut self.enter_running());
         } else {
             self.state = State::Booting;
         }
         if self.exit.is_some() {
-            actions.append(&mut self.clean_up());
+            actions.append(&mut self.delete());
         } else if self.cause.is_some() {
-            actions.append(&mut self.kill());
+            actions.append(&mut self.kill_all());
         } else if self.intent != Intent::Run {
-            actions.append(&mut self.stopping());
+            actions.append(&mut self.enter_stopping());
         }
         actions
     }
 
-    fn running(&mut self) -> Vec<Action> {
+    fn enter_running(&mut self) -> Vec<Action> {
         self.state = State::Running;
         self.ready = true;
-        vec![Action::Disarm, Action::AnnounceReady]
+        vec![Action::Disarm, Action::NotifyReady]
     }
 
-    fn says_ready(&mut self) -> Vec<Action> {
+    fn on_ready(&mut self) -> Vec<Action> {
         match self.state {
-            // Init may be faster than the runtime's `start` is to end.
+            // It may be ready before the runtime's `start` has ended.
             State::Creating | State::Starting => {
                 self.ready = true;
                 vec![]
             }
-            State::Booting => self.running(),
-            // It listens only now: a stop sent before may have been lost.
+            State::Booting => self.enter_running(),
+            // A stop signal from before may have been lost, as init had no handler yet.
             State::Stopping if !self.ready => {
                 self.ready = true;
                 vec![Action::SendStop]
@@ -232,7 +256,7 @@ impl Machine {
         }
     }
 
-    fn exited(&mut self, exit: Exit) -> Vec<Action> {
+    fn on_exited(&mut self, exit: Exit) -> Vec<Action> {
         match self.state {
             State::Creating | State::Starting => {
                 self.exit = Some(exit);
@@ -240,30 +264,30 @@ impl Machine {
             }
             State::Booting | State::Running | State::Stopping | State::Killed => {
                 self.exit = Some(exit);
-                self.clean_up()
+                self.delete()
             }
-            // The force of `delete --force` is no status of init's own.
+            // By `delete --force`: not how init ended by itself.
             State::Exited | State::Restarting | State::Done => vec![],
         }
     }
 
-    fn clean_up(&mut self) -> Vec<Action> {
+    fn delete(&mut self) -> Vec<Action> {
         self.state = State::Exited;
         vec![Action::Disarm, Action::Delete]
     }
 
-    fn deleted(&mut self, now: Duration) -> Vec<Action> {
+    fn on_deleted(&mut self, now: Duration) -> Vec<Action> {
         let ended = Ended {
             exit: self.exit,
             cause: self.cause,
             intent: self.intent,
             killed: self.killed,
-            ran: now.saturating_sub(self.began),
+            duration: now.saturating_sub(self.began),
         };
         match self.policy.next(&ended, now) {
             Next::End { code, reason } => self.finish(code, reason),
             Next::Restart { after, reason } => {
-                let mut actions = vec![Action::Again(reason, after)];
+                let mut actions = vec![Action::ReportRestart(reason, after)];
                 if after.is_zero() {
                     actions.append(&mut self.create(now));
                 } else {
@@ -280,15 +304,15 @@ impl Machine {
         vec![Action::Disarm, Action::Finish { code, reason }]
     }
 
-    fn stop(&mut self) -> Vec<Action> {
+    fn on_stop(&mut self) -> Vec<Action> {
         match self.state {
             State::Done => vec![],
             State::Restarting => self.finish(0, Reason::Stopped),
             State::Booting | State::Running => {
                 self.intent = Intent::Stop;
-                self.stopping()
+                self.enter_stopping()
             }
-            // A start under way comes to its end first; its time is limited.
+            // A command that runs ends first; its time is limited.
             State::Creating | State::Starting | State::Stopping | State::Killed | State::Exited => {
                 self.intent = Intent::Stop;
                 vec![]
@@ -296,19 +320,19 @@ impl Machine {
         }
     }
 
-    fn stopping(&mut self) -> Vec<Action> {
+    fn enter_stopping(&mut self) -> Vec<Action> {
         self.state = State::Stopping;
-        let mut actions = vec![Action::SendStop, Action::Arm(self.times.stop)];
+        let mut actions = vec![Action::SendStop, Action::Arm(self.timeouts.stop)];
         if self.intent == Intent::Stop {
-            actions.insert(0, Action::AnnounceStopping);
+            actions.insert(0, Action::NotifyStopping);
         }
         actions
     }
 
-    fn interrupt(&mut self) -> Vec<Action> {
+    fn on_interrupt(&mut self) -> Vec<Action> {
         self.interrupts = self.interrupts.saturating_add(1);
         if self.interrupts < 2 {
-            return self.stop();
+            return self.on_stop();
         }
         self.intent = Intent::Stop;
         match self.state {
@@ -318,14 +342,14 @@ impl Machine {
             }
             State::Booting | State::Running | State::Stopping => {
                 self.cause.get_or_insert(Cause::Interrupted);
-                self.kill()
+                self.kill_all()
             }
             State::Restarting => self.finish(0, Reason::Stopped),
             State::Killed | State::Exited | State::Done => vec![],
         }
     }
 
-    fn restart(&mut self, now: Duration) -> Vec<Action> {
+    fn on_restart(&mut self, now: Duration) -> Vec<Action> {
         if self.intent == Intent::Stop {
             return vec![];
         }
@@ -336,14 +360,14 @@ impl Machine {
             }
             State::Booting | State::Running => {
                 self.intent = Intent::Restart;
-                self.stopping()
+                self.enter_stopping()
             }
             State::Restarting => self.create(now),
             State::Killed | State::Done => vec![],
         }
     }
 
-    fn timeout(&mut self, now: Duration) -> Vec<Action> {
+    fn on_timeout(&mut self, now: Duration) -> Vec<Action> {
         match self.state {
             State::Creating | State::Starting => {
                 self.cause.get_or_insert(Cause::StartTimeout);
@@ -351,22 +375,22 @@ impl Machine {
             }
             State::Booting => {
                 self.cause.get_or_insert(Cause::StartTimeout);
-                self.kill()
+                self.kill_all()
             }
-            State::Stopping => self.kill(),
+            State::Stopping => self.kill_all(),
             State::Killed => {
-                self.cause = Some(Cause::Stuck);
-                self.clean_up()
+                self.cause = Some(Cause::Unkillable);
+                self.delete()
             }
             State::Restarting => self.create(now),
             State::Running | State::Exited | State::Done => vec![],
         }
     }
 
-    fn kill(&mut self) -> Vec<Action> {
+    fn kill_all(&mut self) -> Vec<Action> {
         self.state = State::Killed;
         self.killed = true;
-        vec![Action::KillAll, Action::Arm(KILL_TIME)]
+        vec![Action::KillAll, Action::Arm(KILL_TIMEOUT)]
     }
 }
 

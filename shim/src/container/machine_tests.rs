@@ -1,4 +1,4 @@
-//! Whole lives as tables: each step is an event, the state after it and the actions.
+//! Sequences of events as tables: each step is an event, the state after it, and the actions.
 
 use super::*;
 use crate::container::policy::{Restart, StartLimit};
@@ -12,11 +12,11 @@ use State::{Booting, Creating, Exited, Killed, Restarting, Running, Starting, St
 
 type Step = (Event, State, Vec<Action>);
 
-fn live(restart: Restart, expects_ready: bool, steps: Vec<Step>) {
+fn check(restart: Restart, notifies_ready: bool, steps: Vec<Step>) {
     let limit = StartLimit::new(5, Duration::from_secs(10));
     let policy = Policy::new(restart, None, Signal::HALT, limit);
-    let times = Times { start: START, stop: STOP };
-    let (mut machine, first) = Machine::begin(policy, times, expects_ready, NOW);
+    let timeouts = Timeouts { start: START, stop: STOP };
+    let (mut machine, first) = Machine::begin(policy, timeouts, notifies_ready, NOW);
     assert_eq!(first, create());
     for (n, (event, state, actions)) in steps.into_iter().enumerate() {
         assert_eq!(machine.handle(event, NOW), actions, "step {n}: {event:?}");
@@ -28,11 +28,11 @@ fn create() -> Vec<Action> {
     vec![Create, Arm(START)]
 }
 
-fn up() -> Vec<Step> {
-    vec![(Event::Created(true), Starting, vec![Start]), (Event::Started(true), Running, vec![Disarm, AnnounceReady])]
+fn start() -> Vec<Step> {
+    vec![(Event::Created(true), Starting, vec![Start]), (Event::Started(true), Running, vec![Disarm, NotifyReady])]
 }
 
-fn then(mut steps: Vec<Step>, more: Vec<Step>) -> Vec<Step> {
+fn followed_by(mut steps: Vec<Step>, more: Vec<Step>) -> Vec<Step> {
     steps.extend(more);
     steps
 }
@@ -46,14 +46,14 @@ fn finish(code: u8, reason: Reason) -> Vec<Action> {
 }
 
 fn stopping() -> Vec<Action> {
-    vec![AnnounceStopping, SendStop, Arm(STOP)]
+    vec![NotifyStopping, SendStop, Arm(STOP)]
 }
 
 #[test]
-fn a_plain_life() {
+fn started_then_ended() {
     let exit = Event::Exited(Exit::Status(3));
     let steps = vec![(exit, Exited, delete()), (Event::Deleted, State::Done, finish(3, Reason::Failed))];
-    live(Restart::No, false, then(up(), steps));
+    check(Restart::No, false, followed_by(start(), steps));
 }
 
 #[test]
@@ -61,9 +61,9 @@ fn ready_may_come_before_the_start_command_ends() {
     let steps = vec![
         (Event::Created(true), Starting, vec![Start]),
         (Event::Ready, Starting, vec![]),
-        (Event::Started(true), Running, vec![Disarm, AnnounceReady]),
+        (Event::Started(true), Running, vec![Disarm, NotifyReady]),
     ];
-    live(Restart::No, true, steps);
+    check(Restart::No, true, steps);
 }
 
 #[test]
@@ -72,10 +72,10 @@ fn an_exit_may_come_before_the_start_command_ends() {
     let steps = vec![
         (Event::Created(true), Starting, vec![Start]),
         (exit, Starting, vec![]),
-        (Event::Started(true), Exited, vec![Disarm, AnnounceReady, Disarm, Delete]),
+        (Event::Started(true), Exited, vec![Disarm, NotifyReady, Disarm, Delete]),
         (Event::Deleted, State::Done, finish(0, Reason::Exited)),
     ];
-    live(Restart::No, false, steps);
+    check(Restart::No, false, steps);
 }
 
 #[test]
@@ -83,11 +83,11 @@ fn not_ready_in_time() {
     let steps = vec![
         (Event::Created(true), Starting, vec![Start]),
         (Event::Started(true), Booting, vec![]),
-        (Event::Timeout, Killed, vec![KillAll, Arm(KILL_TIME)]),
+        (Event::Timeout, Killed, vec![KillAll, Arm(KILL_TIMEOUT)]),
         (Event::Exited(Exit::Signal(Signal::KILL)), Exited, delete()),
         (Event::Deleted, State::Done, finish(1, Reason::StartTimeout)),
     ];
-    live(Restart::No, true, steps);
+    check(Restart::No, true, steps);
 }
 
 #[test]
@@ -97,18 +97,18 @@ fn a_create_that_hangs_is_aborted() {
         (Event::Created(false), Exited, delete()),
         (Event::Deleted, State::Done, finish(1, Reason::StartTimeout)),
     ];
-    live(Restart::No, false, steps);
+    check(Restart::No, false, steps);
 }
 
 #[test]
 fn a_failed_create_is_cleaned_up_too() {
     let steps =
         vec![(Event::Created(false), Exited, delete()), (Event::Deleted, State::Done, finish(1, Reason::Failed))];
-    live(Restart::No, false, steps);
+    check(Restart::No, false, steps);
 }
 
 #[test]
-fn stop_then_a_wish_for_a_restart_is_a_stop() {
+fn an_exit_133_after_a_stop_is_a_stop() {
     let steps = vec![
         (Event::Stop, Stopping, stopping()),
         (Event::Stop, Stopping, vec![]),
@@ -116,18 +116,18 @@ fn stop_then_a_wish_for_a_restart_is_a_stop() {
         (Event::Exited(Exit::Status(133)), Exited, delete()),
         (Event::Deleted, State::Done, finish(0, Reason::Stopped)),
     ];
-    live(Restart::Always, false, then(up(), steps));
+    check(Restart::Always, false, followed_by(start(), steps));
 }
 
 #[test]
 fn a_stop_that_needs_force() {
     let steps = vec![
         (Event::Stop, Stopping, stopping()),
-        (Event::Timeout, Killed, vec![KillAll, Arm(KILL_TIME)]),
+        (Event::Timeout, Killed, vec![KillAll, Arm(KILL_TIMEOUT)]),
         (Event::Exited(Exit::Signal(Signal::KILL)), Exited, delete()),
         (Event::Deleted, State::Done, finish(137, Reason::Killed)),
     ];
-    live(Restart::Always, false, then(up(), steps));
+    check(Restart::Always, false, followed_by(start(), steps));
 }
 
 #[test]
@@ -135,23 +135,23 @@ fn the_second_interrupt_kills_but_not_one_after_a_stop() {
     let steps = vec![
         (Event::Stop, Stopping, stopping()),
         (Event::Interrupt, Stopping, vec![]),
-        (Event::Interrupt, Killed, vec![KillAll, Arm(KILL_TIME)]),
+        (Event::Interrupt, Killed, vec![KillAll, Arm(KILL_TIMEOUT)]),
         (Event::Interrupt, Killed, vec![]),
         (Event::Exited(Exit::Signal(Signal::KILL)), Exited, delete()),
         (Event::Deleted, State::Done, finish(137, Reason::Killed)),
     ];
-    live(Restart::No, false, then(up(), steps));
+    check(Restart::No, false, followed_by(start(), steps));
 }
 
 #[test]
-fn what_outlives_sigkill_is_given_up() {
+fn what_outlives_sigkill_is_given_start() {
     let steps = vec![
         (Event::Stop, Stopping, stopping()),
-        (Event::Timeout, Killed, vec![KillAll, Arm(KILL_TIME)]),
+        (Event::Timeout, Killed, vec![KillAll, Arm(KILL_TIMEOUT)]),
         (Event::Timeout, Exited, delete()),
         (Event::Deleted, State::Done, finish(137, Reason::Killed)),
     ];
-    live(Restart::No, false, then(up(), steps));
+    check(Restart::No, false, followed_by(start(), steps));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn stop_during_create_runs_nothing() {
         (Event::Exited(Exit::Signal(Signal::KILL)), Exited, vec![]),
         (Event::Deleted, State::Done, finish(0, Reason::Stopped)),
     ];
-    live(Restart::Always, false, steps);
+    check(Restart::Always, false, steps);
 }
 
 #[test]
@@ -175,12 +175,12 @@ fn stop_while_it_boots_is_sent_again_once_it_is_ready() {
         (Event::Exited(Exit::Status(0)), Exited, delete()),
         (Event::Deleted, State::Done, finish(0, Reason::Stopped)),
     ];
-    live(Restart::No, true, steps);
+    check(Restart::No, true, steps);
 }
 
 #[test]
-fn a_restart_that_is_asked_for_twice_over() {
-    let again = vec![Again(Reason::Restart, Duration::ZERO), Create, Arm(START)];
+fn restarts_from_inside_and_outside() {
+    let again = vec![ReportRestart(Reason::Restart, Duration::ZERO), Create, Arm(START)];
     let from_inside =
         vec![(Event::Exited(Exit::Signal(Signal::HUP)), Exited, delete()), (Event::Deleted, Creating, again.clone())];
     let from_outside = vec![
@@ -188,8 +188,8 @@ fn a_restart_that_is_asked_for_twice_over() {
         (Event::Exited(Exit::Status(0)), Exited, delete()),
         (Event::Deleted, Creating, again),
     ];
-    let steps = then(then(up(), from_inside), then(up(), from_outside));
-    live(Restart::No, false, then(steps, up()));
+    let steps = followed_by(followed_by(start(), from_inside), followed_by(start(), from_outside));
+    check(Restart::No, false, followed_by(steps, start()));
 }
 
 #[test]
@@ -197,10 +197,10 @@ fn a_stop_ends_the_back_off() {
     let pause = Duration::from_millis(100);
     let steps = vec![
         (Event::Exited(Exit::Status(1)), Exited, delete()),
-        (Event::Deleted, Restarting, vec![Again(Reason::Failed, pause), Arm(pause)]),
+        (Event::Deleted, Restarting, vec![ReportRestart(Reason::Failed, pause), Arm(pause)]),
         (Event::Stop, State::Done, finish(0, Reason::Stopped)),
     ];
-    live(Restart::OnFailure, false, then(up(), steps));
+    check(Restart::OnFailure, false, followed_by(start(), steps));
 }
 
 #[test]
@@ -210,5 +210,5 @@ fn a_stop_after_the_exit_prevents_the_restart() {
         (Event::Stop, Exited, vec![]),
         (Event::Deleted, State::Done, finish(0, Reason::Stopped)),
     ];
-    live(Restart::No, false, then(up(), steps));
+    check(Restart::No, false, followed_by(start(), steps));
 }

@@ -1,186 +1,162 @@
-//! What follows the end of a container: the table of docs/shim.md, pure.
+//! Whether a container is started again after its end: the table of docs/shim.md, "How a
+//! container ends, and what follows". Pure.
 
+use crate::process::exit::Exit;
 use crate::signal::Signal;
+use crate::state::exit_record::Reason;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The exit status by which an init asks to be started anew, and by which the
-/// monitor hands that wish to its own service manager.
-pub const RESTART_STATUS: u8 = 133;
-/// What a stop that needed SIGKILL exits with, as shells show it.
-pub const KILLED_STATUS: u8 = 137;
-/// The monitor's own failures: no container status stands behind them.
-pub const FAILURE_STATUS: u8 = 1;
+/// The exit status by which an init asks for a restart, and with `--restart unit` the monitor its
+/// service manager (RestartForceExitStatus=133).
+const RESTART_STATUS: u8 = 133;
+/// The monitor's after a stop that needed SIGKILL: 128 + 9, as in shells.
+const KILLED_STATUS: u8 = 137;
+/// The monitor's after a failure that is not an exit status of the container.
+const FAILURE_STATUS: u8 = 1;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(30);
 
-/// How an init ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    Status(u8),
-    Signal(Signal),
-    /// It is gone, but nobody could tell us how (it was not our child).
-    Unknown,
-}
-
-impl Exit {
-    /// As one exit code: 128 and the signal's number for a death by signal.
-    pub fn code(self) -> u8 {
-        match self {
-            Exit::Status(status) => status,
-            Exit::Signal(signal) => u8::try_from(128 + signal.0).unwrap_or(u8::MAX),
-            Exit::Unknown => u8::MAX,
-        }
-    }
-}
-
-/// Which ends are followed by a new start.
+/// When a container is restarted; option `--restart`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Restart {
+pub(crate) enum Restart {
     /// Only when the container asks for it
     No,
     /// Also after a failure, with back-off
     OnFailure,
-    /// After every end that nobody asked for
+    /// After every end but a requested stop
     Always,
-    /// Never here: exit 133 when the container asks, for the service manager
+    /// Never: exit 133 when the container asks for it, for the service manager
     Unit,
 }
 
-/// What an end means, whatever the policy.
+/// What an end of init is, whatever the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meaning {
+enum ExitClass {
     Clean,
-    AsksForRestart,
+    /// Init asks for a restart.
+    Restart,
     Failure,
 }
 
-/// What somebody asked the monitor for.
+/// What was last requested of the monitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Intent {
+pub(crate) enum Intent {
     Run,
     Restart,
     Stop,
 }
 
-/// Why the monitor, and not init, ended an attempt.
+/// Why the monitor ended an attempt, where init did not end by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// The runtime could not create or start it.
     StartFailed,
-    /// It was not ready in time.
+    /// It was not ready within the start timeout.
     StartTimeout,
-    /// Killed at once, by a second interrupt.
+    /// A second SIGINT: killed at once.
     Interrupted,
     /// SIGKILL did not end it.
-    Stuck,
+    Unkillable,
 }
 
-/// The word for an end, as it stands in the exit record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    Stopped,
-    Exited,
-    Failed,
-    Killed,
-    Restart,
-    StartLimit,
-    StartTimeout,
-}
-
-/// One ended attempt.
+/// An attempt that has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Ended {
-    pub exit: Option<Exit>,
-    pub cause: Option<Cause>,
-    pub intent: Intent,
-    /// SIGKILL was sent by the monitor.
-    pub killed: bool,
-    /// From the start of the attempt to its end.
-    pub ran: Duration,
+pub(crate) struct Ended {
+    /// Of init; `None` if it never ran.
+    pub(crate) exit: Option<Exit>,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) intent: Intent,
+    /// The monitor has sent SIGKILL.
+    pub(crate) killed: bool,
+    /// From the begin of the attempt to its end.
+    pub(crate) duration: Duration,
 }
 
-/// What comes after it.
+/// What follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     Restart { after: Duration, reason: Reason },
     End { code: u8, reason: Reason },
 }
 
-/// The rules of one container, and what they have to remember.
+/// The restart policy of one container, with its state.
 #[derive(Debug)]
-pub struct Policy {
-    pub restart: Restart,
-    /// A further exit status that asks for a restart (`init.restartExitCode`).
-    pub restart_status: Option<u8>,
-    pub stop_signal: Signal,
-    pub limit: StartLimit,
+pub(crate) struct Policy {
+    pub(crate) restart: Restart,
+    /// An exit status, besides 133, that asks for a restart (`init.restartExitCode`).
+    pub(crate) restart_status: Option<u8>,
+    pub(crate) stop_signal: Signal,
+    pub(crate) limit: StartLimit,
+    /// In a row.
     failures: u32,
 }
 
 impl Policy {
-    pub fn new(restart: Restart, restart_status: Option<u8>, stop_signal: Signal, limit: StartLimit) -> Policy {
+    /// A policy before the first start.
+    pub(crate) fn new(restart: Restart, restart_status: Option<u8>, stop_signal: Signal, limit: StartLimit) -> Policy {
         Policy { restart, restart_status, stop_signal, limit, failures: 0 }
     }
 
-    /// What an end means. Only a real exit status of 133 asks for a restart:
-    /// death by SIGTRAP, which shells show as 133, is a failure.
-    pub fn meaning(&self, exit: Exit) -> Meaning {
+    /// Classifies an end of init. Only an exit status of 133 asks for a restart: death by SIGTRAP,
+    /// which shells show as 133, is a failure.
+    fn classify(&self, exit: Exit) -> ExitClass {
         match exit {
             Exit::Status(status) if status == RESTART_STATUS || Some(status) == self.restart_status => {
-                Meaning::AsksForRestart
+                ExitClass::Restart
             }
-            Exit::Signal(Signal::HUP) => Meaning::AsksForRestart,
-            Exit::Status(0) | Exit::Signal(Signal::INT) => Meaning::Clean,
-            _ => Meaning::Failure,
+            Exit::Signal(Signal::HUP) => ExitClass::Restart,
+            Exit::Status(0) | Exit::Signal(Signal::INT) => ExitClass::Clean,
+            _ => ExitClass::Failure,
         }
     }
 
-    /// What comes after an attempt that ended at `now` (since any fixed moment).
-    pub fn next(&mut self, ended: &Ended, now: Duration) -> Next {
+    /// Decides what follows an attempt that ended at `now`, a time since any fixed moment.
+    pub(crate) fn next(&mut self, ended: &Ended, now: Duration) -> Next {
         match ended.intent {
-            Intent::Stop => self.stopped(ended),
+            Intent::Stop => self.after_stop(ended),
             Intent::Restart if ended.cause.is_none() => {
                 Next::Restart { after: Duration::ZERO, reason: Reason::Restart }
             }
-            _ => self.unasked(ended, now),
+            _ => self.after_unrequested(ended, now),
         }
     }
 
-    fn stopped(&self, ended: &Ended) -> Next {
+    /// After a requested stop nothing restarts.
+    fn after_stop(&self, ended: &Ended) -> Next {
         let (code, reason) = match (ended.cause, ended.exit) {
-            (Some(Cause::Interrupted | Cause::Stuck), _) => (KILLED_STATUS, Reason::Killed),
+            (Some(Cause::Interrupted | Cause::Unkillable), _) => (KILLED_STATUS, Reason::Killed),
             (Some(Cause::StartFailed), _) => (FAILURE_STATUS, Reason::Failed),
             (Some(Cause::StartTimeout), _) => (FAILURE_STATUS, Reason::StartTimeout),
             (None, Some(Exit::Signal(Signal::KILL))) if ended.killed => (KILLED_STATUS, Reason::Killed),
             (None, None) => (0, Reason::Stopped),
             (None, Some(exit)) if exit == Exit::Signal(self.stop_signal) => (0, Reason::Stopped),
-            (None, Some(exit)) if self.meaning(exit) != Meaning::Failure => (0, Reason::Stopped),
-            (None, Some(exit)) => (self.shown(exit), Reason::Failed),
+            (None, Some(exit)) if self.classify(exit) != ExitClass::Failure => (0, Reason::Stopped),
+            (None, Some(exit)) => (self.exit_code(exit), Reason::Failed),
         };
         Next::End { code, reason }
     }
 
-    fn unasked(&mut self, ended: &Ended, now: Duration) -> Next {
-        let meaning = match (ended.cause, ended.exit) {
-            (None, Some(exit)) => self.meaning(exit),
-            _ => Meaning::Failure,
+    /// After an end that nobody requested.
+    fn after_unrequested(&mut self, ended: &Ended, now: Duration) -> Next {
+        let class = match (ended.cause, ended.exit) {
+            (None, Some(exit)) => self.classify(exit),
+            _ => ExitClass::Failure,
         };
-        if meaning != Meaning::Failure || ended.ran >= self.limit.interval {
+        if class != ExitClass::Failure || ended.duration >= self.limit.interval {
             self.failures = 0;
         }
-        let (after, reason) = match meaning {
-            Meaning::AsksForRestart if self.restart == Restart::Unit => {
+        let (after, reason) = match class {
+            ExitClass::Restart if self.restart == Restart::Unit => {
                 return Next::End { code: RESTART_STATUS, reason: Reason::Restart };
             }
-            Meaning::AsksForRestart => (Duration::ZERO, Reason::Restart),
-            Meaning::Clean if self.restart == Restart::Always => (FIRST_BACKOFF, Reason::Exited),
-            Meaning::Clean => {
+            ExitClass::Restart => (Duration::ZERO, Reason::Restart),
+            ExitClass::Clean if self.restart == Restart::Always => (FIRST_BACKOFF, Reason::Exited),
+            ExitClass::Clean => {
                 return Next::End { code: 0, reason: Reason::Exited };
             }
-            Meaning::Failure => {
+            ExitClass::Failure => {
                 let (code, reason) = self.failure(ended);
                 if !matches!(self.restart, Restart::OnFailure | Restart::Always) {
                     return Next::End { code, reason };
@@ -196,18 +172,19 @@ impl Policy {
         }
     }
 
+    /// The exit code and reason of a failure.
     fn failure(&self, ended: &Ended) -> (u8, Reason) {
         match (ended.cause, ended.exit) {
             (Some(Cause::StartTimeout), _) => (FAILURE_STATUS, Reason::StartTimeout),
-            (Some(Cause::Interrupted | Cause::Stuck), _) => (KILLED_STATUS, Reason::Killed),
+            (Some(Cause::Interrupted | Cause::Unkillable), _) => (KILLED_STATUS, Reason::Killed),
             (Some(Cause::StartFailed), _) | (None, None) => (FAILURE_STATUS, Reason::Failed),
-            (None, Some(exit)) => (self.shown(exit), Reason::Failed),
+            (None, Some(exit)) => (self.exit_code(exit), Reason::Failed),
         }
     }
 
-    /// The exit code of a failure. With restarts left to the unit 133 means
-    /// "restart me" there, so death by SIGTRAP must not look like it.
-    fn shown(&self, exit: Exit) -> u8 {
+    /// The monitor's exit code for an end of init. With `--restart unit` 133 asks the service
+    /// manager for a restart, so death by SIGTRAP is shown as 1.
+    fn exit_code(&self, exit: Exit) -> u8 {
         match exit {
             Exit::Signal(Signal::TRAP) if self.restart == Restart::Unit => FAILURE_STATUS,
             _ => exit.code(),
@@ -215,39 +192,42 @@ impl Policy {
     }
 }
 
-/// The pause before the restart that follows the n-th failure in a row.
+/// The pause after the n-th failure in a row.
 fn backoff(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     FIRST_BACKOFF.saturating_mul(1 << doublings).min(LAST_BACKOFF)
 }
 
-/// At most `burst` starts within `interval`; a burst of 0 is no limit.
+/// At most `burst` starts within `interval`, as StartLimitBurst= of systemd.unit(5); a burst of 0 is
+/// no limit.
 #[derive(Debug)]
-pub struct StartLimit {
-    pub burst: u32,
-    pub interval: Duration,
+pub(crate) struct StartLimit {
+    pub(crate) burst: u32,
+    pub(crate) interval: Duration,
+    /// The times of starts within the last interval.
     starts: VecDeque<Duration>,
 }
 
 impl StartLimit {
-    pub fn new(burst: u32, interval: Duration) -> StartLimit {
+    /// A limit before the first start.
+    pub(crate) fn new(burst: u32, interval: Duration) -> StartLimit {
         StartLimit { burst, interval, starts: VecDeque::new() }
     }
 
-    /// Counts a start.
-    pub fn started(&mut self, now: Duration) {
+    /// Counts a start at `now`.
+    pub(crate) fn count_start(&mut self, now: Duration) {
         if self.burst > 0 {
-            self.forget(now);
+            self.drop_old(now);
             self.starts.push_back(now);
         }
     }
 
     fn allows(&mut self, now: Duration) -> bool {
-        self.forget(now);
+        self.drop_old(now);
         self.burst == 0 || self.starts.len() < self.burst as usize
     }
 
-    fn forget(&mut self, now: Duration) {
+    fn drop_old(&mut self, now: Duration) {
         while self.starts.front().is_some_and(|start| now.saturating_sub(*start) >= self.interval) {
             self.starts.pop_front();
         }
@@ -265,7 +245,7 @@ mod tests {
     }
 
     fn ended(exit: Exit, intent: Intent) -> Ended {
-        Ended { exit: Some(exit), cause: None, intent, killed: false, ran: SECOND }
+        Ended { exit: Some(exit), cause: None, intent, killed: false, duration: SECOND }
     }
 
     fn end(code: u8, reason: Reason) -> Next {
@@ -306,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn once_a_stop_has_been_asked_for_nothing_restarts() {
+    fn after_a_requested_stop_nothing_restarts() {
         use Reason::{Failed, Killed, Stopped};
         let table = [
             (Exit::Status(133), false, end(0, Stopped)),
@@ -325,10 +305,10 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_that_was_asked_for_ignores_status_and_limit() {
+    fn a_requested_restart_ignores_status_and_limit() {
         let mut policy = policy(Restart::No);
         for _ in 0..9 {
-            policy.limit.started(SECOND);
+            policy.limit.count_start(SECOND);
         }
         for exit in [Exit::Status(0), Exit::Status(1), Exit::Signal(Signal::KILL)] {
             let next = policy.next(&ended(exit, Intent::Restart), SECOND);
@@ -346,14 +326,14 @@ mod tests {
     }
 
     #[test]
-    fn back_off_doubles_and_is_forgotten_after_a_good_run() {
+    fn back_off_doubles_and_is_reset_by_a_long_run() {
         let mut policy = policy(Restart::OnFailure);
         policy.limit.burst = 0;
         let failure = ended(Exit::Status(1), Intent::Run);
         for millis in [100, 200, 400, 800] {
             assert_eq!(policy.next(&failure, SECOND), restart(millis, Reason::Failed));
         }
-        let good = Ended { ran: 10 * SECOND, ..failure };
+        let good = Ended { duration: 10 * SECOND, ..failure };
         assert_eq!(policy.next(&good, SECOND), restart(100, Reason::Failed));
         assert_eq!(backoff(u32::MAX), LAST_BACKOFF);
     }
@@ -363,7 +343,7 @@ mod tests {
         let mut policy = policy(Restart::No);
         let asks = ended(Exit::Status(133), Intent::Run);
         for n in 0..5 {
-            policy.limit.started(n * SECOND);
+            policy.limit.count_start(n * SECOND);
             let expected = match n {
                 0..4 => restart(0, Reason::Restart),
                 _ => end(1, Reason::StartLimit),

@@ -8,96 +8,99 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-/// What may wait here: the last read of the container's output, the rest of a
-/// pipe at its end, and messages of the monitor.
-const BOUND: usize = 256 << 10;
+/// Bytes that may be pending: the last read of the container's output, the rest of a pipe at
+/// its end, and messages of the monitor.
+const PENDING_LIMIT: usize = 256 << 10;
 
+/// What the output is, and so how a write is kept from blocking.
 #[derive(Debug)]
-enum Way {
-    /// A pipe or device, opened anew so that O_NONBLOCK is ours alone: the flag
-    /// belongs to the open file, which other processes share.
-    Own(OwnedFd),
-    /// A socket (the journal's), which can't be opened anew.
+enum Target {
+    /// A pipe or character device, opened a second time: O_NONBLOCK is a flag of the open file,
+    /// which is shared with other processes (open(2)).
+    Reopened(OwnedFd),
+    /// A socket, such as the journal's, which open(2) refuses (ENXIO): MSG_DONTWAIT for each send.
     Socket(OwnedFd),
-    /// A regular file never blocks, and epoll doesn't take it.
+    /// A regular file. It never blocks, and epoll refuses it (EPERM).
     File(OwnedFd),
-    /// There was nothing to begin with.
-    Nowhere,
+    /// The descriptor was closed from the start.
+    Closed,
 }
 
 /// One of the two outputs.
 #[derive(Debug)]
-pub struct Sink {
-    way: Way,
-    /// Nobody reads any more. The descriptor stays open: a socket is shared
-    /// with fd 1, so closing ours would leave it in the epoll set for good.
-    closed: bool,
+pub(crate) struct Sink {
+    target: Target,
+    /// A write failed, as nobody reads any more. The descriptor stays open: a socket is shared
+    /// with fd 1, so it would stay in the epoll set for good when ours is closed.
+    broken: bool,
     pending: Vec<u8>,
 }
 
 impl Sink {
-    pub fn new(fd: BorrowedFd<'_>) -> Sink {
-        Sink { way: way(fd).unwrap_or(Way::Nowhere), closed: false, pending: Vec::new() }
+    /// The sink to the open file of `fd`.
+    pub(crate) fn new(fd: BorrowedFd<'_>) -> Sink {
+        Sink { target: open_target(fd).unwrap_or(Target::Closed), broken: false, pending: Vec::new() }
     }
 
-    /// What to wait on while something is pending.
-    pub fn pollable(&self) -> Option<BorrowedFd<'_>> {
-        match &self.way {
-            Way::Own(fd) | Way::Socket(fd) => Some(fd.as_fd()),
-            Way::File(_) | Way::Nowhere => None,
+    /// The descriptor to wait for while it is blocked, if it can block.
+    pub(crate) fn pollable(&self) -> Option<BorrowedFd<'_>> {
+        match &self.target {
+            Target::Reopened(fd) | Target::Socket(fd) => Some(fd.as_fd()),
+            Target::File(_) | Target::Closed => None,
         }
     }
 
-    pub fn is_blocked(&self) -> bool {
+    /// Whether bytes are pending, for which there was no room.
+    pub(crate) fn is_blocked(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Writes what can be written and keeps the rest; beyond the bound it is
-    /// dropped, which back-pressure on the container keeps from happening.
-    pub fn push(&mut self, bytes: &[u8]) {
+    /// Writes what there is room for and keeps the rest pending. Bytes beyond the limit are
+    /// dropped; it is not reached, as the container's output is not read while it is blocked.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         if self.pending.is_empty() {
             rest = &bytes[self.write(bytes)..];
         }
-        if !self.closed && self.pending.len() + rest.len() <= BOUND {
+        if !self.broken && self.pending.len() + rest.len() <= PENDING_LIMIT {
             self.pending.extend_from_slice(rest);
         }
     }
 
-    /// Writes what is pending, as far as possible.
-    pub fn flush(&mut self) {
+    /// Writes pending bytes, as many as there is room for.
+    pub(crate) fn flush(&mut self) {
         let pending = std::mem::take(&mut self.pending);
         let written = self.write(&pending);
-        if written < pending.len() && !self.closed {
+        if written < pending.len() && !self.broken {
             self.pending = pending[written..].to_vec();
         }
     }
 
-    /// How many bytes went out before it would have blocked.
+    /// The number of bytes written before it would have blocked.
     fn write(&mut self, bytes: &[u8]) -> usize {
         let mut done = 0;
-        while done < bytes.len() && !self.closed {
+        while done < bytes.len() && !self.broken {
             let rest = &bytes[done..];
-            let written = match &self.way {
-                Way::Own(fd) | Way::File(fd) => nix::unistd::write(fd, rest),
-                Way::Socket(fd) => send(fd.as_raw_fd(), rest, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
-                Way::Nowhere => return bytes.len(),
+            let written = match &self.target {
+                Target::Reopened(fd) | Target::File(fd) => nix::unistd::write(fd, rest),
+                Target::Socket(fd) => send(fd.as_raw_fd(), rest, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
+                Target::Closed => return bytes.len(),
             };
             match written {
                 Ok(count) => done += count,
                 Err(nix::Error::EINTR) => {}
                 Err(nix::Error::EAGAIN) => break,
-                Err(_) => self.closed = true,
+                Err(_) => self.broken = true,
             }
         }
         done
     }
 }
 
-fn way(fd: BorrowedFd<'_>) -> io::Result<Way> {
+fn open_target(fd: BorrowedFd<'_>) -> io::Result<Target> {
     let kind = SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT;
     if kind == SFlag::S_IFSOCK {
-        return Ok(Way::Socket(fd.try_clone_to_owned()?));
+        return Ok(Target::Socket(fd.try_clone_to_owned()?));
     }
     if kind == SFlag::S_IFIFO || kind == SFlag::S_IFCHR {
         let reopened = OpenOptions::new()
@@ -105,13 +108,13 @@ fn way(fd: BorrowedFd<'_>) -> io::Result<Way> {
             .custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
             .open(format!("/proc/self/fd/{}", fd.as_raw_fd()));
         match reopened {
-            Ok(file) => return Ok(Way::Own(file.into())),
-            // A terminal of another user (after su): as a file, it may block.
+            Ok(file) => return Ok(Target::Reopened(file.into())),
+            // A terminal that belongs to another user (after su): a write to it may block.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(Way::File(fd.try_clone_to_owned()?))
+    Ok(Target::File(fd.try_clone_to_owned()?))
 }
 
 #[cfg(test)]
@@ -137,7 +140,7 @@ mod tests {
         for _ in 0..10 {
             sink.push(&bytes);
         }
-        assert!(sink.pending.len() <= BOUND);
+        assert!(sink.pending.len() <= PENDING_LIMIT);
         drop(reader);
         sink.flush();
         sink.push(b"more");

@@ -1,217 +1,215 @@
-//! The container's output on its way into the log and to the monitor's own
-//! output. Where that one is full, the container's is not read: its writers
-//! wait, and the monitor's memory doesn't grow.
+//! Copies the container's output into the log and to the monitor's stdout and stderr. While one
+//! of these would block, the container's is not read: its writers wait, and the monitor's memory
+//! doesn't grow.
 
-use crate::container::token;
-use crate::io::log::{Log, Stream};
-use crate::io::sink::Sink;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use super::log::Log;
+use super::sink::Sink;
+use crate::reactor::{Interest, Reactor, Token};
+use crate::stream::Stream;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// Bytes of one read.
 const BUFFER: usize = 16 << 10;
 
-/// What is read at most of an output whose container is gone; a pipe holds no
-/// more (fs.pipe-max-size), and a left-over writer must not hold us.
-const REST: usize = 1 << 20;
+/// Bytes that are read at most of an output whose container is gone. A pipe holds no more by
+/// default (fs.pipe-max-size, pipe(7)), and a process that still writes must not hold the loop.
+const DRAIN_LIMIT: usize = 1 << 20;
 
-#[derive(Debug)]
-struct Source {
-    fd: OwnedFd,
-    stream: Stream,
-    token: u64,
-    polled: bool,
-}
-
+/// An output of the container: the reading end of a pipe, or a pty's master.
 #[derive(Debug)]
 struct Output {
-    sink: Sink,
-    token: u64,
+    fd: OwnedFd,
+    stream: Stream,
+    /// It is in the reactor's set.
     polled: bool,
 }
 
-/// Both directions of both streams. A terminal is one source, for stdout.
+/// An output of the monitor.
 #[derive(Debug)]
-pub struct Stdio {
+struct PolledSink {
+    sink: Sink,
+    stream: Stream,
+    /// It is in the reactor's set.
+    polled: bool,
+}
+
+/// The outputs of a container, and where they go. A terminal is one output, `Stdout`.
+#[derive(Debug)]
+pub(crate) struct Stdio {
     log: Log,
+    /// The last write to the log failed.
     log_failed: bool,
-    sources: Vec<Source>,
-    outputs: [Output; 2],
-    /// Off while the runtime's `create` runs, whose stderr is the container's:
-    /// its error is told once, by us.
-    pub pass: bool,
+    outputs: Vec<Output>,
+    /// Indexed by [`Stream`].
+    sinks: [PolledSink; 2],
+    /// Whether output goes on to the sinks. Not while the runtime's `create` runs: its stderr
+    /// is the container's, and the monitor prints its error itself, once.
+    pub(crate) passes_on: bool,
 }
 
 impl Stdio {
-    pub fn new(log: Log) -> Stdio {
-        let output = |sink, token| Output { sink, token, polled: false };
+    /// The outputs of a container that is still to be created: none yet.
+    pub(crate) fn new(log: Log) -> Stdio {
+        let sink = |fd, stream| PolledSink { sink: Sink::new(fd), stream, polled: false };
         Stdio {
             log,
             log_failed: false,
-            sources: Vec::new(),
-            outputs: [
-                output(Sink::new(io::stdout().as_fd()), token::SINK_OUT),
-                output(Sink::new(io::stderr().as_fd()), token::SINK_ERR),
-            ],
-            pass: false,
+            outputs: Vec::new(),
+            sinks: [sink(io::stdout().as_fd(), Stream::Stdout), sink(io::stderr().as_fd(), Stream::Stderr)],
+            passes_on: false,
         }
     }
 
-    /// Reads `fd` from now on.
-    pub fn add(&mut self, fd: OwnedFd, stream: Stream, epoll: &Epoll) -> io::Result<()> {
-        let token = token::SOURCE + stream as u64;
-        let mut source = Source { fd, stream, token, polled: false };
-        set_polled(epoll, &source.fd, &mut source.polled, true, EpollFlags::EPOLLIN, token)?;
-        self.sources.push(source);
+    /// Reads the container's output `fd`, O_NONBLOCK, from now on.
+    pub(crate) fn add_output(&mut self, fd: OwnedFd, stream: Stream, reactor: &Reactor) -> io::Result<()> {
+        let mut output = Output { fd, stream, polled: false };
+        set_polled(reactor, output.fd.as_fd(), &mut output.polled, true, Token::Output(stream))?;
+        self.outputs.push(output);
         Ok(())
     }
 
-    /// A line of the monitor's own. Names and words of the container's may stand in it.
-    pub fn say(&mut self, text: &str, epoll: &Epoll) {
+    /// Prints a line of the monitor's own on stderr. Control characters are escaped, as names
+    /// and texts of the container may be in it.
+    pub(crate) fn print_message(&mut self, text: &str, reactor: &Reactor) {
         let text = firn::log::printable(text);
-        self.outputs[1].sink.push(format!("firn-shim: {text}\n").as_bytes());
-        self.balance(epoll);
+        self.sinks[Stream::Stderr as usize].sink.push(format!("firn-shim: {text}\n").as_bytes());
+        self.update_polled(reactor);
     }
 
     /// The last lines of this attempt's output.
-    pub fn last_lines(&self) -> String {
+    pub(crate) fn last_lines(&self) -> String {
         self.log.tail.text()
     }
 
-    /// Forgets the last attempt's output, except in the log.
-    pub fn begin(&mut self) {
+    /// Forgets the last lines of the attempt before; the log keeps them.
+    pub(crate) fn begin_attempt(&mut self) {
         self.log.tail.clear();
-        self.pass = false;
+        self.passes_on = false;
     }
 
-    /// One read of the source that `token` stands for.
-    pub fn readable(&mut self, token: u64, epoll: &Epoll) {
+    /// Reads once from an output of the container that is readable.
+    pub(crate) fn on_readable(&mut self, stream: Stream, reactor: &Reactor) {
         let mut buffer = [0; BUFFER];
-        if let Some(index) = self.sources.iter().position(|source| source.token == token) {
-            self.read(index, &mut buffer, epoll);
+        if let Some(index) = self.outputs.iter().position(|output| output.stream == stream) {
+            self.read_output(index, &mut buffer, reactor);
         }
-        self.balance(epoll);
+        self.update_polled(reactor);
     }
 
-    /// A full output has room again.
-    pub fn writable(&mut self, token: u64, epoll: &Epoll) {
-        if let Some(output) = self.outputs.iter_mut().find(|output| output.token == token) {
-            output.sink.flush();
-        }
-        self.balance(epoll);
+    /// Writes to an output of the monitor that has room again.
+    pub(crate) fn on_writable(&mut self, stream: Stream, reactor: &Reactor) {
+        self.sinks[stream as usize].sink.flush();
+        self.update_polled(reactor);
     }
 
-    /// Reads what lies in the pipes now, without waiting for their end.
-    pub fn drain(&mut self, epoll: &Epoll) {
+    /// Reads what the container's outputs hold now, without waiting for their end.
+    pub(crate) fn drain_outputs(&mut self, reactor: &Reactor) {
         let mut buffer = [0; BUFFER];
-        for index in (0..self.sources.len()).rev() {
-            let mut rest = REST;
-            while rest > 0 {
-                let count = self.read(index, &mut buffer, epoll);
+        for index in (0..self.outputs.len()).rev() {
+            let mut left = DRAIN_LIMIT;
+            while left > 0 {
+                let count = self.read_output(index, &mut buffer, reactor);
                 if count == 0 {
                     break;
                 }
-                rest = rest.saturating_sub(count);
+                left = left.saturating_sub(count);
             }
         }
-        self.balance(epoll);
+        self.update_polled(reactor);
     }
 
-    /// The container is gone: reads the rest and closes its outputs.
-    pub fn close(&mut self, epoll: &Epoll) {
-        self.drain(epoll);
-        while let Some(source) = self.sources.pop() {
-            self.end(&source, epoll);
+    /// Reads the rest of the container's outputs and closes them.
+    pub(crate) fn close_outputs(&mut self, reactor: &Reactor) {
+        self.drain_outputs(reactor);
+        while let Some(output) = self.outputs.pop() {
+            self.end_output(&output, reactor);
         }
-        self.balance(epoll);
+        self.update_polled(reactor);
     }
 
-    /// Writes what is pending, if its reader takes it within a second.
-    pub fn finish(&mut self) {
+    /// Writes what the sinks still hold, if its reader takes it within a second.
+    pub(crate) fn flush_sinks(&mut self) {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        for output in &mut self.outputs {
+        for PolledSink { sink, .. } in &mut self.sinks {
             for _ in 0..10 {
-                let Some(fd) = output.sink.pollable().filter(|_| output.sink.is_blocked()) else {
+                let Some(fd) = sink.pollable().filter(|_| sink.is_blocked()) else {
                     break;
                 };
                 let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::from(100u8));
-                output.sink.flush();
+                sink.flush();
             }
         }
     }
 
-    /// How many bytes were read; a source at its end is removed.
-    fn read(&mut self, index: usize, buffer: &mut [u8], epoll: &Epoll) -> usize {
-        let source = &self.sources[index];
-        let count = match nix::unistd::read(&source.fd, buffer) {
+    /// The number of bytes read; an output at its end is removed.
+    fn read_output(&mut self, index: usize, buffer: &mut [u8], reactor: &Reactor) -> usize {
+        let output = &self.outputs[index];
+        let count = match nix::unistd::read(&output.fd, buffer) {
             Ok(count) if count > 0 => count,
             Err(nix::Error::EAGAIN | nix::Error::EINTR) => return 0,
-            // The end; of a terminal, EIO once no process has it open.
+            // The end: of a pipe 0, of a pty's master EIO once no process has the slave open.
             _ => {
-                let source = self.sources.remove(index);
-                self.end(&source, epoll);
+                let output = self.outputs.remove(index);
+                self.end_output(&output, reactor);
                 return 0;
             }
         };
-        let stream = source.stream;
+        let stream = output.stream;
         let chunk = &buffer[..count];
-        if self.pass {
-            self.outputs[stream as usize].sink.push(chunk);
+        if self.passes_on {
+            self.sinks[stream as usize].sink.push(chunk);
         }
         let written = self.log.write(stream, chunk);
-        self.logged(written);
+        self.note_log_result(written);
         count
     }
 
-    fn end(&mut self, source: &Source, epoll: &Epoll) {
-        if source.polled {
-            let _ = epoll.delete(&source.fd);
+    fn end_output(&mut self, output: &Output, reactor: &Reactor) {
+        if output.polled {
+            let _ = reactor.remove(&output.fd);
         }
-        let ended = self.log.end(source.stream);
-        self.logged(ended);
+        let ended = self.log.end_stream(output.stream);
+        self.note_log_result(ended);
     }
 
-    fn logged(&mut self, written: io::Result<()>) {
+    /// Warns once when writing the log begins to fail. A full disk is no reason to stop a
+    /// container.
+    fn note_log_result(&mut self, written: io::Result<()>) {
         match written {
             Ok(()) => self.log_failed = false,
-            // A full disk is no reason to stop a container; said once.
             Err(error) if !self.log_failed => {
                 self.log_failed = true;
                 let text = format!("firn-shim: warning: write the log: {error}\n");
-                self.outputs[1].sink.push(text.as_bytes());
+                self.sinks[Stream::Stderr as usize].sink.push(text.as_bytes());
             }
             Err(_) => {}
         }
     }
 
-    /// Polls each output exactly while it is blocked, and each source exactly
-    /// while its output is not. A source is taken out of the epoll set, not
-    /// only muted: EPOLLHUP is always told, and would turn the loop hot.
-    fn balance(&mut self, epoll: &Epoll) {
-        for output in &mut self.outputs {
-            let blocked = output.sink.is_blocked();
-            if let Some(fd) = output.sink.pollable() {
-                let _ = set_polled(epoll, fd, &mut output.polled, blocked, EpollFlags::EPOLLOUT, output.token);
+    /// Waits for each sink while it is blocked, and for each output while its sink is not. An
+    /// output is removed from the set, not only given no events: EPOLLHUP is always reported,
+    /// and would make the loop spin.
+    fn update_polled(&mut self, reactor: &Reactor) {
+        for PolledSink { sink, stream, polled } in &mut self.sinks {
+            let blocked = sink.is_blocked();
+            if let Some(fd) = sink.pollable() {
+                let _ = set_polled(reactor, fd, polled, blocked, Token::Sink(*stream));
             }
         }
-        for source in &mut self.sources {
-            let free = !self.pass || !self.outputs[source.stream as usize].sink.is_blocked();
-            let _ = set_polled(epoll, &source.fd, &mut source.polled, free, EpollFlags::EPOLLIN, source.token);
+        for Output { fd, stream, polled } in &mut self.outputs {
+            let has_room = !self.passes_on || !self.sinks[*stream as usize].sink.is_blocked();
+            let _ = set_polled(reactor, fd.as_fd(), polled, has_room, Token::Output(*stream));
         }
     }
 }
 
-fn set_polled(
-    epoll: &Epoll,
-    fd: impl AsFd,
-    polled: &mut bool,
-    wanted: bool,
-    flags: EpollFlags,
-    token: u64,
-) -> io::Result<()> {
+/// Adds a descriptor to the reactor's set or removes it, where `polled` is not yet `wanted`.
+fn set_polled(reactor: &Reactor, fd: BorrowedFd<'_>, polled: &mut bool, wanted: bool, token: Token) -> io::Result<()> {
+    let interest = if matches!(token, Token::Sink(_)) { Interest::Writable } else { Interest::Readable };
     match (*polled, wanted) {
-        (false, true) => epoll.add(fd, EpollEvent::new(flags, token))?,
-        (true, false) => epoll.delete(fd)?,
+        (false, true) => reactor.add(fd, interest, token)?,
+        (true, false) => reactor.remove(fd)?,
         _ => {}
     }
     *polled = wanted;

@@ -1,36 +1,39 @@
-//! The monitor's own service manager, told by systemd's datagram protocol over
-//! NOTIFY_SOCKET. Never waited for: what it does not take now is kept, of each
-//! kind the newest, and sent when its socket has room.
+//! The monitor's own service manager, which NOTIFY_SOCKET names (sd_notify(3)). Sending never
+//! blocks: a notification for which the manager's socket has no room is kept until it has, and
+//! replaced by a newer one for the same variable.
 
+use super::Notification;
 use crate::error::{Context, Result};
-use crate::notify::inbox::Told;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use crate::reactor::{Interest, Reactor, Token};
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-/// The container's words are handed on at this interval at most.
+/// Notifications of the container are passed on in intervals of this length.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The service manager, if there is one.
 #[derive(Debug, Default)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     manager: Option<(UnixDatagram, SocketAddr)>,
     connected: bool,
+    /// Its socket is in the reactor's set.
     polled: bool,
-    pending: Vec<Told>,
-    /// Of the container's, until the interval is over.
-    held: Vec<Told>,
-    /// When the next words of the container may go out.
-    open_at: Option<Instant>,
+    /// Not sent yet.
+    pending: Vec<Notification>,
+    /// The container's, until the interval is over.
+    delayed: Vec<Notification>,
+    /// When the interval is over.
+    interval_end: Option<Instant>,
 }
 
 impl Upstream {
-    pub fn from_env() -> Result<Upstream> {
+    /// The service manager that NOTIFY_SOCKET names, if it is set and not empty. Errors: an address
+    /// that is neither an absolute path nor abstract (`@NAME`).
+    pub(crate) fn from_env() -> Result<Upstream> {
         let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Ok(Upstream::default());
         };
@@ -41,46 +44,49 @@ impl Upstream {
         Ok(Upstream { manager: Some((socket, address)), ..Upstream::default() })
     }
 
-    /// Tells the service manager; that it is gone is no failure of ours.
-    pub fn tell(&mut self, told: Told, epoll: &Epoll) {
+    /// Sends a notification of the monitor's. That the manager is gone is no error.
+    pub(crate) fn notify(&mut self, notification: Notification, reactor: &Reactor) {
         if self.manager.is_some() {
-            put(&mut self.pending, told);
-            self.flush(epoll);
+            insert_newest(&mut self.pending, notification);
+            self.flush(reactor);
         }
     }
 
-    /// Hands on what the container tells, in the manager's own time.
-    pub fn relay(&mut self, told: Told, epoll: &Epoll) {
+    /// Passes a notification of the container's on: at once, or at the end of the interval.
+    pub(crate) fn relay(&mut self, notification: Notification, reactor: &Reactor) {
         if self.manager.is_some() {
-            put(&mut self.held, told);
-            self.look_at_the_clock(epoll);
+            insert_newest(&mut self.delayed, notification);
+            self.send_due(reactor);
         }
     }
 
-    /// When held words may go out.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.open_at.filter(|_| !self.held.is_empty())
+    /// When delayed notifications are due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.interval_end.filter(|_| !self.delayed.is_empty())
     }
 
-    pub fn look_at_the_clock(&mut self, epoll: &Epoll) {
+    /// Sends delayed notifications, if they are due, and begins an interval.
+    pub(crate) fn send_due(&mut self, reactor: &Reactor) {
         let now = Instant::now();
-        if !self.held.is_empty() && self.open_at.is_none_or(|at| at <= now) {
-            self.open_at = Some(now + INTERVAL);
-            self.release(epoll);
+        if !self.delayed.is_empty() && self.interval_end.is_none_or(|end| end <= now) {
+            self.interval_end = Some(now + INTERVAL);
+            self.send_delayed(reactor);
         }
     }
 
-    /// Sends what is kept, as far as the manager takes it.
-    pub fn release(&mut self, epoll: &Epoll) {
-        for told in std::mem::take(&mut self.held) {
-            put(&mut self.pending, told);
+    /// Sends delayed notifications, due or not.
+    pub(crate) fn send_delayed(&mut self, reactor: &Reactor) {
+        for notification in std::mem::take(&mut self.delayed) {
+            insert_newest(&mut self.pending, notification);
         }
-        self.flush(epoll);
+        self.flush(reactor);
     }
 
-    pub fn flush(&mut self, epoll: &Epoll) {
-        while let Some(told) = self.pending.first() {
-            match self.send(&told.line()) {
+    /// Sends pending notifications, as many as the manager has room for, and waits for room where
+    /// some are left. One that fails otherwise is dropped.
+    pub(crate) fn flush(&mut self, reactor: &Reactor) {
+        while let Some(notification) = self.pending.first() {
+            match self.send(&notification.line()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 _ => drop(self.pending.remove(0)),
             }
@@ -88,10 +94,8 @@ impl Upstream {
         let Some((socket, _)) = &self.manager else { return };
         let wanted = !self.pending.is_empty();
         let changed = match (self.polled, wanted) {
-            (false, true) => {
-                epoll.add(socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLOUT, crate::container::token::UPSTREAM))
-            }
-            (true, false) => epoll.delete(socket.as_fd()),
+            (false, true) => reactor.add(socket, Interest::Writable, Token::Upstream),
+            (true, false) => reactor.remove(socket),
             _ => return,
         };
         if changed.is_ok() {
@@ -99,8 +103,8 @@ impl Upstream {
         }
     }
 
-    /// Connected, because only then does EPOLLOUT wait for room in the manager's
-    /// socket; anew when the manager has made that anew.
+    /// Sends a message. The socket is connected, as only then EPOLLOUT waits for room in the
+    /// manager's socket; again, when the manager has replaced that one.
     fn send(&mut self, line: &str) -> io::Result<()> {
         let Some((socket, address)) = &self.manager else { return Ok(()) };
         if self.connected {
@@ -116,11 +120,11 @@ impl Upstream {
     }
 }
 
-/// In the place of an older one of its kind, else last.
-fn put(list: &mut Vec<Told>, told: Told) {
-    match list.iter_mut().find(|known| known.is_like(&told)) {
-        Some(known) => *known = told,
-        None => list.push(told),
+/// Replaces the older notification for the same variable, or appends.
+fn insert_newest(list: &mut Vec<Notification>, notification: Notification) {
+    match list.iter_mut().find(|older| older.same_variable(&notification)) {
+        Some(older) => *older = notification,
+        None => list.push(notification),
     }
 }
 
@@ -128,14 +132,13 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name),
         [b'/', ..] => SocketAddr::from_pathname(name),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "is neither a path nor abstract")),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "neither an absolute path nor an abstract name (@NAME)")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::epoll::{EpollCreateFlags, EpollTimeout};
 
     #[test]
     fn addresses() {
@@ -152,22 +155,23 @@ mod tests {
         let socket = UnixDatagram::unbound().unwrap();
         socket.set_nonblocking(true).unwrap();
         let mut upstream = Upstream { manager: Some((socket, address)), ..Upstream::default() };
-        let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+        let reactor = Reactor::new().unwrap();
         for number in 0..2000 {
-            upstream.tell(Told::Status(number.to_string()), &epoll);
+            upstream.notify(Notification::Status(number.to_string()), &reactor);
         }
-        upstream.tell(Told::Stopping, &epoll);
-        assert_eq!(upstream.pending, [Told::Status("1999".into()), Told::Stopping]);
+        upstream.notify(Notification::Stopping, &reactor);
+        assert_eq!(upstream.pending, [Notification::Status("1999".into()), Notification::Stopping]);
         let mut last = Vec::new();
         manager.set_nonblocking(true).unwrap();
-        let mut ready = [EpollEvent::empty()];
         while !upstream.pending.is_empty() {
             let mut text = [0; 64];
             while let Ok(count) = manager.recv(&mut text) {
                 last.push(String::from_utf8_lossy(&text[..count]).into_owned());
             }
-            assert_eq!(epoll.wait(&mut ready, EpollTimeout::from(10_000u16)), Ok(1));
-            upstream.flush(&epoll);
+            let limit = Instant::now() + Duration::from_secs(10);
+            let ready: Vec<_> = reactor.wait(Some(limit)).unwrap().collect();
+            assert_eq!(ready, [Token::Upstream]);
+            upstream.flush(&reactor);
         }
         let mut text = [0; 64];
         while let Ok(count) = manager.recv(&mut text) {

@@ -1,20 +1,20 @@
-//! Pipes for the output of a container without a terminal.
+//! Pipes for the output of a process without a terminal.
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A pipe whose reading end doesn't block and whose writing end does: that one
-/// becomes the container's, which is not made for EAGAIN.
-pub fn output() -> io::Result<(OwnedFd, OwnedFd)> {
+/// A pipe, O_CLOEXEC: its reading end with O_NONBLOCK, its writing end without, as that becomes
+/// a program's stdout or stderr, and programs don't expect EAGAIN there.
+pub(crate) fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
-    unblock(&reader)?;
+    set_nonblocking(&reader)?;
     Ok((reader, writer))
 }
 
-/// Makes reads and writes return at once.
-pub fn unblock(fd: impl AsFd) -> io::Result<()> {
+/// Sets O_NONBLOCK on an open file.
+pub(crate) fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
     let flags = fcntl(fd.as_fd(), FcntlArg::F_GETFL)?;
     let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
     fcntl(fd.as_fd(), FcntlArg::F_SETFL(flags))?;

@@ -1,54 +1,40 @@
-//! The terminal of a container: the runtime makes it and sends its master over
-//! a socket that listens only while `create` runs.
+//! The terminal of a container: the runtime makes the pseudoterminal and sends its master over
+//! the console socket, SCM_RIGHTS (runc, docs/terminals.md).
 
-use crate::error::{Context, Result};
-use crate::process::pipes;
-use crate::state::dir::StateDir;
+use super::pipes::set_nonblocking;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 use std::time::Duration;
 
-const NAME: &str = "console";
+/// How long a runtime that has connected may take to send its message: the loop waits meanwhile.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The message follows the connection at once; a runtime that connects and
-/// then says nothing must not stop the loop.
-const MESSAGE_TIME: Duration = Duration::from_secs(2);
-
-/// The socket for `--console-socket`.
+/// The socket for `--console-socket`. It listens only while `create` runs.
 #[derive(Debug)]
-pub struct ConsoleSocket {
+pub(crate) struct ConsoleSocket {
     listener: UnixListener,
-    path: PathBuf,
 }
 
 impl ConsoleSocket {
-    pub fn listen(dir: &StateDir) -> Result<ConsoleSocket> {
-        dir.remove(NAME)?;
-        let path = dir.connect_path(NAME);
-        let name = || format!("listen on {}", dir.file(NAME).display());
-        let listener = UnixListener::bind(dir.bind_path(NAME)).context(name)?;
-        listener.set_nonblocking(true).context(name)?;
-        Ok(ConsoleSocket { listener, path })
+    /// A console socket that listens on `listener`.
+    pub(crate) fn new(listener: UnixListener) -> io::Result<ConsoleSocket> {
+        listener.set_nonblocking(true)?;
+        Ok(ConsoleSocket { listener })
     }
 
-    /// What the runtime is given.
-    pub fn path(&self) -> PathBuf {
-        self.path.clone()
-    }
-
-    /// Takes the terminal's master from whoever connects.
-    pub fn receive(&self) -> io::Result<Option<OwnedFd>> {
+    /// The pty's master, O_NONBLOCK and with the size of our own terminal; `None` if no runtime
+    /// has connected yet. Errors: a message without a descriptor, or none within the timeout.
+    pub(crate) fn receive_master(&self) -> io::Result<Option<OwnedFd>> {
         let stream = match self.listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error),
         };
         stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(MESSAGE_TIME))?;
+        stream.set_read_timeout(Some(MESSAGE_TIMEOUT))?;
         let mut text = [0; 4096];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -57,8 +43,8 @@ impl ConsoleSocket {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
-        let master = master.ok_or_else(|| io::Error::other("no terminal came over the console socket"))?;
-        pipes::unblock(&master)?;
+        let master = master.ok_or_else(|| io::Error::other("the message holds no descriptor"))?;
+        set_nonblocking(&master)?;
         copy_size(&master);
         Ok(Some(master))
     }
@@ -70,10 +56,10 @@ impl AsFd for ConsoleSocket {
     }
 }
 
-/// A new terminal has no size, which some programs take for one column; ours
-/// is right where the output is seen on it.
+/// Gives a new terminal the size of the one on our stdout, if that is one. A new one has size
+/// 0×0, which some programs take for one column.
 fn copy_size(master: &OwnedFd) {
-    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout()) {
+    if let Ok(size) = rustix::termios::tcgetwinsize(io::stdout()) {
         let _ = rustix::termios::tcsetwinsize(master, size);
     }
 }

@@ -1,9 +1,9 @@
-//! The runtime's commands one after the other, without waiting in line for
-//! them: meanwhile the loop must read the container's output (a hook that
-//! prints more than a pipe holds would wait forever) and answer to signals.
+//! The queue of the runtime's commands. They run one after the other, and the event loop goes on
+//! meanwhile: it has to read the container's output, as a hook that prints more than a pipe holds
+//! would never end, and to react to signals.
 
-use crate::process::reaper as children;
-use crate::runtime::command::Verb;
+use super::command::Verb;
+use crate::process::reaper;
 use nix::sys::signal;
 use nix::unistd::Pid;
 use std::collections::VecDeque;
@@ -11,12 +11,13 @@ use std::io;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// For `kill` and `delete`; `create` and `start` have the start timeout. runc's
-/// own wait inside `delete --force` is 10 s.
+/// For `kill` and `delete`; `create` and `start` are limited by the start timeout. runc itself
+/// waits up to 10 s in `delete --force`.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
-/// For an aborted one to clean up after itself.
-const ABORT_TIME: Duration = Duration::from_secs(3);
+/// For an aborted command to clean up, before it is killed.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The command that runs.
 #[derive(Debug)]
 struct Running {
     verb: Verb,
@@ -25,29 +26,30 @@ struct Running {
     aborted: bool,
 }
 
-/// At most one command runs; the others wait for their turn.
+/// The command that runs, if any, and those after it.
 #[derive(Debug, Default)]
-pub struct Commands {
+pub(crate) struct CommandQueue {
     running: Option<Running>,
     waiting: VecDeque<Verb>,
 }
 
-impl Commands {
-    pub fn queue(&mut self, verb: Verb) {
+impl CommandQueue {
+    /// Appends a command.
+    pub(crate) fn push(&mut self, verb: Verb) {
         self.waiting.push_back(verb);
     }
 
-    /// The command whose turn it is.
-    pub fn take_turn(&mut self) -> Option<Verb> {
+    /// Takes the next command, unless one runs.
+    pub(crate) fn take_next(&mut self) -> Option<Verb> {
         match self.running {
             Some(_) => None,
             None => self.waiting.pop_front(),
         }
     }
 
-    /// Starts it.
-    pub fn spawn(&mut self, verb: Verb, mut command: Command) -> io::Result<()> {
-        // The Child is dropped and never waited for: children.rs reaps it.
+    /// Starts a command, which runs from then on.
+    pub(crate) fn spawn(&mut self, verb: Verb, mut command: Command) -> io::Result<()> {
+        // Dropping the Child does not wait for it; process/reaper.rs reaps it.
         let pid = command.spawn()?.id();
         let limited = matches!(verb, Verb::KillAll | Verb::Delete);
         self.running = Some(Running {
@@ -59,31 +61,32 @@ impl Commands {
         Ok(())
     }
 
-    /// Which command the ended process `pid` was.
-    pub fn ended(&mut self, pid: i32) -> Option<Verb> {
+    /// The command that ran as process `pid`, which has ended.
+    pub(crate) fn take_ended(&mut self, pid: i32) -> Option<Verb> {
         self.running.take_if(|running| running.pid == pid).map(|running| running.verb)
     }
 
-    pub fn is_pid(&self, pid: i32) -> bool {
+    /// Whether the command that runs is process `pid`.
+    pub(crate) fn runs_as(&self, pid: i32) -> bool {
         self.running.as_ref().is_some_and(|running| running.pid == pid)
     }
 
-    /// Makes the command under way end; its end is noticed as usual. First its
-    /// children (a hook that hangs, the init that waits) are killed, at which a
-    /// runtime fails and cleans up after itself; then itself.
-    pub fn abort(&mut self) {
+    /// Makes the command that runs end; it is reaped as usual. First its children are killed (a
+    /// hook that hangs, init), at which a runtime fails and cleans up; then, or if it has none,
+    /// the command itself.
+    pub(crate) fn abort(&mut self) {
         let Some(running) = &mut self.running else {
             return;
         };
-        if running.aborted || !children::kill_those_of(running.pid) {
+        if running.aborted || !reaper::kill_children_of(running.pid) {
             let _ = signal::kill(Pid::from_raw(running.pid), signal::Signal::SIGKILL);
         }
         running.aborted = true;
-        running.deadline = Some(Instant::now() + ABORT_TIME);
+        running.deadline = Some(Instant::now() + ABORT_TIMEOUT);
     }
 
-    /// When the command under way has had enough time.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When the command that runs is to be aborted.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.running.as_ref()?.deadline
     }
 }

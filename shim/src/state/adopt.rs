@@ -1,87 +1,44 @@
-//! What comes before the first start: the runtime, and what an earlier monitor
-//! left when it was killed.
+//! The state directory of a monitor that was killed: its container is deleted, and its files are
+//! removed.
 
-use crate::cli::Options;
-use crate::container::policy::Exit;
+use super::dir::StateDir;
+use super::owner;
 use crate::error::{Context, Error, Result};
-use crate::process::reaper as children;
+use crate::process::exit::Exit;
+use crate::process::reaper;
 use crate::runtime::command::{Runtime, Verb};
-use crate::state::dir::StateDir;
+use crate::runtime::errors::{CommandError, FailureKind};
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
-const OWNER: &str = "owner";
+/// How long a command of that monitor, and our `delete`, may take.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a command of an earlier monitor may take to its end.
-const COMMAND_TIME: Duration = Duration::from_secs(30);
-
-/// The runtime as the options name it.
-pub fn runtime(options: &Options, dir: &StateDir, id: &str) -> Result<Runtime> {
-    let root = options.runtime_root.as_ref().map(std::path::absolute).transpose();
-    Ok(Runtime {
-        program: options.runtime_program()?,
-        root: root.context(|| "--runtime-root".into())?,
-        id: id.to_owned(),
-        log: dir.file("runtime.log"),
-        mark: dir.file("command"),
-        stderr: dir.file("runtime.err"),
-    })
-}
-
-/// Notes with which runtime the container is made, for a monitor that comes
-/// after this one was killed.
-pub fn mark(dir: &StateDir, runtime: &Runtime) -> Result<()> {
-    let path = dir.file(OWNER);
-    let text = serde_json::json!({"program": runtime.program, "root": runtime.root}).to_string();
-    fs::write(&path, text).context(|| format!("write {}", path.display()))
-}
-
-/// Deletes a container whose monitor was killed, and sweeps its folder. A
-/// monitor that ended by itself has left no mark.
-pub fn clean_up(dir: &StateDir, runtime: &Runtime) -> Result<()> {
-    let Ok(text) = fs::read(dir.file(OWNER)) else {
-        return dir.sweep();
+/// Deletes the container that a killed monitor has left, with the runtime that it was made with,
+/// and removes the files. Errors: `delete` failed, and not because there is no such container.
+pub(crate) fn delete_left_over(dir: &StateDir, runtime: &Runtime) -> Result<()> {
+    let Some(owner) = owner::read(dir, runtime) else {
+        return dir.remove_files();
     };
-    // Cut short by a crash, it tells nothing: then the runtime is the same one.
-    let noted: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-    let text = |name: &str| noted.get(name).and_then(|value| value.as_str()).map(PathBuf::from);
-    let earlier = Runtime {
-        program: text("program").unwrap_or_else(|| runtime.program.clone()),
-        root: match noted.is_object() {
-            true => text("root"),
-            false => runtime.root.clone(),
-        },
-        id: runtime.id.clone(),
-        log: runtime.log.clone(),
-        mark: runtime.mark.clone(),
-        stderr: runtime.stderr.clone(),
-    };
-    wait_for_command(runtime);
-    let failed = || format!("clean up after an earlier monitor of {}", earlier.id);
-    let status = earlier
-        .other(Verb::Delete)
+    if let Ok(stat) = fs::read(&runtime.stat_file) {
+        reaper::wait_for_recorded(&stat, COMMAND_TIMEOUT);
+    }
+    let operation = || format!("container {}: delete what an earlier monitor has left", owner.id);
+    let status = owner
+        .command_for(Verb::Delete)
         .and_then(|mut command| {
             let mut child = command.spawn()?;
-            children::wait_or_kill(child.id(), COMMAND_TIME);
+            reaper::wait_for_child(child.id(), COMMAND_TIMEOUT);
             child.wait()
         })
-        .context(failed)?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    let error = match code {
-        Some(0) => None,
-        Some(code) => Some(earlier.failure(Verb::Delete, Exit::Status(code), "")),
-        None => Some(Error::new(format!("delete: {status}"))),
+        .context(operation)?;
+    let error = match status.code().and_then(|code| u8::try_from(code).ok()) {
+        Some(0) => return dir.remove_files(),
+        Some(code) => CommandError::of(&owner, Verb::Delete, Exit::Status(code), ""),
+        None => return Err(Error::new(format!("delete: {status}"))).context(operation),
     };
-    match error {
-        // crun and others call it an error that there is nothing to delete.
-        Some(error) if !error.chain().contains("does not exist") => Err(error).context(failed),
-        _ => dir.sweep(),
-    }
-}
-
-fn wait_for_command(runtime: &Runtime) {
-    if let Ok(mark) = fs::read(&runtime.mark) {
-        children::wait_for_earlier(&mark, COMMAND_TIME);
+    match error.kind {
+        FailureKind::NoSuchContainer => dir.remove_files(),
+        FailureKind::Other => Err(Error::from(error)).context(operation),
     }
 }

@@ -1,14 +1,13 @@
-//! The folder of one container, `STATE/NAME`: its lock, and every file that
-//! the monitor makes.
+//! The state directory of one container, `STATE/NAME`: its lock and its files.
 //!
-//! | Name | What | After the end |
+//! | Name | Contents | When the monitor ends |
 //! |---|---|---|
-//! | `lock` | held by the living monitor, with its pid | removed |
-//! | `owner` | which runtime and root the container was made with | removed |
+//! | `lock` | the pid of the monitor, which holds the lock | removed |
+//! | `owner` | the runtime and its root, with which the container was made | removed |
 //! | `bundle/` | the derived bundle | removed |
 //! | `notify`, `console` | sockets | removed |
-//! | `pid`, `runtime.log`, `runtime.err` | what the runtime writes | removed |
-//! | `command` | which process the runtime's command under way is | removed |
+//! | `pid`, `runtime.log`, `runtime.err` | written by the runtime | removed |
+//! | `command` | /proc/PID/stat of the runtime's command that runs | removed |
 //! | `log`, `log.1` | output, appended to by later runs | stays |
 //! | `exit` | the exit record, replaced by the next run | stays |
 
@@ -17,29 +16,34 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
-/// A socket's path must fit into sockaddr_un.
-const LONGEST_SOCKET_PATH: usize = 107;
+/// Bytes of a path in sockaddr_un, without its NUL (unix(7)).
+const SOCKET_PATH_LIMIT: usize = 107;
 
-/// The locked folder.
+/// All files that only a running container needs, but for `lock` and `bundle/`.
+const TEMPORARY: [&str; 8] = ["notify", "console", "pid", "runtime.log", "runtime.err", "command", "exit.tmp", "owner"];
+
+/// A state directory whose lock is held.
 #[derive(Debug)]
-pub struct StateDir {
+pub(crate) struct StateDir {
     path: PathBuf,
     dir: File,
     _lock: File,
 }
 
 impl StateDir {
-    /// Makes and locks the folder of `id` below `base`.
-    pub fn lock(base: &Path, id: &str) -> Result<StateDir> {
+    /// Makes and locks the directory of container `id` below `base`. Errors: another monitor holds
+    /// the lock; the directory is another user's, or writable by others.
+    pub(crate) fn lock(base: &Path, id: &str) -> Result<StateDir> {
         let base = std::path::absolute(base).context(|| format!("state directory {}", base.display()))?;
         let path = base.join(id);
         let shown = path.display();
-        // The monitor that just ended may remove folder and lock at any moment
-        // before we hold the lock: then a new one is made.
+        // A monitor that is just ending may remove the lock file until we hold its lock: then
+        // what was locked is no longer at that path, and it is made anew.
         for _ in 0..100 {
             DirBuilder::new().recursive(true).mode(0o700).create(&path).context(|| format!("create {shown}"))?;
             let dir = File::open(&path).context(|| format!("open {shown}"))?;
@@ -52,66 +56,81 @@ impl StateDir {
                 .mode(0o600)
                 .open(path.join("lock"))
                 .context(|| format!("open {shown}/lock"))?;
-            // A lock of fcntl(2) and not of flock(2): that one is inherited by fork, and
-            // a monitor that is killed between fork and exec of a command would seem to
-            // live on until the exec. It goes with the first descriptor of the file that
-            // this process closes, so the file is not opened a second time.
+            // fcntl(2) and not flock(2), whose lock a forked child shares: a monitor that is killed
+            // between fork and execve of a command would keep its lock until the execve. An
+            // fcntl lock is released by any close of the file in this process, so the file is
+            // not opened a second time.
             match fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
-                Err(Errno::AGAIN | Errno::ACCESS) => return Err(held(lock, id)),
+                Err(Errno::AGAIN | Errno::ACCESS) => return Err(locked_error(lock, id)),
                 Err(errno) => return Err(io::Error::from(errno)).context(|| format!("lock {shown}/lock")),
             }
-            let ours = lock.metadata().context(|| format!("stat {shown}/lock"))?;
-            if fs::metadata(path.join("lock")).is_ok_and(|now| now.ino() == ours.ino()) {
+            let locked = lock.metadata().context(|| format!("stat {shown}/lock"))?;
+            if fs::metadata(path.join("lock")).is_ok_and(|current| current.ino() == locked.ino()) {
                 let _ = lock.set_len(0);
                 let _ = write!(lock, "{}", std::process::id());
                 return Ok(StateDir { path, dir, _lock: lock });
             }
         }
-        Err(Error::new(format!("lock {shown}/lock: it is removed again and again")))
+        Err(Error::new(format!("lock {shown}/lock: it is removed and made anew all the time")))
     }
 
-    /// The path of one of the files.
-    pub fn file(&self, name: &str) -> PathBuf {
+    /// The path of the file `name`.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// The folder itself, for fsync.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
+    /// Commits a rename in the directory to the disk, fsync(2).
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.dir)?)
     }
 
-    /// A short path for binding a socket in the folder, however long its name is.
-    pub fn bind_path(&self, name: &str) -> PathBuf {
+    /// A new stream socket `name` that listens.
+    pub(crate) fn listen(&self, name: &str) -> Result<UnixListener> {
+        self.remove(name)?;
+        UnixListener::bind(self.bind_path(name)).context(|| format!("listen on {}", self.file(name).display()))
+    }
+
+    /// A new datagram socket `name`.
+    pub(crate) fn bind_datagram(&self, name: &str) -> Result<UnixDatagram> {
+        self.remove(name)?;
+        UnixDatagram::bind(self.bind_path(name)).context(|| format!("listen on {}", self.file(name).display()))
+    }
+
+    /// A path for bind(2) that is short enough however long the directory's is.
+    fn bind_path(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{name}", self.dir.as_raw_fd()))
     }
 
-    /// A path by which another process of the same user can connect to a socket.
-    pub fn connect_path(&self, name: &str) -> PathBuf {
+    /// A path by which another process of the same user can connect to the socket `name`.
+    pub(crate) fn connect_path(&self, name: &str) -> PathBuf {
         let path = self.file(name);
-        if path.as_os_str().len() <= LONGEST_SOCKET_PATH {
+        if path.as_os_str().len() <= SOCKET_PATH_LIMIT {
             return path;
         }
         let (process, fd) = (std::process::id(), self.dir.as_raw_fd());
         PathBuf::from(format!("/proc/{process}/fd/{fd}/{name}"))
     }
 
-    /// Removes what only a running container needs.
-    pub fn sweep(&self) -> Result<()> {
-        match fs::remove_dir_all(self.file("bundle")) {
+    /// Removes the derived bundle, if there is one.
+    pub(crate) fn remove_bundle(&self) -> Result<()> {
+        let path = self.file("bundle");
+        match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).context(|| format!("remove {}", self.file("bundle").display()));
+                Err(error).context(|| format!("remove {}", path.display()))
             }
-            _ => {}
+            _ => Ok(()),
         }
-        for name in ["notify", "console", "pid", "runtime.log", "runtime.err", "command", "exit.tmp", "owner"] {
-            self.remove(name)?;
-        }
-        Ok(())
     }
 
-    /// Removes one file, if it is there.
-    pub fn remove(&self, name: &str) -> Result<()> {
+    /// Removes all files that only a running container needs.
+    pub(crate) fn remove_files(&self) -> Result<()> {
+        self.remove_bundle()?;
+        TEMPORARY.iter().try_for_each(|name| self.remove(name))
+    }
+
+    /// Removes the file `name`, if it is there.
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
         match fs::remove_file(self.file(name)) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).context(|| format!("remove {}", self.file(name).display()))
@@ -120,14 +139,15 @@ impl StateDir {
         }
     }
 
-    /// Sweeps and gives the lock up.
-    pub fn release(self) -> Result<()> {
-        self.sweep()?;
+    /// Removes the files and releases the lock.
+    pub(crate) fn release(self) -> Result<()> {
+        self.remove_files()?;
         self.remove("lock")
     }
 }
 
-/// Whoever can write here could swap the bundle under a privileged runtime.
+/// Errors: the directory is another user's or writable by others, who could replace the bundle
+/// before a privileged runtime reads it.
 fn check_private(dir: &File, path: &Path) -> Result<()> {
     let meta = dir.metadata().context(|| format!("stat {}", path.display()))?;
     let ours = meta.uid() == nix::unistd::geteuid().as_raw();
@@ -140,7 +160,8 @@ fn check_private(dir: &File, path: &Path) -> Result<()> {
     }
 }
 
-fn held(file: File, id: &str) -> Error {
+/// The error of a lock that another monitor holds, with the pid in the file.
+fn locked_error(file: File, id: &str) -> Error {
     let mut pid = String::new();
     let _ = file.take(16).read_to_string(&mut pid);
     let by = match pid.is_empty() {

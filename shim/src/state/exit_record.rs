@@ -1,55 +1,83 @@
-//! The exit record: how the last attempt of a container ended, for people and
-//! units. It outlives the monitor and is replaced by the next run.
+//! The exit record, file `exit`: how the last attempt of a container ended. It stays when the
+//! monitor ends, and the next run removes it. Its fields are those of docs/shim.md, "Files".
 
-use crate::container::policy::{Exit, Reason};
+use super::dir::StateDir;
 use crate::error::{Context, Result};
-use crate::state::dir::StateDir;
+use crate::process::exit::Exit;
 use serde::Serialize;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
-pub const NAME: &str = "exit";
+/// The file's name.
+pub(crate) const NAME: &str = "exit";
 
-/// What is known of an ended attempt. Absent is what did not happen.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Record<'a> {
-    pub id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pid: Option<i32>,
-    /// Init's exit status …
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u8>,
-    /// … or the signal that ended it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub signal: Option<i32>,
-    pub reason: Reason,
-    /// What the monitor exits with; absent when the container is started anew.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exit_code: Option<u8>,
-    /// How often this run has started the container again.
-    pub restarts: u32,
-    pub started_at: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ready_at: Option<&'a str>,
-    pub exited_at: &'a str,
-    /// Absent where the kernel could not be asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub oom_killed: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<&'a str>,
+/// Why an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Reason {
+    /// On request.
+    Stopped,
+    /// Cleanly, by itself.
+    Exited,
+    Failed,
+    /// SIGKILL was needed.
+    Killed,
+    /// A restart was requested, by the container or from outside.
+    Restart,
+    /// One more start would have exceeded the start limit.
+    StartLimit,
+    /// It was not ready within the start timeout.
+    StartTimeout,
 }
 
-impl<'a> Record<'a> {
-    /// A record of an attempt that began at `started_at`.
-    pub fn new(id: &'a str, exit: Option<Exit>, reason: Reason, started_at: &'a str, exited_at: &'a str) -> Record<'a> {
+/// An ended attempt. What did not happen is absent.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ExitRecord<'a> {
+    pub(crate) id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pid: Option<i32>,
+    /// Init's exit status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<u8>,
+    /// The signal that ended init.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) signal: Option<i32>,
+    pub(crate) reason: Reason,
+    /// The monitor's own exit code; absent when the container is started again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) exit_code: Option<u8>,
+    /// The number of restarts in this run.
+    pub(crate) restarts: u32,
+    /// Times are RFC 3339, UTC.
+    pub(crate) started_at: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ready_at: Option<&'a str>,
+    pub(crate) exited_at: &'a str,
+    /// Whether the OOM killer was in the container's cgroup; absent where that can't be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oom_killed: Option<bool>,
+    /// Of a failed start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<&'a str>,
+}
+
+impl<'a> ExitRecord<'a> {
+    /// The record of an attempt, without what is optional.
+    pub(crate) fn new(
+        id: &'a str,
+        exit: Option<Exit>,
+        reason: Reason,
+        started_at: &'a str,
+        exited_at: &'a str,
+    ) -> ExitRecord<'a> {
         let (status, signal) = match exit {
             Some(Exit::Status(status)) => (Some(status), None),
             Some(Exit::Signal(signal)) => (None, Some(signal.0)),
             Some(Exit::Unknown) | None => (None, None),
         };
-        Record {
+        ExitRecord {
             id,
             pid: None,
             status,
@@ -65,9 +93,9 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Puts the record in the place of the last one; a reader sees one or the
-    /// other, also after a power failure.
-    pub fn write(&self, dir: &StateDir) -> Result<()> {
+    /// Replaces the last record. A reader sees one or the other, also after a power failure:
+    /// the new one is on the disk before it is renamed.
+    pub(crate) fn write(&self, dir: &StateDir) -> Result<()> {
         let path = dir.file(NAME);
         let failed = || format!("write {}", path.display());
         let mut text = serde_json::to_vec(self).context(failed)?;
@@ -78,7 +106,7 @@ impl<'a> Record<'a> {
         file.write_all(&text).context(failed)?;
         file.sync_all().context(failed)?;
         fs::rename(&temporary, &path).context(failed)?;
-        rustix::fs::fsync(dir.fd()).map_err(std::io::Error::from).context(failed)
+        dir.sync().context(failed)
     }
 }
 
@@ -89,7 +117,7 @@ mod tests {
 
     #[test]
     fn status_or_signal() {
-        let json = |exit| serde_json::to_value(Record::new("web", exit, Reason::StartTimeout, "a", "b")).unwrap();
+        let json = |exit| serde_json::to_value(ExitRecord::new("web", exit, Reason::StartTimeout, "a", "b")).unwrap();
         let record = json(Some(Exit::Status(0)));
         assert_eq!(record["status"], 0);
         assert_eq!(record["reason"], "start-timeout");

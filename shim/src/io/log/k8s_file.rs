@@ -1,32 +1,21 @@
-//! The line format: `TIME STREAM FLAG TEXT`, where FLAG is `F` for a line (or
-//! its last part) and `P` for a part of a line that goes on in the stream's
-//! next record.
+//! The format of the log, that of the CRI (and of podman's log driver k8s-file):
+//! `TIME STREAM FLAG TEXT`, where FLAG is `F` for a line or its last part, and `P` for a part of
+//! a line that continues in the stream's next record.
 
-/// Which of its two outputs the container wrote to. A terminal has only one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    Stdout,
-    Stderr,
-}
+use crate::stream::Stream;
 
-impl Stream {
-    fn name(self) -> &'static str {
-        match self {
-            Stream::Stdout => "stdout",
-            Stream::Stderr => "stderr",
-        }
-    }
-}
-
-/// A line, or the part of one.
+/// A line, or a part of one.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Record<'a> {
-    pub text: &'a [u8],
-    pub full: bool,
+pub(super) struct Record<'a> {
+    /// Without the newline.
+    pub(super) text: &'a [u8],
+    /// It ends the line: flag `F`.
+    pub(super) full: bool,
 }
 
 impl Record<'_> {
-    pub fn format(&self, stamp: &str, stream: Stream, out: &mut Vec<u8>) {
+    /// Appends the record to `out`, with the time `stamp` (RFC 3339).
+    pub(super) fn format(&self, stamp: &str, stream: Stream, out: &mut Vec<u8>) {
         out.extend_from_slice(stamp.as_bytes());
         out.push(b' ');
         out.extend_from_slice(stream.name().as_bytes());
@@ -36,9 +25,9 @@ impl Record<'_> {
     }
 }
 
-/// Of the end of a log: which streams' last records are parts of a line that was
-/// never ended, and whether the last record itself was cut off.
-pub fn left_open(end: &[u8]) -> ([bool; 2], bool) {
+/// From the end of a log: which streams' last record is `P`, a part of a line that was never
+/// ended, indexed by [`Stream`]; and whether the last record itself is cut off.
+pub(super) fn find_unended(end: &[u8]) -> ([bool; 2], bool) {
     let mut open = [false; 2];
     for record in end.split(|byte| *byte == b'\n') {
         let mut words = record.splitn(4, |byte| *byte == b' ').skip(1);
@@ -52,12 +41,12 @@ pub fn left_open(end: &[u8]) -> ([bool; 2], bool) {
     (open, end.last().is_some_and(|byte| *byte != b'\n'))
 }
 
-/// The records of a chunk of output.
+/// The records of a chunk of output: one for each line, and one for what follows the last newline.
 #[derive(Debug)]
-pub struct Records<'a>(&'a [u8]);
+pub(super) struct Records<'a>(&'a [u8]);
 
 impl<'a> Records<'a> {
-    pub fn new(chunk: &'a [u8]) -> Records<'a> {
+    pub(super) fn new(chunk: &'a [u8]) -> Records<'a> {
         Records(chunk)
     }
 }
@@ -104,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_open() {
+    fn unended_lines_are_found() {
         for (end, expected) in [
             ("", ([false, false], false)),
             ("T stdout F a\nT stderr P b\n", ([false, true], false)),
@@ -113,7 +102,7 @@ mod tests {
             ("T stdout F a\nT stderr P b", ([false, true], true)),
             ("T stdo", ([false, false], true)),
         ] {
-            assert_eq!(left_open(end.as_bytes()), expected, "{end}");
+            assert_eq!(find_unended(end.as_bytes()), expected, "{end}");
         }
     }
 }

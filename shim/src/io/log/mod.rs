@@ -1,63 +1,64 @@
-//! The container's output on disk: lines as Kubernetes reads them, appended to
-//! across restarts, in at most two files of a fixed size.
+//! The log of a container's output: appended to by later runs, in at most two files of a
+//! limited size.
 
-pub mod k8s_file;
-pub mod rotate;
-pub mod tail;
+mod k8s_file;
+mod rotate;
+mod tail;
 
-pub use k8s_file::Stream;
+use crate::stream::Stream;
+use firn::state::time::rfc3339;
 use k8s_file::{Record, Records};
-use rotate::Rotating;
+use rotate::RotatedFile;
 use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
-pub use tail::Tail;
+use tail::Tail;
 
-/// Written at once up to this size, however many short lines it holds.
+/// Bytes of records after which they are written: one write(2) for many short lines.
 const BATCH: usize = 16 << 10;
 
-/// A log file and the last lines that went into it.
+/// A log file, and the last lines that were written to it.
 #[derive(Debug)]
-pub struct Log {
-    file: Rotating,
+pub(crate) struct Log {
+    file: RotatedFile,
     batch: Vec<u8>,
-    /// Whose last record goes on in its next one.
-    open: Streams,
-    pub tail: Tail,
+    /// Whether a stream's last record was `P`, so that its line is not ended; indexed by [`Stream`].
+    unended: [bool; 2],
+    pub(crate) tail: Tail,
 }
 
-type Streams = [bool; 2];
-
 impl Log {
-    pub fn open(path: PathBuf, size: u64) -> io::Result<Log> {
-        let (left_open, cut) = k8s_file::left_open(&rotate::end_of(&path)?);
-        let file = Rotating::open(path, size)?;
-        let mut log = Log { file, batch: Vec::new(), open: left_open, tail: Tail::default() };
-        if cut {
+    /// Opens the log at `path` for appending. Past `limit` bytes it is moved to `PATH.1`; 0 means
+    /// no limit.
+    pub(crate) fn open(path: PathBuf, limit: u64) -> io::Result<Log> {
+        let (unended, cut_off) = k8s_file::find_unended(&rotate::read_end(&path)?);
+        let file = RotatedFile::open(path, limit)?;
+        let mut log = Log { file, batch: Vec::new(), unended, tail: Tail::default() };
+        if cut_off {
             log.batch.push(b'\n');
         }
-        // What a monitor that was killed has left: not a part of our first lines.
-        log.end(Stream::Stdout)?;
-        log.end(Stream::Stderr)?;
+        // Lines of a monitor that was killed, which our first ones are no part of.
+        log.end_stream(Stream::Stdout)?;
+        log.end_stream(Stream::Stderr)?;
         Ok(log)
     }
 
-    /// Closes the stream's last line: whoever wrote it has gone without a newline.
-    pub fn end(&mut self, stream: Stream) -> io::Result<()> {
-        if std::mem::take(&mut self.open[stream as usize]) {
-            let stamp = crate::clock::rfc3339(SystemTime::now());
+    /// Ends the stream's last line by an empty `F` record, where it has no newline.
+    pub(crate) fn end_stream(&mut self, stream: Stream) -> io::Result<()> {
+        if std::mem::take(&mut self.unended[stream as usize]) {
+            let stamp = rfc3339(SystemTime::now());
             Record { text: b"", full: true }.format(&stamp, stream, &mut self.batch);
         }
         self.flush()
     }
 
-    /// Writes one read's worth of output. A line without its end is written as
-    /// a partial record instead of being kept, so memory has a bound.
-    pub fn write(&mut self, stream: Stream, chunk: &[u8]) -> io::Result<()> {
+    /// Writes a chunk of output. A line without its newline is written as a `P` record and not
+    /// kept, so that memory has a bound.
+    pub(crate) fn write(&mut self, stream: Stream, chunk: &[u8]) -> io::Result<()> {
         self.tail.push(chunk);
-        let stamp = crate::clock::rfc3339(SystemTime::now());
+        let stamp = rfc3339(SystemTime::now());
         for record in Records::new(chunk) {
-            self.open[stream as usize] = !record.full;
+            self.unended[stream as usize] = !record.full;
             record.format(&stamp, stream, &mut self.batch);
             if self.batch.len() >= BATCH {
                 self.flush()?;

@@ -1,27 +1,28 @@
-//! The last lines of output, for the error of a start that failed.
+//! The last lines of output, for the error message of a start that failed.
 
 use std::collections::VecDeque;
 
 const BYTES: usize = 2048;
 const LINES: usize = 10;
 
+/// At most 2 KiB of output.
 #[derive(Debug, Default)]
-pub struct Tail(VecDeque<u8>);
+pub(crate) struct Tail(VecDeque<u8>);
 
 impl Tail {
-    pub fn push(&mut self, chunk: &[u8]) {
+    pub(super) fn push(&mut self, chunk: &[u8]) {
         let chunk = &chunk[chunk.len().saturating_sub(BYTES)..];
         let excess = (self.0.len() + chunk.len()).saturating_sub(BYTES);
         self.0.drain(..excess);
         self.0.extend(chunk);
     }
 
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// The last lines, without what could steer a terminal.
-    pub fn text(&self) -> String {
+    /// At most ten lines, without control characters, which a terminal would obey.
+    pub(crate) fn text(&self) -> String {
         let bytes: Vec<u8> = self.0.iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
         let clean = |line: &str| -> String { line.chars().filter(|c| !c.is_control()).collect() };

@@ -1,0 +1,58 @@
+//! Readiness: the container's notifications, and the service manager's.
+
+use super::Container;
+use super::machine::Event;
+use crate::error::{Context, Result};
+use crate::notify::Notification;
+use crate::notify::inbox::Inbox;
+use crate::reactor::{Interest, Token};
+use firn::state::time::rfc3339;
+use std::time::SystemTime;
+
+/// The socket's name in the state directory.
+const NAME: &str = "notify";
+
+impl Container {
+    /// Makes the notification socket of this attempt.
+    pub(super) fn open_inbox(&mut self) -> Result<()> {
+        self.close_inbox();
+        let path = self.dir.file(NAME);
+        let socket = self.dir.bind_datagram(NAME)?;
+        let inbox = Inbox::open(&socket, &path).context(|| format!("listen on {}", path.display()))?;
+        self.reactor
+            .add(&inbox, Interest::Readable, Token::Inbox)
+            .context(|| "epoll_ctl: notification socket".into())?;
+        self.inbox = Some(inbox);
+        Ok(())
+    }
+
+    /// Closes the notification socket, if there is one.
+    pub(super) fn close_inbox(&mut self) {
+        if let Some(inbox) = self.inbox.take() {
+            let _ = self.reactor.remove(&inbox);
+        }
+    }
+
+    /// Takes what the container has notified: READY=1 is an event, all else is passed on.
+    pub(super) fn read_notifications(&mut self) {
+        let Some(inbox) = &mut self.inbox else { return };
+        let Ok(notifications) = inbox.take_notifications() else {
+            self.close_inbox();
+            return self.print_message("warning: the process that receives the container's notifications has ended");
+        };
+        for notification in notifications {
+            match notification {
+                Notification::Ready => self.events.push_back(Event::Ready),
+                notification => self.upstream.relay(notification, &self.reactor),
+            }
+        }
+    }
+
+    /// Notifies the service manager, and prints, that the container is ready.
+    pub(super) fn notify_ready(&mut self) {
+        self.attempt.ready_at = Some(rfc3339(SystemTime::now()));
+        let millis = self.attempt.began.elapsed().as_millis();
+        self.upstream.notify(Notification::Ready, &self.reactor);
+        self.print_message(&format!("{} is ready ({millis} ms)", self.settings.id));
+    }
+}

@@ -1,0 +1,37 @@
+//! How a process ended.
+
+use crate::signal::Signal;
+use std::fmt;
+
+/// The end of a process, from its wait status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It called exit(2) with this status.
+    Status(u8),
+    /// It was terminated by this signal.
+    Signal(Signal),
+    /// It is gone, and its wait status went to another process: it was not a child of ours.
+    Unknown,
+}
+
+impl Exit {
+    /// As one exit code, as shells show it: the status, or 128 + N for a death by signal N;
+    /// 255 where it is unknown.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Exit::Status(status) => status,
+            Exit::Signal(signal) => u8::try_from(128 + signal.0).unwrap_or(u8::MAX),
+            Exit::Unknown => u8::MAX,
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Status(status) => write!(f, "ended with status {status}"),
+            Exit::Signal(signal) => write!(f, "was ended by {signal}"),
+            Exit::Unknown => f.write_str("ended, with an unknown status"),
+        }
+    }
+}
