@@ -1,7 +1,7 @@
 //! What process 1 of the container is: an init of the root's own, or firn-init
 //! around a command.
 
-use crate::source::view::{Found, View, ViewError};
+use crate::rootfs::view::{Found, View, ViewError};
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -2,7 +2,7 @@
 
 use super::init::{INSIDE, Init};
 use super::{Plan, names};
-use crate::source::store_path::LOGICAL_STORE;
+use crate::source::nix::store_path::LOGICAL_STORE;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{Mount, MountBuilder};
 

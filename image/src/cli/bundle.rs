@@ -3,12 +3,13 @@
 
 use crate::bundle::identity::{Hostname, Identity};
 use crate::bundle::init::Init;
-use crate::bundle::{Closure, Plan, Upper, write};
-use crate::source::rootfs_dir::Layers;
-use crate::source::store_path::{LOGICAL_STORE, Store, StorePath};
-use crate::source::users::{self, User};
-use crate::source::view::{Found, View};
-use crate::source::{nix_cli, path_list};
+use crate::bundle::{Closure, Plan, Upper, publish as write};
+use crate::rootfs::users::{self, User};
+use crate::rootfs::view::{Found, View};
+use crate::source::directory::Layers;
+use crate::source::nix::cli as nix_cli;
+use crate::source::nix::closure as path_list;
+use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! `firn-image inspect`: what a bundle is made of, and whether it is still there.
 
 use crate::bundle::{init, names};
-use crate::source::store_path::{LOGICAL_STORE, Store, StorePath};
+use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use firn::spec::roots::{self, Roots};

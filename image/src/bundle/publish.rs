@@ -1,13 +1,15 @@
 //! Writes the bundle: all of it or nothing. It is built in a folder beside its
 //! place and moved there in one step.
 
-use super::copy::{Copy, CopyError};
 use super::init::Init;
-use super::merged::{self, MergeError};
-use super::temp::Temp;
 use super::{Closure, Plan, config, firn_json, names};
-use crate::source::nix_cli::{self, NixError};
-use crate::source::store_path::StorePath;
+use crate::rootfs::copy::{Copy, CopyError};
+use crate::rootfs::overlay as merged;
+use crate::rootfs::overlay::MergeError;
+use crate::source::nix::cli as nix_cli;
+use crate::source::nix::cli::NixError;
+use crate::source::nix::store_path::StorePath;
+use crate::store::staging::Temp;
 use firn::spec::roots;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with};

@@ -5,7 +5,7 @@
 //! Every look-up is of one name in an open directory and follows nothing, so that
 //! a layer whose files are exchanged meanwhile can't lead it elsewhere.
 
-use super::store_path::{LOGICAL_STORE, StorePath};
+use crate::source::nix::store_path::{LOGICAL_STORE, StorePath};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;

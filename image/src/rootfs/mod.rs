@@ -1,0 +1,4 @@
+pub mod copy;
+pub mod overlay;
+pub mod users;
+pub mod view;

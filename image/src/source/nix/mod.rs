@@ -1,0 +1,3 @@
+pub mod cli;
+pub mod closure;
+pub mod store_path;
