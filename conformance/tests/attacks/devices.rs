@@ -147,3 +147,34 @@ fn a_terminal_does_not_follow_links_in_dev() {
     created.succeeds();
     assert!(text.starts_with("/dev/pts/0\r\nkept\r\npwned"), "{text:?}");
 }
+
+/// A /dev that is bound from a volume gets no console, and one that it has is covered.
+#[test]
+fn a_console_is_never_made_in_a_volume() {
+    let scratch = Scratch::new("volumecons");
+    let volume = scratch.folder("volume");
+    for place in ["pts", "shm", "mqueue"] {
+        std::fs::create_dir(volume.join(place)).unwrap();
+    }
+    let bundle = Bundle::new(&scratch).shell("ls /dev/console; [ -c /dev/console ] && echo shown > /dev/console");
+    let bundle = without_mounts(bundle, "/dev")
+        .set("/process/terminal", json!(true))
+        .mount(json!({"destination": "/dev", "type": "bind", "source": volume, "options": ["bind", "rw"]}))
+        .mount(json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]}))
+        .write();
+    let listed = || {
+        let mut names: Vec<_> = std::fs::read_dir(&volume).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = listed();
+    let firn = Runtime::firn(&scratch);
+    let (created, text) = run_with_terminal(&firn, &scratch, &bundle);
+    assert!(created.code == 0 && text.contains("No such file"), "{created:?} {text}");
+    assert_eq!(listed(), before);
+    std::fs::write(volume.join("console"), "kept").unwrap();
+    let (created, text) = run_with_terminal(&firn, &scratch, &bundle);
+    assert!(created.code == 0 && text.contains("shown"), "{created:?} {text}");
+    assert_eq!(std::fs::read_to_string(volume.join("console")).unwrap(), "kept");
+    firn.left_nothing();
+}

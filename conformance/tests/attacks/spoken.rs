@@ -3,8 +3,9 @@
 //! for init, by a descriptor of its channel, while a hook keeps the runtime from reading.
 
 use firn_conformance::harness::{Bundle, Runtime, Scratch, wait_until};
-use rustix::fd::{AsFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketType};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::IoSlice;
@@ -55,16 +56,11 @@ impl Held {
     }
 
     fn channel(&self) -> OwnedFd {
-        // SAFETY: integers; the descriptor is new, and nobody else's.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(libc::syscall(libc::SYS_pidfd_open, self.init, 0) as i32) };
+        let pidfd = pidfd_open(Pid::from_raw(self.init).unwrap(), PidfdFlags::empty()).unwrap();
         let numbers = std::fs::read_dir(format!("/proc/{}/fd", self.init)).unwrap().flatten();
         let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         let mut sockets = numbers.filter_map(|number| {
-            // SAFETY: integers.
-            let fd =
-                unsafe { libc::syscall(libc::SYS_pidfd_getfd, std::os::fd::AsRawFd::as_raw_fd(&pidfd), number, 0) };
-            // SAFETY: a new descriptor that nobody else owns.
-            let fd = (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as i32) })?;
+            let fd = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok()?;
             (rustix::net::sockopt::socket_type(&fd) == Ok(SocketType::SEQPACKET)).then_some(fd)
         });
         sockets.next().expect("init has a channel")

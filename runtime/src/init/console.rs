@@ -76,15 +76,18 @@ pub fn open_for_init(init: &mut Init<'_>) -> Result<()> {
     }
     if init.plan.namespaces.makes(clone::NEWNS) {
         open(&mut init.task)?;
-        let dev = match init.dev.take() {
-            Some(dev) => dev,
-            // The host's.
+        match init.dev.take() {
+            Some(dev) => {
+                make_place(&dev).doing(|| "make a place for /dev/console")?;
+                show(&dev, rustix::stdio::stdin())?;
+            }
+            // Bound from somewhere, where nothing is made: see init/devices.rs.
             None => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY;
-                init.task.root()?.open(&InRoot::new("/dev"), flags).doing(|| "open /dev in the container's root")?
+                let dev = init.task.root()?.open(&InRoot::new("/dev"), flags);
+                show(&dev.doing(|| "open /dev in the container's root")?, rustix::stdio::stdin())?;
             }
-        };
-        show(&dev, rustix::stdio::stdin())?;
+        }
     } else if let Some(socket) = init.task.console_socket.take() {
         // Nothing was mounted in the root: a terminal of this mount namespace.
         let master = multiplexer(&RootFd::new(open_directory("/")?))?;
@@ -123,16 +126,22 @@ pub fn send(socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
     socket::send(socket, b"/dev/ptmx", master.as_fd()).doing(|| "send the terminal to the console socket")
 }
 
-/// The terminal at /dev/console, by descriptor on a file that is new.
-fn show(dev: &OwnedFd, terminal: BorrowedFd<'_>) -> Result<()> {
-    let what = || "show the terminal at /dev/console";
+fn make_place(dev: &OwnedFd) -> rustix::io::Result<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(dev, c"console", flags, Mode::from_raw_mode(0o666)) {
-        Ok(_) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(errno).doing(what),
+        Ok(_) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno),
     }
-    let place = rustix::fs::openat(dev, c"console", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-        .doing(what)?;
+}
+
+/// The terminal at /dev/console, by descriptor, where there is a place for it.
+fn show(dev: &OwnedFd, terminal: BorrowedFd<'_>) -> Result<()> {
+    let what = || "show the terminal at /dev/console";
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = match rustix::fs::openat(dev, c"console", flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        result => result.doing(what)?,
+    };
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = rustix::mount::open_tree(terminal, c"", clone).doing(what)?;
     attach(&tree, &place).doing(what)
