@@ -1,21 +1,26 @@
-//! Builds bundles for firn. Read in the order of the flow:
+//! Builds bundles. In the order of the flow:
 //!
 //! ```text
-//! argv ─ cli::bundle ─ source: nix (a closure), directory   (layers)
-//!                    ─ rootfs: view → users                 (what both show together)
-//!                    ─ bundle: identity, init               (name, uuid; what process 1 is)
-//!                              config, mounts, firn_json    (contents, pure)
-//!                              publish                      (to disk, all or nothing)
-//!                    ─ rootfs: overlay, copy                (only with --copy)
-//!                      store:  staging                      (where it is built)
+//! argv ─ cli::bundle ─ source: nix (a closure), directory (layers)
+//!                    ─ rootfs: view → users               what both show together
+//!                    ─ bundle: plan                       all that was looked up
+//!                              config, mounts, firn_json  contents of its files, pure
+//!                              files                      the files
+//!                    ─ rootfs: overlay, copy              for --copy
+//!                    ─ store:  staging, gcroots           where it is built; kept from collection
+//!                    ─ bundle: publish                    to its place, all or nothing
 //! ```
 //!
-//! `cli::inspect` goes the other way, from a bundle to what it is made of.
+//! `cli::inspect` goes the other way, from a bundle to what it is made of. `layer` knows the marks
+//! of overlayfs in a layer, for `rootfs`.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
-pub mod bundle;
 pub mod cli;
-pub mod rootfs;
-pub mod source;
-pub mod store;
+
+mod bundle;
+mod layer;
+mod rootfs;
+mod source;
+mod store;
+mod sys;

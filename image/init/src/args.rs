@@ -1,5 +1,5 @@
-//! The command line. Parsed by hand: four options are not worth a library in a
-//! process that stays for the container's whole life.
+//! The command line. It has four options, so it is parsed without a library: this process stays in
+//! memory for the container's whole life.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -11,20 +11,20 @@ A small init: runs COMMAND as a container's process 1.
 Usage: firn-init [OPTIONS] [--] COMMAND [ARG]...
 
 Options:
-      --grace SECONDS   time that processes get to end before they are killed
-                        when the container is stopped [default: 10]
-      --notify WHO      who says READY=1 on $NOTIFY_SOCKET: 'init' once COMMAND has
-                        been started, or 'command' itself [default: init]
+      --grace SECONDS   seconds between SIGTERM and SIGKILL when the container is
+                        stopped [default: 10]
+      --notify WHO      who sends READY=1 to $NOTIFY_SOCKET: 'init' once COMMAND was
+                        executed, or 'command' itself [default: init]
   -h, --help            print help
   -V, --version         print version
 
 Signals to firn-init, by number:
   37, 38 (RTMIN+3, +4)      stop: TERM to all, after the grace KILL; exit 0
-  39 (RTMIN+5), INT         the same, but exit 133: start me anew
+  39 (RTMIN+5), INT         the same, but exit 133: asks for a restart
   47, 48 (RTMIN+13, +14)    stop at once, exit 0
   49 (RTMIN+15)             stop at once, exit 133
   TERM                      TERM to COMMAND, after the grace KILL; exit with its status
-  others                    handed to COMMAND
+  others                    passed on to COMMAND
 
 Examples:
   firn-init -- /bin/server --port 80
@@ -36,29 +36,29 @@ Examples:
 pub enum Parsed {
     /// Run the command.
     Run(Args),
-    /// Print this text and end.
-    Say(String),
+    /// Print this text: the help or the version.
+    Print(String),
 }
 
 /// How to run the command.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Args {
-    /// Time between asking processes to end and killing them.
+    /// Time from SIGTERM to SIGKILL.
     pub grace: Duration,
-    /// The command says itself when it is ready.
+    /// The command notifies when it is ready, not firn-init.
     pub command_notifies: bool,
     /// The command and its arguments, never empty.
     pub command: Vec<OsString>,
 }
 
-/// Why a command line was refused.
+/// A mistake in the command line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ArgsError {
     /// An option that doesn't exist.
     UnknownOption(OsString),
     /// An option without its value.
     MissingValue(&'static str),
-    /// A value that the option doesn't take.
+    /// An option, a value that it does not take, and those that it takes.
     BadValue(&'static str, OsString, &'static str),
     /// No command.
     NoCommand,
@@ -87,19 +87,18 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgsErr
         let (name, value) = split_option(&arg);
         match name.to_str() {
             Some("--") if value.is_none() => break,
-            Some("-h" | "--help") => return Ok(Parsed::Say(HELP.into())),
+            Some("-h" | "--help") => return Ok(Parsed::Print(HELP.into())),
             Some("-V" | "--version") => {
-                return Ok(Parsed::Say(format!("firn-init {}\n", env!("CARGO_PKG_VERSION"))));
+                return Ok(Parsed::Print(format!("firn-init {}\n", env!("CARGO_PKG_VERSION"))));
             }
-            Some("--grace") => parsed.grace = grace(take("--grace", value, &mut args)?)?,
+            Some("--grace") => parsed.grace = parse_grace(take_value("--grace", value, &mut args)?)?,
             Some("--notify") => {
-                parsed.command_notifies = notifies(take("--notify", value, &mut args)?)?;
+                parsed.command_notifies = parse_notify(take_value("--notify", value, &mut args)?)?;
             }
             _ if arg.as_encoded_bytes().starts_with(b"-") => {
                 return Err(ArgsError::UnknownOption(arg));
             }
-            // The first word that is no option begins the command, whose own
-            // options are not ours.
+            // The first argument that is no option begins the command; the rest are its own.
             _ => {
                 parsed.command.push(arg);
                 break;
@@ -113,6 +112,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, ArgsErr
     Ok(Parsed::Run(parsed))
 }
 
+/// `--NAME=VALUE` as name and value; anything else as it is.
 fn split_option(arg: &OsStr) -> (&OsStr, Option<OsString>) {
     match arg.to_str().and_then(|text| text.split_once('=')) {
         Some((name, value)) if name.starts_with("--") => (OsStr::new(name), Some(value.into())),
@@ -120,7 +120,7 @@ fn split_option(arg: &OsStr) -> (&OsStr, Option<OsString>) {
     }
 }
 
-fn take(
+fn take_value(
     option: &'static str,
     value: Option<OsString>,
     rest: &mut impl Iterator<Item = OsString>,
@@ -128,7 +128,7 @@ fn take(
     value.or_else(|| rest.next()).ok_or(ArgsError::MissingValue(option))
 }
 
-fn grace(value: OsString) -> Result<Duration, ArgsError> {
+fn parse_grace(value: OsString) -> Result<Duration, ArgsError> {
     value
         .to_str()
         .and_then(|text| text.parse::<f64>().ok())
@@ -137,10 +137,10 @@ fn grace(value: OsString) -> Result<Duration, ArgsError> {
         .ok_or(ArgsError::BadValue("--grace", value, "a number of seconds, at most one year"))
 }
 
-/// A year: far beyond any real grace, and far from overflowing the clock.
+/// One year, in seconds. An Instant does not overflow by it.
 const MAX_GRACE: u64 = 365 * 24 * 3600;
 
-fn notifies(value: OsString) -> Result<bool, ArgsError> {
+fn parse_notify(value: OsString) -> Result<bool, ArgsError> {
     match value.to_str() {
         Some("init") => Ok(false),
         Some("command") => Ok(true),
@@ -152,12 +152,12 @@ fn notifies(value: OsString) -> Result<bool, ArgsError> {
 mod tests {
     use super::*;
 
-    fn run(args: &[&str]) -> Result<Parsed, ArgsError> {
+    fn parse_words(args: &[&str]) -> Result<Parsed, ArgsError> {
         parse(args.iter().map(OsString::from))
     }
 
-    fn ok(args: &[&str]) -> Args {
-        match run(args) {
+    fn parse_run(args: &[&str]) -> Args {
+        match parse_words(args) {
             Ok(Parsed::Run(args)) => args,
             other => panic!("{args:?} gave {other:?}"),
         }
@@ -169,33 +169,33 @@ mod tests {
             &["--grace", "3", "--notify=command", "--", "a", "--grace", "b"][..],
             &["--notify", "command", "--grace=3", "a", "--grace", "b"][..],
         ] {
-            let args = ok(line);
+            let args = parse_run(line);
             assert_eq!(args.grace, Duration::from_secs(3));
             assert!(args.command_notifies);
             assert_eq!(args.command, ["a", "--grace", "b"]);
         }
-        assert_eq!(ok(&["--", "--odd"]).command, ["--odd"]);
-        assert_eq!(ok(&["a", "--", "b"]).command, ["a", "--", "b"]);
-        assert_eq!(ok(&["--grace=0.5", "a"]).grace, Duration::from_millis(500));
+        assert_eq!(parse_run(&["--", "--odd"]).command, ["--odd"]);
+        assert_eq!(parse_run(&["a", "--", "b"]).command, ["a", "--", "b"]);
+        assert_eq!(parse_run(&["--grace=0.5", "a"]).grace, Duration::from_millis(500));
     }
 
     #[test]
     fn mistakes_are_named() {
-        assert_eq!(run(&[]), Err(ArgsError::NoCommand));
-        assert_eq!(run(&["--"]), Err(ArgsError::NoCommand));
-        assert_eq!(run(&["--grace"]), Err(ArgsError::MissingValue("--grace")));
-        assert_eq!(run(&["--gracee", "1"]), Err(ArgsError::UnknownOption("--gracee".into())));
+        assert_eq!(parse_words(&[]), Err(ArgsError::NoCommand));
+        assert_eq!(parse_words(&["--"]), Err(ArgsError::NoCommand));
+        assert_eq!(parse_words(&["--grace"]), Err(ArgsError::MissingValue("--grace")));
+        assert_eq!(parse_words(&["--gracee", "1"]), Err(ArgsError::UnknownOption("--gracee".into())));
         for bad in ["-1", "x", "inf", "NaN", "1e99", ""] {
-            let error = run(&["--grace", bad, "a"]).expect_err(bad);
+            let error = parse_words(&["--grace", bad, "a"]).expect_err(bad);
             assert!(matches!(error, ArgsError::BadValue("--grace", ..)), "{bad}: {error}");
         }
-        assert!(matches!(run(&["--notify=x", "a"]), Err(ArgsError::BadValue("--notify", ..))));
+        assert!(matches!(parse_words(&["--notify=x", "a"]), Err(ArgsError::BadValue("--notify", ..))));
     }
 
     #[test]
     fn help_and_version_are_texts() {
         for option in ["--help", "-h", "--version", "-V"] {
-            assert!(matches!(run(&[option]), Ok(Parsed::Say(_))), "{option}");
+            assert!(matches!(parse_words(&[option]), Ok(Parsed::Print(_))), "{option}");
         }
     }
 }

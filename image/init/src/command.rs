@@ -1,5 +1,4 @@
-//! Starts the command: looks it up, forks, and waits until exec has succeeded
-//! or said why not.
+//! The start of the command: look-up in PATH, fork, and the result of its execve.
 
 use crate::args::Args;
 use crate::{notify, sys};
@@ -9,18 +8,18 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-/// Searched when the environment has no PATH.
+/// The value of PATH where the environment has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The running command.
 #[derive(Debug)]
 pub struct Child {
     pub pid: i32,
-    /// It runs in the foreground of the terminal on stdin.
+    /// Its process group is in the foreground of the terminal on stdin.
     pub on_terminal: bool,
 }
 
-/// Why the command doesn't run.
+/// Why the command does not run.
 #[derive(Debug)]
 pub enum StartError {
     /// An argument or environment variable holds a NUL byte.
@@ -32,8 +31,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// What shells exit with: 127 for a missing command, 126 for one that can't
-    /// be executed.
+    /// As of shells: 127 where the command is not found, 126 where it can't be executed.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Exec { error, .. } if error.kind() == io::ErrorKind::NotFound => 127,
@@ -65,7 +63,7 @@ impl fmt::Display for StartError {
     }
 }
 
-/// Starts the command. When this returns `Ok`, its exec has succeeded.
+/// Starts the command. `Ok` means that its execve has succeeded.
 pub fn start(args: &Args) -> Result<Child, StartError> {
     let name = &args.command[0];
     let searched = !name.as_bytes().contains(&b'/');
@@ -92,8 +90,7 @@ pub fn start(args: &Args) -> Result<Child, StartError> {
     }
 }
 
-/// The files that a name without a slash may mean; an empty PATH element is the
-/// working directory (POSIX).
+/// The paths of a name without a slash. An empty element of PATH is the working directory (POSIX).
 fn candidates(name: &OsStr, path: &OsStr) -> Vec<OsString> {
     path.as_bytes()
         .split(|&byte| byte == b':')
@@ -104,8 +101,8 @@ fn candidates(name: &OsStr, path: &OsStr) -> Vec<OsString> {
         .collect()
 }
 
-/// The command's environment. The notify socket is left out unless the command
-/// is to use it: it would say things in init's name.
+/// The command's environment, without NOTIFY_SOCKET unless the command notifies: else it could notify
+/// in the place of firn-init.
 fn environment(
     vars: impl Iterator<Item = (OsString, OsString)>,
     command_notifies: bool,

@@ -1,10 +1,9 @@
-//! firn-init: a container's process 1 around one command.
+//! firn-init: process 1 of a container, which runs one command.
 //!
-//! It starts the command, reaps orphans, acts on the signals by which container
-//! managers ask an init to stop or restart, and ends with the command's status.
-//! Read in this order: [`args`] what the user asked for, [`signals`] what each
-//! signal means, [`command`] starting the command, [`serve`] the loop,
-//! [`notify`] telling the manager, [`sys`] the system calls.
+//! It starts the command, reaps orphans, handles the signals by which container managers stop or
+//! restart an init, and exits with the command's status. In the order of the flow: [`args`] the
+//! command line, [`signals`] what each signal means, [`command`] the start of the command,
+//! [`serve`] the loop, [`notify`] notifications to the manager, [`sys`] the system calls.
 
 #![deny(unsafe_code)]
 
@@ -19,17 +18,17 @@ mod sys;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Status for a wrong option, and for a start as anything but process 1.
+/// Exit statuses for a wrong command line, and for a start as another process than process 1.
 const EXIT_USAGE: u8 = 2;
 const EXIT_NOT_INIT: u8 = 1;
 
 fn main() -> ExitCode {
-    // First of all: a signal that arrives before this is lost, as the kernel
-    // drops what process 1 neither blocks nor handles.
+    // First of all: until then a signal is lost, as the kernel drops those that a pid namespace's
+    // init neither blocks nor handles (pid_namespaces(7)).
     let blocked = sys::block_signals();
     let args = match args::parse(std::env::args_os().skip(1)) {
         Ok(args::Parsed::Run(args)) => args,
-        Ok(args::Parsed::Say(text)) => {
+        Ok(args::Parsed::Print(text)) => {
             print!("{text}");
             return ExitCode::SUCCESS;
         }
@@ -53,13 +52,13 @@ fn main() -> ExitCode {
     ExitCode::from(serve::run(child, args.grace, &notifier))
 }
 
+/// Prints an error; the exit code.
 fn fail(message: &str, status: u8) -> ExitCode {
-    say("error", message);
+    print_message("error", message);
     ExitCode::from(status)
 }
 
-/// Not eprintln!, which panics when nobody reads stderr any more: a closed log
-/// must not end process 1.
-fn say(level: &str, message: &str) {
+/// Not eprintln!, which panics where stderr is a pipe that nobody reads: that must not end process 1.
+fn print_message(level: &str, message: &str) {
     let _ = writeln!(std::io::stderr(), "firn-init: {level}: {message}");
 }

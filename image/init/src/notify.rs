@@ -1,5 +1,5 @@
-//! Tells the container's manager what init is at, over the datagram socket that
-//! NOTIFY_SOCKET names (the protocol of sd_notify(3)).
+//! Notifications to the container's manager, by the datagram socket that NOTIFY_SOCKET names
+//! (sd_notify(3)).
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -10,7 +10,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 /// The environment variable that names the socket.
 pub const VARIABLE: &str = "NOTIFY_SOCKET";
 
-/// Where messages go; nowhere when nobody asked for them.
+/// Sends notifications; none where NOTIFY_SOCKET is not set.
 #[derive(Debug)]
 pub struct Notifier {
     address: Option<OsString>,
@@ -22,25 +22,24 @@ impl Notifier {
         Self { address: std::env::var_os(VARIABLE).filter(|address| !address.is_empty()) }
     }
 
-    /// Sends one message. A failure is a warning and no more: a container
-    /// doesn't end because nobody listens.
+    /// Sends a message, such as `READY=1`. A failure is a warning.
     pub fn send(&self, message: &str) {
         let Some(address) = &self.address else { return };
         if let Err(error) = send_to(address, message) {
-            crate::say("warning", &format!("send {message} to {address:?}: {error}"));
+            crate::print_message("warning", &format!("send {message} to {address:?}: {error}"));
         }
     }
 }
 
 fn send_to(address: &OsStr, message: &str) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
-    // A manager that doesn't read must not stop init from reaping.
+    // A manager that does not read must not block process 1, which has to reap.
     socket.set_nonblocking(true)?;
-    socket.send_to_addr(message.as_bytes(), &parse(address)?)?;
+    socket.send_to_addr(message.as_bytes(), &parse_address(address)?)?;
     Ok(())
 }
 
-fn parse(address: &OsStr) -> io::Result<SocketAddr> {
+fn parse_address(address: &OsStr) -> io::Result<SocketAddr> {
     match address.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
         [b'/', ..] => SocketAddr::from_pathname(address),
@@ -54,11 +53,11 @@ mod tests {
 
     #[test]
     fn addresses_are_paths_or_abstract() {
-        assert!(parse(OsStr::new("/run/host/notify")).expect("path").as_pathname().is_some());
-        let named = parse(OsStr::new("@name")).expect("abstract");
+        assert!(parse_address(OsStr::new("/run/host/notify")).expect("path").as_pathname().is_some());
+        let named = parse_address(OsStr::new("@name")).expect("abstract");
         assert_eq!(named.as_abstract_name(), Some(&b"name"[..]));
-        assert!(parse(OsStr::new("vsock:2:1")).is_err());
-        assert!(parse(OsStr::new("relative")).is_err());
+        assert!(parse_address(OsStr::new("vsock:2:1")).is_err());
+        assert!(parse_address(OsStr::new("relative")).is_err());
     }
 
     #[test]

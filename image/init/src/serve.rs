@@ -1,4 +1,4 @@
-//! The loop of process 1: waits for signals, reaps, and ends the container.
+//! The loop of process 1: waits for signals, reaps children, and ends the container.
 
 use crate::command::Child;
 use crate::notify::Notifier;
@@ -6,41 +6,40 @@ use crate::signals::{self, Action};
 use crate::sys;
 use std::time::{Duration, Instant};
 
-/// What processes that outlive the command get at most: nobody waits for them.
+/// The grace, at most, of processes that outlive the command.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(2);
 
-/// Where the container is on its way to the end.
+/// How far the container is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// The command was asked to end; its own processes may still need each other.
+    /// The command has got SIGTERM. Other processes have not, as it may need them to shut down.
     StoppingCommand,
-    /// Everything was asked to end; then exit with this status.
+    /// All processes have got SIGTERM. firn-init exits with this status.
     StoppingAll(u8),
 }
 
-/// Whether the loop goes on.
+/// What the loop does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Wait,
     Exit(u8),
 }
 
+/// The state of the loop.
 struct Server<'a> {
     child: Child,
     /// Exit status of the command, once it has ended.
     ended: Option<u8>,
     phase: Phase,
-    /// Set by the first request to stop and never put off by a later one.
+    /// When SIGKILL is due. Set by the first stop; a later one never extends it.
     deadline: Option<Instant>,
     grace: Duration,
     notifier: &'a Notifier,
 }
 
-/// Serves until the container has ended; returns the exit status for process 1.
-///
-/// What still runs then is killed by the kernel, which lets no process outlive
-/// its pid namespace's first.
+/// Runs until the container has ended; the exit status of process 1. Processes that still run are
+/// then killed by the kernel (pid_namespaces(7)).
 pub fn run(child: Child, grace: Duration, notifier: &Notifier) -> u8 {
     let mut server = Server { child, ended: None, phase: Phase::Running, deadline: None, grace, notifier };
     loop {
@@ -67,7 +66,7 @@ impl Server<'_> {
             Action::Forward if self.ended.is_none() => sys::kill(self.child.pid, signal),
             Action::Forward | Action::Reap | Action::Ignore => {}
         }
-        // On each signal: SIGCHLD isn't queued, one may stand for many children.
+        // After each signal: SIGCHLD is not queued, so one may be of several children.
         self.reap()
     }
 
@@ -75,7 +74,7 @@ impl Server<'_> {
         if self.deadline.is_none_or(|at| at > Instant::now()) {
             return Next::Wait;
         }
-        // The status tells that the command had to be killed.
+        // As in shells, for a command that had to be killed.
         let killed = 128 + 9;
         sys::kill_all(libc::SIGKILL);
         Next::Exit(match self.phase {
@@ -84,8 +83,8 @@ impl Server<'_> {
         })
     }
 
-    /// Asks everything to end. The first request decides the exit status, but
-    /// a stop of the container goes before a stop of the command.
+    /// Sends SIGTERM to all processes. The first such stop decides the exit status, also after a
+    /// stop of the command alone.
     fn stop_all(&mut self, status: u8) {
         if matches!(self.phase, Phase::StoppingAll(_)) {
             return;
@@ -93,9 +92,10 @@ impl Server<'_> {
         self.begin_stop(self.grace);
         self.phase = Phase::StoppingAll(status);
         sys::kill_all(libc::SIGTERM);
-        self.wake_and_hang_up();
+        self.send_cont_and_hup();
     }
 
+    /// Sends SIGTERM to the command.
     fn stop_command(&mut self) {
         if self.phase != Phase::Running {
             return;
@@ -103,7 +103,7 @@ impl Server<'_> {
         self.begin_stop(self.grace);
         self.phase = Phase::StoppingCommand;
         sys::kill(self.child.pid, libc::SIGTERM);
-        self.wake_and_hang_up();
+        self.send_cont_and_hup();
     }
 
     fn begin_stop(&mut self, grace: Duration) {
@@ -114,9 +114,9 @@ impl Server<'_> {
         self.deadline = Some(self.deadline.map_or(deadline, |at| at.min(deadline)));
     }
 
-    /// A stopped process acts on SIGTERM only once it runs again, and a shell on
-    /// a terminal ignores SIGTERM but not the loss of its terminal.
-    fn wake_and_hang_up(&self) {
+    /// SIGCONT to all processes, as a stopped one handles SIGTERM only when it is continued. SIGHUP to
+    /// a command on a terminal, as an interactive shell ignores SIGTERM.
+    fn send_cont_and_hup(&self) {
         if self.ended.is_none() && self.child.on_terminal {
             sys::kill(self.child.pid, libc::SIGHUP);
         }

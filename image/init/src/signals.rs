@@ -1,27 +1,27 @@
-//! What each signal to process 1 means. By number, not by SIGRTMIN: managers
-//! send 37, and where SIGRTMIN lies differs between C libraries.
+//! What each signal to process 1 means. By number and not by SIGRTMIN, whose value differs between C
+//! libraries: managers send 37.
 
-/// Exit status that asks the container's manager to start it anew.
+/// The exit status that asks the container's manager for a restart.
 pub const RESTART: u8 = 133;
 
-/// What to do about a signal.
+/// What a signal does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// End every process within the grace, then exit with this status.
+    /// SIGTERM to all processes, SIGKILL after the grace; exit with this status.
     Stop(u8),
-    /// Exit with this status now.
+    /// Exit with this status at once.
     StopNow(u8),
-    /// Ask the command to end, and exit with its status.
+    /// SIGTERM to the command; exit with its status.
     StopCommand,
-    /// Some child may have ended.
+    /// A child may have ended.
     Reap,
-    /// The command's business.
+    /// Pass it on to the command.
     Forward,
-    /// Nobody's business.
+    /// No effect.
     Ignore,
 }
 
-/// The meaning of signal number `signal`.
+/// What signal number `signal` does.
 pub fn action(signal: i32) -> Action {
     match signal {
         // systemd's RTMIN+3 (halt) and +4 (power off), +5 (reboot)
@@ -32,16 +32,14 @@ pub fn action(signal: i32) -> Action {
         49 => Action::StopNow(RESTART),
         libc::SIGTERM => Action::StopCommand,
         libc::SIGCHLD => Action::Reap,
-        // Raised by what process 1 itself does with its terminal or a pipe.
+        // From process 1's own use of its terminal or a pipe.
         libc::SIGTTIN | libc::SIGTTOU | libc::SIGPIPE => Action::Ignore,
         _ => Action::Forward,
     }
 }
 
-/// The exit status that tells of a wait status.
-///
-/// Death by signal N is 128+N as in shells, except SIGTRAP: its 133 would ask
-/// for a restart, and only a command that exits 133 itself means that.
+/// The exit status for the command's wait status: its own, or 128 + N for a death by signal N, as in
+/// shells. 1 for SIGTRAP, whose 133 would ask for a restart.
 pub fn exit_status(wait_status: i32) -> u8 {
     if libc::WIFEXITED(wait_status) {
         return u8::try_from(libc::WEXITSTATUS(wait_status)).unwrap_or(u8::MAX);
@@ -82,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_real_133_restarts() {
+    fn only_an_exit_status_of_133_restarts() {
         assert_eq!(exit_status(0), 0);
         assert_eq!(exit_status(133 << 8), 133);
         assert_eq!(exit_status(255 << 8), 255);

@@ -1,5 +1,5 @@
-//! The system calls, and the only unsafe code. firn-init has one thread, which
-//! `spawn` relies on.
+//! The system calls, and the only unsafe code. `spawn` relies on this being a process with one
+//! thread.
 
 use std::ffi::CString;
 use std::io;
@@ -8,16 +8,16 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
-/// What to execute, made ready before the fork.
+/// The arguments of execve(2), allocated before the fork.
 #[derive(Debug)]
 pub struct Exec {
-    /// Files to try in order.
+    /// Paths to try in order.
     pub files: Vec<CString>,
     pub argv: Vec<CString>,
     pub envp: Vec<CString>,
 }
 
-/// One answer of waitpid(2).
+/// The result of a waitpid(2).
 #[derive(Debug)]
 pub enum Reaped {
     Child { pid: i32, status: i32 },
@@ -25,10 +25,9 @@ pub enum Reaped {
     NoneLeft,
 }
 
-/// Blocks every signal. Blocked signals stay pending for [`wait_signal`]; the
-/// kernel would drop them where process 1 has no handler.
+/// Blocks all signals, which then stay pending for [`wait_signal`].
 pub fn block_signals() -> io::Result<()> {
-    // Inherited as ignored, SIGCHLD would take away the children's statuses.
+    // While SIGCHLD is ignored, as it may be inherited, the kernel reaps children itself (wait(2)).
     // SAFETY: SIG_DFL installs no code.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     let set = full_set();
@@ -37,7 +36,7 @@ pub fn block_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// The next signal, or `None` when the time is over or a call was interrupted.
+/// The next signal; `None` at the timeout, or when the call was interrupted.
 pub fn wait_signal(timeout: Option<Duration>) -> Option<i32> {
     let set = full_set();
     let timeout = timeout.map(|timeout| libc::timespec {
@@ -59,7 +58,7 @@ fn full_set() -> libc::sigset_t {
     unsafe { set.assume_init() }
 }
 
-/// Takes the status of one ended child, without waiting.
+/// Reaps one child that has ended, without waiting.
 pub fn reap() -> Reaped {
     let mut status = 0;
     // SAFETY: `status` outlives the call.
@@ -70,13 +69,13 @@ pub fn reap() -> Reaped {
     }
 }
 
-/// Sends a signal. That its target has ended meanwhile is no error.
+/// Sends a signal. That the process has ended meanwhile is no error.
 pub fn kill(pid: i32, signal: i32) {
     // SAFETY: kill(2) touches no memory of ours.
     unsafe { libc::kill(pid, signal) };
 }
 
-/// Sends a signal to every process of the pid namespace but the caller.
+/// Sends a signal to every process of the pid namespace but this one.
 pub fn kill_all(signal: i32) {
     kill(-1, signal);
 }
@@ -87,8 +86,8 @@ pub fn is_terminal(fd: i32) -> bool {
     unsafe { libc::isatty(fd) == 1 }
 }
 
-/// Forks and executes. The outer error is of pipe or fork; the inner one of
-/// exec, told by the child through a pipe that a successful exec closes.
+/// Forks and executes; the pid. The outer error is of pipe or fork, the inner one of execve: the
+/// child writes its errno to a pipe, which a successful execve closes.
 pub fn spawn(exec: &Exec, on_terminal: bool) -> io::Result<io::Result<i32>> {
     let argv = pointers(&exec.argv);
     let envp = pointers(&exec.envp);
@@ -110,7 +109,7 @@ pub fn spawn(exec: &Exec, on_terminal: bool) -> io::Result<io::Result<i32>> {
     Ok(Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno))))
 }
 
-/// Null-terminated pointers into strings that the caller keeps alive.
+/// A null-terminated array of pointers to strings, which the caller keeps alive.
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
 }
@@ -133,8 +132,8 @@ fn read_full(fd: &OwnedFd, buffer: &mut [u8; 4]) -> io::Result<usize> {
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 
-/// The child's side of the fork: takes its place on the terminal, gives up what
-/// it inherited of init's signal set-up, executes. Allocates nothing.
+/// The child's side of the fork: sets process group and signals, and executes. It allocates nothing.
+/// `report` is the pipe for an errno.
 fn become_command(
     exec: &Exec,
     argv: &[*const libc::c_char],
@@ -151,7 +150,7 @@ fn become_command(
         unsafe { libc::execve(file.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
         match io::Error::last_os_error().raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR) if exec.files.len() > 1 => {}
-            // Further on in PATH may be one that can be executed.
+            // A later directory in PATH may have one that can be executed (execvp(3)).
             Some(libc::EACCES) => reason = libc::EACCES,
             other => {
                 reason = other.unwrap_or(libc::EIO);
@@ -162,21 +161,21 @@ fn become_command(
     let bytes = reason.to_ne_bytes();
     // SAFETY: the bytes outlive the call; the descriptor is the pipe's end.
     unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
-    // SAFETY: ends the process without running what the parent registered.
+    // SAFETY: ends the process without the parent's exit handlers.
     unsafe { libc::_exit(127) }
 }
 
-/// Gives the command a process group of its own, so that keys typed at the
-/// terminal reach it and never init. SIGTTOU is still blocked here, so that a
-/// background process may take the foreground.
+/// Gives the command its own process group in the terminal's foreground, so that keys such as Ctrl-C
+/// signal it and not firn-init. SIGTTOU is still blocked here, so tcsetpgrp(3) works from the
+/// background.
 fn take_terminal(on_terminal: bool) {
     // SAFETY: tcgetpgrp(3) touches no memory of ours.
     let ours = on_terminal && unsafe { libc::tcgetpgrp(0) } >= 0;
     if on_terminal && !ours {
-        // The terminal is nobody's yet: it becomes that of a new session.
+        // It is no controlling terminal yet: it becomes that of a new session.
         // SAFETY: setsid(2) touches no memory of ours.
         unsafe { libc::setsid() };
-        // SAFETY: TIOCSCTTY takes an integer; 0 steals from nobody.
+        // SAFETY: TIOCSCTTY takes an integer; with 0 it fails where another session has the terminal.
         unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
         return;
     }
@@ -190,12 +189,12 @@ fn take_terminal(on_terminal: bool) {
     }
 }
 
-/// All signals to their default (Rust ignores SIGPIPE, a manager may ignore
-/// others) and none blocked.
+/// Resets all signals to their default (Rust ignores SIGPIPE, others may be inherited as ignored) and
+/// unblocks them.
 fn reset_signals() {
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL installs no code. SIGKILL, SIGSTOP and the C library's
-        // own two are refused, which is right.
+        // SAFETY: SIG_DFL installs no code. It fails for SIGKILL, SIGSTOP and the two signals of the C
+        // library, which stay as they are.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();

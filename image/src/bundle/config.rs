@@ -1,7 +1,8 @@
-//! `config.json`: what any OCI runtime reads of the bundle.
+//! `config.json` of the bundle, for any OCI runtime.
 
 use super::init::Init;
-use super::{Plan, mounts, names};
+use super::mounts;
+use super::plan::{Plan, names};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxDeviceCgroup,
@@ -11,18 +12,18 @@ use oci_spec::runtime::{
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
-/// The oldest version that has everything used here, so that every runtime of
-/// today takes it.
+/// The oldest version of the runtime-spec with all that is used here, so that every runtime accepts
+/// it.
 const OCI_VERSION: &str = "1.0.2";
 
-/// Annotation by which engines and monitors learn how to stop the container.
+/// The annotation that names the stop signal (image-spec, "Annotations").
 const STOP_SIGNAL: (&str, &str) = ("org.opencontainers.image.stopSignal", "SIGRTMIN+3");
 
-/// Searched last, as on any Unix.
+/// The last directories in PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Docker's set: what ordinary services use.
-const SERVICE: &[Capability] = &[
+/// Capabilities of a command: Docker's default set.
+const COMMAND_CAPABILITIES: &[Capability] = &[
     Capability::AuditWrite,
     Capability::Chown,
     Capability::DacOverride,
@@ -39,16 +40,16 @@ const SERVICE: &[Capability] = &[
     Capability::SysChroot,
 ];
 
-/// An init mounts, sets its own network up, and reboots. Device access is ruled
-/// by the cgroup, never by taking CAP_MKNOD, without which systemd can't give
-/// services a /dev of their own.
-const BOOT: &[Capability] =
+/// Further capabilities of an init, which mounts, configures its network, and reboots. Access to
+/// devices is limited by the cgroup and not by leaving out CAP_MKNOD, without which systemd
+/// can't make a /dev for PrivateDevices=.
+const INIT_CAPABILITIES: &[Capability] =
     &[Capability::AuditControl, Capability::NetAdmin, Capability::SysAdmin, Capability::SysBoot];
 
-/// The document, with the same bytes for the same plan.
-pub fn json(plan: &Plan) -> Result<String, OciSpecError> {
+/// The text of the file: the same bytes for the same plan.
+pub(super) fn json(plan: &Plan) -> Result<String, OciSpecError> {
     let mut value = serde_json::to_value(spec(plan)?)?;
-    // The library keeps sets in hash order.
+    // oci-spec keeps sets in hash order.
     if let Some(Value::Object(sets)) = value.pointer_mut("/process/capabilities") {
         for set in sets.values_mut() {
             if let Value::Array(names) = set {
@@ -84,10 +85,10 @@ fn process(plan: &Plan) -> Result<Process, OciSpecError> {
         .env(env(plan))
         .cwd(&plan.cwd)
         .capabilities(capabilities(&plan.init)?)
-        // Inits run setuid programs; a command with NNP can't gain anything by one.
+        // An init runs setuid programs. For a command they gain nothing (no_new_privs, prctl(2)).
         .no_new_privileges(!plan.init.boots())
         .build()?;
-    // The library's default is a limit of 1024 files; none means the caller's.
+    // The default of oci-spec is 1024 for RLIMIT_NOFILE; none keeps the caller's.
     process.set_rlimits(None);
     Ok(process)
 }
@@ -98,8 +99,8 @@ fn env(plan: &Plan) -> Vec<String> {
     let mut env = vec![
         ("PATH".to_owned(), path.join(":")),
         ("TERM".into(), if plan.terminal { "xterm-256color" } else { "dumb" }.into()),
-        // Decisive for systemd and for NixOS's stage 2, which else would mount
-        // everything themselves.
+        // Tells systemd and NixOS's stage 2 that they are in a container, so that they don't
+        // mount what the runtime has mounted (systemd, "Container Interface").
         ("container".into(), "firn".into()),
         ("container_uuid".into(), plan.identity.uuid.clone()),
     ];
@@ -113,11 +114,11 @@ fn env(plan: &Plan) -> Vec<String> {
     env.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
-/// Never inheritable or ambient: a program that isn't root's must not get any
-/// by execve (CVE-2022-29162).
+/// None are inheritable or ambient: else a program of an ordinary user that has file capabilities
+/// would gain them by execve (CVE-2022-29162).
 fn capabilities(init: &Init) -> Result<LinuxCapabilities, OciSpecError> {
-    let more = if init.boots() { BOOT } else { &[] };
-    let set: HashSet<_> = SERVICE.iter().chain(more).copied().collect();
+    let more = if init.boots() { INIT_CAPABILITIES } else { &[] };
+    let set: HashSet<_> = COMMAND_CAPABILITIES.iter().chain(more).copied().collect();
     LinuxCapabilitiesBuilder::default()
         .bounding(set.clone())
         .effective(set.clone())
@@ -127,9 +128,8 @@ fn capabilities(init: &Init) -> Result<LinuxCapabilities, OciSpecError> {
         .build()
 }
 
-/// The root of an init is shared: systemd mounts for its services from mount
-/// namespaces of theirs, and what is mounted later must reach those (systemd.exec(5),
-/// "Credentials"; systemd-nspawn does the same).
+/// The root of an init has shared propagation: systemd makes mount namespaces for its services, and
+/// later mounts must propagate to them (systemd.exec(5), "Credentials"; as systemd-nspawn does).
 fn linux(boots: bool) -> Result<Linux, OciSpecError> {
     use LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, Uts};
     let namespaces = [Pid, Mount, Ipc, Uts, Cgroup, Network]
@@ -150,8 +150,8 @@ fn linux(boots: bool) -> Result<Linux, OciSpecError> {
     Ok(linux)
 }
 
-/// Nothing but what every container has; making nodes of others is allowed, as
-/// it gives no access to them.
+/// Access to the default devices of a container. Nodes of all others may be made, which gives no
+/// access to them.
 fn devices() -> Result<Vec<LinuxDeviceCgroup>, OciSpecError> {
     use LinuxDeviceType::{A, B, C};
     const ALLOWED: &[(LinuxDeviceType, Option<i64>, Option<i64>, &str)] = &[

@@ -1,13 +1,13 @@
-//! `firn.json`: what only firn reads of the bundle.
+//! `firn.json` of the bundle, for firn and its monitor.
 
-use super::{Plan, Upper, names};
+use super::plan::{Plan, Upper, names};
 use firn::spec::roots::{Init, Root, Roots};
 
-/// The exit status by which inits of firn's bundles ask to be started anew.
+/// The exit status by which the init of a bundle asks for a restart.
 const RESTART: u8 = 133;
 
-/// The contents for a plan.
-pub fn roots(plan: &Plan) -> Roots {
+/// The content of the file.
+pub(super) fn content(plan: &Plan) -> Roots {
     Roots {
         root: (!plan.copy).then(|| root(plan)),
         init: Some(Init { restart_exit_code: Some(RESTART), notify: Some(plan.notify) }),

@@ -1,24 +1,25 @@
-//! Who the container is to itself and to others: its host name and its UUID.
+//! The identity of a container: host name and UUID.
 
 use std::fmt;
 
-/// The kernel's limit is 64, that of a DNS label 63.
+/// Bytes of a DNS label; the kernel's limit for a host name is 64 (HOST_NAME_MAX).
 const MAX_HOSTNAME: usize = 63;
 
 /// Host name and UUID.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    pub hostname: Hostname,
-    pub uuid: String,
+pub(crate) struct Identity {
+    pub(crate) hostname: Hostname,
+    /// In lower case, with dashes.
+    pub(crate) uuid: String,
 }
 
 impl Identity {
-    /// The identity of the bundle `name` on the machine with id `machine`.
+    /// The identity of the bundle `name` on the host with this machine-id(5).
     ///
-    /// Always the same for both, as systemd derives its machine id from it and
-    /// DHCP servers know containers by that; never the same on two machines, or
-    /// two containers would fight over one lease.
-    pub fn new(name: &str, hostname: Option<Hostname>, machine: &str) -> Self {
+    /// The same for the same name and host, as systemd derives the container's machine id from
+    /// the UUID, by which DHCP servers know it. Another one on another host, as two containers
+    /// would else get the same lease.
+    pub(crate) fn new(name: &str, hostname: Option<Hostname>, machine: &str) -> Self {
         let hash = fnv(&[machine.trim().as_bytes(), b"\0firn\0", name.as_bytes()].concat());
         Self { hostname: hostname.unwrap_or_else(|| Hostname::from_name(name)), uuid: uuid(hash) }
     }
@@ -26,11 +27,11 @@ impl Identity {
 
 /// A valid host name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hostname(String);
+pub(crate) struct Hostname(String);
 
 impl Hostname {
-    /// Parses what a user gave.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// Parses a host name: labels of letters, digits and dashes.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let valid = text.split('.').all(is_label) && text.len() <= MAX_HOSTNAME;
         if valid {
             Ok(Self(text.into()))
@@ -39,8 +40,8 @@ impl Hostname {
         }
     }
 
-    /// The nearest host name to a bundle's name.
-    pub fn from_name(name: &str) -> Self {
+    /// A host name that resembles the name of a bundle.
+    fn from_name(name: &str) -> Self {
         let labels = name.split('.').map(label).filter(|label| !label.is_empty());
         let mut hostname = labels.collect::<Vec<_>>().join(".");
         hostname.truncate(MAX_HOSTNAME);
@@ -67,14 +68,15 @@ impl fmt::Display for Hostname {
     }
 }
 
-/// FNV-1a with 128 bits: the same in every release, and no secret depends on it.
+/// FNV-1a with 128 bits. It is the same in every release, and nothing relies on it being hard to
+/// invert.
 fn fnv(bytes: &[u8]) -> u128 {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     bytes.iter().fold(OFFSET, |hash, &byte| (hash ^ u128::from(byte)).wrapping_mul(PRIME))
 }
 
-/// A UUID of version 8, whose content is its maker's affair (RFC 9562).
+/// A UUID of version 8, whose other bits are free (RFC 9562).
 fn uuid(hash: u128) -> String {
     let version = hash & !(0xf << 76) | 8 << 76;
     let variant = version & !(0b11 << 62) | 0b10 << 62;

@@ -1,48 +1,47 @@
-//! What process 1 of the container is: an init of the root's own, or firn-init
-//! around a command.
+//! Process 1 of the container: the root's own init, or firn-init with a command.
 
 use crate::rootfs::view::{Found, View, ViewError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where the bundle's copy of firn-init is seen inside.
-pub const INSIDE: &str = "/run/host/init";
+/// The path in the container at which the bundle's copy of firn-init is mounted.
+pub(crate) const FIRN_INIT_PATH: &str = "/run/host/init";
 
-/// Process 1.
+/// What process 1 is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Init {
-    /// An init of the root's own, such as systemd.
+pub(crate) enum Init {
+    /// The root's own init, such as systemd: its path in the container.
     Own(String),
     /// firn-init, which runs a command.
     Firn {
-        /// The binary to copy into the bundle.
+        /// The binary on the host, which is copied into the bundle.
         binary: PathBuf,
         command: Vec<String>,
-        /// The command says itself when it is ready.
+        /// The command notifies when it is ready, not firn-init.
         command_notifies: bool,
     },
 }
 
 /// Why there is no process 1.
 #[derive(Debug, thiserror::Error)]
-pub enum InitError {
+pub(crate) enum InitError {
     #[error("no init in the root: {missing} is missing: give a command after --")]
     Missing { missing: PathBuf },
     #[error("the root's {0} is not an executable file: give a command after --")]
     NotExecutable(String),
     #[error("look up {init} in the root")]
     Find { init: String, source: ViewError },
-    #[error("find firn-init beside firn-image: pass --init PATH")]
-    Binary(#[source] io::Error),
+    #[error("find firn-init beside firn-image: {0}: pass --init PATH")]
+    Binary(io::Error),
     #[error("firn-init {path}: {problem}: pass --init PATH")]
     BadBinary { path: PathBuf, problem: &'static str },
-    #[error("read firn-init {path}: pass --init PATH")]
-    ReadBinary { path: PathBuf, source: io::Error },
+    #[error("read firn-init {path}: {reason}: pass --init PATH")]
+    ReadBinary { path: PathBuf, reason: io::Error },
 }
 
 impl Init {
-    /// The root's own init, checked to be there.
-    pub fn own(init: String, view: &View) -> Result<Self, InitError> {
+    /// The root's own init at the path `init`. Errors: it is missing or no executable file.
+    pub(crate) fn own(init: String, view: &View) -> Result<Self, InitError> {
         match view.find(Path::new(&init)) {
             Ok(Found::File { executable: true, .. }) => Ok(Self::Own(init)),
             Ok(Found::Missing(missing)) => Err(InitError::Missing { missing }),
@@ -51,8 +50,13 @@ impl Init {
         }
     }
 
-    /// firn-init around a command: the binary given, or the one beside this program.
-    pub fn firn(given: Option<PathBuf>, command: Vec<String>, command_notifies: bool) -> Result<Self, InitError> {
+    /// firn-init with a command: the binary at `given`, or the one beside this program. Errors: it
+    /// is not statically linked.
+    pub(crate) fn firn(
+        given: Option<PathBuf>,
+        command: Vec<String>,
+        command_notifies: bool,
+    ) -> Result<Self, InitError> {
         let binary = match given {
             Some(path) => path,
             None => std::env::current_exe().map_err(InitError::Binary)?.with_file_name("firn-init"),
@@ -61,12 +65,12 @@ impl Init {
         Ok(Self::Firn { binary, command, command_notifies })
     }
 
-    /// `process.args`.
-    pub fn args(&self) -> Vec<String> {
+    /// `process.args` of config.json.
+    pub(crate) fn args(&self) -> Vec<String> {
         match self {
             Self::Own(init) => vec![init.clone()],
             Self::Firn { command, command_notifies, .. } => {
-                let mut args = vec![INSIDE.to_owned()];
+                let mut args = vec![FIRN_INIT_PATH.to_owned()];
                 if *command_notifies {
                     args.push("--notify=command".into());
                 }
@@ -77,32 +81,31 @@ impl Init {
         }
     }
 
-    /// Whether it is a full init, which mounts, makes device nodes and runs
-    /// setuid programs.
-    pub fn boots(&self) -> bool {
+    /// Whether it boots a system: it mounts, makes device nodes and runs setuid programs.
+    pub(crate) fn boots(&self) -> bool {
         matches!(self, Self::Own(_))
     }
 }
 
-/// It must run in any root, so that it can't ask for a dynamic loader: the
-/// container would end with "no such file or directory".
+/// Checks that firn-init can run in any root. One with a dynamic loader would fail with ENOENT
+/// where the root does not have that.
 fn check_binary(path: &Path) -> Result<(), InitError> {
     let bad = |problem| InitError::BadBinary { path: path.to_owned(), problem };
-    let error = |source| InitError::ReadBinary { path: path.to_owned(), source };
+    let error = |reason| InitError::ReadBinary { path: path.to_owned(), reason };
     if !std::fs::metadata(path).map_err(error)?.is_file() {
         return Err(bad("not a file"));
     }
     let elf = std::fs::read(path).map_err(error)?;
-    match wants_loader(&elf) {
+    match has_interpreter(&elf) {
         Some(false) => Ok(()),
         Some(true) => Err(bad("not statically linked")),
         None => Err(bad("not a 64-bit program")),
     }
 }
 
-/// Whether an ELF file has a PT_INTERP header; `None` if it is no ELF64 file of
-/// this machine's byte order.
-fn wants_loader(elf: &[u8]) -> Option<bool> {
+/// Whether an ELF file has a program header PT_INTERP (elf(5)); `None` if it is no ELF64 file of this
+/// machine's byte order.
+fn has_interpreter(elf: &[u8]) -> Option<bool> {
     const PT_INTERP: u32 = 3;
     let word =
         |at: usize| -> Option<u16> { Some(u16::from_ne_bytes(elf.get(at..at.checked_add(2)?)?.try_into().ok()?)) };
@@ -127,19 +130,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loaders_are_recognised() {
-        assert_eq!(wants_loader(b"#!/bin/sh"), None);
-        assert_eq!(wants_loader(b"\x7fELF\x02"), None);
+    fn dynamic_loaders_are_recognised() {
+        assert_eq!(has_interpreter(b"#!/bin/sh"), None);
+        assert_eq!(has_interpreter(b"\x7fELF\x02"), None);
         let mut elf = vec![0; 64 + 2 * 56];
         elf[..5].copy_from_slice(b"\x7fELF\x02");
         elf[32..40].copy_from_slice(&64_u64.to_ne_bytes());
         elf[54..56].copy_from_slice(&56_u16.to_ne_bytes());
         elf[56..58].copy_from_slice(&2_u16.to_ne_bytes());
-        assert_eq!(wants_loader(&elf), Some(false));
+        assert_eq!(has_interpreter(&elf), Some(false));
         elf[64 + 56..64 + 60].copy_from_slice(&3_u32.to_ne_bytes());
-        assert_eq!(wants_loader(&elf), Some(true));
+        assert_eq!(has_interpreter(&elf), Some(true));
         elf[32..40].copy_from_slice(&u64::MAX.to_ne_bytes());
-        assert_eq!(wants_loader(&elf), None);
+        assert_eq!(has_interpreter(&elf), None);
     }
 
     #[test]

@@ -1,8 +1,10 @@
-pub mod config;
-pub mod firn_json;
-pub mod identity;
-pub mod init;
-pub mod mounts;
-pub mod plan;
-pub mod publish;
-pub use plan::*;
+//! The bundle: from a plan to its place on disk.
+
+mod config;
+mod files;
+mod firn_json;
+pub(crate) mod identity;
+pub(crate) mod init;
+mod mounts;
+pub(crate) mod plan;
+pub(crate) mod publish;

@@ -1,14 +1,14 @@
-//! What is mounted in the container, and what of /proc is kept from it.
+//! The mounts, masked paths and read-only paths of config.json.
 
-use super::init::{INSIDE, Init};
-use super::{Plan, names};
+use super::init::{FIRN_INIT_PATH, Init};
+use super::plan::{Plan, names};
 use crate::source::nix::store_path::LOGICAL_STORE;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{Mount, MountBuilder};
 
-/// Reading these tells of the host or its other containers; the last two let
-/// the host's power draw and tables be read (CVE-2020-8694 and the like).
-pub const MASKED: &[&str] = &[
+/// Masked: reading them gives information about the host or other containers; the last two about
+/// its power consumption (CVE-2020-8694) and its firmware tables.
+pub(super) const MASKED: &[&str] = &[
     "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",
@@ -21,8 +21,8 @@ pub const MASKED: &[&str] = &[
     "/sys/firmware",
 ];
 
-/// Writing these reaches the whole machine.
-pub const READONLY: &[&str] = &[
+/// Read-only: writing them has an effect on the host.
+pub(super) const READONLY: &[&str] = &[
     "/proc/acpi",
     "/proc/apm",
     "/proc/asound",
@@ -30,16 +30,15 @@ pub const READONLY: &[&str] = &[
     "/proc/fs",
     "/proc/irq",
     "/proc/scsi",
-    // With /proc/sys/net, although that belongs to the container's own network
-    // namespace: a list of read-only paths can't say "all but". Settings of it
-    // go into linux.sysctl.
+    // This includes /proc/sys/net, which is of the container's own network namespace: a list of
+    // read-only paths has no exceptions. linux.sysctl sets values there.
     "/proc/sys",
 ];
 
-/// Destination, type, options; in the order of mounting.
+/// The API file systems: destination, type, options.
 const API: &[(&str, &str, &[&str])] = &[
     ("/proc", "proc", &["nosuid", "noexec", "nodev"]),
-    // Read-only is what tells systemd to leave udev alone.
+    // systemd does not start udev where /sys is read-only.
     ("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
     ("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
     ("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
@@ -49,22 +48,22 @@ const API: &[(&str, &str, &[&str])] = &[
     ("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777"]),
 ];
 
-/// All mounts of the container.
-pub fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
+/// All mounts, in order.
+pub(super) fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
     let mut mounts = Vec::new();
     for (destination, kind, options) in API {
-        // As its root, and for the same reason.
+        // As the root; see `linux` in config.rs.
         let shared: &[&str] = if *destination == "/run" && plan.init.boots() { &["shared"] } else { &[] };
         mounts.push(mount(destination, kind, kind, &[*options, shared].concat())?);
     }
-    // An init runs its services in groups of its own; a command needs none.
+    // An init makes cgroups for its services.
     let access = if plan.init.boots() { "rw" } else { "ro" };
     let options = ["nosuid", "noexec", "nodev", "relatime", access];
     mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &options)?);
 
     let host = |name: &str| (format!("{}/{name}", names::HOST), format!("/run/host/{name}"));
     if plan.copy && plan.closure.is_some() {
-        // NixOS's stage 2 expects it read-only already.
+        // Read-only, or NixOS's stage 2 tries to remount it.
         mounts.push(bind(plan, names::STORE, LOGICAL_STORE, &[])?);
     }
     let mut files = vec![host(names::MANAGER), host(names::UUID)];
@@ -75,13 +74,13 @@ pub fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
         mounts.push(bind(plan, &file, &destination, &["noexec"])?);
     }
     if let Init::Firn { .. } = plan.init {
-        mounts.push(bind(plan, names::INIT, INSIDE, &[])?);
+        mounts.push(bind(plan, names::INIT, FIRN_INIT_PATH, &[])?);
     }
     Ok(mounts)
 }
 
-/// A file of the bundle. Never one below `rootfs/`: that tree is the container's,
-/// which could exchange a source for a link to anything of the host.
+/// A read-only bind mount of the bundle's file `file`. Not of one below `rootfs/`: the container
+/// could replace a source there by a symbolic link to a file of the host.
 fn bind(plan: &Plan, file: &str, to: &str, more: &[&str]) -> Result<Mount, OciSpecError> {
     let options = [&["bind", "ro", "nosuid", "nodev"], more].concat();
     let mut mount = mount(to, "bind", "", &options)?;

@@ -1,79 +1,71 @@
-//! From a checked request to a bundle on disk.
+//! The plan of a bundle.
 
 use super::identity::Identity;
 use super::init::Init;
 use crate::rootfs::users::User;
 use crate::source::directory::Layers;
-use crate::source::nix::store_path::{Store, StorePath};
+use crate::source::nix::closure::Closure;
+use crate::source::nix::store_path::Store;
 use std::path::PathBuf;
 
-/// A closure to show at /nix/store.
+/// Where the container's changes to its root are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closure {
-    /// The path that was asked for.
-    pub path: StorePath,
-    /// Everything that it needs, itself included, sorted.
-    pub paths: Vec<StorePath>,
-    /// Whether Nix's garbage collector decides over the store, so that the closure needs a root.
-    pub is_collected: bool,
-}
-
-/// What keeps the changes that the container makes to its root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Upper {
-    /// A fresh tmpfs at each start, with mount options.
+pub(crate) enum Upper {
+    /// A new tmpfs at each start, with mount options (tmpfs(5)).
     Tmpfs(Option<String>),
-    /// A directory, absolute.
+    /// An absolute directory.
     Directory(PathBuf),
 }
 
-/// Everything that the bundle's files are made from. Nothing in here is looked
-/// up any more: the rest is pure but for the writing itself.
+/// All that the bundle's files are made from. Everything was looked up: what follows is pure but for
+/// the writing.
 #[derive(Debug)]
-pub struct Plan {
-    /// Where the bundle will lie, absolute.
-    pub output: PathBuf,
-    pub identity: Identity,
-    pub layers: Layers,
-    pub closure: Option<Closure>,
-    pub store: Store,
-    pub upper: Upper,
-    /// The root is copied into the bundle, which any runtime can then run.
-    pub copy: bool,
-    pub init: Init,
-    /// Set over the defaults, in order.
-    pub env: Vec<(String, String)>,
-    /// What PATH is made of, highest first.
-    pub path: Vec<String>,
-    pub terminal: bool,
-    pub cwd: String,
-    pub user: User,
-    /// Process 1 says when it is ready.
-    pub notify: bool,
+pub(crate) struct Plan {
+    /// The place of the bundle, absolute.
+    pub(crate) output: PathBuf,
+    pub(crate) identity: Identity,
+    pub(crate) layers: Layers,
+    pub(crate) closure: Option<Closure>,
+    pub(crate) store: Store,
+    pub(crate) upper: Upper,
+    /// The root is copied into the bundle, so that any OCI runtime can run it.
+    pub(crate) copy: bool,
+    pub(crate) init: Init,
+    /// Set after the defaults, in order.
+    pub(crate) env: Vec<(String, String)>,
+    /// Directories that PATH begins with.
+    pub(crate) path: Vec<String>,
+    pub(crate) terminal: bool,
+    /// The working directory in the container.
+    pub(crate) cwd: String,
+    pub(crate) user: User,
+    /// Process 1 notifies when it is ready.
+    pub(crate) notify: bool,
     /// The host's os-release, for /run/host/os-release.
-    pub os_release: Option<Vec<u8>>,
+    pub(crate) os_release: Option<Vec<u8>>,
 }
 
 impl Plan {
-    /// A file of the bundle, at its final place.
-    pub fn file(&self, name: &str) -> PathBuf {
+    /// The path of the bundle's file `name`, at its place.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.output.join(name)
     }
 }
 
-/// Names of what a bundle holds, for those who write, name or replace it.
-pub mod names {
-    pub const CONFIG: &str = "config.json";
-    pub const ROOTFS: &str = "rootfs";
-    pub const CLOSURE: &str = "closure";
-    pub const SKELETON: &str = "skeleton";
+/// The names of a bundle's files, but for firn.json.
+pub(crate) mod names {
+    pub(crate) const CONFIG: &str = "config.json";
+    pub(crate) const ROOTFS: &str = "rootfs";
+    /// The list of the closure's store paths.
+    pub(crate) const CLOSURE: &str = "closure";
+    /// The lowest layer under a closure.
+    pub(crate) const SKELETON: &str = "skeleton";
     /// The closure of a copied bundle.
-    pub const STORE: &str = "store";
-    pub const INIT: &str = "firn-init";
-    pub const HOST: &str = "host";
-    pub const GCROOT: &str = "gcroot";
-    /// Files of [`HOST`], each shown at /run/host under the same name.
-    pub const MANAGER: &str = "container-manager";
-    pub const UUID: &str = "container-uuid";
-    pub const OS_RELEASE: &str = "os-release";
+    pub(crate) const STORE: &str = "store";
+    pub(crate) const INIT: &str = "firn-init";
+    pub(crate) const HOST: &str = "host";
+    /// Files in [`HOST`], each mounted at /run/host under the same name.
+    pub(crate) const MANAGER: &str = "container-manager";
+    pub(crate) const UUID: &str = "container-uuid";
+    pub(crate) const OS_RELEASE: &str = "os-release";
 }

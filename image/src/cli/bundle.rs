@@ -1,14 +1,14 @@
-//! `firn-image bundle`: checks what was asked for, and has it written. Nothing
-//! is made before everything has been looked up.
+//! `firn-image bundle`: plans the bundle and publishes it. All that is asked for is looked up before
+//! anything is made.
 
 use crate::bundle::identity::{Hostname, Identity};
 use crate::bundle::init::Init;
-use crate::bundle::{Closure, Plan, Upper, publish as write};
-use crate::rootfs::users::{self, User};
+use crate::bundle::plan::{Plan, Upper};
+use crate::bundle::publish::publish;
+use crate::rootfs::users::{User, find_user};
 use crate::rootfs::view::{Found, View};
 use crate::source::directory::Layers;
-use crate::source::nix::cli as nix_cli;
-use crate::source::nix::closure as path_list;
+use crate::source::nix::closure::Closure;
 use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -34,7 +34,7 @@ Then: firn run --bundle ./hello hello
 /// Make a bundle from layers, a closure, or both.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct BundleArgs {
+pub(super) struct BundleArgs {
     /// Directory of a root file system; may be repeated, lowest layer first.
     #[arg(long = "layer", value_name = "DIR", required_unless_present = "closure")]
     layers: Vec<PathBuf>,
@@ -43,8 +43,8 @@ pub struct BundleArgs {
     #[arg(long, value_name = "STORE-PATH")]
     closure: Option<PathBuf>,
 
-    /// The closure of STORE-PATH as a list, one store path a line (nix-store -qR, or store-paths of
-    /// closureInfo), so that Nix is not asked for it.
+    /// List of the closure of STORE-PATH, one store path a line (from nix-store -qR, or store-paths of
+    /// closureInfo); Nix is not needed then.
     #[arg(long, value_name = "FILE", requires = "closure")]
     store_paths: Option<PathBuf>,
 
@@ -52,7 +52,7 @@ pub struct BundleArgs {
     #[arg(long, short, value_name = "BUNDLE")]
     output: PathBuf,
 
-    /// What takes the container's changes: tmpfs, tmpfs:OPTIONS, or a directory that keeps them.
+    /// Where the container's changes go: tmpfs, tmpfs:OPTIONS, or a directory that keeps them.
     #[arg(long, value_name = "UPPER", default_value = "tmpfs", value_parser = parse_upper)]
     upper: Upper,
 
@@ -80,11 +80,11 @@ pub struct BundleArgs {
     #[arg(long, value_name = "USER[:GROUP]")]
     user: Option<String>,
 
-    /// The root's init, or COMMAND, says READY=1 itself on $NOTIFY_SOCKET.
+    /// The root's init, or COMMAND, sends READY=1 to $NOTIFY_SOCKET itself.
     #[arg(long)]
     notify: bool,
 
-    /// Where the store lies: ROOT/nix/store.
+    /// The store on the host: ROOT/nix/store.
     #[arg(long, value_name = "DIR", default_value = LOGICAL_STORE)]
     store: PathBuf,
 
@@ -103,13 +103,14 @@ pub struct BundleArgs {
 }
 
 /// Makes the bundle.
-pub fn run(args: BundleArgs) -> Result<()> {
+pub(super) fn run(args: BundleArgs) -> Result<()> {
     let force = args.force;
     let plan = plan(args)?;
-    write::write(&plan, force)?;
+    publish(&plan, force)?;
     Ok(())
 }
 
+/// Looks up all that the bundle is made from.
 fn plan(args: BundleArgs) -> Result<Plan> {
     let (output, name) = place(&args.output)?;
     let layers = Layers::open(&args.layers)?;
@@ -118,15 +119,15 @@ fn plan(args: BundleArgs) -> Result<Plan> {
     }
     let store = Store::at(&args.store)?;
     let list = args.store_paths.as_deref();
-    let closure = args.closure.as_deref().map(|path| closure(path, list, &store)).transpose()?;
+    let closure = args.closure.as_deref().map(|path| Closure::find(path, list, &store)).transpose()?;
     let visible = closure.as_ref().map(|closure| (store.dir(), &closure.paths[..]));
     let view = View::open(layers.paths(), visible)?;
     let user = match &args.user {
-        Some(spec) => users::find(spec, &view)?,
+        Some(spec) => find_user(spec, &view)?,
         None => User::default(),
     };
     let path = closure.as_ref().map(|closure| search_path(&closure.path, &view));
-    // firn-init always says when the command has been started.
+    // firn-init notifies when the command was started, or the command itself does.
     let notify = args.notify || !args.command.is_empty();
     let init = if args.command.is_empty() {
         let init = closure.as_ref().map_or("/init".into(), |closure| closure.path.join("init"));
@@ -154,34 +155,23 @@ fn plan(args: BundleArgs) -> Result<Plan> {
     })
 }
 
-/// Where the bundle goes, absolute, and its name.
+/// The absolute path of the bundle, and its name.
 fn place(output: &Path) -> Result<(PathBuf, String)> {
     let absolute = std::path::absolute(output).context("find the working directory")?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-        bail!("output {}: give the name of a new folder", output.display());
+        bail!("output {}: give the name of a new directory", output.display());
     };
     let parent = std::fs::canonicalize(parent)
-        .with_context(|| format!("output {}: folder {}", output.display(), parent.display()))?;
+        .with_context(|| format!("output {}: directory {}", output.display(), parent.display()))?;
     let place = parent.join(name);
-    // JSON has no other.
+    // JSON strings are UTF-8.
     match (place.to_str(), name.to_str()) {
         (Some(_), Some(name)) => Ok((place.clone(), name.into())),
         _ => bail!("output {}: not valid UTF-8", output.display()),
     }
 }
 
-fn closure(given: &Path, list: Option<&Path>, store: &Store) -> Result<Closure> {
-    let path = store.resolve(given).with_context(|| format!("closure {}", given.display()))?;
-    let paths = match list {
-        Some(list) => path_list::read(list, store, &path)?,
-        None => nix_cli::closure(store, &path)?,
-    };
-    // A list comes with a store that Nix may never have managed: then nothing collects.
-    let is_collected = list.is_none() || store.has_database();
-    Ok(Closure { path, paths, is_collected })
-}
-
-/// Those of a closure's folders that hold programs.
+/// The directories of a closure that hold programs, for PATH.
 fn search_path(closure: &StorePath, view: &View) -> Vec<String> {
     ["bin", "sw/bin"]
         .map(|dir| closure.join(dir))
@@ -190,24 +180,24 @@ fn search_path(closure: &StorePath, view: &View) -> Vec<String> {
         .collect()
 }
 
-/// The kernel refuses an upper directory inside of a lower one, and the reverse.
+/// Overlayfs refuses an upper directory in a layer, and a layer in the upper directory.
 fn check_upper(path: &Path, layers: &Layers) -> Result<()> {
     let what = || format!("upper {}", path.display());
     let real = std::fs::canonicalize(path)
         .with_context(what)
-        .context("make the folder that is to keep the container's changes first")?;
+        .context("make the directory for the container's changes first")?;
     if !real.is_dir() {
-        bail!("{}: not a directory: give tmpfs[:OPTIONS] or a folder", what());
+        bail!("{}: not a directory: give tmpfs[:OPTIONS] or a directory", what());
     }
     for layer in layers.paths() {
         if layer.starts_with(&real) || real.starts_with(layer) {
-            bail!("{}: overlaps layer {}: choose another folder", what(), layer.display());
+            bail!("{}: overlaps layer {}: choose another directory", what(), layer.display());
         }
     }
     Ok(())
 }
 
-/// The host's os-release, which containers may show as that of their host.
+/// The host's os-release(5), for /run/host/os-release.
 fn os_release() -> Option<Vec<u8>> {
     ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| std::fs::read(path).ok())
 }
@@ -217,7 +207,7 @@ fn parse_upper(text: &str) -> Result<Upper, String> {
         _ if text == "tmpfs" => Ok(Upper::Tmpfs(None)),
         Some(("tmpfs", "")) => Err("give options after tmpfs:, as in tmpfs:size=64m".into()),
         Some(("tmpfs", options)) => Ok(Upper::Tmpfs(Some(options.into()))),
-        _ if text.is_empty() => Err("give tmpfs, tmpfs:OPTIONS or a folder".into()),
+        _ if text.is_empty() => Err("give tmpfs, tmpfs:OPTIONS or a directory".into()),
         _ => std::path::absolute(text).map(Upper::Directory).map_err(|error| error.to_string()),
     }
 }
@@ -238,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uppers_are_told_apart() {
+    fn uppers_are_parsed() {
         assert_eq!(parse_upper("tmpfs"), Ok(Upper::Tmpfs(None)));
         assert_eq!(parse_upper("tmpfs:size=1m,x"), Ok(Upper::Tmpfs(Some("size=1m,x".into()))));
         assert_eq!(parse_upper("/a:b"), Ok(Upper::Directory("/a:b".into())));

@@ -1,7 +1,8 @@
 //! `firn-image inspect`: what a bundle is made of, and whether it is still there.
 
-use crate::bundle::{init, names};
+use crate::bundle::{init, plan::names};
 use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
+use crate::store::gcroots;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use firn::spec::roots::{self, Roots};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Show what a bundle is made of, and whether it is all still there.
 #[derive(Debug, Args)]
-pub struct InspectArgs {
+pub(super) struct InspectArgs {
     /// The bundle.
     bundle: PathBuf,
 
@@ -21,12 +22,12 @@ pub struct InspectArgs {
     json: bool,
 }
 
-/// Prints the description; an error if something is missing.
-pub fn run(args: &InspectArgs) -> Result<()> {
+/// Prints the description. Errors: a layer or store path is missing.
+pub(super) fn run(args: &InspectArgs) -> Result<()> {
     let facts = Facts::read(&args.bundle)?;
     let text = if args.json {
         let text = serde_json::to_string_pretty(&facts.json()).context("make JSON")? + "\n";
-        // JSON leaves DEL and C1 as they are; escaped, it says the same.
+        // JSON leaves DEL and the C1 control characters as they are; escaped, its value is the same.
         firn::log::printable(&text).into_owned()
     } else {
         facts.table()
@@ -41,13 +42,14 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     }
 }
 
+/// What a bundle is made of.
 struct Facts {
     bundle: PathBuf,
     hostname: Option<String>,
     args: Vec<String>,
     firn_init: bool,
     roots: Roots,
-    /// The store path whose closure it is, and of how many paths that consists.
+    /// The store path of its closure, where it has a root, and the number of store paths.
     closure: Option<(Option<PathBuf>, usize)>,
     missing: Vec<PathBuf>,
 }
@@ -68,11 +70,11 @@ impl Facts {
         let closure = match &root.closure {
             Some(list) => {
                 let store = root.store.as_deref().unwrap_or(Path::new(LOGICAL_STORE));
-                let paths = closure(list)?;
+                let paths = read_closure(list)?;
                 let store = Store::at(store)?;
                 let places = paths.iter().map(|path| store.locate(path));
                 missing.extend(places.filter(|place| place.symlink_metadata().is_err()));
-                let path = std::fs::read_link(bundle.join(names::GCROOT)).ok();
+                let path = std::fs::read_link(bundle.join(gcroots::NAME)).ok();
                 Some((path, paths.len()))
             }
             None => None,
@@ -80,7 +82,7 @@ impl Facts {
         let process = spec.process().as_ref();
         let args = process.and_then(|process| process.args().clone()).unwrap_or_default();
         Ok(Self {
-            firn_init: args.first().is_some_and(|arg| arg == init::INSIDE),
+            firn_init: args.first().is_some_and(|arg| arg == init::FIRN_INIT_PATH),
             hostname: spec.hostname().clone(),
             bundle,
             args,
@@ -154,7 +156,7 @@ impl Facts {
     }
 }
 
-fn closure(list: &Path) -> Result<Vec<StorePath>> {
+fn read_closure(list: &Path) -> Result<Vec<StorePath>> {
     let what = || format!("read closure {}", list.display());
     let text = std::fs::read_to_string(list).with_context(what)?;
     text.lines().map(StorePath::parse).collect::<Result<_, _>>().with_context(what)

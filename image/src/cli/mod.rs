@@ -1,10 +1,10 @@
-//! The command line: one module for each verb.
+//! The command line: one file a verb.
 
-pub mod bundle;
+mod bundle;
+mod inspect;
 
-pub mod inspect;
-
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::process::ExitCode;
 
 /// Builds bundles from Nix closures and layers of root file systems.
 #[derive(Debug, Parser)]
@@ -20,16 +20,28 @@ enum Verb {
     Inspect(inspect::InspectArgs),
 }
 
-/// The command line's definition, from which man pages and completions are made.
+/// The definition of the command line, from which man pages and completions are made.
 pub fn command() -> clap::Command {
-    <Cli as clap::CommandFactory>::command()
+    Cli::command()
 }
 
-/// Parses the process's arguments and does what they say.
-pub fn run() -> anyhow::Result<()> {
-    match Cli::parse().verb {
+/// Runs the program with this process's arguments: the whole of `firn-image`. An error is printed on
+/// stderr, in one line; the exit code is 0, 1, or 2 for a wrong command line.
+pub fn main() -> ExitCode {
+    firn::sys::signal::reset_at_start();
+    let result = match Cli::parse().verb {
         Verb::Bundle(args) => bundle::run(*args),
         Verb::Inspect(args) => inspect::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // It may hold names of an image: without newlines, and without control characters,
+            // which a terminal would obey.
+            let text = format!("{error:#}").replace('\n', "\\u000a");
+            eprintln!("firn-image: error: {}", firn::log::printable(&text));
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -39,7 +51,6 @@ mod tests {
 
     #[test]
     fn the_definition_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

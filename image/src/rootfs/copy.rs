@@ -1,11 +1,10 @@
-//! Copies a tree as it is: data with its holes, links of both kinds, nodes,
-//! owners, modes, times, and attributes (so ACLs and capabilities too).
+//! Copies a tree: data with its holes, hard and symbolic links, device nodes, owners, modes, times,
+//! and extended attributes, so ACLs and file capabilities too.
 //!
-//! By descriptors only. Every name is looked up in an open directory, alone and
-//! without following it, and what was found is held and copied; the target's names
-//! are all new. A source whose files and directories are exchanged for links while
-//! it is copied can therefore neither lead the copy out of the tree nor make it
-//! write anywhere else.
+//! By descriptors. Each name is looked up in an open directory and not followed (openat2(2),
+//! RESOLVE_NO_SYMLINKS), what was opened is copied, and all names in the target are new
+//! (O_EXCL). So a source whose files and directories are replaced by links while it is copied can
+//! neither lead the copy out of the tree nor make it write elsewhere.
 
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
@@ -18,73 +17,81 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The kernel's limits for a list of attributes and for the value of one
-/// (XATTR_LIST_MAX, XATTR_SIZE_MAX).
-const LARGEST_ATTRIBUTE: usize = 1 << 16;
+/// Bytes of a list of extended attributes and of the value of one at most (XATTR_LIST_MAX,
+/// XATTR_SIZE_MAX; xattr(7)).
+const ATTRIBUTE_LIMIT: usize = 1 << 16;
+/// Bytes; room for a list and a value.
 const BUFFER: usize = 256 << 10;
 
-/// What could not be copied.
+/// Why a file was not copied. Paths are in the tree.
 #[derive(Debug, thiserror::Error)]
-pub enum CopyError {
+pub(crate) enum CopyError {
     #[error("copy {path}")]
     Io { path: PathBuf, source: io::Error },
-    /// What overlayfs says of a file that an overlay with metacopy=on has made.
+    /// EPERM: overlayfs does not follow a file that an overlay with metacopy=on has made.
     #[error(
         "copy {0}: the layers don't show it (EPERM), as its data lies in no layer that may be followed: mount them with metacopy=on and give the mount as --layer"
     )]
     Refused(PathBuf),
 }
 
-/// One copy, of one or more trees below the same directory.
+/// A copy of one or more trees into a directory.
 #[derive(Debug)]
-pub struct Copy<'a> {
-    /// The directory that is copied into, in which hard links are looked up again.
+pub(crate) struct TreeCopy<'a> {
+    /// The directory.
     top: BorrowedFd<'a>,
-    /// Files with several names, by device and inode, and where below `top` the first lies.
+    /// Files with several hard links, by device and inode: the path of the first below `top`.
     links: HashMap<(u64, u64), PathBuf>,
     buffer: Vec<u8>,
     /// copy_file_range(2) works between the two file systems.
     in_kernel: bool,
 }
 
-impl<'a> Copy<'a> {
-    pub fn into(top: BorrowedFd<'a>) -> Self {
+impl<'a> TreeCopy<'a> {
+    /// A copy into the directory `top`.
+    pub(crate) fn new(top: BorrowedFd<'a>) -> Self {
         Self { top, links: HashMap::new(), buffer: vec![0; BUFFER], in_kernel: true }
     }
 
-    /// Copies all that the directory `from` holds.
-    pub fn contents(&mut self, from: &OwnedFd) -> Result<(), CopyError> {
+    /// Copies all entries of the directory `from`.
+    pub(crate) fn copy_contents(&mut self, from: &OwnedFd) -> Result<(), CopyError> {
         let top = self.top;
-        self.directory(from.as_fd(), top, Path::new(""))
+        self.copy_directory(from.as_fd(), top, Path::new(""))
     }
 
     /// Copies the entry `name` of the directory `from`.
-    pub fn one(&mut self, from: &OwnedFd, name: &OsStr) -> Result<(), CopyError> {
+    pub(crate) fn copy_entry(&mut self, from: &OwnedFd, name: &OsStr) -> Result<(), CopyError> {
         let name = CString::new(name.as_bytes()).map_err(|error| failed(Path::new(name))(error.into()))?;
         let top = self.top;
-        self.entry(from.as_fd(), top, &name, Path::new(""))
+        self.copy_at(from.as_fd(), top, &name, Path::new(""))
     }
 
-    /// `inside`: where the directory lies below the top.
-    fn directory(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, inside: &Path) -> Result<(), CopyError> {
-        // Read to its end before anything in it is: a listing of a merged
-        // directory is not for going back and forth.
-        for name in names(from).map_err(failed(inside))? {
-            self.entry(from, to, &name, inside)?;
+    /// Copies all entries of `from` to `to`, which is at `inside` below the top.
+    fn copy_directory(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, inside: &Path) -> Result<(), CopyError> {
+        // All names first, so that the listing is read in one go.
+        for name in entry_names(from).map_err(failed(inside))? {
+            self.copy_at(from, to, &name, inside)?;
         }
         Ok(())
     }
 
-    fn entry(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, inside: &Path) -> Result<(), CopyError> {
+    fn copy_at(
+        &mut self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &CStr,
+        inside: &Path,
+    ) -> Result<(), CopyError> {
         let path = inside.join(OsStr::from_bytes(name.to_bytes()));
-        let source = look(from, name).map_err(|errno| match errno {
+        let source = open_entry(from, name).map_err(|errno| match errno {
             Errno::PERM => CopyError::Refused(Path::new("/").join(&path)),
             errno => failed(&path)(errno.into()),
         })?;
-        self.node(&source, to, name, &path)
+        self.copy_node(&source, to, name, &path)
     }
 
-    fn node(&mut self, source: &OwnedFd, to: BorrowedFd<'_>, name: &CStr, path: &Path) -> Result<(), CopyError> {
+    /// Copies the file `source` to the new name `name` in `to`, which is at `path` below the top.
+    fn copy_node(&mut self, source: &OwnedFd, to: BorrowedFd<'_>, name: &CStr, path: &Path) -> Result<(), CopyError> {
         let what = failed(path);
         let stat = rustix::fs::fstat(source).map_err(|errno| what(errno.into()))?;
         let what = failed(path);
@@ -99,17 +106,17 @@ impl<'a> Copy<'a> {
                 ))
             };
             let (from, made) = open().map_err(what)?;
-            self.directory(from.as_fd(), made.as_fd(), path)?;
-        } else if stat.st_nlink > 1 && self.link(&stat, to, name, path).map_err(what)? {
+            self.copy_directory(from.as_fd(), made.as_fd(), path)?;
+        } else if stat.st_nlink > 1 && self.link_known(&stat, to, name, path).map_err(what)? {
             return Ok(());
         } else {
-            self.leaf(source, &stat, kind, to, name).map_err(failed(path))?;
+            self.copy_leaf(source, &stat, kind, to, name).map_err(failed(path))?;
         }
-        self.attributes(source, &stat, to, name).map_err(failed(path))
+        self.copy_attributes(source, &stat, to, name).map_err(failed(path))
     }
 
-    /// Whether the file has been copied under another name, and has this one too now.
-    fn link(&mut self, stat: &Stat, to: BorrowedFd<'_>, name: &CStr, path: &Path) -> io::Result<bool> {
+    /// Makes a hard link, if the file was copied before under another name.
+    fn link_known(&mut self, stat: &Stat, to: BorrowedFd<'_>, name: &CStr, path: &Path) -> io::Result<bool> {
         let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) else {
             self.links.insert((stat.st_dev, stat.st_ino), path.to_owned());
             return Ok(false);
@@ -123,7 +130,8 @@ impl<'a> Copy<'a> {
         Ok(true)
     }
 
-    fn leaf(
+    /// Copies what is no directory.
+    fn copy_leaf(
         &mut self,
         source: &OwnedFd,
         stat: &Stat,
@@ -133,23 +141,24 @@ impl<'a> Copy<'a> {
     ) -> io::Result<()> {
         match kind {
             FileType::RegularFile => {
-                // By the magic link of what is held (proc(5)): no name is looked up again.
-                let from = rustix::fs::openat(CWD, handle(source), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+                // By its magic link, so that no name is looked up again.
+                let from =
+                    rustix::fs::openat(CWD, magic_link(source), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let to = rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
-                self.data(&from, &to)
+                self.copy_data(&from, &to)
             }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(source, "", Vec::new())?;
                 Ok(rustix::fs::symlinkat(target.as_c_str(), to, name)?)
             }
-            // Nodes, and sockets, which nobody listens on but which have a name.
+            // Device nodes, FIFOs, and sockets, of which only the name is copied.
             kind => Ok(rustix::fs::mknodat(to, name, kind, Mode::RUSR | Mode::WUSR, stat.st_rdev)?),
         }
     }
 
-    /// The data between a file's holes.
-    fn data(&mut self, from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+    /// Copies the data between a file's holes (lseek(2), SEEK_DATA).
+    fn copy_data(&mut self, from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
         let size = rustix::fs::seek(from, SeekFrom::End(0))?;
         let mut at = 0;
         while at < size {
@@ -157,24 +166,25 @@ impl<'a> Copy<'a> {
                 Ok(data) => (data, rustix::fs::seek(from, SeekFrom::Hole(data))?),
                 // Nothing but a hole is left.
                 Err(Errno::NXIO) => break,
-                // A file system that knows no holes.
+                // A file system without SEEK_DATA.
                 Err(Errno::INVAL) => (at, size),
                 Err(errno) => return Err(errno.into()),
             };
-            self.range(from, to, data, hole)?;
+            self.copy_range(from, to, data, hole)?;
             at = hole;
         }
         Ok(rustix::fs::ftruncate(to, size)?)
     }
 
-    fn range(&mut self, from: &OwnedFd, to: &OwnedFd, mut at: u64, end: u64) -> io::Result<()> {
+    /// Copies the bytes from `at` to `end`.
+    fn copy_range(&mut self, from: &OwnedFd, to: &OwnedFd, mut at: u64, end: u64) -> io::Result<()> {
         while at < end && self.in_kernel {
             let length = usize::try_from(end - at).unwrap_or(usize::MAX);
             match rustix::fs::copy_file_range(from, Some(&mut { at }), to, Some(&mut { at }), length) {
                 Ok(0) => break,
                 Ok(count) => at += count as u64,
                 Err(Errno::INTR) => {}
-                // Between an overlay and another file system, for example.
+                // Between an overlay and another file system, for instance.
                 Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.in_kernel = false,
                 Err(errno) => return Err(errno.into()),
             }
@@ -194,17 +204,17 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    /// Owner, extended attributes, mode, times. In this order: a change of owner
-    /// drops setuid bits and file capabilities, and every change sets the time.
-    fn attributes(&mut self, source: &OwnedFd, stat: &Stat, to: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-        let target = look(to, name)?;
-        let (from, to) = (handle(source), handle(&target));
+    /// Copies owner, extended attributes, mode and times. In this order: chown(2) clears setuid bits
+    /// and file capabilities, and each change sets the times.
+    fn copy_attributes(&mut self, source: &OwnedFd, stat: &Stat, to: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+        let target = open_entry(to, name)?;
+        let (from, to) = (magic_link(source), magic_link(&target));
         let new = rustix::fs::fstat(&target)?;
         if (new.st_uid, new.st_gid) != (stat.st_uid, stat.st_gid) {
             let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
             rustix::fs::chownat(&target, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
         }
-        let list = &mut self.buffer[..LARGEST_ATTRIBUTE];
+        let list = &mut self.buffer[..ATTRIBUTE_LIMIT];
         let length = match rustix::fs::listxattr(&*from, list) {
             Ok(length) => length,
             Err(Errno::OPNOTSUPP) => 0,
@@ -212,13 +222,13 @@ impl<'a> Copy<'a> {
         };
         let (list, value) = self.buffer.split_at_mut(length);
         for name in list.split_inclusive(|&byte| byte == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok()) {
-            let value = &mut value[..LARGEST_ATTRIBUTE];
+            let value = &mut value[..ATTRIBUTE_LIMIT];
             match rustix::fs::getxattr(&*from, name, &mut *value) {
                 Ok(length) => {
                     rustix::fs::setxattr(&*to, name, &value[..length], XattrFlags::empty())
                         .map_err(|errno| io::Error::other(format!("attribute {}: {errno}", name.to_string_lossy())))?;
                 }
-                // It has gone meanwhile.
+                // It was removed meanwhile.
                 Err(Errno::NODATA) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -235,21 +245,21 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// What has the name `name` in `dir`, itself if it is a link; nothing that is
-/// mounted there, which is not of the tree.
-fn look(dir: impl AsFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
+/// Opens the entry `name` of `dir`, not followed if it is a link. Errors: EXDEV for a mount point, as
+/// what is mounted there is not of the tree.
+fn open_entry(dir: impl AsFd, name: &CStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve)
 }
 
-/// The magic link of an open file, for the calls that take no O_PATH descriptor.
-/// It leads to that very file, also where that is a symbolic link (proc(5)).
-fn handle(fd: &OwnedFd) -> String {
+/// The path of an open file's magic link (symlink(7)), for system calls that take no O_PATH
+/// descriptor. It leads to that file, also where that is a symbolic link.
+fn magic_link(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
+fn entry_names(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
@@ -260,6 +270,7 @@ fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
     Ok(names)
 }
 
+/// Turns the reason of a failure at `path` into an error.
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> CopyError {
     let path = Path::new("/").join(path);
     move |source| CopyError::Io { path, source }

@@ -1,4 +1,6 @@
-pub mod copy;
-pub mod overlay;
-pub mod users;
-pub mod view;
+//! The root file system that layers and a closure make together.
+
+pub(crate) mod copy;
+pub(crate) mod overlay;
+pub(crate) mod users;
+pub(crate) mod view;

@@ -1,26 +1,26 @@
-//! `--user`, looked up in the container's own files.
+//! The user of `--user`, from the root's /etc/passwd and /etc/group.
 
 use super::view::{Found, View, ViewError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// A passwd larger than this is no passwd.
+/// Bytes that are read of either file.
 const LIMIT: u64 = 4 << 20;
 
-/// The ids that a container's process runs with.
+/// The ids of the container's process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct User {
-    pub uid: u32,
-    pub gid: u32,
-    /// Further groups, sorted.
-    pub groups: Vec<u32>,
-    /// The home directory, if the user has an entry.
-    pub home: Option<String>,
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Supplementary groups, sorted.
+    pub(crate) groups: Vec<u32>,
+    /// The home directory, if the user has an entry in /etc/passwd.
+    pub(crate) home: Option<String>,
 }
 
 /// Why a user can't be found.
 #[derive(Debug, thiserror::Error)]
-pub enum UserError {
+pub(crate) enum UserError {
     #[error("user {0:?}: no such user in the root's /etc/passwd: give a number, as in 1000:1000")]
     NoUser(String),
     #[error("group {0:?}: no such group in the root's /etc/group: give a number")]
@@ -33,8 +33,8 @@ pub enum UserError {
     Read { path: PathBuf, source: io::Error },
 }
 
-/// Finds `USER[:GROUP]` in the root.
-pub fn find(spec: &str, view: &View) -> Result<User, UserError> {
+/// Looks up `USER[:GROUP]`, each a name or a number.
+pub(crate) fn find_user(spec: &str, view: &View) -> Result<User, UserError> {
     let (user, group) = match spec.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (spec, None),
@@ -42,42 +42,42 @@ pub fn find(spec: &str, view: &View) -> Result<User, UserError> {
     if user.is_empty() || group.is_some_and(|group| group.is_empty() || group.contains(':')) {
         return Err(UserError::Malformed(spec.into()));
     }
-    let passwd = read(view, "/etc/passwd")?;
-    let groups = read(view, "/etc/group")?;
+    let passwd = read_file(view, "/etc/passwd")?;
+    let groups = read_file(view, "/etc/group")?;
     resolve(user, group, &passwd, &groups)
 }
 
-/// Digits are an id and never a name: a layer could otherwise call a user of uid 0
-/// `1000`, and `--user 1000` would be root (as in CVE-2016-3697). shadow-utils
-/// refuses such names for the same reason.
+/// A number is an id and is not looked up as a name: a layer could otherwise have a user named
+/// `1000` with uid 0, and `--user 1000` would run as root (CVE-2016-3697). shadow-utils refuses
+/// such names for the same reason.
 fn resolve(user: &str, group: Option<&str>, passwd: &str, groups: &str) -> Result<User, UserError> {
     let no_user = || UserError::NoUser(user.into());
     let mut entries = fields(passwd).filter(|entry| entry.len() >= 7);
     let (uid, entry) = if is_number(user) {
-        let uid = number(user).ok_or_else(no_user)?;
-        (uid, entries.find(|entry| number(entry[2]) == Some(uid)))
+        let uid = parse_id(user).ok_or_else(no_user)?;
+        (uid, entries.find(|entry| parse_id(entry[2]) == Some(uid)))
     } else {
         let entry = entries.find(|entry| entry[0] == user).ok_or_else(no_user)?;
-        (number(entry[2]).ok_or_else(no_user)?, Some(entry))
+        (parse_id(entry[2]).ok_or_else(no_user)?, Some(entry))
     };
     let mut found = User {
         uid,
-        gid: entry.as_ref().and_then(|entry| number(entry[3])).unwrap_or(0),
+        gid: entry.as_ref().and_then(|entry| parse_id(entry[3])).unwrap_or(0),
         groups: Vec::new(),
         home: entry.as_ref().map(|entry| entry[5].to_owned()).filter(|home| home.starts_with('/')),
     };
     if let Some(group) = group {
         let gid = if is_number(group) {
-            number(group)
+            parse_id(group)
         } else {
-            fields(groups).find(|entry| entry.len() >= 3 && entry[0] == group).and_then(|entry| number(entry[2]))
+            fields(groups).find(|entry| entry.len() >= 3 && entry[0] == group).and_then(|entry| parse_id(entry[2]))
         };
         found.gid = gid.ok_or_else(|| UserError::NoGroup(group.into()))?;
     } else if let Some(entry) = &entry {
-        // An explicit group stands alone, as with Docker.
+        // With an explicit group there are no supplementary ones, as with Docker.
         found.groups = fields(groups)
             .filter(|group| group.len() >= 4 && group[3].split(',').any(|name| name == entry[0]))
-            .filter_map(|group| number(group[2]))
+            .filter_map(|group| parse_id(group[2]))
             .collect();
         found.groups.sort_unstable();
         found.groups.dedup();
@@ -89,8 +89,8 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// An id; (uid_t)-1 means "no change" to the kernel and is none.
-fn number(text: &str) -> Option<u32> {
+/// An id. (uid_t)-1 is none: it means "no change" in setresuid(2).
+fn parse_id(text: &str) -> Option<u32> {
     is_number(text).then(|| text.parse().ok())?.filter(|&id| id != u32::MAX)
 }
 
@@ -98,8 +98,8 @@ fn fields(file: &str) -> impl Iterator<Item = Vec<&str>> {
     file.lines().map(|line| line.split(':').collect())
 }
 
-/// A missing file is an empty one: numbers need none.
-fn read(view: &View, file: &'static str) -> Result<String, UserError> {
+/// A file of the root; nothing if it is missing, as numbers need none.
+fn read_file(view: &View, file: &'static str) -> Result<String, UserError> {
     let found = view.find(Path::new(file)).map_err(|source| UserError::Find { file, source })?;
     let Found::File { file, .. } = found else {
         return Ok(String::new());
@@ -154,9 +154,9 @@ mod tests {
     #[test]
     fn malformed_specs_are_refused() {
         for bad in ["", ":", "1:", ":1", "1:2:3"] {
-            let found = find(bad, &View::default());
+            let found = find_user(bad, &View::default());
             assert!(matches!(found, Err(UserError::Malformed(_))), "{bad}: {found:?}");
         }
-        assert_eq!(find("7:8", &View::default()).expect("numbers").gid, 8);
+        assert_eq!(find_user("7:8", &View::default()).expect("numbers").gid, 8);
     }
 }

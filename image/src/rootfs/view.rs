@@ -1,10 +1,11 @@
-//! What a container will see of its layers and its closure, worked out without
-//! mounting anything: names are looked up as overlayfs does, links are followed
-//! inside of the root and never out of it.
+//! Path look-up in the root that layers and a closure make, without mounting it: names are looked
+//! up as overlayfs does, and symbolic links are followed inside the root.
 //!
-//! Every look-up is of one name in an open directory and follows nothing, so that
-//! a layer whose files are exchanged meanwhile can't lead it elsewhere.
+//! Each look-up is of one name in an open directory and follows no link (openat2(2),
+//! RESOLVE_NO_SYMLINKS), so that a layer whose files are replaced by links meanwhile can't lead it
+//! out of the layer.
 
+use crate::layer::whiteout;
 use crate::source::nix::store_path::{LOGICAL_STORE, StorePath};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -17,39 +18,41 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
-/// As many links as the kernel follows.
+/// As many symbolic links as the kernel follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// The merged root.
+/// A root.
 #[derive(Debug, Default)]
-pub struct View {
+pub(crate) struct View {
     /// Highest first.
-    layers: Vec<Place>,
+    layers: Vec<Node>,
     store: Option<StoreView>,
 }
 
+/// The store with a closure.
 #[derive(Debug)]
 struct StoreView {
-    dir: Place,
+    dir: Node,
+    /// Base names of the store paths that are visible.
     names: BTreeSet<OsString>,
 }
 
 /// What a path leads to.
 #[derive(Debug)]
-pub enum Found {
+pub(crate) enum Found {
     /// A regular file, and whether it can be executed.
     File { file: Node, executable: bool },
     /// A directory.
     Directory,
     /// A socket, device or pipe.
     Special,
-    /// Nothing; the name that is missing, as seen inside.
+    /// Nothing; the path of the name that is missing, in the root.
     Missing(PathBuf),
 }
 
 /// Why a path could not be looked up.
 #[derive(Debug, thiserror::Error)]
-pub enum ViewError {
+pub(crate) enum ViewError {
     #[error("read {path}")]
     Read { path: PathBuf, source: io::Error },
     #[error("{0}: a file system is mounted inside of the layer, which the container would not see: unmount it")]
@@ -58,44 +61,45 @@ pub enum ViewError {
     TooManyLinks(PathBuf),
 }
 
-/// Something on this machine, held by an O_PATH descriptor.
+/// A file or directory on the host, by an O_PATH descriptor.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub(crate) struct Node {
     /// For messages only.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     fd: Rc<OwnedFd>,
 }
 
-/// A directory of a layer.
-type Place = Node;
-
-/// A directory of the root: where it lies inside, and what it is merged from.
+/// A directory of the root.
 #[derive(Debug, Clone)]
-struct Merged {
+struct MergedDir {
+    /// Its path in the root.
     inside: PathBuf,
-    places: Vec<Place>,
+    /// The directories of layers that it is merged from, highest first.
+    parts: Vec<Node>,
 }
 
+/// An entry of a directory of the root.
 enum Entry {
     Missing,
     Link(PathBuf),
-    Directory(Merged),
+    Directory(MergedDir),
     Other(Node, Stat),
 }
 
 impl Node {
-    fn directory(path: &Path) -> Result<Self, ViewError> {
+    /// Opens a directory, following links.
+    fn open_directory(path: &Path) -> Result<Self, ViewError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, path, flags, Mode::empty());
         let fd = fd.map_err(|errno| ViewError::Read { path: path.to_owned(), source: errno.into() })?;
         Ok(Self { path: path.to_owned(), fd: Rc::new(fd) })
     }
 
-    /// The entry `name` of a directory, itself if it is a link.
+    /// The entry `name` of this directory, not followed if it is a link.
     fn entry(&self, name: &OsStr) -> Result<Option<(Node, Stat)>, ViewError> {
         let path = self.path.join(name);
         let failed = |errno: Errno| match errno {
-            // As overlayfs: it shows a layer without what is mounted inside.
+            // Overlayfs shows a layer without what is mounted in it.
             Errno::XDEV => ViewError::Mount(path.clone()),
             errno => ViewError::Read { path: path.clone(), source: errno.into() },
         };
@@ -111,61 +115,35 @@ impl Node {
         }
     }
 
-    /// The file that was found, whatever has its name by now.
-    pub fn open(&self) -> io::Result<File> {
-        File::open(self.handle())
+    /// Opens the file for reading: the one that was found, also if its name is another one's now.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        File::open(self.magic_link())
     }
 
-    /// A magic link to it (proc(5)), for the calls that take no O_PATH descriptor.
-    fn handle(&self) -> String {
+    /// The path of its magic link (symlink(7)), for system calls that take no O_PATH descriptor.
+    fn magic_link(&self) -> String {
         format!("/proc/self/fd/{}", self.fd.as_raw_fd())
-    }
-
-    /// Whether one of overlayfs's marks has this value.
-    fn is_marked(&self, name: &str, wanted: &[u8]) -> bool {
-        let mut value = [0; 1];
-        let length = rustix::fs::getxattr(self.handle(), name, &mut value);
-        length.is_ok_and(|length| &value[..length] == wanted)
-    }
-
-    /// The mark of a directory that hides those of the same name below.
-    fn is_opaque(&self) -> bool {
-        self.is_marked("trusted.overlay.opaque", b"y")
-    }
-
-    /// The mark for a name that a higher layer has deleted: a character device
-    /// 0:0 or, in a directory that says so, an empty file with an attribute
-    /// (Linux 6.7). As the container's overlay is mounted without `userxattr`,
-    /// `user.overlay.` attributes mean nothing.
-    fn is_whiteout(&self, stat: &Stat, dir: &Node) -> bool {
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::CharacterDevice => stat.st_rdev == 0,
-            FileType::RegularFile if stat.st_size == 0 => {
-                dir.is_marked("trusted.overlay.opaque", b"x")
-                    && rustix::fs::getxattr(self.handle(), "trusted.overlay.whiteout", &mut [0; 0]).is_ok()
-            }
-            _ => false,
-        }
     }
 }
 
 impl View {
-    /// The view of `layers`, lowest first, and of a closure in the store at `dir`.
-    pub fn open(layers: &[PathBuf], closure: Option<(&Path, &[StorePath])>) -> Result<Self, ViewError> {
+    /// The root of `layers`, lowest first, and of the store at a directory, of which only the given
+    /// store paths are visible.
+    pub(crate) fn open(layers: &[PathBuf], closure: Option<(&Path, &[StorePath])>) -> Result<Self, ViewError> {
         let store = |(dir, paths): (&Path, &[StorePath])| {
             let names = paths.iter().map(|path| path.base().into()).collect();
-            Ok(StoreView { dir: Node::directory(dir)?, names })
+            Ok(StoreView { dir: Node::open_directory(dir)?, names })
         };
         Ok(Self {
-            layers: layers.iter().rev().map(|layer| Node::directory(layer)).collect::<Result<_, _>>()?,
+            layers: layers.iter().rev().map(|layer| Node::open_directory(layer)).collect::<Result<_, _>>()?,
             store: closure.map(store).transpose()?,
         })
     }
 
-    /// Looks up a path of the root.
-    pub fn find(&self, path: &Path) -> Result<Found, ViewError> {
-        let mut todo: VecDeque<OsString> = names(path).collect();
-        let mut at = vec![Merged { inside: "/".into(), places: self.layers.clone() }];
+    /// Looks up a path in the root.
+    pub(crate) fn find(&self, path: &Path) -> Result<Found, ViewError> {
+        let mut todo: VecDeque<OsString> = path_components(path).collect();
+        let mut at = vec![MergedDir { inside: "/".into(), parts: self.layers.clone() }];
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
             if name == ".." {
@@ -186,22 +164,22 @@ impl View {
                     if target.is_absolute() {
                         at.truncate(1);
                     }
-                    for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
+                    for name in path_components(&target).collect::<Vec<_>>().into_iter().rev() {
                         todo.push_front(name);
                     }
                 }
-                Entry::Other(file, stat) if todo.is_empty() => return Ok(leaf(file, &stat)),
+                Entry::Other(file, stat) if todo.is_empty() => return Ok(found_file(file, &stat)),
                 Entry::Other(..) => return Ok(Found::Missing(here.inside.join(name))),
             }
         }
         Ok(Found::Directory)
     }
 
-    fn lookup(&self, here: &Merged, name: &OsStr) -> Result<Entry, ViewError> {
+    fn lookup(&self, here: &MergedDir, name: &OsStr) -> Result<Entry, ViewError> {
         let inside = here.inside.join(name);
         if let Some(store) = &self.store {
             if here.inside == Path::new(LOGICAL_STORE) {
-                // Of the store only the closure is visible, whatever layers hold there.
+                // Only the closure is visible, also where a layer has other store paths.
                 return if store.names.contains(name) {
                     merge(inside, std::slice::from_ref(&store.dir), name)
                 } else {
@@ -209,58 +187,59 @@ impl View {
                 };
             }
             if inside == Path::new(LOGICAL_STORE) {
-                return Ok(Entry::Directory(Merged { inside, places: Vec::new() }));
+                return Ok(Entry::Directory(MergedDir { inside, parts: Vec::new() }));
             }
             if inside == Path::new("/nix") {
-                return Ok(match merge(inside.clone(), &here.places, name)? {
-                    Entry::Missing => Entry::Directory(Merged { inside, places: Vec::new() }),
+                return Ok(match merge(inside.clone(), &here.parts, name)? {
+                    Entry::Missing => Entry::Directory(MergedDir { inside, parts: Vec::new() }),
                     node => node,
                 });
             }
         }
-        merge(inside, &here.places, name)
+        merge(inside, &here.parts, name)
     }
 }
 
-/// What overlayfs makes of `name` in the directories `places`, highest first.
-fn merge(inside: PathBuf, places: &[Place], name: &OsStr) -> Result<Entry, ViewError> {
+/// The entry `name` of a directory that is merged from `parts`, highest first, as in overlayfs.
+fn merge(inside: PathBuf, parts: &[Node], name: &OsStr) -> Result<Entry, ViewError> {
     let mut merged = Vec::new();
-    for place in places {
-        let Some((node, stat)) = place.entry(name)? else { continue };
+    for part in parts {
+        let Some((node, stat)) = part.entry(name)? else { continue };
         let kind = FileType::from_raw_mode(stat.st_mode);
         if kind != FileType::Directory {
-            if merged.is_empty() && !node.is_whiteout(&stat, place) {
+            if merged.is_empty() && !whiteout::is_whiteout(&node.magic_link(), &stat, &part.magic_link()) {
                 return Ok(if kind == FileType::Symlink {
-                    Entry::Link(target(&node)?)
+                    Entry::Link(read_link(&node)?)
                 } else {
                     Entry::Other(node, stat)
                 });
             }
             break;
         }
-        let opaque = node.is_opaque();
+        let opaque = whiteout::is_opaque(&node.magic_link());
         merged.push(node);
         if opaque {
             break;
         }
     }
-    Ok(if merged.is_empty() { Entry::Missing } else { Entry::Directory(Merged { inside, places: merged }) })
+    Ok(if merged.is_empty() { Entry::Missing } else { Entry::Directory(MergedDir { inside, parts: merged }) })
 }
 
-fn target(link: &Node) -> Result<PathBuf, ViewError> {
+fn read_link(link: &Node) -> Result<PathBuf, ViewError> {
     let text = rustix::fs::readlinkat(&*link.fd, "", Vec::new());
     let text = text.map_err(|errno| ViewError::Read { path: link.path.clone(), source: errno.into() })?;
     Ok(OsString::from_vec(text.into_bytes()).into())
 }
 
-fn leaf(file: Node, stat: &Stat) -> Found {
+fn found_file(file: Node, stat: &Stat) -> Found {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Found::Special;
     }
     Found::File { file, executable: stat.st_mode & 0o111 != 0 }
 }
 
-fn names(path: &Path) -> impl Iterator<Item = OsString> {
+/// The names and `..` in a path.
+fn path_components(path: &Path) -> impl Iterator<Item = OsString> {
     path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),
         Component::ParentDir => Some("..".into()),
@@ -283,18 +262,18 @@ mod tests {
         }
         fn dir(&self, path: &str) -> PathBuf {
             let dir = self.0.join(path);
-            std::fs::create_dir_all(&dir).expect("make folder");
+            std::fs::create_dir_all(&dir).expect("make directory");
             dir
         }
         fn file(&self, path: &str, mode: u32) {
             let file = self.0.join(path);
-            std::fs::create_dir_all(file.parent().expect("parent")).expect("make folder");
+            std::fs::create_dir_all(file.parent().expect("parent")).expect("make directory");
             std::fs::write(&file, "").expect("write");
             std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).expect("chmod");
         }
         fn link(&self, target: &str, path: &str) {
             let file = self.0.join(path);
-            std::fs::create_dir_all(file.parent().expect("parent")).expect("make folder");
+            std::fs::create_dir_all(file.parent().expect("parent")).expect("make directory");
             symlink(target, file).expect("link");
         }
         fn view(&self, layers: &[&str]) -> View {

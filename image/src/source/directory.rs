@@ -1,15 +1,15 @@
-//! Layers given as directories, lowest first.
+//! Layers that are directories.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Directories that can be overlaid, lowest first, absolute and without links.
+/// Directories for an overlay: lowest first, absolute, without symbolic links, none inside another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Layers(Vec<PathBuf>);
+pub(crate) struct Layers(Vec<PathBuf>);
 
 /// Why directories can't be layers.
 #[derive(Debug, thiserror::Error)]
-pub enum LayerError {
+pub(crate) enum LayerError {
     #[error("layer {path}")]
     Open { path: PathBuf, source: io::Error },
     #[error("layer {0} is not a directory: unpack it first")]
@@ -21,16 +21,16 @@ pub enum LayerError {
 }
 
 impl Layers {
-    /// Checks the directories. Links are resolved now, so that what was checked
-    /// is what the container shows.
-    pub fn open(given: &[PathBuf]) -> Result<Self, LayerError> {
+    /// Checks the directories that a user has given. Symbolic links are resolved now, so that the
+    /// container shows what was checked.
+    pub(crate) fn open(given: &[PathBuf]) -> Result<Self, LayerError> {
         let layers = given.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
         check_apart(&layers)?;
         Ok(Self(layers))
     }
 
     /// The directories, lowest first.
-    pub fn paths(&self) -> &[PathBuf] {
+    pub(crate) fn paths(&self) -> &[PathBuf] {
         &self.0
     }
 }
@@ -47,7 +47,7 @@ fn open(given: &Path) -> Result<PathBuf, LayerError> {
     Ok(path)
 }
 
-/// Overlayfs answers ELOOP ("overlapping layers") at mount time.
+/// Overlayfs refuses layers inside each other when it is mounted (ELOOP).
 fn check_apart(layers: &[PathBuf]) -> Result<(), LayerError> {
     for (i, inner) in layers.iter().enumerate() {
         for (j, outer) in layers.iter().enumerate() {

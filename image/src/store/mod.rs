@@ -1,1 +1,4 @@
-pub mod staging;
+//! Where bundles are built, and what they keep from garbage collection.
+
+pub(crate) mod gcroots;
+pub(crate) mod staging;

@@ -1,4 +1,4 @@
-//! The folder beside a bundle's place in which the bundle is built.
+//! The directory beside a bundle's place in which the bundle is built.
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use std::fs::{self, DirBuilder, Permissions};
@@ -7,19 +7,19 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// A folder that goes, with whatever is in it, when this is dropped.
+/// A directory that is removed, with all that is in it, when this is dropped.
 #[derive(Debug)]
-pub struct Temp {
+pub(crate) struct StagingDir {
     path: PathBuf,
-    /// Held for as long as the folder is in use: it is gone with its process,
-    /// however that ends.
+    /// An flock(2) for as long as the directory is in use: it is released when the process ends,
+    /// however that is.
     _lock: OwnedFd,
 }
 
-impl Temp {
-    /// Makes the folder, and removes those that killed runs for the same bundle
-    /// left behind.
-    pub fn beside(output: &Path) -> io::Result<Self> {
+impl StagingDir {
+    /// Makes the directory, mode 0700, and removes those that killed runs for the same bundle have
+    /// left.
+    pub(crate) fn beside(output: &Path) -> io::Result<Self> {
         let name = output.file_name().unwrap_or_default().to_string_lossy();
         let prefix = format!(".{name}.firn-image-");
         if let Some(parent) = output.parent() {
@@ -36,19 +36,19 @@ impl Temp {
         }
     }
 
-    /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
 
-impl Drop for Temp {
+impl Drop for StagingDir {
     fn drop(&mut self) {
-        // After a new bundle was moved out there is nothing left to remove.
+        // A bundle that was renamed to its place has left nothing here.
         let _ = remove(&self.path);
     }
 }
 
+/// Errors: EWOULDBLOCK where another process holds the lock.
 fn lock(dir: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = openat(CWD, dir, flags, Mode::empty())?;
@@ -56,9 +56,10 @@ fn lock(dir: &Path) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// By their lock, not by their process id: that may be one of another pid namespace.
+/// Removes staging directories whose lock nobody holds. Their names have a pid, but that may be one
+/// of another pid namespace.
 fn remove_abandoned(parent: &Path, prefix: &str) -> io::Result<()> {
-    let us = rustix::process::geteuid().as_raw();
+    let euid = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
         let name = entry.file_name();
@@ -67,7 +68,7 @@ fn remove_abandoned(parent: &Path, prefix: &str) -> io::Result<()> {
             continue;
         }
         let path = entry.path();
-        let ours = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir() && meta.uid() == us);
+        let ours = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir() && meta.uid() == euid);
         if ours && let Ok(_lock) = lock(&path) {
             remove(&path)?;
         }
@@ -77,7 +78,7 @@ fn remove_abandoned(parent: &Path, prefix: &str) -> io::Result<()> {
 
 fn remove(dir: &Path) -> io::Result<()> {
     match fs::remove_dir_all(dir) {
-        // Folders of a copied root may forbid it to all but root.
+        // A copied root may have directories without write permission.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             make_writable(dir)?;
             fs::remove_dir_all(dir)
@@ -102,11 +103,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_abandoned_folders_go() {
+    fn only_abandoned_directories_are_removed() {
         let parent = std::env::temp_dir().join(format!("firn-temp-{}", std::process::id()));
         let _ = fs::remove_dir_all(&parent);
         let dir = |name: &str| {
-            fs::create_dir_all(parent.join(name)).expect("make folder");
+            fs::create_dir_all(parent.join(name)).expect("make directory");
             parent.join(name)
         };
         let abandoned = dir(".web.firn-image-1");
@@ -115,7 +116,7 @@ mod tests {
         let busy = dir(".web.firn-image-2");
         let held = lock(&busy).expect("lock");
 
-        let temp = Temp::beside(&parent.join("web")).expect("make");
+        let temp = StagingDir::beside(&parent.join("web")).expect("make");
         assert!(!abandoned.exists());
         assert!(others.iter().all(|path| path.exists()) && busy.exists());
         let path = temp.path().to_owned();

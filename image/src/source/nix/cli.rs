@@ -1,14 +1,14 @@
-//! Asks Nix, through its own command line: the daemon and the database's format
-//! stay its own affair.
+//! Nix, by its command line `nix-store`: neither the daemon's protocol nor the format of the
+//! database is a stable interface.
 
 use super::store_path::{Store, StorePath, StorePathError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What Nix could not do.
+/// What nix-store could not do.
 #[derive(Debug, thiserror::Error)]
-pub enum NixError {
+pub(crate) enum NixError {
     #[error("nix-store is not installed: install Nix (Debian: apt install nix-bin), or show a root with --layer")]
     Missing,
     #[error("run nix-store")]
@@ -21,9 +21,9 @@ pub enum NixError {
     Output { path: StorePath, source: StorePathError },
 }
 
-/// Everything that `path` needs, itself included, sorted.
-pub fn closure(store: &Store, path: &StorePath) -> Result<Vec<StorePath>, NixError> {
-    let output = nix_store(store, |command| {
+/// The store paths of the closure of `path`, itself included: sorted, each once.
+pub(super) fn query_closure(store: &Store, path: &StorePath) -> Result<Vec<StorePath>, NixError> {
+    let output = run_nix_store(store, |command| {
         command.args(["--query", "--requisites"]).arg(path.to_string());
     })?
     .map_err(|message| NixError::Query { path: path.clone(), message })?;
@@ -37,19 +37,19 @@ pub fn closure(store: &Store, path: &StorePath) -> Result<Vec<StorePath>, NixErr
     Ok(closure)
 }
 
-/// Makes `link` a link to `path` that Nix's garbage collector honours for as
-/// long as it exists.
-pub fn add_root(store: &Store, path: &StorePath, link: &Path) -> Result<(), NixError> {
-    nix_store(store, |command| {
-        // --indirect is the only kind since Nix 2.4, and has to be asked for before.
+/// Makes `link` a garbage collector root: a symbolic link to `path`, which is not collected for as
+/// long as the link exists.
+pub(crate) fn add_root(store: &Store, path: &StorePath, link: &Path) -> Result<(), NixError> {
+    run_nix_store(store, |command| {
+        // Before Nix 2.4 a root outside its gcroots directory needs --indirect.
         command.arg("--realise").arg(path.to_string()).arg("--add-root").arg(link).arg("--indirect");
     })?
     .map_err(|message| NixError::Root { path: path.clone(), link: link.to_owned(), message })?;
     Ok(())
 }
 
-/// Its output, or what it said on failing.
-fn nix_store(store: &Store, arguments: impl FnOnce(&mut Command)) -> Result<Result<String, String>, NixError> {
+/// Runs nix-store: its output, or the message with which it failed.
+fn run_nix_store(store: &Store, arguments: impl FnOnce(&mut Command)) -> Result<Result<String, String>, NixError> {
     let mut command = Command::new("nix-store");
     arguments(&mut command);
     if let Some(root) = store.root() {
@@ -63,11 +63,11 @@ fn nix_store(store: &Store, arguments: impl FnOnce(&mut Command)) -> Result<Resu
         return Ok(Ok(String::from_utf8_lossy(&output.stdout).into_owned()));
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    Ok(Err(reason(&stderr).unwrap_or_else(|| output.status.to_string())))
+    Ok(Err(error_message(&stderr).unwrap_or_else(|| output.status.to_string())))
 }
 
-/// The error among Nix's warnings.
-fn reason(stderr: &str) -> Option<String> {
+/// The last line `error: …` of stderr, without that word.
+fn error_message(stderr: &str) -> Option<String> {
     let line = stderr.lines().rev().find(|line| line.starts_with("error:"))?;
     Some(line.trim_start_matches("error:").trim().to_owned())
 }
@@ -78,8 +78,8 @@ mod tests {
 
     #[test]
     fn the_error_is_found_among_warnings() {
-        let said = "warning: the group 'nixbld' does not exist\nerror: path 'x' is not valid\n";
-        assert_eq!(reason(said).as_deref(), Some("path 'x' is not valid"));
-        assert_eq!(reason("killed"), None);
+        let stderr = "warning: the group 'nixbld' does not exist\nerror: path 'x' is not valid\n";
+        assert_eq!(error_message(stderr).as_deref(), Some("path 'x' is not valid"));
+        assert_eq!(error_message("killed"), None);
     }
 }

@@ -1,3 +1,7 @@
-pub mod cli;
-pub mod closure;
-pub mod store_path;
+//! Closures of Nix.
+
+mod cli;
+pub(crate) mod closure;
+pub(crate) mod store_path;
+
+pub(crate) use cli::{NixError, add_root};

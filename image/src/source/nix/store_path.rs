@@ -1,29 +1,29 @@
-//! Store paths: `/nix/store/HASH-NAME`, and the ways users write them.
+//! Store paths, `/nix/store/HASH-NAME`, and how a user may give them.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
-/// Where every store path lies as seen by what is in the store. Nix compiles it
-/// into each package, so that the container must show the store there too.
-pub const LOGICAL_STORE: &str = "/nix/store";
+/// The logical store directory. Packages have it compiled in, so the container sees the store there,
+/// wherever it is on the host.
+pub(crate) const LOGICAL_STORE: &str = "/nix/store";
 
-/// The letters of Nix's base 32: no e, o, t and u.
+/// The digits of Nix's base 32: without e, o, t and u.
 const BASE32: &[u8] = b"0123456789abcdfghijklmnpqrsvwxyz";
 const HASH_LENGTH: usize = 32;
-/// Nix's own limit for the name after the hash.
+/// Nix's own limit for the name after the hash, in bytes.
 const MAX_NAME: usize = 211;
-/// As many as the kernel follows.
+/// As many symbolic links as the kernel follows (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// A valid top-level path of the store. Whether it exists is another question.
+/// A valid store path. It may not exist.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StorePath {
+pub(crate) struct StorePath {
     base: String,
 }
 
-/// Why something is no store path.
+/// Why a path is no store path.
 #[derive(Debug, thiserror::Error)]
-pub enum StorePathError {
+pub(crate) enum StorePathError {
     #[error("{0} is not in the store {1}: give a store path, or a link to one")]
     Outside(PathBuf, PathBuf),
     #[error("{0:?} is no store path: it must be named HASH-NAME, with 32 letters of Nix's base 32")]
@@ -34,20 +34,20 @@ pub enum StorePathError {
     TooManyLinks(PathBuf),
 }
 
-/// A store on disk.
+/// A store on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Store {
+pub(crate) struct Store {
     physical: PathBuf,
 }
 
 /// Why a directory can't serve as store.
 #[derive(Debug, thiserror::Error)]
 #[error("store {0}: a store that is not at /nix/store must lie at ROOT/nix/store")]
-pub struct StoreError(PathBuf);
+pub(crate) struct StoreError(PathBuf);
 
 impl Store {
-    /// The store in directory `physical`.
-    pub fn at(physical: &Path) -> Result<Self, StoreError> {
+    /// The store in directory `physical`. Errors: it does not end in `nix/store`.
+    pub(crate) fn at(physical: &Path) -> Result<Self, StoreError> {
         let refused = || StoreError(physical.to_owned());
         let physical = std::path::absolute(physical).map_err(|_| refused())?;
         if !physical.ends_with("nix/store") {
@@ -56,36 +56,36 @@ impl Store {
         Ok(Self { physical })
     }
 
-    /// The directory on this machine.
-    pub fn dir(&self) -> &Path {
+    /// Its directory on the host.
+    pub(crate) fn dir(&self) -> &Path {
         &self.physical
     }
 
-    /// What to tell Nix with `--store`; nothing for the machine's own.
-    pub fn root(&self) -> Option<&Path> {
+    /// The argument of Nix's `--store`; `None` for the host's own store.
+    pub(crate) fn root(&self) -> Option<&Path> {
         if self.physical == Path::new(LOGICAL_STORE) {
             return None;
         }
         self.physical.parent().and_then(Path::parent)
     }
 
-    /// Whether Nix keeps a database of this store, and so may collect what it holds.
-    pub fn has_database(&self) -> bool {
+    /// Whether Nix has a database of this store, and so may collect from it.
+    pub(crate) fn has_database(&self) -> bool {
         self.physical.parent().is_some_and(|nix| nix.join("var/nix/db").is_dir())
     }
 
-    /// Where `path` lies on this machine.
-    pub fn locate(&self, path: &StorePath) -> PathBuf {
+    /// The path of `path` on the host.
+    pub(crate) fn locate(&self, path: &StorePath) -> PathBuf {
         self.physical.join(&path.base)
     }
 
-    /// The store path that a user means: itself, something inside of it, or a
-    /// link such as ./result or /run/current-system.
-    pub fn resolve(&self, given: &Path) -> Result<StorePath, StorePathError> {
+    /// The store path that a user has given: itself, something in it, or a link to one, such as
+    /// ./result or /run/current-system.
+    pub(crate) fn resolve(&self, given: &Path) -> Result<StorePath, StorePathError> {
         let error = |source| StorePathError::Read { path: given.to_owned(), source };
-        let mut path = normal(&std::path::absolute(given).map_err(error)?);
+        let mut path = normalize(&std::path::absolute(given).map_err(error)?);
         for _ in 0..MAX_LINKS {
-            if let Some(found) = self.inside(&path) {
+            if let Some(found) = self.base_of(&path) {
                 return StorePath::from_base(found);
             }
             match first_link(&path).map_err(error)? {
@@ -98,17 +98,15 @@ impl Store {
         Err(StorePathError::TooManyLinks(given.to_owned()))
     }
 
-    /// The name of the top-level path that holds `path`, if it lies in the store.
-    fn inside<'a>(&self, path: &'a Path) -> Option<&'a str> {
+    /// The base name of the store path that `path` is in, if it is in the store.
+    fn base_of<'a>(&self, path: &'a Path) -> Option<&'a str> {
         let rest = path.strip_prefix(LOGICAL_STORE).or_else(|_| path.strip_prefix(&self.physical)).ok()?;
         rest.components().next()?.as_os_str().to_str()
     }
 }
 
-/// Follows the first link of an absolute path; `None` if there is none.
-///
-/// Component by component, as the walk must end where it enters the store: a
-/// store path may itself be a link and is meant as such.
+/// Follows the first symbolic link in an absolute path; `None` if there is none. One at a time, so
+/// that the caller stops where the path enters the store: a store path may itself be a link.
 fn first_link(path: &Path) -> std::io::Result<Option<PathBuf>> {
     let mut walked = PathBuf::from("/");
     let mut rest = path.components();
@@ -117,16 +115,16 @@ fn first_link(path: &Path) -> std::io::Result<Option<PathBuf>> {
         let next = walked.join(component);
         if std::fs::symlink_metadata(&next)?.is_symlink() {
             let target = walked.join(std::fs::read_link(&next)?);
-            return Ok(Some(normal(&target.join(rest.as_path()))));
+            return Ok(Some(normalize(&target.join(rest.as_path()))));
         }
         walked = next;
     }
     Ok(None)
 }
 
-/// Without `.` and `..`, lexically as Nix does it: a `..` right after a link
-/// means the link's own folder.
-fn normal(path: &Path) -> PathBuf {
+/// Without `.` and `..`, lexically, as Nix does it: `..` after a link is the directory that the link
+/// is in.
+fn normalize(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
         match component {
@@ -141,8 +139,8 @@ fn normal(path: &Path) -> PathBuf {
 }
 
 impl StorePath {
-    /// The path that a line of Nix's output names.
-    pub fn parse(line: &str) -> Result<Self, StorePathError> {
+    /// Parses a store path, as in a line of Nix's output.
+    pub(crate) fn parse(line: &str) -> Result<Self, StorePathError> {
         let base = line
             .strip_prefix(LOGICAL_STORE)
             .and_then(|rest| rest.strip_prefix('/'))
@@ -160,13 +158,13 @@ impl StorePath {
         Ok(Self { base: base.into() })
     }
 
-    /// `HASH-NAME`.
-    pub fn base(&self) -> &str {
+    /// Its base name, `HASH-NAME`.
+    pub(crate) fn base(&self) -> &str {
         &self.base
     }
 
-    /// Something inside, as the container sees it.
-    pub fn join(&self, inside: &str) -> String {
+    /// The path of `inside` in it, as the container sees it.
+    pub(crate) fn join(&self, inside: &str) -> String {
         format!("{self}/{inside}")
     }
 }
@@ -215,7 +213,7 @@ mod tests {
     fn what_users_write_is_resolved() {
         let temp = std::env::temp_dir().join(format!("firn-store-path-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&temp);
-        std::fs::create_dir_all(temp.join("dir")).expect("make folder");
+        std::fs::create_dir_all(temp.join("dir")).expect("make directory");
         let wanted = format!("/nix/store/{HASH}-sys");
         let link = |target: &str, name: &str| {
             std::os::unix::fs::symlink(target, temp.join(name)).expect("make link");

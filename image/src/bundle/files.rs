@@ -1,0 +1,162 @@
+//! Writes the files of a bundle.
+
+use super::init::Init;
+use super::plan::{Plan, names};
+use super::{config, firn_json};
+use crate::rootfs::copy::{CopyError, TreeCopy};
+use crate::rootfs::overlay::{self, OverlayError};
+use crate::source::nix::store_path::StorePath;
+use firn::spec::roots;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Why the files can't be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FilesError {
+    #[error("{operation} {path}")]
+    Io { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error("make config.json")]
+    Config(#[from] oci_spec::OciSpecError),
+    #[error("make firn.json")]
+    FirnJson(#[source] serde_json::Error),
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error("copy store path {path}")]
+    CopyStore { path: StorePath, source: CopyError },
+}
+
+/// Turns the reason of a failed operation on `path` into an error.
+pub(super) fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FilesError {
+    move |source| FilesError::Io { operation, path: path.to_owned(), source }
+}
+
+/// Writes all files into the empty directory `bundle`.
+pub(super) fn write_files(plan: &Plan, bundle: &Path) -> Result<(), FilesError> {
+    write_file(&bundle.join(names::CONFIG), config::json(plan)?.as_bytes(), 0o600)?;
+    let firn_json = serde_json::to_string_pretty(&firn_json::content(plan)).map_err(FilesError::FirnJson)?;
+    write_file(&bundle.join(roots::FILE), (firn_json + "\n").as_bytes(), 0o600)?;
+    if plan.copy {
+        copy_root(plan, bundle)?;
+    } else {
+        make_directory(&bundle.join(names::ROOTFS), 0o755)?;
+        if let Some(closure) = &plan.closure {
+            let lines: String = closure.paths.iter().map(|path| format!("{path}\n")).collect();
+            write_file(&bundle.join(names::CLOSURE), lines.as_bytes(), 0o644)?;
+            make_skeleton(&bundle.join(names::SKELETON))?;
+        }
+    }
+    write_host_files(plan, &bundle.join(names::HOST))?;
+    if let Init::Firn { binary, .. } = &plan.init {
+        // By copy_file_range(2), which shares the blocks where the file system can.
+        let copy = bundle.join(names::INIT);
+        fs::copy(binary, &copy).map_err(io_error("copy", binary))?;
+        set_mode(&copy, 0o755)?;
+    }
+    Ok(())
+}
+
+/// Copies the layers into `rootfs/`, and the closure into `store/`, which is mounted at /nix/store.
+/// Not below the root: the container could replace the source of a bind mount there by a symbolic
+/// link, and the next start would mount what that leads to on the host.
+fn copy_root(plan: &Plan, bundle: &Path) -> Result<(), FilesError> {
+    let rootfs = bundle.join(names::ROOTFS);
+    if plan.layers.paths().is_empty() {
+        make_skeleton(&rootfs)?;
+    } else {
+        make_directory(&rootfs, 0o755)?;
+        copy_layers(plan, &bundle.join(names::SKELETON), &rootfs)?;
+    }
+    let Some(closure) = &plan.closure else {
+        return Ok(());
+    };
+    let store = bundle.join(names::STORE);
+    make_directory(&store, 0o755)?;
+    let (from, to) = (open_directory(plan.store.dir())?, open_directory(&store)?);
+    // One copy for all store paths, as those that Nix has optimised share files (hard links).
+    let mut copy = TreeCopy::new(to.as_fd());
+    for path in &closure.paths {
+        let copied = copy.copy_entry(&from, path.base().as_ref());
+        copied.map_err(|source| FilesError::CopyStore { path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// Copies the overlay of the layers. `lowest` is the path for its lowest layer: the skeleton under a
+/// closure, else an empty directory. It is removed afterwards.
+fn copy_layers(plan: &Plan, lowest: &Path, rootfs: &Path) -> Result<(), FilesError> {
+    match &plan.closure {
+        Some(_) => make_skeleton(lowest)?,
+        None => make_directory(lowest, 0o755)?,
+    }
+    overlay::enter_user_namespace()?;
+    let layers: Vec<_> = [lowest].into_iter().chain(plan.layers.paths().iter().map(|layer| &**layer)).collect();
+    let root = overlay::mount_overlay(&layers)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let from = openat(&root, ".", flags, Mode::empty()).map_err(|errno| io_error("open", rootfs)(errno.into()))?;
+    TreeCopy::new(open_directory(rootfs)?.as_fd()).copy_contents(&from)?;
+    fs::remove_dir_all(lowest).map_err(io_error("remove", lowest))
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, FilesError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).map_err(|errno| io_error("open", path)(errno.into()))
+}
+
+/// Makes the directories and files that stage 2 of NixOS and systemd expect in a root.
+fn make_skeleton(root: &Path) -> Result<(), FilesError> {
+    for (directory, mode) in [
+        ("", 0o755),
+        ("etc", 0o755),
+        ("nix", 0o755),
+        ("nix/store", 0o755),
+        ("root", 0o700),
+        ("var", 0o755),
+        ("var/lib", 0o755),
+        ("var/lib/private", 0o700),
+    ] {
+        make_directory(&root.join(directory), mode)?;
+    }
+    for file in ["etc/machine-id", "etc/os-release"] {
+        write_file(&root.join(file), b"", 0o644)?;
+    }
+    Ok(())
+}
+
+/// Writes what the container sees at /run/host (systemd, "Container Interface").
+fn write_host_files(plan: &Plan, host: &Path) -> Result<(), FilesError> {
+    make_directory(host, 0o755)?;
+    write_file(&host.join(names::MANAGER), b"firn\n", 0o644)?;
+    let uuid = format!("{}\n", plan.identity.uuid);
+    write_file(&host.join(names::UUID), uuid.as_bytes(), 0o644)?;
+    if let Some(text) = &plan.os_release {
+        write_file(&host.join(names::OS_RELEASE), text, 0o644)?;
+    }
+    Ok(())
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<(), FilesError> {
+    fs::DirBuilder::new().mode(mode).create(path).map_err(io_error("make directory", path))?;
+    set_mode(path, mode)
+}
+
+fn write_file(path: &Path, contents: &[u8], mode: u32) -> Result<(), FilesError> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| file.write_all(contents))
+        .map_err(io_error("write", path))?;
+    set_mode(path, mode)
+}
+
+/// chmod(2), which the umask does not change.
+pub(super) fn set_mode(path: &Path, mode: u32) -> Result<(), FilesError> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io_error("chmod", path))
+}

@@ -1,0 +1,3 @@
+//! Layers of a root file system.
+
+pub(crate) mod whiteout;

@@ -1,0 +1,34 @@
+//! Garbage collector roots of Nix: links in a bundle, for as long as which its store paths are not
+//! collected.
+
+use crate::source::nix::closure::Closure;
+use crate::source::nix::store_path::Store;
+use crate::source::nix::{NixError, add_root};
+use std::path::{Path, PathBuf};
+
+/// The name of the closure's root; those of layers begin with it.
+pub(crate) const NAME: &str = "gcroot";
+
+/// Makes roots in the bundle at `bundle` for a closure that may be collected, and for layers in the
+/// store. Whether there are any. Layers without Nix need none, as nothing collects then.
+pub(crate) fn add_roots(
+    bundle: &Path,
+    store: &Store,
+    closure: Option<&Closure>,
+    layers: &[PathBuf],
+) -> Result<bool, NixError> {
+    let mut any = false;
+    if let Some(Closure { path, .. }) = closure.filter(|closure| closure.is_collected) {
+        add_root(store, path, &bundle.join(NAME))?;
+        any = true;
+    }
+    let in_store = layers.iter().filter_map(|layer| store.resolve(layer).ok());
+    for (number, path) in in_store.enumerate() {
+        match add_root(store, &path, &bundle.join(format!("{NAME}-layer-{number}"))) {
+            Ok(()) => any = true,
+            Err(NixError::Missing) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(any)
+}
