@@ -3,6 +3,7 @@
 
 use firn_conformance::harness::{Bundle, Runtime, Scratch};
 use serde_json::json;
+use std::process::Stdio;
 
 fn status(pid: &str, field: &str) -> String {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -99,5 +100,26 @@ fn waiting_needs_no_call_but_read_write_and_execve() {
     let error = firn.start().fails(1).stderr;
     assert!(error.contains("exec /bin/broken: exec format error"), "{error}");
     firn.call(&["delete", "--force", firn.id()]).succeeds();
+    firn.left_nothing();
+}
+
+/// Whoever may read it learns what the container is given, and nothing of the caller.
+#[test]
+fn the_environment_of_the_caller_is_not_in_what_waits() {
+    let scratch = Scratch::new("waitenv");
+    let firn = Runtime::firn(&scratch);
+    let bundle = Bundle::new(&scratch).shell("echo $FIRN_SECRET > /seen; echo $OWN >> /seen");
+    let bundle = bundle.set("/root/readonly", json!(false)).set("/process/env/-", json!("OWN=own")).write();
+    let mut create = firn.command(&["create", "--bundle"]);
+    create.arg(&bundle.path).arg(firn.id()).env("FIRN_SECRET", "hunter2");
+    create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(create.status().unwrap().success());
+    let pid = firn.state()["pid"].to_string();
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+    assert!(!environment.is_empty() && environment.iter().all(|byte| *byte == 0), "{environment:?}");
+    firn.start().succeeds();
+    firn.wait_for("stopped");
+    assert_eq!(std::fs::read_to_string(bundle.root().join("seen")).unwrap(), "\nown\n");
+    firn.call(&["delete", firn.id()]).succeeds();
     firn.left_nothing();
 }

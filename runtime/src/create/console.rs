@@ -1,5 +1,6 @@
 //! The way that the master of a container's terminal takes to whoever shows it.
 
+use super::streams::Output;
 use super::{socket, streams};
 use crate::error::{Context, Result};
 use crate::plan::process::ProcessPlan;
@@ -48,9 +49,8 @@ impl Way {
 impl Console {
     /// Makes the way for the terminal of `process`, if it has one, or for its
     /// streams. A terminal that stands for our own begins with its size: the
-    /// program must not run before it knows it. `owner` is the process's user on
-    /// the host.
-    pub fn open(&self, process: &mut ProcessPlan, owner: Option<u32>) -> Result<Way> {
+    /// program must not run before it knows it.
+    pub fn open(&self, process: &mut ProcessPlan, outputs: Output) -> Result<Way> {
         match (self, process.terminal) {
             (Console::None, true) => crate::bail!(
                 "process.terminal is true: a terminal needs --console-socket when it is not in the foreground"
@@ -69,7 +69,7 @@ impl Console {
                     .doing(|| "make a console socket")?;
                 Ok(Way::console(Some(near), far))
             }
-            (Console::Foreground, false) => streams::stand_between(process, owner),
+            (Console::Foreground, false) => streams::stand_between(process, outputs),
             (Console::None, false) => streams::pass(process),
         }
     }

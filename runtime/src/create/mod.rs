@@ -90,8 +90,8 @@ pub struct Created {
 
 pub fn create(options: &Options, log: &Log) -> Result<Created> {
     let mut planned = planned(options, log)?;
-    let owner = planned.plan.owner();
-    let Way { near, far, names } = options.console.open(&mut planned.plan.process, owner)?;
+    let outputs = streams::Output::of_init(&planned.plan);
+    let Way { near, far, names } = options.console.open(&mut planned.plan.process, outputs)?;
     planned.streams = names;
     let pidfd_socket = options.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
 

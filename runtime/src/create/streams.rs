@@ -4,18 +4,40 @@
 //! container's, and its user their owner, who can open them again by /dev/stdout.
 //! In the foreground the streams are the caller's and stay that. A terminal in the
 //! container could be read by what `exec` has left behind, when the caller types
-//! the next line for somebody else; so a pipe of our own lies between. What passes
-//! as it is keeps its owner.
+//! the next line for somebody else; so a pipe of our own lies between. Files and pipes
+//! pass, and keep their owner.
 
 use super::console::Way;
 use crate::bail;
 use crate::error::{Context, Result};
+use crate::plan::Plan;
 use crate::plan::process::{ProcessPlan, Stream};
+use crate::sys::clone::NEWPID;
 use rustix::fd::{AsFd, OwnedFd, RawFd};
 use rustix::fs::{FileType, OFlags, Stat, makedev};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 const STDIN: usize = 0;
+
+/// What becomes of output that goes to a file or a pipe of the caller's.
+#[derive(Debug, Clone, Copy)]
+pub enum Output {
+    /// It passes as it is, as under runc, so that what the process leaves behind can
+    /// write on. /dev/stdout can be opened again by the file's owner only.
+    Passes,
+    /// Nothing outlives the process: so output has a pipe of firn's, where it does not
+    /// belong to this user of the host, and servers can open /dev/stdout again.
+    OpensAgain(Option<u32>),
+}
+
+impl Output {
+    pub fn of_init(plan: &Plan) -> Self {
+        match plan.namespaces.makes(NEWPID) {
+            true => Output::OpensAgain(plan.owner()),
+            false => Output::Passes,
+        }
+    }
+}
 
 /// The caller's streams as they are.
 pub fn pass(process: &mut ProcessPlan) -> Result<Way> {
@@ -31,15 +53,14 @@ pub fn pass(process: &mut ProcessPlan) -> Result<Way> {
     Ok(way)
 }
 
-/// Pipes between the caller's streams and those of a process of `owner`, a user of
-/// the host if that is known.
-pub fn stand_between(process: &mut ProcessPlan, owner: Option<u32>) -> Result<Way> {
+/// Pipes between the caller's streams and those of a process.
+pub fn stand_between(process: &mut ProcessPlan, outputs: Output) -> Result<Way> {
     let mut way = Way::default();
     let mut output: Option<(Stat, usize)> = None;
     for (number, stat) in look()? {
         if is_null(&stat) {
             process.streams[number] = Stream::Null;
-        } else if !needs_pipe(number, &stat, owner) {
+        } else if !needs_pipe(number, &stat, outputs) {
             way.name(number, &stat);
         } else {
             process.streams[number] = Stream::Give;
@@ -57,12 +78,14 @@ pub fn stand_between(process: &mut ProcessPlan, owner: Option<u32>) -> Result<Wa
     Ok(way)
 }
 
-/// Input that is a file or a pipe is read no further than the process reads it. Its
-/// output must have an owner that can open it again, and the caller's keeps its own.
-fn needs_pipe(number: usize, stat: &Stat, owner: Option<u32>) -> bool {
+/// Input that is a file or a pipe is read no further than the process reads it.
+fn needs_pipe(number: usize, stat: &Stat, outputs: Output) -> bool {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::CharacterDevice | FileType::BlockDevice => true,
-        FileType::Fifo | FileType::RegularFile => number != STDIN && owner != Some(stat.st_uid),
+        FileType::Fifo | FileType::RegularFile => match outputs {
+            Output::Passes => false,
+            Output::OpensAgain(user) => number != STDIN && user != Some(stat.st_uid),
+        },
         _ => false,
     }
 }

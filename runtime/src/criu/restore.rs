@@ -66,8 +66,8 @@ pub fn restore(restore: &Restore, options: &create::Options, log: &Log) -> Resul
     }
     let folders = Folders::open(&restore.common, false, "restore.log")?;
     let names = streams::load(&folders.images)?;
-    let owner = planned.plan.owner();
-    let Way { near, far, names: own } = options.console.open(&mut planned.plan.process, owner)?;
+    let outputs = crate::create::streams::Output::of_init(&planned.plan);
+    let Way { near, far, names: own } = options.console.open(&mut planned.plan.process, outputs)?;
     planned.streams = own;
 
     let dir = StateDir::create(&options.root, &options.id)?;

@@ -5,7 +5,7 @@ use crate::cli::compat;
 use crate::error::{Context, Error, Result};
 use crate::path::InRoot;
 use crate::sys::exec::{CVec, execve, may_execute};
-use crate::sys::signal;
+use crate::sys::{environment, signal};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
@@ -77,7 +77,10 @@ pub fn let_go(task: &mut Task<'_>, kept: &[BorrowedFd<'_>]) -> Result<()> {
     signal::default_sigpipe();
     let argv = CVec::new(task.process.args.clone());
     task.vectors = Some((argv, CVec::new(std::mem::take(&mut task.env))));
-    fds::close_all_but(task.preserved, kept)
+    fds::close_all_but(task.preserved, kept)?;
+    // The caller's: the program's is in `vectors`.
+    environment::wipe();
+    Ok(())
 }
 
 /// Becomes the program; returns only the error.

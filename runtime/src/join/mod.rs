@@ -99,8 +99,7 @@ pub fn find(dir: &StateDir, ignore_paused: bool) -> Result<Container> {
 pub fn join(container: &Container, process: &Process, options: &Options, log: &Log) -> Result<Joined> {
     let host = Host::probe()?;
     let (mut plan, filter) = plan::exec(process, &container.spec, &host, log)?;
-    let owner = plan::owner(&plan, container.spec.linux.as_ref())?;
-    let Way { near, far, .. } = options.console.open(&mut plan, owner)?;
+    let Way { near, far, .. } = options.console.open(&mut plan, streams::Output::Passes)?;
     let linux = container.spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
     if container.record.root_is_moved && linux.makes(clone::NEWNS) {
         plan::refuse_to_uncover(&plan, &linux).doing(|| "the container was made with --no-pivot")?;

@@ -170,14 +170,6 @@ pub fn exec(process: &Process, spec: &Spec, host: &Host, log: &Log) -> Result<(P
     Ok((plan, filter.flatten()))
 }
 
-/// The same for a process that joins a container.
-pub fn owner(process: &ProcessPlan, linux: Option<&Linux>) -> Result<Option<u32>> {
-    let Some(linux) = linux else { return Ok(Some(process.uid)) };
-    let namespaces = namespaces::plan(linux)?;
-    let maps = namespaces::id_maps(linux, &namespaces)?;
-    Ok(namespaces::host_uid(process.uid, &namespaces, maps.as_ref()))
-}
-
 /// Set by podman for `--group-add keep-groups`: the caller's groups, which podman's user
 /// has asked for. As under crun also where the caller is root.
 pub const KEEPS_GROUPS: &str = "run.oci.keep_original_groups";

@@ -4,6 +4,7 @@
 pub mod bpf;
 pub mod caps;
 pub mod clone;
+pub mod environment;
 pub mod exec;
 pub mod fds;
 pub mod ids;
