@@ -8,15 +8,25 @@ pub fn wipe() {
         #[link_name = "environ"]
         static mut ENVIRON: *mut *mut libc::c_char;
     }
-    // SAFETY: environ(7) is null, or a vector of pointers to C strings that ends in null.
-    // They are writable: the kernel's are on the stack, setenv(3)'s are allocated. Nobody
-    // else reads them, for there is no other thread.
-    unsafe {
-        let mut entry = ENVIRON;
-        while !entry.is_null() && !(*entry).is_null() {
-            std::ptr::write_bytes(*entry, 0, libc::strlen(*entry));
-            *entry = std::ptr::null_mut();
-            entry = entry.add(1);
+    // SAFETY: no other thread could change it.
+    let mut entry = unsafe { ENVIRON };
+    if entry.is_null() {
+        return;
+    }
+    loop {
+        // SAFETY: environ(7): a vector of pointers to C strings, with a null at its end.
+        let text = unsafe { entry.read() };
+        if text.is_null() {
+            return;
         }
+        // SAFETY: a C string.
+        let length = unsafe { libc::strlen(text) };
+        // SAFETY: the kernel's strings are on the stack, those of setenv(3) allocated: all
+        // can be written, and nobody else reads them.
+        unsafe { text.write_bytes(0, length) };
+        // SAFETY: as for reading it. The vector ends here for who looks later.
+        unsafe { entry.write(std::ptr::null_mut()) };
+        // SAFETY: the null at the end has not been passed.
+        entry = unsafe { entry.add(1) };
     }
 }
