@@ -299,3 +299,24 @@ fn a_manager_that_does_not_read_is_not_waited_for() {
     assert!(began.elapsed() < Duration::from_secs(15), "held for {:?}", began.elapsed());
     fixture.assert_clean();
 }
+
+/// Runc and firn take keys of config.json in any case: what the monitor changes must not be there
+/// a second time.
+#[test]
+fn a_config_with_keys_in_another_case_is_changed_all_the_same() {
+    let script = "[ \"$NOTIFY_SOCKET\" = /run/host/notify ] && [ -S /run/host/notify ] && [ -d /data ] && echo told";
+    let mut fixture = Fixture::new("case", script);
+    let config = fixture.config.as_object_mut().unwrap();
+    for (name, other) in [("root", "Root"), ("mounts", "MOUNTS"), ("process", "Process")] {
+        let value = config.remove(name).unwrap();
+        config.insert(other.to_owned(), value);
+    }
+    for (object, name, other) in [("Root", "path", "Path"), ("Process", "env", "Env")] {
+        let object = config[object].as_object_mut().unwrap();
+        if let Some(value) = object.remove(name) {
+            object.insert(other.to_owned(), value);
+        }
+    }
+    let ended = fixture.run(&["--notify", "yes"]);
+    assert!(fixture.log().contains("told"), "{} {}", fixture.log(), ended.stderr);
+}

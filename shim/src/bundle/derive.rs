@@ -1,11 +1,46 @@
 //! The derived bundle: the caller's config.json with absolute paths and the notification socket.
 
 use crate::error::{Error, Result};
+use firn::spec::keys;
 use serde_json::{Value, json};
 use std::path::Path;
 
 /// The path of the notification socket in the container.
 const NOTIFY_PATH: &str = "/run/host/notify";
+
+/// Gives the fields that the monitor reads or changes their names in the runtime-spec: runc and
+/// firn take keys in any case, as Go's decoder does, and a second key beside one in another case
+/// would contradict it. Errors: two keys for one field with two values.
+pub(super) fn normalize_keys(config: &mut Value) -> Result<()> {
+    rename(config, &["root", "mounts", "process", "annotations"])?;
+    rename_in(config.get_mut("root"), &["path"])?;
+    rename_in(config.get_mut("process"), &["env", "terminal"])?;
+    let mounts = config.get_mut("mounts").and_then(Value::as_array_mut);
+    mounts.into_iter().flatten().try_for_each(|mount| rename(mount, &["destination", "source", "type", "options"]))
+}
+
+fn rename_in(object: Option<&mut Value>, fields: &[&str]) -> Result<()> {
+    object.map_or(Ok(()), |object| rename(object, fields))
+}
+
+fn rename(object: &mut Value, fields: &[&str]) -> Result<()> {
+    let Some(object) = object.as_object_mut() else { return Ok(()) };
+    for field in fields {
+        let mut found = object.remove(*field);
+        loop {
+            let key = keys::find(object, field).to_owned();
+            let Some(value) = object.remove(&key) else { break };
+            if found.as_ref().is_some_and(|found| *found != value) {
+                return Err(Error::new(format!("config.json: {key}: {field} is given twice, with two values")));
+            }
+            found = Some(value);
+        }
+        if let Some(value) = found {
+            object.insert((*field).to_owned(), value);
+        }
+    }
+    Ok(())
+}
 
 /// Turns the config.json of the bundle in directory `bundle` into that of the derived bundle. All
 /// other fields stay as they are, so that any OCI runtime can run it. Errors: a field that is
@@ -122,6 +157,30 @@ mod tests {
         assert_eq!(mounts.len(), 2);
         assert_eq!(mounts[1]["source"], "/s/notify");
         assert_eq!(config["process"]["env"], json!(["A=1", "B=2", "NOTIFY_SOCKET=/run/host/notify"]));
+    }
+
+    #[test]
+    fn keys_in_another_case_are_not_given_twice() {
+        let mut config = json!({
+            "Process": {"ENV": ["A=1"], "Terminal": true},
+            "ROOT": {"Path": "rootfs"},
+            "Mounts": [{"Destination": "/a", "Source": "data", "TYPE": "bind"}],
+            "hostname": "x", "Unknown": {"Path": 1},
+        });
+        normalize_keys(&mut config).unwrap();
+        let expected = json!({
+            "process": {"env": ["A=1"], "terminal": true},
+            "root": {"path": "rootfs"},
+            "mounts": [{"destination": "/a", "source": "data", "type": "bind"}],
+            "hostname": "x", "Unknown": {"Path": 1},
+        });
+        assert_eq!(config, expected);
+        let mut twice = json!({"root": {"path": "a"}, "Root": {"path": "a"}});
+        normalize_keys(&mut twice).unwrap();
+        assert_eq!(twice, json!({"root": {"path": "a"}}));
+        let mut two = json!({"root": {"path": "a"}, "Root": {"path": "b"}});
+        let error = normalize_keys(&mut two).unwrap_err().chain();
+        assert_eq!(error, "config.json: Root: root is given twice, with two values");
     }
 
     #[test]

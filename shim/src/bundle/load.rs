@@ -1,6 +1,6 @@
 //! Reads the caller's bundle.
 
-use super::derive::derive_config;
+use super::derive::{derive_config, normalize_keys};
 use crate::error::{Context, Error, Result};
 use crate::notify::NotifyMode;
 use crate::signal::Signal;
@@ -38,10 +38,11 @@ impl Bundle {
         let file = path.join("config.json");
         let name = || format!("bundle {}: config.json", path.display());
         let text = File::open(&file).and_then(read_limited).context(name)?;
-        let config: Value = serde_json::from_slice(&text).context(name)?;
+        let mut config: Value = serde_json::from_slice(&text).context(name)?;
         if !config.is_object() {
             return Err(Error::new(format!("{}: is not a JSON object", name())));
         }
+        normalize_keys(&mut config).context(|| format!("bundle {}", path.display()))?;
         // The runtime checks the owner of a firn.json. In the derived bundle it is the monitor's,
         // so that of the original is checked here, by the same function.
         let (firn_json, init) = match roots::read(path).context(|| format!("bundle {}", path.display()))? {
