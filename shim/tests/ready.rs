@@ -101,9 +101,9 @@ fn not_expected_is_ready_at_once_but_a_message_counts() {
     let manager = Manager::new(&fixture);
     let monitor = manager.start(fixture.command(&[]));
     // READY waits for the end of the runtime's `start`, other news does not.
-    let mut told = [manager.next(), manager.next()];
-    told.sort();
-    assert_eq!(told, ["EXIT_STATUS=5", "READY=1"]);
+    let mut received = [manager.next(), manager.next()];
+    received.sort();
+    assert_eq!(received, ["EXIT_STATUS=5", "READY=1"]);
     monitor.signal(Signal::SIGTERM);
     let ended = monitor.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -147,8 +147,8 @@ fn any_user_of_the_container_may_tell() {
     fixture.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
     let manager = Manager::new(&fixture);
     let monitor = manager.start(fixture.command(&[]));
-    let told = [manager.next(), manager.next()];
-    assert!(told.contains(&"STATUS=from a user".into()), "{told:?}");
+    let received = [manager.next(), manager.next()];
+    assert!(received.contains(&"STATUS=from a user".into()), "{received:?}");
     assert_eq!(monitor.end().code, Some(0));
 }
 
@@ -193,8 +193,8 @@ fn from_a_user_namespace() {
     let monitor = manager.start(fixture.command(&[]));
     let ended = monitor.end();
     assert_eq!(ended.code, Some(0), "{ended:?} {}", fixture.log());
-    let told = [manager.next(), manager.next()];
-    assert!(told.contains(&"STATUS=from below".into()), "{told:?}");
+    let received = [manager.next(), manager.next()];
+    assert!(received.contains(&"STATUS=from below".into()), "{received:?}");
     fixture.assert_clean();
 }
 
@@ -228,7 +228,7 @@ fn linger() {
     }
 }
 
-/// The close of a container's socket may block, and whoever is in it answers to nobody.
+/// The close of a container's socket may block, and the process in it reacts to nothing meanwhile.
 #[test]
 fn a_socket_that_lingers_does_not_make_the_monitor_deaf() {
     let script = format!(
@@ -272,11 +272,11 @@ fn a_message_is_not_multiplied() {
     let ended = monitor.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     manager.0.set_nonblocking(true).unwrap();
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     while let Ok(count) = manager.0.recv(&mut [0; 4096]) {
-        told.push(count);
+        received.push(count);
     }
-    assert!((1..=2).contains(&told.len()), "{} messages of one", told.len());
+    assert!((1..=2).contains(&received.len()), "{} messages of one", received.len());
 }
 
 /// A manager that reads nothing holds up neither a stop nor anything else.

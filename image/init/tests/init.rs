@@ -18,7 +18,7 @@ struct Temp(PathBuf);
 impl Temp {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("firn-init-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("make temp folder");
+        std::fs::create_dir_all(&path).expect("make temporary directory");
         Self(path)
     }
     fn path(&self, name: &str) -> String {

@@ -181,7 +181,7 @@ fn another_runtime_takes_the_configuration() {
     temp.made(&["--layer", "root", "-o", "web", "--user", "7", "--", "sh", "-c", script]);
     for tool in ["bin/sh", "bin/cat", "bin/hostname"] {
         let target = temp.path("web/rootfs").join(tool);
-        std::fs::create_dir_all(target.parent().expect("a folder")).expect("make folder");
+        std::fs::create_dir_all(target.parent().expect("a parent")).expect("make directory");
         std::fs::copy("/bin/busybox", target).expect("copy busybox");
     }
     // A group of its own below the machine's, under a name that is nobody else's.

@@ -1,4 +1,4 @@
-//! What the tests of bundles share: a folder of their own, the real binary, and
+//! What the tests of bundles share: a directory of their own, the real binary, and
 //! the closure fixture.
 
 use serde_json::Value;
@@ -16,14 +16,14 @@ pub fn init() -> String {
     path.to_str().expect("utf-8").to_owned()
 }
 
-/// A folder that goes with the test.
+/// A directory that is removed with the test.
 pub struct Temp(pub PathBuf);
 
 impl Temp {
     pub fn new(name: &str) -> Self {
         let dir = std::env::temp_dir().join(format!("firn-image-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&dir).expect("make temp folder");
-        Self(dir.canonicalize().expect("resolve temp folder"))
+        std::fs::create_dir_all(&dir).expect("make temporary directory");
+        Self(dir.canonicalize().expect("resolve temporary directory"))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -32,7 +32,7 @@ impl Temp {
 
     pub fn file(&self, name: &str, text: &str, mode: u32) -> PathBuf {
         let path = self.path(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("make folder");
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("make directory");
         std::fs::write(&path, text).expect("write file");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("chmod");
         path
@@ -44,10 +44,10 @@ impl Temp {
         self.path(name)
     }
 
-    /// The names in the folder, hidden ones too.
+    /// The names in the directory, hidden ones too.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(&self.0)
-            .expect("list folder")
+            .expect("list directory")
             .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
             .collect();
         names.sort();

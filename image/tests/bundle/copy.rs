@@ -157,16 +157,16 @@ fn a_copy_says_what_the_overlay_says() {
     set("high/opaque", "trusted.overlay.opaque", b"y");
     temp.file("high/user/above", "", 0o644);
     set("high/user", "user.overlay.opaque", b"y");
-    std::fs::create_dir_all(temp.path("high/renamed")).expect("make folder");
+    std::fs::create_dir_all(temp.path("high/renamed")).expect("make directory");
     set("high/renamed", "trusted.overlay.redirect", b"/moved");
     run(&["mknod", "high/moved", "c", "0", "0"], &temp);
     // Never out of the layers, wherever it points.
-    std::fs::create_dir_all(temp.path("high/outside")).expect("make folder");
+    std::fs::create_dir_all(temp.path("high/outside")).expect("make directory");
     set("high/outside", "trusted.overlay.redirect", b"/../../../../../etc");
 
-    std::fs::create_dir(temp.path("shown")).expect("make folder");
+    std::fs::create_dir(temp.path("shown")).expect("make directory");
     let whole = "mount -t overlay -o lowerdir=high:low none shown && cp -a --sparse=always shown/. reference";
-    std::fs::create_dir(temp.path("reference")).expect("make folder");
+    std::fs::create_dir(temp.path("reference")).expect("make directory");
     let outside = temp.bundle(&["--layer", "low", "--layer", "high", "--copy", "-o", "bad", "--", "true"]);
     if outside.status.success() {
         assert!(!temp.path("bad/rootfs/outside/passwd").exists(), "a redirect led to the host's /etc");
@@ -256,10 +256,10 @@ fn a_copy_follows_no_link_that_takes_a_files_place() {
     const SECRET: &str = "the secret of the host";
     let temp = Temp::new("copy-race");
     let secret = temp.file("host/secret", SECRET, 0o600);
-    std::fs::create_dir(temp.path("other")).expect("make folder");
+    std::fs::create_dir(temp.path("other")).expect("make directory");
     for number in 0..20 {
         temp.file(&format!("layer/dir/{number}/file"), "", 0o644);
-        std::fs::create_dir(temp.path(&format!("other/{number}"))).expect("make folder");
+        std::fs::create_dir(temp.path(&format!("other/{number}"))).expect("make directory");
         symlink(&secret, temp.path(&format!("other/{number}/file"))).expect("link");
     }
     let (dir, other) = (temp.path("layer/dir"), temp.path("other"));
@@ -293,7 +293,7 @@ fn a_copy_follows_no_link_that_takes_a_files_place() {
 }
 
 #[test]
-fn folders_without_write_permission_stop_neither_copy_nor_cleaning_up() {
+fn directories_without_write_permission_stop_neither_copy_nor_cleaning_up() {
     let temp = Temp::new("copy-user");
     temp.file("low/sealed/file", "", 0o644);
     temp.file("high/sealed/more", "", 0o644);

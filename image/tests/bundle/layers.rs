@@ -186,7 +186,7 @@ fn mistakes_are_told_before_anything_is_made() {
     temp.layer("root");
     temp.file("file", "", 0o644);
     temp.file("plain/init", "", 0o644);
-    std::fs::create_dir(temp.path("up")).expect("make folder");
+    std::fs::create_dir(temp.path("up")).expect("make directory");
     for (args, wanted) in [
         (&["-o", "web"][..], "--layer <DIR>"),
         (&["--layer", "absent", "-o", "web"], "layer absent: No such file or directory"),
@@ -226,7 +226,7 @@ fn a_bundle_is_replaced_only_when_told_and_nothing_else_ever() {
     assert_eq!(temp.json("web/config.json")["hostname"], "new");
     assert_eq!(temp.names(), ["root", "web"]);
 
-    // what somebody put there would be lost
+    // a file that was added would be lost
     temp.file("web/rootfs/data", "", 0o644);
     assert!(temp.refused(&replace).contains("its rootfs is not empty"));
     std::fs::remove_file(temp.path("web/rootfs/data")).expect("remove");
@@ -234,8 +234,8 @@ fn a_bundle_is_replaced_only_when_told_and_nothing_else_ever() {
     assert!(temp.refused(&replace).contains("it also holds \"notes\""));
     assert!(temp.path("web/notes").exists());
 
-    // an empty folder would be replaced by a plain rename
-    std::fs::create_dir(temp.path("empty")).expect("make folder");
+    // an empty directory would be replaced by a plain rename
+    std::fs::create_dir(temp.path("empty")).expect("make directory");
     std::fs::write(temp.path("single"), "x").expect("write");
     symlink("web", temp.path("link")).expect("link");
     for (place, reason) in [
@@ -255,7 +255,7 @@ fn a_failure_while_writing_leaves_nothing() {
     let temp = Temp::new("write");
     temp.layer("root");
     let small = temp.path("small");
-    std::fs::create_dir(&small).expect("make folder");
+    std::fs::create_dir(&small).expect("make directory");
     let output = std::process::Command::new("unshare")
         .args(["--mount", "sh", "-c"])
         .arg(format!(

@@ -6,6 +6,7 @@ use super::socket;
 use crate::error::{Context, Result};
 use crate::spec::Spec;
 use crate::spec::mount::Mount;
+use crate::spec::notify_socket;
 use crate::state::StateDir;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -69,9 +70,10 @@ impl Proxy {
         if !dir.has(FOLDER) {
             return Ok(None);
         }
-        let address = match path.as_bytes() {
-            [b'@', name @ ..] => SocketAddrUnix::new_abstract_name(name),
-            path => SocketAddrUnix::new(path),
+        // Of another family: it is not forwarded.
+        let address = match notify_socket::parse_address(&path) {
+            Err(Errno::AFNOSUPPORT) => return Ok(None),
+            address => address,
         };
         let connect = || {
             let manager = datagrams()?;

@@ -7,6 +7,7 @@ pub mod hooks;
 pub mod keys;
 pub mod linux;
 pub mod mount;
+pub mod notify_socket;
 pub mod process;
 pub mod resources;
 pub mod roots;

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// RFC 3339, UTC, with nanoseconds: always 30 characters. Times before 1970 are shown as its begin.
 pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
@@ -34,6 +35,8 @@ mod tests {
         assert_eq!(text(0, 0), "1970-01-01T00:00:00.000000000Z");
         assert_eq!(text(951_782_399, 5), "2000-02-28T23:59:59.000000005Z");
         assert_eq!(text(951_782_400, 0), "2000-02-29T00:00:00.000000000Z");
+        assert_eq!(text(1_709_251_200, 999_999_999), "2024-03-01T00:00:00.999999999Z");
+        assert_eq!(text(4_107_542_400, 0), "2100-03-01T00:00:00.000000000Z");
         assert_eq!(text(1_735_689_599, 1), "2024-12-31T23:59:59.000000001Z");
     }
 }

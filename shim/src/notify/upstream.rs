@@ -5,11 +5,10 @@
 use super::Notification;
 use crate::error::{Context, Result};
 use crate::reactor::{Interest, Reactor, Token};
-use std::ffi::OsStr;
+use firn::spec::notify_socket;
+use rustix::net::SocketAddrUnix;
 use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 /// Notifications of the container are passed on in intervals of this length.
@@ -18,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// The service manager, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct Upstream {
-    manager: Option<(UnixDatagram, SocketAddr)>,
+    manager: Option<(UnixDatagram, SocketAddrUnix)>,
     connected: bool,
     /// Its socket is in the reactor's set.
     polled: bool,
@@ -34,11 +33,11 @@ impl Upstream {
     /// The service manager that NOTIFY_SOCKET names, if it is set and not empty. Errors: an address
     /// that is neither an absolute path nor abstract (`@NAME`).
     pub(crate) fn from_env() -> Result<Upstream> {
-        let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
+        let Some(name) = std::env::var_os(notify_socket::VARIABLE).filter(|name| !name.is_empty()) else {
             return Ok(Upstream::default());
         };
         let context = || format!("NOTIFY_SOCKET {}", name.display());
-        let address = address(&name).context(context)?;
+        let address = notify_socket::parse_address(&name).map_err(io::Error::from).context(context)?;
         let socket = UnixDatagram::unbound().context(context)?;
         socket.set_nonblocking(true).context(context)?;
         Ok(Upstream { manager: Some((socket, address)), ..Upstream::default() })
@@ -114,7 +113,7 @@ impl Upstream {
                 Err(_) => self.connected = false,
             }
         }
-        socket.connect_addr(address)?;
+        rustix::net::connect(socket, address)?;
         self.connected = true;
         socket.send(line.as_bytes()).map(drop)
     }
@@ -128,30 +127,16 @@ fn insert_newest(list: &mut Vec<Notification>, notification: Notification) {
     }
 }
 
-fn address(name: &OsStr) -> io::Result<SocketAddr> {
-    match name.as_bytes() {
-        [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name),
-        [b'/', ..] => SocketAddr::from_pathname(name),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "neither an absolute path nor an abstract name (@NAME)")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
-        assert!(address(OsStr::new("@name")).unwrap().as_abstract_name().is_some());
-        assert!(address(OsStr::new("/run/s")).unwrap().as_pathname().is_some());
-        assert!(address(OsStr::new("vsock:2:1")).is_err());
-    }
-
-    #[test]
     fn a_manager_that_does_not_read_gets_the_newest_when_it_does() {
         let name = format!("firn-shim-upstream-{}", std::process::id());
-        let address = SocketAddr::from_abstract_name(&name).unwrap();
-        let manager = UnixDatagram::bind_addr(&address).unwrap();
+        let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+        let manager = UnixDatagram::unbound().unwrap();
+        rustix::net::bind(&manager, &address).unwrap();
         let socket = UnixDatagram::unbound().unwrap();
         socket.set_nonblocking(true).unwrap();
         let mut upstream = Upstream { manager: Some((socket, address)), ..Upstream::default() };

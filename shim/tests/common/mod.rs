@@ -18,7 +18,7 @@ pub fn runtime() -> String {
     std::env::var("FIRN_TEST_RUNTIME").unwrap_or_else(|_| "runc".into())
 }
 
-/// The folder of one test.
+/// The directory of one test.
 pub struct Fixture {
     pub dir: PathBuf,
     pub id: String,
@@ -142,7 +142,7 @@ impl Fixture {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(&self.id), "mounts are left");
         for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-            // A name without a cgroup file system is none (crun 1.8 makes folders there).
+            // A name without a cgroup file system is none (crun 1.8 makes directories there).
             let cgroup = hierarchy.path().join(&self.id);
             let real = hierarchy.path().join("cgroup.procs").exists();
             assert!(!real || !cgroup.exists(), "{} is left", cgroup.display());
