@@ -12,7 +12,9 @@
 //! | `io` | the container's output, into the log and to the monitor's own output |
 //! | `reactor` | the epoll set, signals, timers |
 //! | `process` | processes by pidfd, reaping, pipes, terminals |
-//! | `signal`, `stream`, `error`, `sys` | what all of them use; `sys` is the only unsafe code |
+//! | `signal`, `stream`, `sys` | what all of them use; `sys` is the only unsafe code |
+//!
+//! Errors are those of the runtime's library: the operation and its object, and the reason.
 //!
 //! A module imports from those below it.
 #![deny(unsafe_code)]
@@ -21,7 +23,6 @@ pub mod cli;
 
 mod bundle;
 mod container;
-mod error;
 mod io;
 mod notify;
 mod process;

@@ -1,6 +1,6 @@
 //! The derived bundle: the caller's config.json with absolute paths and the notification socket.
 
-use crate::error::{Error, Result};
+use firn::error::{Error, Result};
 use firn::spec::keys;
 use serde_json::{Value, json};
 use std::path::Path;

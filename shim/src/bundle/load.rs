@@ -1,9 +1,9 @@
 //! Reads the caller's bundle.
 
 use super::derive::{derive_config, normalize_keys};
-use crate::error::{Context, Error, Result};
 use crate::notify::NotifyMode;
 use crate::signal::Signal;
+use firn::error::{Context, Error, Result};
 use firn::spec::roots::{self, Init};
 use serde_json::Value;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -37,15 +37,15 @@ impl Bundle {
     pub(crate) fn load(path: &Path) -> Result<Bundle> {
         let file = path.join("config.json");
         let name = || format!("bundle {}: config.json", path.display());
-        let text = File::open(&file).and_then(read_limited).context(name)?;
-        let mut config: Value = serde_json::from_slice(&text).context(name)?;
+        let text = File::open(&file).and_then(read_limited).doing(name)?;
+        let mut config: Value = serde_json::from_slice(&text).doing(name)?;
         if !config.is_object() {
             return Err(Error::new(format!("{}: is not a JSON object", name())));
         }
-        normalize_keys(&mut config).context(|| format!("bundle {}", path.display()))?;
+        normalize_keys(&mut config).doing(|| format!("bundle {}", path.display()))?;
         // The runtime checks the owner of a firn.json. In the derived bundle it is the monitor's,
         // so that of the original is checked here, by the same function.
-        let (firn_json, init) = match roots::read(path).context(|| format!("bundle {}", path.display()))? {
+        let (firn_json, init) = match roots::read(path).doing(|| format!("bundle {}", path.display()))? {
             Some((roots, text)) => (Some(text), roots.init.unwrap_or_default()),
             None => (None, Init::default()),
         };
@@ -77,11 +77,11 @@ impl Bundle {
     pub(crate) fn write_derived(mut self, to: &Path, notify_socket: Option<&Path>) -> Result<()> {
         derive_config(&mut self.config, &self.path, notify_socket)?;
         let operation = || format!("write {}", to.display());
-        DirBuilder::new().mode(0o700).create(to).context(operation)?;
-        let text = serde_json::to_vec(&self.config).context(operation)?;
-        write_new(&to.join("config.json"), &text).context(operation)?;
+        DirBuilder::new().mode(0o700).create(to).doing(operation)?;
+        let text = serde_json::to_vec(&self.config).doing(operation)?;
+        write_new(&to.join("config.json"), &text).doing(operation)?;
         match &self.firn_json {
-            Some(text) => write_new(&to.join(roots::FILE), text).context(operation),
+            Some(text) => write_new(&to.join(roots::FILE), text).doing(operation),
             None => Ok(()),
         }
     }

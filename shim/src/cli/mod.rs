@@ -2,10 +2,10 @@
 
 mod run;
 
-use crate::error::{Context, Error, Result};
 use crate::sys;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
+use firn::error::{Context, Error, Result};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -36,7 +36,7 @@ pub fn command() -> clap::Command {
 /// that of docs/shim.md.
 pub fn main() -> ExitCode {
     let run = || {
-        sys::reset_inherited().context(|| "close inherited files".into())?;
+        sys::reset_inherited().doing(|| "close inherited files")?;
         run_arguments()
     };
     match run() {

@@ -2,10 +2,10 @@
 
 use crate::container::policy::Restart;
 use crate::container::{self, Settings, Timeouts};
-use crate::error::{Context, Error, Result};
 use crate::notify::NotifyMode;
 use crate::reactor::signals::Signals;
 use clap::Args;
+use firn::error::{Context, Error, Result};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,25 +73,20 @@ pub(super) struct Options {
 /// Runs the container; the monitor's exit code.
 pub(super) fn run(options: &Options) -> Result<u8> {
     // First of all: a stop must not end the monitor with a container half made.
-    let signals = Signals::block().context(|| "signalfd".into())?;
+    let signals = Signals::block().doing(|| "signalfd")?;
     container::run(options.settings()?, signals)
 }
 
 impl Options {
     fn settings(&self) -> Result<Settings> {
-        let bundle = std::path::absolute(&self.bundle).context(|| format!("bundle {}", self.bundle.display()))?;
+        let bundle = std::path::absolute(&self.bundle).doing(|| format!("bundle {}", self.bundle.display()))?;
         let seconds = |number: u32| Duration::from_secs(number.into());
         let timeout = |number: u32| if number == 0 { Duration::MAX } else { seconds(number) };
-        let log = self.log.as_deref().map(|log| std::path::absolute(log).context(|| format!("log {}", log.display())));
+        let log = self.log.as_deref().map(|log| std::path::absolute(log).doing(|| format!("log {}", log.display())));
         Ok(Settings {
             id: self.name(&bundle)?,
             runtime: self.runtime_program()?,
-            runtime_root: self
-                .runtime_root
-                .as_ref()
-                .map(std::path::absolute)
-                .transpose()
-                .context(|| "--runtime-root".into())?,
+            runtime_root: self.runtime_root.as_ref().map(std::path::absolute).transpose().doing(|| "--runtime-root")?,
             state_dir: self.state_dir.clone(),
             log: log.transpose()?,
             log_limit: self.log_size,
@@ -113,7 +108,7 @@ impl Options {
                 .map(|name| name.to_string_lossy().into_owned())
                 .ok_or_else(|| Error::new(format!("bundle {}: has no name, --id is needed", bundle.display())))?,
         };
-        firn::state::dir::check_id(&name).map_err(|error| Error::new(error.chain()))?;
+        firn::state::dir::check_id(&name)?;
         Ok(name)
     }
 
@@ -123,7 +118,7 @@ impl Options {
             // One with a slash is a path, and relative to the working directory of now.
             return match given.components().count() {
                 1 => Ok(given.clone()),
-                _ => std::path::absolute(given).context(|| format!("runtime {}", given.display())),
+                _ => std::path::absolute(given).doing(|| format!("runtime {}", given.display())),
             };
         }
         let beside =

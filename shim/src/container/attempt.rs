@@ -2,14 +2,15 @@
 
 use super::oom::OomCounters;
 use super::policy::Cause;
-use crate::error::{Context, Error, Result};
 use crate::process::Process;
 use crate::process::exit::Exit;
 use crate::process::pty::ConsoleSocket;
 use crate::reactor::{Interest, Reactor, Token};
 use crate::signal::Signal;
+use firn::error::{Context, Error, Result};
 use firn::state::time::rfc3339;
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
@@ -63,7 +64,7 @@ impl Attempt {
 
     /// Waits for the runtime to send the terminal.
     pub(super) fn open_console(&mut self, socket: ConsoleSocket, reactor: &Reactor) -> Result<()> {
-        reactor.add(&socket, Interest::Readable, Token::Console).context(|| "epoll_ctl: console socket".into())?;
+        reactor.add(&socket, Interest::Readable, Token::Console).doing(|| "epoll_ctl: console socket")?;
         self.console = Some(socket);
         Ok(())
     }
@@ -74,7 +75,7 @@ impl Attempt {
         let Some(socket) = &self.console else {
             return Ok(None);
         };
-        let received = socket.receive_master().context(|| "receive the terminal from the console socket".into());
+        let received = socket.receive_master().doing(|| "receive the terminal from the console socket");
         if !matches!(received, Ok(None)) {
             self.close_console(reactor);
         }
@@ -91,14 +92,14 @@ impl Attempt {
     /// Opens init, whose pid `create` has written. How it ended, if it was reaped already.
     pub(super) fn adopt_init(&mut self, pid_file: &Path, reactor: &Reactor) -> Result<Option<Exit>> {
         let name = || format!("pid file {}", pid_file.display());
-        let text = fs::read_to_string(pid_file).context(name)?;
-        let pid: i32 = text.trim().parse().context(name)?;
+        let text = fs::read_to_string(pid_file).doing(name)?;
+        let pid: i32 = text.trim().parse().map_err(io::Error::other).doing(name)?;
         self.pid = Some(pid);
         if let Some((_, exit)) = self.orphans.iter().find(|(orphan, _)| *orphan == pid) {
             return Ok(Some(*exit));
         }
-        let init = Process::open(pid).context(|| format!("pidfd_open {pid}"))?;
-        reactor.add(&init, Interest::Readable, Token::Init).context(|| "epoll_ctl: pidfd".into())?;
+        let init = Process::open(pid).doing(|| format!("pidfd_open {pid}"))?;
+        reactor.add(&init, Interest::Readable, Token::Init).doing(|| "epoll_ctl: pidfd")?;
         self.init = Some(init);
         self.oom = OomCounters::of(pid);
         Ok(None)

@@ -4,7 +4,6 @@ use super::Container;
 use super::attempt::Attempt;
 use super::machine::{BundleRules, Event};
 use crate::bundle::load::Bundle;
-use crate::error::{Context, Error, Result};
 use crate::notify::NotifyMode;
 use crate::process::exit::Exit;
 use crate::process::pipes::output_pipe;
@@ -13,6 +12,7 @@ use crate::process::reaper;
 use crate::runtime::command::{CreateArgs, Verb};
 use crate::runtime::errors::CommandError;
 use crate::stream::Stream;
+use firn::error::{Context, Error, Result};
 use std::process::{Command, Stdio};
 
 /// The console socket's name in the state directory.
@@ -34,7 +34,7 @@ impl Container {
         while let Some(verb) = self.queue.take_next() {
             let started = self.prepare_command(verb).and_then(|command| {
                 let operation = || format!("container {}: run {}", self.settings.id, self.runtime.program.display());
-                self.queue.spawn(verb, command).context(operation)
+                self.queue.spawn(verb, command).doing(operation)
             });
             match started {
                 Ok(()) => return,
@@ -48,7 +48,7 @@ impl Container {
             Verb::Create => self.prepare_create(),
             _ => {
                 let command = self.runtime.command_for(verb);
-                command.context(|| format!("container {}: prepare {verb}", self.settings.id))
+                command.doing(|| format!("container {}: prepare {verb}", self.settings.id))
             }
         }
     }
@@ -75,18 +75,18 @@ impl Container {
         let mut args = CreateArgs { bundle: derived, pid_file: self.dir.file(PID_FILE), console_socket: None };
         if terminal {
             let listener = self.dir.listen(CONSOLE)?;
-            let socket = ConsoleSocket::new(listener).context(|| "listen for the terminal".into())?;
+            let socket = ConsoleSocket::new(listener).doing(|| "listen for the terminal")?;
             args.console_socket = Some(self.dir.connect_path(CONSOLE));
             self.attempt.open_console(socket, &self.reactor)?;
         }
-        let mut command = self.runtime.create_command(&args).context(|| "prepare create".into())?;
+        let mut command = self.runtime.create_command(&args).doing(|| "prepare create")?;
         if !terminal {
-            let pipe = || "pipe".into();
-            let (stdout, out) = output_pipe().context(pipe)?;
-            let (stderr, err) = output_pipe().context(pipe)?;
+            let pipe = || "pipe";
+            let (stdout, out) = output_pipe().doing(pipe)?;
+            let (stderr, err) = output_pipe().doing(pipe)?;
             command.stdout(Stdio::from(out)).stderr(Stdio::from(err));
-            self.stdio.add_output(stdout, Stream::Stdout, &self.reactor).context(pipe)?;
-            self.stdio.add_output(stderr, Stream::Stderr, &self.reactor).context(pipe)?;
+            self.stdio.add_output(stdout, Stream::Stdout, &self.reactor).doing(pipe)?;
+            self.stdio.add_output(stderr, Stream::Stderr, &self.reactor).doing(pipe)?;
         }
         Ok(command)
     }
@@ -146,7 +146,7 @@ impl Container {
         // Its event may come after that of the command's end.
         if let Some(master) = self.attempt.receive_master(&self.reactor)? {
             let added = self.stdio.add_output(master, Stream::Stdout, &self.reactor);
-            added.context(|| "terminal".into())?;
+            added.doing(|| "terminal")?;
         }
         self.attempt.close_console(&self.reactor);
         self.attempt.adopt_init(&self.dir.file(PID_FILE), &self.reactor)

@@ -15,7 +15,6 @@ mod report;
 mod stop;
 
 use crate::bundle::load::Bundle;
-use crate::error::{Context, Result};
 use crate::io::log::Log;
 use crate::io::stdio::Stdio;
 use crate::notify::inbox::Inbox;
@@ -33,9 +32,11 @@ use crate::state::dir::StateDir;
 use crate::state::{adopt, exit_record, owner};
 use crate::stream::Stream;
 use attempt::Attempt;
+use firn::error::{Context, Result};
 use machine::{Action, Event, Machine};
 use policy::{Policy, Restart, StartLimit};
 use std::collections::VecDeque;
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -121,15 +122,15 @@ impl Container {
         };
         adopt::delete_left_over(&dir, &runtime)?;
         let log = settings.log.clone().unwrap_or_else(|| dir.file("log"));
-        let log = Log::open(log.clone(), settings.log_limit).context(|| format!("open {}", log.display()))?;
+        let log = Log::open(log.clone(), settings.log_limit).doing(|| format!("open {}", log.display()))?;
         dir.remove(exit_record::NAME)?;
         // So that the caller's working directory does not keep its file system from being
         // unmounted. All paths are absolute.
-        std::env::set_current_dir("/").context(|| "chdir /".into())?;
+        std::env::set_current_dir("/").doing(|| "chdir /")?;
 
-        let reactor = Reactor::new().context(|| "epoll_create".into())?;
-        reactor.add(&signals, Interest::Readable, Token::Signals).context(|| "epoll_ctl".into())?;
-        nix::sys::prctl::set_child_subreaper(true).context(|| "prctl PR_SET_CHILD_SUBREAPER".into())?;
+        let reactor = Reactor::new().doing(|| "epoll_create")?;
+        reactor.add(&signals, Interest::Readable, Token::Signals).doing(|| "epoll_ctl")?;
+        nix::sys::prctl::set_child_subreaper(true).map_err(io::Error::from).doing(|| "prctl PR_SET_CHILD_SUBREAPER")?;
         owner::write(&dir, &runtime)?;
 
         let limit = StartLimit::new(settings.start_limit, settings.start_limit_interval);

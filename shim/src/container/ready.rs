@@ -2,10 +2,10 @@
 
 use super::Container;
 use super::machine::Event;
-use crate::error::{Context, Result};
 use crate::notify::Notification;
 use crate::notify::inbox::Inbox;
 use crate::reactor::{Interest, Token};
+use firn::error::{Context, Result};
 use firn::state::time::rfc3339;
 use std::time::SystemTime;
 
@@ -18,10 +18,8 @@ impl Container {
         self.close_inbox();
         let path = self.dir.file(NAME);
         let socket = self.dir.bind_datagram(NAME)?;
-        let inbox = Inbox::open(&socket, &path).context(|| format!("listen on {}", path.display()))?;
-        self.reactor
-            .add(&inbox, Interest::Readable, Token::Inbox)
-            .context(|| "epoll_ctl: notification socket".into())?;
+        let inbox = Inbox::open(&socket, &path).doing(|| format!("listen on {}", path.display()))?;
+        self.reactor.add(&inbox, Interest::Readable, Token::Inbox).doing(|| "epoll_ctl: notification socket")?;
         self.inbox = Some(inbox);
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use super::Container;
 use super::policy::Cause;
-use crate::error::Error;
 use crate::process::exit::Exit;
 use crate::state::exit_record::{ExitRecord, Reason};
+use firn::error::Error;
 use firn::state::time::rfc3339;
 use std::time::{Duration, SystemTime};
 

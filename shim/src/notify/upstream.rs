@@ -3,8 +3,8 @@
 //! replaced by a newer one for the same variable.
 
 use super::Notification;
-use crate::error::{Context, Result};
 use crate::reactor::{Interest, Reactor, Token};
+use firn::error::{Context, Result};
 use firn::spec::notify_socket;
 use rustix::net::SocketAddrUnix;
 use std::io;
@@ -37,9 +37,9 @@ impl Upstream {
             return Ok(Upstream::default());
         };
         let context = || format!("NOTIFY_SOCKET {}", name.display());
-        let address = notify_socket::parse_address(&name).map_err(io::Error::from).context(context)?;
-        let socket = UnixDatagram::unbound().context(context)?;
-        socket.set_nonblocking(true).context(context)?;
+        let address = notify_socket::parse_address(&name).map_err(io::Error::from).doing(context)?;
+        let socket = UnixDatagram::unbound().doing(context)?;
+        socket.set_nonblocking(true).doing(context)?;
         Ok(Upstream { manager: Some((socket, address)), ..Upstream::default() })
     }
 

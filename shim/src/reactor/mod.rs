@@ -4,8 +4,8 @@
 pub(crate) mod signals;
 pub(crate) mod timer;
 
-use crate::error::{Context, Result};
 use crate::stream::Stream;
+use firn::error::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use std::io;
 use std::os::fd::AsFd;
@@ -95,7 +95,7 @@ impl Reactor {
         let count = match self.epoll.wait(&mut ready, timer::timeout(deadline)) {
             Ok(count) => count,
             Err(nix::Error::EINTR) => 0,
-            Err(error) => return Err(error).context(|| "epoll_wait".into()),
+            Err(error) => return Err(io::Error::from(error)).doing(|| "epoll_wait"),
         };
         Ok(ready.into_iter().take(count).filter_map(|event| Token::of(&event)))
     }

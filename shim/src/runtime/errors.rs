@@ -1,8 +1,8 @@
 //! Why a command of the runtime failed, from what it wrote.
 
 use super::command::{Runtime, Verb};
-use crate::error::Error;
 use crate::process::exit::Exit;
+use firn::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;

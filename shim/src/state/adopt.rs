@@ -3,11 +3,11 @@
 
 use super::dir::StateDir;
 use super::owner;
-use crate::error::{Context, Error, Result};
 use crate::process::exit::Exit;
 use crate::process::reaper;
 use crate::runtime::command::{Runtime, Verb};
 use crate::runtime::errors::{CommandError, FailureKind};
+use firn::error::{Context, Error, Result};
 use std::fs;
 use std::time::Duration;
 
@@ -31,14 +31,14 @@ pub(crate) fn delete_left_over(dir: &StateDir, runtime: &Runtime) -> Result<()> 
             reaper::wait_for_child(child.id(), COMMAND_TIMEOUT);
             child.wait()
         })
-        .context(operation)?;
+        .doing(operation)?;
     let error = match status.code().and_then(|code| u8::try_from(code).ok()) {
         Some(0) => return dir.remove_files(),
         Some(code) => CommandError::of(&owner, Verb::Delete, Exit::Status(code), ""),
-        None => return Err(Error::new(format!("delete: {status}"))).context(operation),
+        None => return Err(Error::new(format!("delete: {status}"))).doing(operation),
     };
     match error.kind {
         FailureKind::NoSuchContainer => dir.remove_files(),
-        FailureKind::Other => Err(Error::from(error)).context(operation),
+        FailureKind::Other => Err(Error::from(error)).doing(operation),
     }
 }

@@ -11,7 +11,7 @@
 //! | `log`, `log.1` | output, appended to by later runs | stays |
 //! | `exit` | the exit record, replaced by the next run | stays |
 
-use crate::error::{Context, Error, Result};
+use firn::error::{Context, Error, Result};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -39,14 +39,14 @@ impl StateDir {
     /// Makes and locks the directory of container `id` below `base`. Errors: another monitor holds
     /// the lock; the directory is another user's, or writable by others.
     pub(crate) fn lock(base: &Path, id: &str) -> Result<StateDir> {
-        let base = std::path::absolute(base).context(|| format!("state directory {}", base.display()))?;
+        let base = std::path::absolute(base).doing(|| format!("state directory {}", base.display()))?;
         let path = base.join(id);
         let shown = path.display();
         // A monitor that is just ending may remove the lock file until we hold its lock: then
         // what was locked is no longer at that path, and it is made anew.
         for _ in 0..100 {
-            DirBuilder::new().recursive(true).mode(0o700).create(&path).context(|| format!("create {shown}"))?;
-            let dir = File::open(&path).context(|| format!("open {shown}"))?;
+            DirBuilder::new().recursive(true).mode(0o700).create(&path).doing(|| format!("create {shown}"))?;
+            let dir = File::open(&path).doing(|| format!("open {shown}"))?;
             check_private(&dir, &path)?;
             let mut lock = OpenOptions::new()
                 .read(true)
@@ -55,7 +55,7 @@ impl StateDir {
                 .truncate(false)
                 .mode(0o600)
                 .open(path.join("lock"))
-                .context(|| format!("open {shown}/lock"))?;
+                .doing(|| format!("open {shown}/lock"))?;
             // fcntl(2) and not flock(2), whose lock a forked child shares: a monitor that is killed
             // between fork and execve of a command would keep its lock until the execve. An
             // fcntl lock is released by any close of the file in this process, so the file is
@@ -63,9 +63,9 @@ impl StateDir {
             match fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::AGAIN | Errno::ACCESS) => return Err(locked_error(lock, id)),
-                Err(errno) => return Err(io::Error::from(errno)).context(|| format!("lock {shown}/lock")),
+                Err(errno) => return Err(io::Error::from(errno)).doing(|| format!("lock {shown}/lock")),
             }
-            let locked = lock.metadata().context(|| format!("stat {shown}/lock"))?;
+            let locked = lock.metadata().doing(|| format!("stat {shown}/lock"))?;
             if fs::metadata(path.join("lock")).is_ok_and(|current| current.ino() == locked.ino()) {
                 let _ = lock.set_len(0);
                 let _ = write!(lock, "{}", std::process::id());
@@ -88,13 +88,13 @@ impl StateDir {
     /// A new stream socket `name` that listens.
     pub(crate) fn listen(&self, name: &str) -> Result<UnixListener> {
         self.remove(name)?;
-        UnixListener::bind(self.bind_path(name)).context(|| format!("listen on {}", self.file(name).display()))
+        UnixListener::bind(self.bind_path(name)).doing(|| format!("listen on {}", self.file(name).display()))
     }
 
     /// A new datagram socket `name`.
     pub(crate) fn bind_datagram(&self, name: &str) -> Result<UnixDatagram> {
         self.remove(name)?;
-        UnixDatagram::bind(self.bind_path(name)).context(|| format!("listen on {}", self.file(name).display()))
+        UnixDatagram::bind(self.bind_path(name)).doing(|| format!("listen on {}", self.file(name).display()))
     }
 
     /// A path for bind(2) that is short enough however long the directory's is.
@@ -117,7 +117,7 @@ impl StateDir {
         let path = self.file("bundle");
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).context(|| format!("remove {}", path.display()))
+                Err(error).doing(|| format!("remove {}", path.display()))
             }
             _ => Ok(()),
         }
@@ -133,7 +133,7 @@ impl StateDir {
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
         match fs::remove_file(self.file(name)) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(error).context(|| format!("remove {}", self.file(name).display()))
+                Err(error).doing(|| format!("remove {}", self.file(name).display()))
             }
             _ => Ok(()),
         }
@@ -149,7 +149,7 @@ impl StateDir {
 /// Errors: the directory is another user's or writable by others, who could replace the bundle
 /// before a privileged runtime reads it.
 fn check_private(dir: &File, path: &Path) -> Result<()> {
-    let meta = dir.metadata().context(|| format!("stat {}", path.display()))?;
+    let meta = dir.metadata().doing(|| format!("stat {}", path.display()))?;
     let ours = meta.uid() == nix::unistd::geteuid().as_raw();
     match ours && meta.mode() & 0o022 == 0 {
         true => Ok(()),

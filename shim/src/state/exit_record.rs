@@ -2,8 +2,8 @@
 //! monitor ends, and the next run removes it. Its fields are those of docs/shim.md, "Files".
 
 use super::dir::StateDir;
-use crate::error::{Context, Result};
 use crate::process::exit::Exit;
+use firn::error::{Context, Result};
 use serde::Serialize;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -98,15 +98,15 @@ impl<'a> ExitRecord<'a> {
     pub(crate) fn write(&self, dir: &StateDir) -> Result<()> {
         let path = dir.file(NAME);
         let failed = || format!("write {}", path.display());
-        let mut text = serde_json::to_vec(self).context(failed)?;
+        let mut text = serde_json::to_vec(self).doing(failed)?;
         text.push(b'\n');
         let temporary = dir.file("exit.tmp");
         let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).context(failed)?;
-        file.write_all(&text).context(failed)?;
-        file.sync_all().context(failed)?;
-        fs::rename(&temporary, &path).context(failed)?;
-        dir.sync().context(failed)
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).doing(failed)?;
+        file.write_all(&text).doing(failed)?;
+        file.sync_all().doing(failed)?;
+        fs::rename(&temporary, &path).doing(failed)?;
+        dir.sync().doing(failed)
     }
 }
 

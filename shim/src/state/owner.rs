@@ -2,8 +2,8 @@
 //! one that was killed.
 
 use super::dir::StateDir;
-use crate::error::{Context, Result};
 use crate::runtime::command::Runtime;
+use firn::error::{Context, Result};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ const NAME: &str = "owner";
 pub(crate) fn write(dir: &StateDir, runtime: &Runtime) -> Result<()> {
     let path = dir.file(NAME);
     let text = serde_json::json!({"program": runtime.program, "root": runtime.root}).to_string();
-    fs::write(&path, text).context(|| format!("write {}", path.display()))
+    fs::write(&path, text).doing(|| format!("write {}", path.display()))
 }
 
 /// The runtime that the file names, with everything else as in `current`; `None` without a file,
