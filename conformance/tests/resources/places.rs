@@ -226,3 +226,23 @@ fn exec_needs_room_for_its_program_alone() {
     let traced = firn.exec(&["grep", "^TracerPid", "/proc/self/status"]).succeeds();
     assert_eq!(traced.stdout, "TracerPid:\t0\n");
 }
+
+/// A cgroup above that hands controllers down and has processes, as one that is delegated
+/// and in which the caller is, or is threaded: what has to be done is told.
+#[test]
+fn a_cgroup_that_can_hold_no_processes_is_a_clear_error() {
+    let root = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(std::path::Path::new);
+    let root = root.into_iter().find(|root| root.join("cgroup.subtree_control").exists()).expect("cgroup v2");
+    let scratch = Scratch::new("invalid");
+    let name = scratch.id();
+    let above = root.join(&name);
+    std::fs::create_dir_all(above.join("threads")).unwrap();
+    std::fs::write(above.join("threads/cgroup.type"), "threaded").unwrap();
+    let bundle = Bundle::new(&scratch).args(&["true"]).set("/linux/cgroupsPath", json!(format!("/{name}/own"))).write();
+    let firn = Runtime::firn(&scratch);
+    let output = firn.run(&bundle);
+    std::fs::remove_dir(above.join("threads")).unwrap();
+    remove_empty(&name);
+    assert!(output.fails(1).stderr.contains("clone the container's init: its cgroup can hold no processes"));
+    firn.left_nothing();
+}

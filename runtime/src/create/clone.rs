@@ -29,17 +29,17 @@ const EARLY: u64 = clone::NEWNET | clone::NEWIPC | clone::NEWUTS | clone::NEWCGR
 pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork> {
     let new = plan.namespaces.new & AT_CLONE;
     if plan.namespaces.enters_by_itself() {
-        return clone::clone3(0, entry.clone_into()).doing(|| "clone the container's init");
+        return clone_into(0, entry).doing(|| "clone the container's init");
     }
     let user = sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWUSER).map(|(_, fd)| fd);
     if user.is_none() && !(plan.namespaces.makes(clone::NEWUSER) && early(sources).next().is_some()) {
-        return clone::clone3(new, entry.clone_into()).doing(|| "clone the container's init");
+        return clone_into(new, entry).doing(|| "clone the container's init");
     }
     // The new namespaces must belong to the user namespace that is joined: an
     // intermediate process joins it and makes init as its sibling. Before that, it
     // joins what may belong to the host's, with the host's rights.
     let (near, far) = Channel::pair()?;
-    match clone::clone3(0, entry.clone_into()).doing(|| "clone the intermediate process")? {
+    match clone_into(0, entry).doing(|| "clone the intermediate process")? {
         Fork::Parent { pid, pidfd } => {
             drop(far);
             from_between(pid, &pidfd, &near)
@@ -49,6 +49,20 @@ pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork>
             Ok(Fork::Parent { pid, .. }) => far.leave(Ok(Message::Pid(pid.as_raw_nonzero().get()))),
             Err(error) => far.leave(Err(error)),
         },
+    }
+}
+
+/// Cgroup v2 takes no processes beside those that are in a cgroup above it which hands
+/// controllers down, or is threaded: cgroups(7), "no internal processes". runc makes the
+/// container's threaded, where none of its processes is listed any more, and so none
+/// reached by `kill --all`.
+fn clone_into(flags: u64, entry: &Entry) -> Result<Fork> {
+    match clone::clone3(flags, entry.clone_into()) {
+        Err(errno @ (Errno::OPNOTSUPP | Errno::BUSY)) if entry.clone_into().is_some() => Err(errno).doing(|| {
+            "its cgroup can hold no processes (cgroup.type: domain invalid), for a cgroup above it does, maybe the \
+             caller's own: move those into a cgroup of their own below that one, as `systemd-run --scope` would"
+        }),
+        result => result.doing(String::new),
     }
 }
 
