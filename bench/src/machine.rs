@@ -19,7 +19,7 @@ impl Machine {
         };
         let memory = field("/proc/meminfo", "MemTotal");
         let kib: u64 = memory.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0);
-        let now = firn::state::time::rfc3339(std::time::SystemTime::now());
+        let now = firn::state::rfc3339(std::time::SystemTime::now());
         Machine {
             date: now.split('T').next().unwrap_or_default().to_owned(),
             kernel: kernel.trim().to_owned(),

@@ -1,7 +1,7 @@
 //! The machine's cgroups as cgroup v1 alone or cgroup v2 alone, in a mount
 //! namespace of one's own.
 
-use firn::cgroup::layout::{Hierarchy, Layout};
+use firn::internals::host::cgroup_layout::{Hierarchy, Layout};
 use std::path::Path;
 use std::process::Command;
 

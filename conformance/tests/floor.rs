@@ -81,7 +81,7 @@ impl Trial {
         Stand::config(config, self.view, &self.scratch.id(), args)
     }
 
-    fn plan(&self, config: &Value) -> firn::plan::Plan {
+    fn plan(&self, config: &Value) -> firn::internals::plan::Plan {
         score::plan(config, &self.scratch.id(), &self.view.layout()).unwrap()
     }
 

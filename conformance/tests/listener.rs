@@ -1,7 +1,7 @@
 //! SCMP_ACT_NOTIFY: the agent at listenerPath gets the filter's descriptor and
 //! answers the container's calls.
 
-use firn::sys::seccomp::{answer, next_call};
+use firn::internals::sys::seccomp_agent::{answer, next_call};
 use firn_conformance::harness::descriptors::receive;
 use firn_conformance::harness::place::program;
 use firn_conformance::harness::{Bundle, Runtime, Scratch};

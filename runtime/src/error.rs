@@ -1,11 +1,30 @@
 //! One error type for the whole runtime: what was being done to which object,
 //! and why it failed. It is built on the way up and printed once, as a chain,
-//! by `cli::run`.
+//! by `cli::run`. Its kind is a type, never a prefix of its text.
 
 use rustix::io::Errno;
 use std::fmt;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a caller can tell apart, whatever the text says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    #[default]
+    Other,
+    /// There is no such container.
+    NotFound,
+    /// There is a container of that id.
+    AlreadyExists,
+    /// It is no container's id.
+    InvalidId,
+    /// The container, or its init, does not run.
+    NotRunning,
+    /// The container is in a state in which this can't be done.
+    WrongState,
+    /// The kernel refused to execute the program: nothing of the runtime's was left to do.
+    Program,
+}
 
 /// A failed operation. `Display` shows the operation and its object; the
 /// reason is the source, and [`Error::chain`] shows both.
@@ -13,7 +32,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct Error {
     what: String,
     source: Option<Source>,
-    of_program: bool,
+    kind: Kind,
 }
 
 #[derive(Debug)]
@@ -26,19 +45,54 @@ pub enum Source {
 impl Error {
     /// An error that has no deeper reason.
     pub fn new(what: impl Into<String>) -> Self {
-        Error { what: what.into(), source: None, of_program: false }
+        Self::of_kind(Kind::Other, what)
     }
 
-    /// What init said when it could not become the program: `exec PROGRAM: why`
-    /// where the execve(2) itself failed, else the step's name before it all.
-    pub fn of_init(words: String) -> Self {
-        Error { of_program: words.starts_with("exec "), ..Error::new(words) }
+    /// The same, of a kind that callers look for.
+    pub fn of_kind(kind: Kind, what: impl Into<String>) -> Self {
+        Error { what: what.into(), source: None, kind }
     }
 
-    /// Nothing of the runtime's was left to do.
-    pub fn is_of_program(&self) -> bool {
-        self.of_program
+    /// What the kernel refused.
+    pub fn of_errno(errno: Errno, what: impl Into<String>) -> Self {
+        Error { what: what.into(), source: Some(Source::Os(errno)), kind: Kind::Other }
     }
+
+    pub fn with_kind(self, kind: Kind) -> Self {
+        Error { kind, ..self }
+    }
+
+    /// The same failure as part of a larger operation.
+    pub fn context(self, what: impl Into<String>) -> Self {
+        Error { what: what.into(), source: Some(Source::Inner(Box::new(self))), kind: Kind::Other }
+    }
+
+    /// Its own kind, or that of the reason below it.
+    pub fn kind(&self) -> Kind {
+        match (self.kind, &self.source) {
+            (Kind::Other, Some(Source::Inner(inner))) => inner.kind(),
+            (kind, _) => kind,
+        }
+    }
+
+    /// For another process: a byte for whether it is of [`Kind::Program`], and the text.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let kind = if self.kind() == Kind::Program { Self::OF_PROGRAM } else { Self::OF_RUNTIME };
+        [&[kind], self.chain().as_bytes()].concat()
+    }
+
+    /// From [`Error::to_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let (kind, text) = match bytes {
+            [Self::OF_PROGRAM, text @ ..] => (Kind::Program, text),
+            [Self::OF_RUNTIME, text @ ..] => (Kind::Other, text),
+            text => (Kind::Other, text),
+        };
+        Self::of_kind(kind, String::from_utf8_lossy(text))
+    }
+
+    const OF_PROGRAM: u8 = 1;
+    const OF_RUNTIME: u8 = 2;
 
     /// The kernel's reason at the bottom of the chain, if there is one.
     pub fn errno(&self) -> Option<Errno> {
@@ -115,7 +169,7 @@ pub trait Context<T> {
 
 impl<T, E: Into<Source>> Context<T> for Result<T, E> {
     fn doing<W: Into<String>>(self, what: impl FnOnce() -> W) -> Result<T> {
-        self.map_err(|source| Error { what: what().into(), source: Some(source.into()), of_program: false })
+        self.map_err(|source| Error { what: what().into(), source: Some(source.into()), kind: Kind::Other })
     }
 }
 
@@ -151,6 +205,17 @@ mod tests {
         assert_eq!(error.chain(), "init: user: open /etc/passwd: no such file or directory");
         assert_eq!(error.errno(), Some(Errno::NOENT));
         assert_eq!(error.to_string(), "init: user");
+    }
+
+    #[test]
+    fn a_kind_shows_through_and_survives_the_way() {
+        let error = Error::of_kind(Kind::NotRunning, "container not running").context("kill");
+        assert_eq!(error.kind(), Kind::NotRunning);
+        let refused = Error::of_errno(Errno::NOEXEC, "exec /x").with_kind(Kind::Program);
+        let heard = Error::from_bytes(&refused.to_bytes());
+        assert_eq!((heard.kind(), heard.chain()), (Kind::Program, "exec /x: exec format error".into()));
+        let heard = Error::from_bytes(&Error::new("exec what: no").to_bytes());
+        assert_eq!((heard.kind(), heard.chain()), (Kind::Other, "exec what: no".into()));
     }
 
     #[test]

@@ -1,45 +1,68 @@
-//! firn's OCI runtime. Read in the order in which a container comes to be:
+//! firn's OCI runtime. Read from the top down, which is the order in which a container
+//! comes to be; a module imports what stands below it and nothing above.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`cli`] | the command line: one file for each verb |
-//! | [`spec`] | config.json and firn.json, as they are written |
-//! | [`host`] | what is asked of the host, once |
-//! | [`plan`] | spec + host → what will be done; every mistake is found here |
+//! | [`cli`] | the command line: one file for each verb, arguments in, answer printed |
+//! | [`lifecycle`] | the verbs as functions: the order of events |
+//! | `criu`, `join` | another program's part; another process in a container that runs |
+//! | `init` | inside: the list of steps from clone to execve |
+//! | `create` | what the runtime's side does beside init: clone, id maps, hooks, what is undone |
+//! | `mount` | mounts as descriptors |
+//! | `ipc` | what processes say to each other: protocol, streams, terminals, sockets, children |
 //! | [`state`] | the container's directory: lock, record, status, start FIFO |
-//! | [`create`] | lock → sources → cgroup → clone → serve init → record |
-//! | [`init`] | inside: the list of steps from clone to execve |
-//! | [`join`] | another process in a container that runs |
-//! | [`criu`] | checkpoint and restore |
-//! | [`cgroup`] | limits, devices, freezing, killing |
-//! | [`child`] | ends of this process's children, whoever traces them |
-//! | [`resctrl`] | shares of caches and memory bandwidth |
-//! | [`network`] | the loopback device, devices that move in |
-//! | [`seccomp`] | profile → BPF program |
+//! | `cgroup`, `resctrl`, `network` | limits, devices, freezing, killing; caches; devices that move in |
+//! | `plan` | spec + host + request → what will be done; every mistake is found here |
+//! | `seccomp` | profile → BPF program |
+//! | [`spec`] | config.json and firn.json, as they are written |
+//! | `host` | what is asked of the host, once |
+//! | [`log`], [`error`], `compat` | what people and engines are told |
 //! | [`path`] | descriptors instead of paths inside the container |
-//! | [`sys`] | the only unsafe code |
-//! | [`log`], [`error`] | what people and engines are told |
-//!
-//! The other crates use the types of [`spec`]; the tests use more of it.
+//! | `sys` | the only unsafe code |
 
 #![deny(unsafe_code)]
 
-pub mod cgroup;
-pub mod child;
+mod cgroup;
 pub mod cli;
-pub mod create;
-pub mod criu;
+mod compat;
+mod create;
+mod criu;
 pub mod error;
-pub mod host;
-pub mod init;
-pub mod join;
+mod host;
+mod init;
+mod ipc;
+mod join;
+pub mod lifecycle;
 pub mod log;
-pub mod network;
+mod mount;
+mod network;
 pub mod path;
-pub mod plan;
-pub mod resctrl;
-pub mod seccomp;
+mod plan;
+mod resctrl;
+mod seccomp;
 pub mod spec;
+pub mod startup;
 pub mod state;
 #[allow(unsafe_code)]
-pub mod sys;
+mod sys;
+mod time;
+
+/// What the conformance suite and the bench look into.
+#[cfg(feature = "internals")]
+pub mod internals {
+    pub mod cgroup {
+        pub use crate::cgroup::{Cgroup, Dir, devices};
+    }
+    pub mod host {
+        pub use crate::host::{Host, cgroup_layout};
+    }
+    pub mod plan {
+        pub use crate::plan::{Plan, mounts, plan, process, request};
+    }
+    pub mod seccomp {
+        pub use crate::seccomp::{Filter, compile, interpret};
+    }
+    pub mod sys {
+        pub use crate::sys::{caps, clone, mount, seccomp, seccomp_agent, tty};
+    }
+}

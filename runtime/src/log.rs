@@ -81,7 +81,7 @@ impl Log {
         if self.quiet {
             return;
         }
-        let time = crate::state::time::rfc3339(SystemTime::now());
+        let time = crate::time::rfc3339(SystemTime::now());
         let line = match self.format {
             Format::Json => {
                 format!("{{\"level\":\"{level}\",\"msg\":{},\"time\":\"{time}\"}}\n", quoted(message))

@@ -67,7 +67,7 @@ pub(crate) fn set_pre_exec(command: &mut Command, stat_file: OwnedFd) {
 ///   wait status is lost (wait(2)).
 /// * All signals are unblocked. One that the monitor does not read would never be delivered.
 pub(crate) fn reset_inherited() -> io::Result<()> {
-    firn::sys::signal::reset_at_start();
+    firn::startup::reset_signals();
     // SAFETY: nothing has been opened yet, so no value of this program owns a
     // descriptor above the standard ones.
     match unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } {

@@ -11,7 +11,7 @@ mod install;
 #[cfg(feature = "manuals")]
 mod manuals;
 mod packages;
-mod sizes;
+mod structure;
 mod syscalls;
 mod test;
 mod vm;
@@ -33,7 +33,7 @@ usage: cargo xtask COMMAND
   install [--prefix DIR]   binaries, man pages and completions [/usr/local]
   syscalls CRATE HEADERS   the table of system calls, from the unpacked crate
                            `syscalls` and the kernel's asm/ headers
-  sizes                    source files that have grown past one idea
+  structure                sizes of source files, and which way their imports point
 ";
 
 /// What went wrong, for the person at the keyboard.
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         ["build"] => build::release().map(drop),
         ["install"] => install::run("/usr/local".into()),
         ["install", "--prefix", dir] => install::run(PathBuf::from(dir)),
-        ["sizes"] => sizes::check(),
+        ["structure"] => structure::check(),
         ["syscalls", tables, headers] => {
             syscalls::generate(tables.as_ref(), headers.as_ref()).map(|text| print!("{text}")).map_err(Into::into)
         }

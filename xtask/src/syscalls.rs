@@ -143,7 +143,7 @@ fn render(names: &BTreeSet<String>, x86_64: &Table, x32: &Table, i386: &Table) -
          //!\n\
          //! Names of other architectures are here without a number, so that a profile\n\
          //! that was written for all of them causes no warning.\n\n\
-         use super::arch::Call;\n\n\
+         use super::abi::Call;\n\n\
          const N: u16 = Call::NONE;\n\n\
          /// The name, then its number on x86-64, x32 (without its bit) and i386.\n\
          #[rustfmt::skip]\n",

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests, on this machine.
 
 use crate::build::{cargo, release, run as call, test_programs};
-use crate::{Result, debian, packages, sizes, vm};
+use crate::{Result, debian, packages, structure, vm};
 use std::path::Path;
 use std::process::Command;
 
@@ -29,7 +29,7 @@ fn run_checks() -> Result<()> {
     println!("checking form and lints");
     call(cargo().args(["fmt", "--all", "--check"]))?;
     call(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
-    sizes::check()
+    structure::check()
 }
 
 /// By firn-suite, as in the guests: `cargo test` says of a skipped test that it passed.

@@ -1,10 +1,10 @@
 //! A container, from its cgroup to its end.
 
 use super::{CWD, Score, mounts, program};
-use firn::cgroup::layout::Layout;
-use firn::cgroup::{Cgroup, Dir, devices};
-use firn::plan::Plan;
-use firn::sys::clone;
+use firn::internals::cgroup::{Cgroup, Dir, devices};
+use firn::internals::host::cgroup_layout::Layout;
+use firn::internals::plan::Plan;
+use firn::internals::sys::clone;
 use std::path::Path;
 
 /// `run`: what the kernel is asked for, from the making of the cgroup to its

@@ -17,8 +17,9 @@ mod program;
 pub use container::container;
 pub use join::join;
 
-use firn::plan::Plan;
-use firn::sys::mount::MountAttr;
+use firn::internals::plan::Plan;
+use firn::internals::plan::request::Request;
+use firn::internals::sys::mount::MountAttr;
 use firn_floor::score::{BASE, CALL, CLONE, Call, DATA, END, RETRY, SIZE};
 use libc::c_long;
 use std::path::Path;
@@ -202,10 +203,14 @@ struct Fork {
 }
 
 /// What the config comes to, for a container of that name.
-pub fn plan(config: &serde_json::Value, id: &str, layout: &firn::cgroup::layout::Layout) -> firn::error::Result<Plan> {
+pub fn plan(
+    config: &serde_json::Value,
+    id: &str,
+    layout: &firn::internals::host::cgroup_layout::Layout,
+) -> firn::error::Result<Plan> {
     let spec = firn::spec::parse(config.to_string().as_bytes()).map_err(|e| firn::error::Error::new(e.to_string()))?;
-    let mut host = firn::host::Host::probe()?;
+    let mut host = firn::internals::host::Host::probe()?;
     host.cgroups = layout.clone();
-    let request = firn::plan::Request { id, bundle: Path::new("/"), roots: None, systemd: None };
-    firn::plan::plan(&spec, request, &host, &firn::log::Log::quiet())
+    let request = Request { id: id.to_owned(), bundle: "/".into(), ..Request::default() };
+    firn::internals::plan::plan(&spec, request, &host, &firn::log::Log::quiet())
 }

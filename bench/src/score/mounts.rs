@@ -2,12 +2,12 @@
 //! are relative to the root, which is the working directory until it is `/`.
 
 use super::{CWD, Place, Score};
-use firn::cgroup::{Cgroup, Dir};
+use firn::internals::cgroup::{Cgroup, Dir};
+use firn::internals::plan::Plan;
+use firn::internals::plan::mounts::{MountKind, MountPlan};
+use firn::internals::sys::clone;
+use firn::internals::sys::mount::{ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SLAVE};
 use firn::path::InRoot;
-use firn::plan::Plan;
-use firn::plan::mounts::{MountKind, MountPlan};
-use firn::sys::clone;
-use firn::sys::mount::{ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SLAVE};
 use std::path::Path;
 
 // linux/mount.h

@@ -1,9 +1,9 @@
 //! From a root that is ready to the program.
 
 use super::Score;
-use firn::plan::capabilities::SYS_ADMIN;
-use firn::plan::process::ProcessPlan;
-use firn::seccomp::Filter;
+use firn::internals::plan::process::ProcessPlan;
+use firn::internals::seccomp::Filter;
+use firn::internals::sys::caps::SYS_ADMIN;
 use rustix::process::Resource;
 
 pub fn become_it(score: &mut Score, process: &ProcessPlan, filter: Option<&Filter>) {
@@ -73,7 +73,7 @@ fn capabilities(score: &mut Score, process: &ProcessPlan, more: u64) {
 /// struct sock_fprog, linux/filter.h.
 fn load(score: &mut Score, filter: &Filter) {
     const SET_MODE_FILTER: i32 = 1;
-    let encode = |i: &firn::sys::seccomp::Instruction| {
+    let encode = |i: &firn::internals::sys::seccomp::Instruction| {
         u64::from(i.code) | u64::from(i.jt) << 16 | u64::from(i.jf) << 24 | u64::from(i.k) << 32
     };
     let code: Vec<u64> = filter.program.iter().map(encode).collect();

@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use firn::sys::mount::{ATTR_RDONLY, MountAttr, setattr};
+use firn::internals::sys::mount::{ATTR_RDONLY, MountAttr, setattr};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::collections::BTreeSet;

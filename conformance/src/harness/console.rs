@@ -52,8 +52,8 @@ impl Terminal {
     pub fn open() -> (Self, OwnedFd) {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let master = rustix::fs::open("/dev/ptmx", flags, Mode::empty()).expect("open /dev/ptmx");
-        firn::sys::tty::unlock(master.as_fd()).expect("unlock the terminal");
-        let other = firn::sys::tty::open_peer(master.as_fd()).expect("open the terminal's other end");
+        firn::internals::sys::tty::unlock(master.as_fd()).expect("unlock the terminal");
+        let other = firn::internals::sys::tty::open_peer(master.as_fd()).expect("open the terminal's other end");
         (Terminal::of(master), other)
     }
 

@@ -1,9 +1,9 @@
 //! Two programs, shown the same calls.
 
-use crate::interpret::{Call, run};
 use crate::profiles::Random;
 use crate::{AUDIT_I386, AUDIT_X86_64, X32_BIT};
-use firn::sys::seccomp::Instruction;
+use firn::internals::seccomp::interpret::{Call, run};
+use firn::internals::sys::seccomp::Instruction;
 use serde_json::Value;
 
 /// One that no profile here lists.

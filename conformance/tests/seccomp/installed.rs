@@ -1,6 +1,6 @@
 //! The filter that a process really has.
 
-use firn::sys::seccomp::Instruction;
+use firn::internals::sys::seccomp::Instruction;
 use std::io::{Error, Result};
 
 const PTRACE_SECCOMP_GET_FILTER: libc::c_uint = 0x420c;

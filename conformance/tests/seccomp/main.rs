@@ -3,15 +3,13 @@
 
 mod compare;
 mod installed;
-#[path = "../../../runtime/src/seccomp/interpret.rs"]
-mod interpret;
 mod naive;
 mod profiles;
 
 use compare::{Difference, compare};
+use firn::internals::sys::seccomp::Instruction;
 use firn::log::Log;
 use firn::spec::seccomp::Seccomp;
-use firn::sys::seccomp::Instruction;
 use firn_conformance::harness::place::{binary, program};
 use firn_conformance::harness::{Bundle, Runtime, Scratch, wait_until};
 use serde_json::{Value, json};
@@ -36,7 +34,7 @@ const DEFAULT_CAPABILITIES: [&str; 11] = [
 
 fn compiled(profile: &Value) -> Result<Vec<Instruction>, String> {
     let spec: Seccomp = serde_json::from_value(profile.clone()).expect("a profile");
-    firn::seccomp::compile(&spec, &Log::quiet()).map(|filter| filter.program).map_err(|error| error.chain())
+    firn::internals::seccomp::compile(&spec, &Log::quiet()).map(|filter| filter.program).map_err(|error| error.chain())
 }
 
 /// A container that sleeps, in which a runtime installs one filter or another.

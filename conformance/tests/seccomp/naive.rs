@@ -1,8 +1,8 @@
 //! What a random profile says of a call, by reading it rule by rule.
 
-use crate::interpret::Call;
 use crate::profiles::TESTED;
 use crate::{AUDIT_I386, AUDIT_X86_64, X32_BIT};
+use firn::internals::seccomp::interpret::Call;
 use serde_json::Value;
 
 pub fn action(name: &Value, errno: &Value) -> u32 {

@@ -1,6 +1,6 @@
 //! `firnctl config`: definitions, looked at without a container being touched.
 
-use super::print;
+use super::output::print;
 use crate::definition::mistake::{Mistake, Mistakes};
 use crate::definition::source::Source;
 use crate::definition::{self, structure};

@@ -1,9 +1,9 @@
 //! The command line: one file for each verb. Exit status: 0 done, 1 error, 2 usage.
 
 mod config;
+mod output;
 
 use crate::definition::mistake::Mistakes;
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -47,14 +47,5 @@ fn shown(error: &anyhow::Error) -> String {
             format!("{mistakes}\nfirnctl: {count} mistake{}", if count == 1 { "" } else { "s" })
         }
         None => format!("firnctl: {error:#}"),
-    }
-}
-
-/// Prints to standard output; whoever has read enough may close it.
-fn print(text: &str) -> Result<()> {
-    use std::io::Write;
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
     }
 }

@@ -28,7 +28,7 @@ pub fn command() -> clap::Command {
 /// Runs the program with this process's arguments: the whole of `firn-image`. An error is printed on
 /// stderr, in one line; the exit code is 0, 1, or 2 for a wrong command line.
 pub fn main() -> ExitCode {
-    firn::sys::signal::reset_at_start();
+    firn::startup::reset_signals();
     let result = match Cli::parse().verb {
         Verb::Bundle(args) => bundle::run(*args),
         Verb::Inspect(args) => inspect::run(&args),

@@ -2,10 +2,12 @@
 //! cgroup v1, an eBPF program on cgroup v2. Never by taking CAP_MKNOD away:
 //! making a node gives no access.
 
-use super::{Cgroup, layout};
+use super::group::Cgroup;
+use super::handle::open_dir;
 use crate::bail;
 use crate::error::{Context, Result};
 use crate::host;
+use crate::host::cgroup_layout;
 use crate::plan::cgroup::devices::Rule;
 use crate::sys::bpf;
 use rustix::fd::AsFd;
@@ -40,11 +42,11 @@ pub fn apply(cgroup: &Cgroup, rules: &[Rule]) -> Result<()> {
             Err(Errno::PERM) if host::is_rootless() => return Ok(()),
             program => program.doing(what)?,
         };
-        bpf::attach_device_program(super::open_dir(&dir.path)?.as_fd(), program.as_fd()).doing(what)?;
+        bpf::attach_device_program(open_dir(&dir.path)?.as_fd(), program.as_fd()).doing(what)?;
     } else if !host::is_rootless() {
         bail!(
             "the container's devices have no cgroup: mount the devices controller at {}/devices, or cgroup v2",
-            layout::MOUNT
+            cgroup_layout::MOUNT
         );
     }
     Ok(())

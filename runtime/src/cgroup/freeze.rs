@@ -1,6 +1,8 @@
 //! Stopping all processes of a cgroup at once, and letting them go on.
 
-use super::{Cgroup, read, write};
+use super::dir::{read, write};
+use super::group::Cgroup;
+use super::kill;
 use crate::bail;
 use crate::error::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -30,9 +32,9 @@ impl Cgroup {
 
     /// A frozen process of cgroup v1 does not even die; one of cgroup v2 does. The
     /// container may have frozen cgroups of its own below.
-    pub fn let_die(&self) -> Result<()> {
+    pub fn thaw_for_kill(&self) -> Result<()> {
         let Some(top) = self.dirs.iter().find(|dir| dir.has("freezer")) else { return Ok(()) };
-        let mut dirs = super::kill::tree(&top.path);
+        let mut dirs = kill::tree(&top.path);
         // From the top: while one above is frozen, those below stay so.
         dirs.reverse();
         let frozen = |dir: &Path| read(dir, "freezer.self_freezing").is_ok_and(|text| text.trim() == "1");
@@ -50,7 +52,7 @@ impl Cgroup {
                     return Err(Errno::TIMEDOUT).doing(|| "wait for a killed process");
                 }
                 // Once more, for whoever froze it was slower than we were.
-                Ok(0) => self.let_die()?,
+                Ok(0) => self.thaw_for_kill()?,
                 Ok(_) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno).doing(|| "wait for a killed process"),

@@ -1,6 +1,7 @@
 //! The processes of a cgroup, and the end of all of them.
 
-use super::{Cgroup, read, write};
+use super::dir::{read, write};
+use super::group::Cgroup;
 use crate::error::{Context, Result};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -60,7 +61,7 @@ impl Cgroup {
 
     /// Kills every process of the cgroup and waits until none is left.
     pub fn kill_all(&self) -> Result<()> {
-        self.let_die()?;
+        self.thaw_for_kill()?;
         let (mut idle, mut is_first) = (0, true);
         loop {
             // Nothing escapes by forking: cgroup.kill is atomic, and without it the

@@ -1,6 +1,7 @@
 //! Hearing that a container ran out of memory.
 
-use super::{Cgroup, Dir};
+use super::dir::{Dir, read, write};
+use super::group::Cgroup;
 use crate::error::{Context, Result};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -38,14 +39,14 @@ fn of_v1(dir: &Dir) -> rustix::io::Result<OwnedFd> {
     let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let control =
         rustix::fs::open(dir.path.join("memory.oom_control"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    super::write(&dir.path, "cgroup.event_control", &format!("{} {}", fd.as_raw_fd(), control.as_raw_fd()))?;
+    write(&dir.path, "cgroup.event_control", &format!("{} {}", fd.as_raw_fd(), control.as_raw_fd()))?;
     Ok(fd)
 }
 
 impl Watch {
     fn count(&self) -> u64 {
         let file = if self.pure_v2 { "memory.events" } else { "memory.oom_control" };
-        let text = super::read(&self.dir.path, file).unwrap_or_default();
+        let text = read(&self.dir.path, file).unwrap_or_default();
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
     }
 

@@ -1,6 +1,7 @@
 //! Taking the container's cgroup away, with what the container made in it.
 
-use super::{Cgroup, kill, systemd};
+use super::group::Cgroup;
+use super::{kill, systemd};
 use crate::error::{Context, Result};
 use rustix::fs::{AtFlags, CWD};
 use rustix::io::Errno;

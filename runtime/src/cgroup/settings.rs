@@ -1,11 +1,12 @@
 //! The limits, written to the files of the container's cgroup.
 
-use super::{Cgroup, write};
+use super::dir::{Dir, read, write};
+use super::group::Cgroup;
 use crate::bail;
-use crate::cli::compat;
+use crate::compat;
 use crate::error::{Context, Error, Result};
 use crate::host;
-use crate::plan::cgroup::{Missing, Setting};
+use crate::plan::cgroup::setting::{Missing, Setting};
 use rustix::io::Errno;
 
 pub fn apply(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
@@ -32,8 +33,8 @@ pub fn apply(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
     Ok(())
 }
 
-fn lacks(dir: &super::Dir, controller: &str) -> bool {
-    let controllers = super::read(&dir.path, "cgroup.controllers").unwrap_or_default();
+fn lacks(dir: &Dir, controller: &str) -> bool {
+    let controllers = read(&dir.path, "cgroup.controllers").unwrap_or_default();
     !controllers.split_whitespace().any(|name| name == controller)
 }
 
@@ -68,7 +69,7 @@ pub fn refuse_less_than_used(cgroup: &Cgroup, settings: &[Setting]) -> Result<()
     let Some(dir) = cgroup.controller("memory").filter(|_| cgroup.pure_v2) else { return Ok(()) };
     for (limit, usage) in [("memory.max", "memory.current"), ("memory.swap.max", "memory.swap.current")] {
         let Some(setting) = settings.iter().find(|setting| setting.file == limit) else { continue };
-        let (Ok(limit), Ok(used)) = (setting.value.parse::<u64>(), super::read(&dir.path, usage)) else { continue };
+        let (Ok(limit), Ok(used)) = (setting.value.parse::<u64>(), read(&dir.path, usage)) else { continue };
         let used: u64 = used.trim().parse().unwrap_or(0);
         if limit < used {
             bail!("unable to set {} to {limit} (current usage: {used})", setting.file);

@@ -1,6 +1,7 @@
 //! What a container uses, by the names that runc's `events` has for it.
 
-use super::{Cgroup, Dir, read};
+use super::dir::{Dir, read};
+use super::group::Cgroup;
 use serde_json::{Map, Value, json};
 
 /// The `data` of an event of type `stats`. What the host does not count is left out.

@@ -1,6 +1,6 @@
 //! The hierarchies of cgroup v1, also beside v2 on a hybrid host.
 
-use super::{Dir, read, write};
+use super::dir::{Dir, read, write};
 use crate::error::{Context, Result};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};

@@ -1,6 +1,6 @@
 //! cgroup v2: one directory, and controllers that are handed down to it.
 
-use super::{Dir, read, write};
+use super::dir::{Dir, read, write};
 use crate::error::{Context, Result};
 use crate::plan::cgroup::CgroupPlan;
 use rustix::io::Errno;

@@ -1,13 +1,11 @@
 //! `firn checkpoint`.
 
-use super::{Context, delete};
+use super::context::Context;
 use crate::bail;
-use crate::create;
-use crate::criu::dump::{self, Dump};
+use crate::criu::dump::Dump;
 use crate::criu::options::{CgroupMode, Common, NetworkLock};
-use crate::criu::{self, hierarchy};
 use crate::error::Result;
-use crate::state::{Record, StateDir, Status};
+use crate::lifecycle::checkpoint::checkpoint;
 use clap::ValueEnum;
 use std::path::PathBuf;
 
@@ -15,10 +13,10 @@ use std::path::PathBuf;
 // the other kind as what the command does.
 #[derive(Debug, clap::Args)]
 pub struct Shared {
-    /// The folder of the images [default: checkpoint]
+    /// The directory of the images [default: checkpoint]
     #[arg(long, value_name = "DIR")]
     image_path: Option<PathBuf>,
-    /// The folder of criu's log [default: that of the images]
+    /// The directory of criu's log [default: that of the images]
     #[arg(long, value_name = "DIR")]
     work_path: Option<PathBuf>,
     /// Allow open TCP connections
@@ -105,7 +103,7 @@ pub struct Args {
     id: String,
     #[command(flatten)]
     shared: Shared,
-    /// Images of a --pre-dump before, from the folder of the new ones
+    /// Images of a --pre-dump before, from the directory of the new ones
     #[arg(long, value_name = "DIR")]
     parent_path: Option<PathBuf>,
     /// Let the container run on
@@ -129,28 +127,15 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<u8> {
-    criu::need_root()?;
     let (id, dump) = (args.id.clone(), args.dump()?);
-    let dir = StateDir::open(&context.root, &id)?;
-    let record = Record::need(&dir)?;
-    match Status::of(&dir, &record) {
-        Status::Running | Status::Paused => {}
-        status => bail!("container {id} can't be checkpointed: it is {}", status.name()),
-    }
-    let plan = create::plan_of(&dir, &record)?;
-    hierarchy::keep(&context.log, || dump::dump(&record, &plan, &dump))?;
-    if !dump.spares() {
-        let poststop = Record::hooks(&dir)?.poststop;
-        delete::end(&record)?;
-        delete::destroy(dir, &record, &poststop, &context.log)?;
-    }
+    checkpoint(&context.root, &id, &dump, &context.log)?;
     Ok(0)
 }
 
 impl Args {
     fn dump(self) -> Result<Dump> {
         if self.parent_path.as_ref().is_some_and(|path| path.is_absolute()) {
-            bail!("--parent-path must be relative: it counts from the folder of the images");
+            bail!("--parent-path must be relative: it counts from the directory of the images");
         }
         Ok(Dump {
             page_server: self.page_server.as_deref().map(page_server).transpose()?,

@@ -1,10 +1,11 @@
 //! `firn create`.
 
-use super::Context;
-use crate::create;
-use crate::create::console::Console;
-use crate::create::inherited;
+use super::context::Context;
 use crate::error::Result;
+use crate::ipc::inherited;
+use crate::lifecycle::create::create;
+use crate::lifecycle::prepare::Options;
+use crate::plan::request::Console;
 use std::path::PathBuf;
 
 /// What `create` and `run` have in common.
@@ -13,7 +14,7 @@ pub struct Common {
     /// The container's name
     #[arg(value_name = "ID")]
     pub id: String,
-    /// The folder with config.json and the root file system
+    /// The directory with config.json and the root file system
     #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     pub bundle: PathBuf,
     /// Instead of the bundle's config.json
@@ -60,27 +61,25 @@ impl Common {
         self.preserve_fds.saturating_add(inherited::count())
     }
 
-    pub fn options(self, context: &Context) -> create::Options {
-        create::Options {
+    pub fn options(self, context: &Context) -> Options {
+        Options {
             id: self.id,
             root: context.root.clone(),
             bundle: self.bundle,
             config: self.config,
             pidfd_socket: self.pidfd_socket,
-            console: self.console_socket.map_or(Console::None, Console::Path),
+            console: self.console_socket.map_or(Console::None, Console::Socket),
             pid_file: self.pid_file,
-            preserved: context.preserved.clone(),
+            preserved_fds: context.preserved_fds.clone(),
             listen_fds: inherited::count(),
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
-            no_cgroup: context.no_cgroup,
-            systemd_cgroup: context.systemd_cgroup,
-            run: false,
+            cgroup_manager: context.cgroup_manager,
         }
     }
 }
 
 pub fn run(args: Args, context: &Context) -> Result<u8> {
-    create::create(&args.common.options(context), &context.log)?;
+    create(&args.common.options(context), &context.log)?;
     Ok(0)
 }

@@ -1,15 +1,11 @@
 //! `firn events`: one JSON object a line, of what a container uses and that it
 //! ran out of memory.
 
-use super::{Context, compat, print};
-use crate::bail;
-use crate::cgroup::{oom, stats};
-use crate::error::{Context as _, Result};
-use crate::resctrl;
-use crate::state::{self, Record, StateDir, Status};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use super::context::{Context, print};
+use crate::error::Result;
+use crate::lifecycle::events::{self, Event};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -27,50 +23,21 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<u8> {
-    let dir = StateDir::look(&context.root, &args.id)?;
-    let record = Record::need(&dir)?;
-    if matches!(Status::of(&dir, &record), Status::Stopped | Status::Creating) {
-        bail!("{}", compat::NOT_RUNNING);
-    }
-    // In runc's order, for callers that match its text.
-    let tell = |kind: &str, data: Value| {
-        let data = if data.is_null() { String::new() } else { format!(",\"data\":{data}") };
-        print(&format!("{{\"type\":\"{kind}\",\"id\":{}{data}}}\n", json!(args.id)))
+    let print_event = |event| match event {
+        Event::Stats(statistics) => print(&line("stats", &args.id, &statistics)),
+        Event::Oom => print(&line("oom", &args.id, &Value::Null)),
     };
-    if args.stats {
-        tell("stats", statistics(&record))?;
-        return Ok(0);
+    match args.stats {
+        true => print_event(Event::Stats(events::statistics(&context.root, &args.id)?))?,
+        false => events::watch(&context.root, &args.id, args.interval, print_event)?,
     }
-    let Some(init) = state::process::open(record.pid, record.start_time)? else { bail!("{}", compat::NOT_RUNNING) };
-    let mut watch = oom::watch(&record.cgroup)?;
-    let mut next = Instant::now() + args.interval;
-    loop {
-        let left = next.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-        let mut fds = vec![PollFd::new(&init, PollFlags::IN)];
-        fds.extend(watch.as_ref().map(|watch| PollFd::new(&watch.fd, PollFlags::IN)));
-        match poll(&mut fds, Some(&timeout)) {
-            Err(rustix::io::Errno::INTR) => continue,
-            result => result.doing(|| "wait for events")?,
-        };
-        let ended = !fds[0].revents().is_empty();
-        if watch.as_mut().is_some_and(oom::Watch::happened) {
-            tell("oom", Value::Null)?;
-        }
-        if ended {
-            return Ok(0);
-        }
-        if Instant::now() >= next {
-            tell("stats", statistics(&record))?;
-            next += args.interval;
-        }
-    }
+    Ok(0)
 }
 
-fn statistics(record: &Record) -> Value {
-    let mut statistics = stats::collect(&record.cgroup);
-    statistics["intel_rdt"] = record.resctrl.as_ref().map_or_else(|| json!({}), resctrl::stats::collect);
-    statistics
+/// In runc's order of fields, for callers that match its text.
+fn line(kind: &str, id: &str, data: &Value) -> String {
+    let data = if data.is_null() { String::new() } else { format!(",\"data\":{data}") };
+    format!("{{\"type\":\"{kind}\",\"id\":{}{data}}}\n", json!(id))
 }
 
 /// As Go writes durations, with one unit.

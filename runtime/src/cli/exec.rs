@@ -1,20 +1,14 @@
 //! `firn exec`.
 
-use super::{Context, compat, foreground};
+use super::context::Context;
 use crate::bail;
-use crate::child;
-use crate::create;
-use crate::create::console::Console;
-use crate::create::pidfd;
-use crate::error::{Context as _, Error, Result};
-use crate::join;
-use crate::log::Log;
+use crate::error::{Error, Result};
+use crate::lifecycle::exec::{ExecOptions, exec};
 use crate::plan::capabilities;
+use crate::plan::request::Console;
 use crate::spec;
 use crate::spec::process::{Capabilities, Process};
-use crate::state::StateDir;
-use crate::sys;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 #[derive(Debug, clap::Args)]
@@ -103,50 +97,20 @@ impl FromStr for ExecUser {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<u8> {
-    let dir = StateDir::look(&context.root, &args.id)?;
-    let container = join::find(&dir, args.ignore_paused)?;
-    let process = match &args.process {
-        Some(path) => spec::read_json(path)?,
-        None => from_arguments(&args, container.spec.process.clone())?,
-    };
-    sys::signal::block_all().doing(|| "block signals")?;
-    let mut console = args.console_socket.map_or(Console::None, Console::Path);
-    if !args.detach && matches!(console, Console::None) {
-        console = Console::Foreground;
-    }
-    let options = join::Options {
-        preserved: context.preserved.clone(),
-        console,
+    let options = ExecOptions {
+        detach: args.detach,
+        console: args.console_socket.clone().map_or(Console::None, Console::Socket),
+        preserved_fds: context.preserved_fds.clone(),
+        pidfd_socket: args.pidfd_socket.clone(),
+        pid_file: args.pid_file.clone(),
         ignore_paused: args.ignore_paused,
-        cgroup: args.cgroup,
-        foreground: true,
+        cgroup: args.cgroup.clone(),
     };
-    let pidfd_socket = args.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
-    let joined = join::join(&container, &process, &options, &context.log)?;
-    let told = pidfd_socket.map_or(Ok(()), |socket| pidfd::send(&socket, pidfd::OF_EXEC, &joined.pidfd));
-    let begun = told.and_then(|()| begin(&joined, args.pid_file.as_deref(), &context.log));
-    if let Err(error) = begun {
-        child::kill(joined.pid, &joined.pidfd);
-        return Err(error);
-    }
-    if args.detach {
-        return Ok(0);
-    }
-    foreground::wait(joined.pid, &joined.pidfd, joined.near)
-}
-
-fn begin(joined: &join::Joined, pid_file: Option<&Path>, log: &Log) -> Result<()> {
-    let pid = joined.pid.as_raw_nonzero().get();
-    if let Some(path) = pid_file {
-        create::write_pid_file(path, pid)?;
-    }
-    log.debug(|| compat::GOES_ON.to_owned());
-    log.debug(|| compat::EXECS.to_owned());
-    joined.channel.send(&create::protocol::Message::Go)?;
-    match joined.channel.last_words()? {
-        Some(error) => Err(Error::of_init(error)),
-        None => Ok(()),
-    }
+    let describe = |base: Option<&Process>| match &args.process {
+        Some(path) => spec::read_json(path),
+        None => from_arguments(&args, base.cloned()),
+    };
+    exec(&context.root, &args.id, describe, options, &context.log)
 }
 
 /// The container's own process with what the options change.

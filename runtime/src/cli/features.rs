@@ -1,9 +1,9 @@
 //! `firn features`: features.md of the runtime-spec, from the tables that the
 //! runtime itself works by.
 
-use super::print;
+use super::context::print;
 use crate::error::{Context, Result};
-use crate::plan::{self, capabilities, mount_options, namespaces, process};
+use crate::plan::{capabilities, mount_options, namespaces, process, scheduling};
 use crate::seccomp;
 use crate::spec;
 use serde_json::json;
@@ -25,10 +25,10 @@ pub fn run() -> Result<u8> {
             "selinux": { "enabled": true },
             "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "memoryPolicy": { "modes": process::MODES, "flags": process::FLAGS.map(|(name, _)| name) },
+            "memoryPolicy": { "modes": scheduling::MODES, "flags": scheduling::FLAGS.map(|(name, _)| name) },
             "netDevices": { "enabled": true },
         },
-        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", plan::KEEPS_GROUPS],
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", process::KEEPS_GROUPS],
         "annotations": {
             "org.firn.version": env!("CARGO_PKG_VERSION"),
             "org.opencontainers.runc.checkpoint.enabled": "true",

@@ -1,10 +1,9 @@
 //! `firn list`.
 
-use super::state::State;
-use super::{Context, print};
+use super::context::{Context, print};
 use crate::error::{Context as _, Result};
-use crate::state::dir::{check_id, default_root};
-use crate::state::{Record, StateRoot};
+use crate::lifecycle::state;
+use crate::state::oci_state::State;
 use clap::ValueEnum;
 
 #[derive(Debug, clap::Args)]
@@ -23,12 +22,7 @@ pub enum Format {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<u8> {
-    // The default one is made by the first container; another that is missing is a
-    // mistake, as since runc 1.5.
-    if context.root != default_root() {
-        std::fs::metadata(&context.root).doing(|| format!("--root {}", context.root.display()))?;
-    }
-    let states = states(context)?;
+    let states = state::list(&context.root, &context.log)?;
     if args.quiet {
         print(&states.iter().map(|state| state.id.clone() + "\n").collect::<String>())?;
     } else if args.format == Format::Json {
@@ -38,25 +32,6 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
         print(&table(&states))?;
     }
     Ok(0)
-}
-
-/// All containers under the root, by name. One that goes away meanwhile is left
-/// out, and one whose record is not trusted is told of.
-fn states(context: &Context) -> Result<Vec<State>> {
-    let Some(root) = StateRoot::open(&context.root)? else { return Ok(Vec::new()) };
-    let ids = root.ids()?;
-    let mut states = Vec::with_capacity(ids.len());
-    for id in ids.iter().filter(|id| check_id(id).is_ok()) {
-        let loaded = root.look(id).and_then(|dir| match dir {
-            Some(dir) => Ok(Record::load(&dir)?.map(|record| State::of(&dir, record))),
-            None => Ok(None),
-        });
-        match loaded {
-            Ok(state) => states.extend(state),
-            Err(error) => context.log.warn(&error.chain()),
-        }
-    }
-    Ok(states)
 }
 
 /// Columns of at least 12 characters, three more between them, as runc prints.

@@ -1,23 +1,20 @@
 //! The command line: runc's, which conmon, containerd and people's scripts
 //! call, with crun's additions.
 
-pub mod caller_stream;
 pub mod checkpoint;
-pub mod compat;
+pub mod context;
 pub mod create;
 pub mod deferred;
 pub mod delete;
 pub mod events;
 pub mod exec;
 pub mod features;
-pub mod foreground;
+pub mod ids;
 pub mod kill;
 pub mod list;
 pub mod mounts;
 pub mod pause;
-pub mod process;
 pub mod ps;
-pub mod relay;
 pub mod restore;
 pub mod run;
 pub mod spec;
@@ -26,14 +23,16 @@ pub mod state;
 pub mod update;
 pub mod version;
 
+use crate::compat;
 use crate::create::seal;
-use crate::error::Result;
-use crate::log::{Format, Log, printable, tell};
+use crate::error::{Kind, Result};
+use crate::lifecycle::prepare::Manager;
+use crate::log::{Format, Log, tell};
 use crate::sys::{fds, signal};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
+use context::{Context, print};
 use deferred::Deferred;
-use rustix::fd::RawFd;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -45,7 +44,7 @@ use std::path::PathBuf;
     version = version::text(),
     disable_help_subcommand = true,
     disable_version_flag = true,
-    after_help = "Examples:\n  firn spec                   write a config.json to begin with\n  firn run web                run the bundle in this folder as container `web`\n  firn exec -t web /bin/sh    a shell in it\n  firn list                   what runs\n  firn delete --force web     end it and clear up"
+    after_help = "Examples:\n  firn spec                   write a config.json to begin with\n  firn run web                run the bundle in this directory as container `web`\n  firn exec -t web /bin/sh    a shell in it\n  firn list                   what runs\n  firn delete --force web     end it and clear up"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -140,17 +139,6 @@ enum Command {
     Features,
 }
 
-/// What the globals come to.
-#[derive(Debug)]
-pub struct Context {
-    pub root: PathBuf,
-    pub log: Log,
-    /// The descriptors that --preserve-fds and LISTEN_FDS mean.
-    pub preserved: Vec<RawFd>,
-    pub no_cgroup: bool,
-    pub systemd_cgroup: bool,
-}
-
 /// The command line's definition, from which man pages and completions are made.
 pub fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
@@ -184,7 +172,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     // Listed before anything is opened: a number that the caller has closed would
     // soon be one of ours, and --preserve-fds would hand it over. Such numbers are
     // passed over, as by crun, for podman's --preserve-fd names any it likes.
-    let preserved = match fds::open_among(3, cli.preserve_fds()) {
+    let preserved_fds = match fds::open_among(3, cli.preserve_fds()) {
         Ok(preserved) => preserved,
         Err(error) => {
             Log::default().error(&format!("--preserve-fds: list /proc/self/fd: {error}"));
@@ -209,17 +197,18 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     let context = Context {
         root: cli.globals.root.clone().unwrap_or_else(crate::state::dir::default_root),
         log,
-        preserved,
-        no_cgroup: cli.globals.cgroup_manager == Some(CgroupManager::Disabled),
-        systemd_cgroup: match cli.globals.cgroup_manager {
-            Some(manager) => manager == CgroupManager::Systemd,
-            None => cli.globals.systemd_cgroup,
+        preserved_fds,
+        cgroup_manager: match cli.globals.cgroup_manager {
+            Some(CgroupManager::Disabled) => Manager::Disabled,
+            Some(CgroupManager::Systemd) => Manager::Systemd,
+            None if cli.globals.systemd_cgroup => Manager::Systemd,
+            Some(CgroupManager::Cgroupfs) | None => Manager::Cgroupfs,
         },
     };
     match cli.run(&context) {
         Ok(code) => code,
         Err(error) => {
-            match error.is_of_program() {
+            match error.kind() == Kind::Program {
                 true => context.log.error_of_program(&error.chain()),
                 false => context.log.error(&error.chain()),
             }
@@ -249,8 +238,8 @@ impl Cli {
             Command::Delete(args) => delete::run(&args, context),
             Command::List(args) => list::run(&args, context),
             Command::Ps(args) => ps::run(&args, context),
-            Command::Pause(args) => pause::run(&args, context, true),
-            Command::Resume(args) => pause::run(&args, context, false),
+            Command::Pause(args) => pause::pause(&args, context),
+            Command::Resume(args) => pause::resume(&args, context),
             Command::Checkpoint(Deferred(args)) => checkpoint::run(args, context),
             Command::Restore(Deferred(args)) => restore::run(args, context),
             Command::Events(args) => events::run(&args, context),
@@ -293,16 +282,6 @@ fn without_argument(error: &clap::Error) -> Option<&str> {
             option.split_whitespace().next()
         }
         _ => None,
-    }
-}
-
-/// Prints to stdout, where names and annotations of images stand too. A reader
-/// that went away is no error of ours.
-pub fn print(text: &str) -> Result<()> {
-    use crate::error::Context as _;
-    match crate::path::write_all(rustix::stdio::stdout(), printable(text).as_bytes()) {
-        Ok(()) | Err(rustix::io::Errno::PIPE) => Ok(()),
-        Err(errno) => Err(errno).doing(|| "write to stdout"),
     }
 }
 

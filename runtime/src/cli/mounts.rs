@@ -1,13 +1,10 @@
 //! `firn mounts`: crun's command for mounts of a container that runs.
 
-use super::Context;
+use super::context::Context;
 use crate::error::Result;
-use crate::join;
-use crate::path::InRoot;
-use crate::plan::mounts::{self, Surroundings};
+use crate::lifecycle::mounts;
 use crate::spec;
 use crate::spec::mount::Mount;
-use crate::state::StateDir;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -38,19 +35,9 @@ struct Operands {
 pub fn run(args: &Args, context: &Context) -> Result<u8> {
     let (Verb::Add(operands) | Verb::Remove(operands)) = &args.verb;
     let list: Vec<Mount> = spec::read_json(&operands.file)?;
-    // Locked: it stays the same container until this is done.
-    let dir = StateDir::open(&context.root, &operands.id)?;
-    let container = join::find(&dir, true)?;
-    let (bundle, rootfs) = (&container.record.bundle, &container.record.rootfs);
-    let around = Surroundings { bundle, rootfs, label: None, id_maps: None };
-    let plans = mounts::plan(&list, &around)?;
     match args.verb {
-        Verb::Add(_) => join::mounts::add(&container, &plans)?,
-        Verb::Remove(_) => {
-            // Last in, first out.
-            let targets: Vec<InRoot> = plans.into_iter().rev().map(|plan| plan.target).collect();
-            join::mounts::remove(&container, &targets)?;
-        }
+        Verb::Add(_) => mounts::add(&context.root, &operands.id, &list)?,
+        Verb::Remove(_) => mounts::remove(&context.root, &operands.id, &list)?,
     }
     Ok(0)
 }

@@ -1,9 +1,8 @@
 //! `firn pause` and `firn resume`.
 
-use super::Context;
-use crate::bail;
+use super::context::Context;
 use crate::error::Result;
-use crate::state::{Record, StateDir, Status};
+use crate::lifecycle::pause;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -11,13 +10,12 @@ pub struct Args {
     id: String,
 }
 
-pub fn run(args: &Args, context: &Context, frozen: bool) -> Result<u8> {
-    let dir = StateDir::open(&context.root, &args.id)?;
-    let record = Record::need(&dir)?;
-    match (Status::of(&dir, &record), frozen) {
-        (Status::Running | Status::Created, true) | (Status::Paused, false) => record.cgroup.set_frozen(frozen)?,
-        (status, true) => bail!("container not running or created: {}", status.name()),
-        (status, false) => bail!("container not paused: {}", status.name()),
-    }
+pub fn pause(args: &Args, context: &Context) -> Result<u8> {
+    pause::pause(&context.root, &args.id)?;
+    Ok(0)
+}
+
+pub fn resume(args: &Args, context: &Context) -> Result<u8> {
+    pause::resume(&context.root, &args.id)?;
     Ok(0)
 }

@@ -1,10 +1,10 @@
 //! `firn ps`.
 
+use super::context::{Context, print};
 use super::list::Format;
-use super::{Context, print};
 use crate::bail;
 use crate::error::{Context as _, Result};
-use crate::state::{Record, StateDir};
+use crate::lifecycle::processes::processes;
 use std::process::Command;
 
 #[derive(Debug, clap::Args)]
@@ -19,9 +19,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<u8> {
-    let dir = StateDir::look(&context.root, &args.id)?;
-    let record = Record::need(&dir)?;
-    let pids: Vec<i32> = record.cgroup.processes().into_iter().map(|pid| pid.as_raw_nonzero().get()).collect();
+    let pids = processes(&context.root, &args.id)?;
     if args.format == Format::Json {
         print(&format!("{}\n", serde_json::json!(pids)))?;
         return Ok(0);

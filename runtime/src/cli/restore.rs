@@ -1,13 +1,12 @@
 //! `firn restore`.
 
 use super::checkpoint::Shared;
-use super::{Context, delete, foreground};
-use crate::create::Options;
-use crate::create::console::Console;
-use crate::criu::restore::{self, Restore, Restored};
-use crate::criu::{self, hierarchy};
-use crate::error::{Context as _, Result};
-use crate::sys;
+use super::context::Context;
+use crate::criu::restore::Restore;
+use crate::error::Result;
+use crate::lifecycle::prepare::Options;
+use crate::lifecycle::restore::restore;
+use crate::plan::request::Console;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -16,7 +15,7 @@ pub struct Args {
     id: String,
     #[command(flatten)]
     shared: Shared,
-    /// The folder with config.json and the root file system
+    /// The directory with config.json and the root file system
     #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     bundle: PathBuf,
     /// Leave it running and return
@@ -46,43 +45,20 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<u8> {
-    criu::need_root()?;
     let detach = args.detach;
-    if !detach {
-        sys::prctl::set_child_subreaper().doing(|| "become the parent of orphans")?;
-        sys::signal::block_all().doing(|| "block signals")?;
-    }
-    let (what, options) = args.split(context)?;
-    let restored = hierarchy::keep(&context.log, || restore::restore(&what, &options, &context.log))?;
-    if detach {
-        return Ok(0);
-    }
-    let Restored { dir, record, plan, pid, pidfd, near } = restored;
-    // Others may pause or delete it while it runs.
-    dir.unlock()?;
-    let status = foreground::wait(pid, &pidfd, near);
-    if dir.lock_again()? {
-        delete::after(&status, dir, &record, &plan.hooks.poststop, &context.log)?;
-    }
-    status
+    let (what, options) = args.split(context);
+    restore(options, &what, detach, &context.log)
 }
 
 impl Args {
-    fn split(self, context: &Context) -> Result<(Restore, Options)> {
-        let console = match self.console_socket {
-            Some(path) => Console::Path(path),
-            None if self.detach => Console::None,
-            None => Console::Foreground,
-        };
-        let root = std::path::absolute(&context.root).doing(|| format!("--root {}", context.root.display()))?;
+    fn split(self, context: &Context) -> (Restore, Options) {
         let options = Options {
             id: self.id,
-            root,
+            root: context.root.clone(),
             bundle: self.bundle,
-            console,
+            console: self.console_socket.map_or(Console::None, Console::Socket),
             pid_file: self.pid_file,
-            no_cgroup: context.no_cgroup,
-            systemd_cgroup: context.systemd_cgroup,
+            cgroup_manager: context.cgroup_manager,
             ..Options::default()
         };
         let what = Restore {
@@ -91,6 +67,6 @@ impl Args {
             lsm_profile: self.lsm_profile,
             lsm_mount_context: self.lsm_mount_context,
         };
-        Ok((what, options))
+        (what, options)
     }
 }

@@ -1,6 +1,6 @@
 //! `firn spec`: a config.json to begin with, the same as runc's.
 
-use super::print;
+use super::context::print;
 use crate::bail;
 use crate::error::{Context, Result};
 use crate::host::Host;

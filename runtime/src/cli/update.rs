@@ -1,14 +1,11 @@
 //! `firn update`: other limits for a container that is there.
 
-use super::Context;
+use super::context::Context;
 use crate::bail;
-use crate::cgroup::{settings, systemd};
 use crate::error::{Context as _, Error, Result};
-use crate::plan::cgroup as plan;
+use crate::lifecycle::update::{Changes, update};
 use crate::spec::resources::Resources;
-use crate::spec::{self, Spec, keys};
-use crate::state::record::CONFIG;
-use crate::state::{Record, StateDir, Status};
+use crate::spec::{self, keys};
 use serde_json::{Map, Value, json};
 use std::io::Read;
 use std::path::PathBuf;
@@ -80,59 +77,13 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<u8> {
-    let asked = match &args.resources {
+    let resources = match &args.resources {
         Some(path) => file(path)?,
         None => args.options()?,
     };
-    let dir = StateDir::open(&context.root, &args.id)?;
-    let record = Record::need(&dir)?;
-    match Status::of(&dir, &record) {
-        Status::Running | Status::Created | Status::Paused => {}
-        status => bail!("{}: it is {}", super::compat::NOT_RUNNING, status.name()),
-    }
-    let Some(text) = dir.read(CONFIG)? else { bail!("{} has no config.json", dir.path().display()) };
-    let what = || format!("parse {}/config.json", dir.path().display());
-    let mut config: Value = serde_json::from_slice(&text).doing(what)?;
-    let touched: Vec<String> = asked.keys().cloned().collect();
-    let resources = field(field(&mut config, "linux"), "resources");
-    *resources = canonical(resources.take()).doing(what)?;
-    merge(resources, &Value::Object(asked), "");
-    let text = serde_json::to_vec(&config).doing(what)?;
-    let spec = spec::parse(&text).doing(|| "the new resources")?;
-    args.share_caches(&record)?;
-    apply(&record, &spec, &touched)?;
-    dir.write(CONFIG, &text)?;
+    let schemata = [&args.l3_cache_schema, &args.mem_bw_schema].into_iter().flatten().cloned().collect();
+    update(&context.root, &args.id, Changes { resources, schemata })?;
     Ok(0)
-}
-
-fn apply(record: &Record, spec: &Spec, touched: &[String]) -> Result<()> {
-    let resources = spec.linux.as_ref().and_then(|linux| linux.resources.clone()).unwrap_or_default();
-    let resources = resources.of_version(&spec.oci_version);
-    let mut list = plan::settings(&resources, record.cgroup.pure_v2)?;
-    list.retain(|setting| touched.iter().any(|name| controllers(name).contains(&setting.controller)));
-    if resources.memory.as_ref().is_some_and(|memory| memory.check_before_update == Some(true)) {
-        settings::refuse_less_than_used(&record.cgroup, &list)?;
-    }
-    if let Some(unit) = &record.cgroup.unit {
-        // systemd would write its own values again at its next reload.
-        systemd::set_properties(unit, &systemd::properties::of_settings(&list))?;
-    }
-    settings::change(&record.cgroup, &list)
-}
-
-/// Which controllers a field of `linux.resources` speaks of.
-fn controllers(field: &str) -> &'static [&'static str] {
-    match field {
-        "memory" => &["memory"],
-        "cpu" => &["cpu", "cpuset"],
-        "pids" => &["pids"],
-        "blockIO" => &["io", "blkio"],
-        "hugepageLimits" => &["hugetlb"],
-        "network" => &["net_cls", "net_prio"],
-        "rdma" => &["rdma"],
-        "unified" => &["memory", "cpu", "cpuset", "pids", "io", "hugetlb", "rdma", "misc", ""],
-        _ => &[],
-    }
 }
 
 fn file(path: &std::path::Path) -> Result<Map<String, Value>> {
@@ -157,54 +108,7 @@ fn file(path: &std::path::Path) -> Result<Map<String, Value>> {
     }
 }
 
-/// What the value has under a key, in whatever case it is written.
-fn field<'a>(value: &'a mut Value, name: &str) -> &'a mut Value {
-    let key = value.as_object().map_or(name, |object| keys::find(object, name)).to_owned();
-    &mut value[key]
-}
-
-/// `linux.resources` with the specification's own keys.
-fn canonical(resources: Value) -> serde_json::Result<Value> {
-    let resources: Option<Resources> = keys::from_value(resources)?;
-    serde_json::to_value(resources.unwrap_or_default())
-}
-
-/// Lays the fields of `group` that are `new` over the `old`. Null and, where zero
-/// stands for "not set", zero leave what was there, as under runc.
-fn merge(old: &mut Value, new: &Value, group: &str) {
-    const ZERO_COUNTS: [(&str, &str); 4] =
-        [("cpu", "idle"), ("cpu", "burst"), ("memory", "swappiness"), ("pids", "limit")];
-    let Value::Object(new) = new else {
-        *old = new.clone();
-        return;
-    };
-    if !old.is_object() {
-        *old = json!({});
-    }
-    let Value::Object(old) = old else { return };
-    for (name, value) in new {
-        let is_unset = value.as_f64() == Some(0.0) && !ZERO_COUNTS.contains(&(group, name.as_str()));
-        let is_empty = value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty);
-        if value.is_null() || is_unset || is_empty {
-            continue;
-        }
-        merge(old.entry(name.as_str()).or_insert(Value::Null), value, name);
-    }
-}
-
 impl Args {
-    /// Of the container's group of resctrl.
-    fn share_caches(&self, record: &Record) -> Result<()> {
-        let lines: Vec<String> = [&self.l3_cache_schema, &self.mem_bw_schema].into_iter().flatten().cloned().collect();
-        match &record.resctrl {
-            _ if lines.is_empty() => Ok(()),
-            Some(groups) => groups.set(&lines),
-            None => {
-                bail!("the container has no Intel RDT (linux.intelRdt) whose schemata could change")
-            }
-        }
-    }
-
     /// The options as `linux.resources`.
     fn options(&self) -> Result<Map<String, Value>> {
         let memory_limit = size(self.memory.as_deref(), "--memory")?;
@@ -276,14 +180,5 @@ mod tests {
         for wrong in ["m", "5x", "-5", "1.2.3m"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn what_is_not_set_stays() {
-        let mut old = json!({"memory": {"limit": 5, "swap": 7}, "pids": {"limit": 3}, "x": 1});
-        merge(&mut old, &json!({"memory": {"limit": 0}}), "");
-        merge(&mut old, &json!({"memory": {"swap": 9, "reservation": null}, "cpu": {"idle": 0, "cpus": ""}}), "");
-        let new = json!({"memory": {"limit": 5, "swap": 9}, "pids": {"limit": 3}, "x": 1, "cpu": {"idle": 0}});
-        assert_eq!(old, new);
     }
 }

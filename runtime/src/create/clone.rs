@@ -1,19 +1,19 @@
 //! The one clone that makes init, with every namespace that may be made by it.
 
-use super::protocol::{Channel, Message};
-use super::sources::Sources;
 use crate::bail;
-use crate::cgroup::Entry;
-use crate::child;
+use crate::cgroup::CgroupHandle;
 use crate::error::{Context, Result};
 use crate::host;
+use crate::ipc::child::{self, sibling};
+use crate::ipc::protocol::{Channel, Message};
+use crate::mount::sources::Sources;
 use crate::plan::Plan;
 use crate::plan::process::ProcessPlan;
 use crate::sys::clone::{self, Fork};
 use crate::sys::{ids, prctl};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::Pid;
 
 /// The namespaces that are made here. The cgroup namespace comes when init sits
 /// in its cgroup, the time namespace when its offsets are written.
@@ -26,25 +26,25 @@ const EARLY: u64 = clone::NEWNET | clone::NEWIPC | clone::NEWUTS | clone::NEWCGR
 /// Forks. In the child, which returns `Fork::Child`, everything of the parent's
 /// is still open; it goes on to `init::run`. It is in no pid namespace of others:
 /// where one is joined, `init/pid_namespace.rs` makes the last process there.
-pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork> {
+pub fn clone_init(plan: &Plan, sources: &Sources, cgroup: &CgroupHandle) -> Result<Fork> {
     let new = plan.namespaces.new & AT_CLONE;
     if plan.namespaces.enters_by_itself() {
-        return clone_into(0, entry).doing(|| "clone the container's init");
+        return clone_into(0, cgroup).doing(|| "clone the container's init");
     }
     let user = sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWUSER).map(|(_, fd)| fd);
     if user.is_none() && !(plan.namespaces.makes(clone::NEWUSER) && early(sources).next().is_some()) {
-        return clone_into(new, entry).doing(|| "clone the container's init");
+        return clone_into(new, cgroup).doing(|| "clone the container's init");
     }
     // The new namespaces must belong to the user namespace that is joined: an
     // intermediate process joins it and makes init as its sibling. Before that, it
     // joins what may belong to the host's, with the host's rights.
     let (near, far) = Channel::pair()?;
-    match clone_into(0, entry).doing(|| "clone the intermediate process")? {
+    match clone_into(0, cgroup).doing(|| "clone the intermediate process")? {
         Fork::Parent { pid, pidfd } => {
             drop(far);
-            from_between(pid, &pidfd, &near)
+            from_intermediate(pid, &pidfd, &near)
         }
-        Fork::Child => match in_between(plan, sources, user, new) {
+        Fork::Child => match become_intermediate(plan, sources, user, new) {
             Ok(Fork::Child) => Ok(Fork::Child),
             Ok(Fork::Parent { pid, .. }) => far.leave(Ok(Message::Pid(pid.as_raw_nonzero().get()))),
             Err(error) => far.leave(Err(error)),
@@ -56,9 +56,9 @@ pub fn clone_init(plan: &Plan, sources: &Sources, entry: &Entry) -> Result<Fork>
 /// controllers down, or is threaded: cgroups(7), "no internal processes". runc makes the
 /// container's threaded, where none of its processes is listed any more, and so none
 /// reached by `kill --all`.
-fn clone_into(flags: u64, entry: &Entry) -> Result<Fork> {
-    match clone::clone3(flags, entry.clone_into()) {
-        Err(errno @ (Errno::OPNOTSUPP | Errno::BUSY)) if entry.clone_into().is_some() => Err(errno).doing(|| {
+fn clone_into(flags: u64, cgroup: &CgroupHandle) -> Result<Fork> {
+    match clone::clone3(flags, cgroup.clone_into()) {
+        Err(errno @ (Errno::OPNOTSUPP | Errno::BUSY)) if cgroup.clone_into().is_some() => Err(errno).doing(|| {
             "its cgroup can hold no processes (cgroup.type: domain invalid), for a cgroup above it does, maybe the \
              caller's own: move those into a cgroup of their own below that one, as `systemd-run --scope` would"
         }),
@@ -71,7 +71,7 @@ fn clone_into(flags: u64, entry: &Entry) -> Result<Fork> {
 /// not while it is not dumpable, which takes the right over the user namespace in
 /// which its memory was made: ptrace(2), "Ptrace access mode checking". Init inherits
 /// that.
-fn in_between(plan: &Plan, sources: &Sources, user: Option<&OwnedFd>, new: u64) -> Result<Fork> {
+fn become_intermediate(plan: &Plan, sources: &Sources, user: Option<&OwnedFd>, new: u64) -> Result<Fork> {
     let hide = |hidden: bool| prctl::set_dumpable(!hidden).doing(|| "close the intermediate process to others");
     hide(true)?;
     join_early(sources);
@@ -115,23 +115,11 @@ pub fn drop_groups(process: &ProcessPlan) -> Result<()> {
 /// Hears from an intermediate process which process it made, as its sibling and so
 /// as a child of the caller. On a channel of its own: what it made may speak
 /// first.
-fn from_between(between: Pid, pidfd: &OwnedFd, channel: &Channel) -> Result<Fork> {
+fn from_intermediate(intermediate: Pid, pidfd: &OwnedFd, channel: &Channel) -> Result<Fork> {
     let word = channel.receive();
-    child::wait(between, pidfd).doing(|| "the intermediate process")?;
+    child::wait(intermediate, pidfd).doing(|| "the intermediate process")?;
     match word? {
         Some(Message::Pid(number)) => sibling(number).map(|(pid, pidfd)| Fork::Parent { pid, pidfd }),
         other => bail!("the intermediate process said {other:?}"),
     }
-}
-
-/// The process that an intermediate one has made.
-pub fn sibling(number: i32) -> Result<(Pid, OwnedFd)> {
-    let Some(pid) = Pid::from_raw(number) else { bail!("the intermediate process made none") };
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the new process")?;
-    // A process that is seen in a container may have had a hand in the number: a child of
-    // this process's own is believed, whose number can't be reused yet.
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    let child = waitid(WaitId::PidFd(pidfd.as_fd()), look);
-    child.doing(|| format!("the intermediate process named process {number}, which it has not made"))?;
-    Ok((pid, pidfd))
 }

@@ -2,12 +2,12 @@
 //! container's state on their standard input.
 
 use super::seal;
-use super::serve::state_json;
 use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::log::Log;
 use crate::path::write_all;
 use crate::spec::hooks::Hook;
+use crate::state::oci_state::state_json;
 use crate::state::{Record, Status};
 use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,28 +21,29 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 /// Runs `hooks` in order, in the directory `dir` or where the caller is; the
 /// first that fails is an error. The words are runc's, which scripts look for.
 pub fn run(kind: &str, hooks: &[Hook], dir: Option<&Path>, state: &str) -> Result<()> {
-    hooks.iter().enumerate().try_for_each(|(number, hook)| one(kind, number, hook, dir, state))
+    hooks.iter().enumerate().try_for_each(|(number, hook)| run_one(kind, number, hook, dir, state))
 }
 
 /// When the container is gone. Each gets its turn, and none can fail anything:
 /// runtime.md, "Lifecycle".
-pub fn poststop(hooks: &[Hook], record: &Record, log: &Log) {
+pub fn run_poststop(hooks: &[Hook], record: &Record, log: &Log) {
     if hooks.is_empty() {
         return;
     }
     let state = state_json(record, Status::Stopped, 0);
     for (number, hook) in hooks.iter().enumerate() {
-        if let Err(error) = one("poststop", number, hook, record.hooks_folder(), &state) {
+        if let Err(error) = run_one("poststop", number, hook, record.hooks_directory(), &state) {
             log.warn(&error.chain());
         }
     }
 }
 
-pub fn one(kind: &str, number: usize, hook: &Hook, dir: Option<&Path>, state: &str) -> Result<()> {
-    call(hook, dir, state).doing(|| format!("error running {kind} hook #{number}: error running hook {}", hook.path))
+fn run_one(kind: &str, number: usize, hook: &Hook, dir: Option<&Path>, state: &str) -> Result<()> {
+    spawn_and_wait(hook, dir, state)
+        .doing(|| format!("error running {kind} hook #{number}: error running hook {}", hook.path))
 }
 
-fn call(hook: &Hook, dir: Option<&Path>, state: &str) -> Result<()> {
+fn spawn_and_wait(hook: &Hook, dir: Option<&Path>, state: &str) -> Result<()> {
     let mut command = Command::new(&hook.path);
     if let Some(dir) = dir {
         command.current_dir(dir);

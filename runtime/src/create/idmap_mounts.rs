@@ -3,11 +3,12 @@
 //! or one that is made for it and goes at once.
 
 use super::idmap;
-use super::protocol::Channel;
-use super::sources::Sources;
 use crate::bail;
 use crate::error::{Context, Result};
 use crate::host::Host;
+use crate::ipc::child;
+use crate::ipc::protocol::Channel;
+use crate::mount::sources::Sources;
 use crate::plan::Plan;
 use crate::plan::mounts::{Idmap, MountPlan};
 use crate::plan::namespaces::IdMaps;
@@ -20,7 +21,7 @@ use rustix::process::Pid;
 
 /// Before init exists: the mappings that the config spells out, and that of a
 /// user namespace which is joined.
-pub fn own(plan: &Plan, sources: &mut Sources, host: &Host) -> Result<()> {
+pub fn map_from_outside(plan: &Plan, sources: &mut Sources, host: &Host) -> Result<()> {
     if let Some((_, namespace)) = sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWUSER) {
         all(plan, sources, namespace.as_fd())?;
     }
@@ -40,7 +41,7 @@ pub fn own(plan: &Plan, sources: &mut Sources, host: &Host) -> Result<()> {
 
 /// What init has made in a user namespace, where it lacks the rights over the
 /// namespaces of other mappings.
-pub fn of_init(plan: &Plan, number: u32, tree: &OwnedFd, init: Pid, host: &Host) -> Result<()> {
+pub fn map_for_init(plan: &Plan, number: u32, tree: &OwnedFd, init: Pid, host: &Host) -> Result<()> {
     let Some(mount) = plan.mounts.get(number as usize) else { bail!("init asked for a mount that is none") };
     let what = || format!("map the ids of mount {}", mount.target);
     let namespace = match &mount.idmap {
@@ -51,7 +52,7 @@ pub fn of_init(plan: &Plan, number: u32, tree: &OwnedFd, init: Pid, host: &Host)
 }
 
 /// When init's ids are mapped: the mounts that have the container's mapping.
-pub fn containers(plan: &Plan, sources: &Sources, init: Pid) -> Result<()> {
+pub fn map_to_container(plan: &Plan, sources: &Sources, init: Pid) -> Result<()> {
     if !plan.mounts.iter().any(has_containers) {
         return Ok(());
     }
@@ -103,7 +104,7 @@ fn user_namespace(maps: &IdMaps, host: &Host) -> Result<OwnedFd> {
             drop(far);
             let namespace = idmap::write(maps, pid, host).and_then(|()| namespace_of(pid));
             drop(near);
-            crate::child::kill(pid, &pidfd);
+            child::kill(pid, &pidfd);
             namespace
         }
     }

@@ -1,49 +1,53 @@
 //! The runtime's side while init works: what only the outside can do for it.
 
-use super::listener::{self, Notifier};
-use super::making::Making;
-use super::protocol::{Channel, Message};
-use super::sources::Sources;
-use super::{Planned, hooks, idmap, idmap_mounts};
+use super::transaction::CreateTransaction;
+use super::{hooks, idmap, idmap_mounts, scheduler};
 use crate::bail;
-use crate::child::{self, Exit};
 use crate::error::{Context, Result};
 use crate::host::Host;
-use crate::init::{pid_namespace, sched};
+use crate::ipc::child::{self, Exit};
+use crate::ipc::protocol::{Channel, Message};
+use crate::ipc::seccomp_agent::{self, ProcessState};
+use crate::mount::sources::Sources;
 use crate::plan::Plan;
+use crate::state::oci_state::state_json;
 use crate::state::{Record, Status};
 use rustix::event::Timespec;
 use rustix::fd::OwnedFd;
 use rustix::process::Pid;
 
-/// What init needs before it does anything.
+/// Writes the id maps of init's user namespace, if it has one, and of the mounts that
+/// show the container's ids. Init waits for it before it does anything.
 pub fn map_ids(channel: &Channel, plan: &Plan, sources: &Sources, pid: Pid, host: &Host) -> Result<()> {
-    if let Some(adjustment) = plan.process.oom_score_adj {
-        adjust_oom_score(pid, adjustment)?;
-    }
     if let Some(maps) = &plan.id_maps {
         idmap::write(maps, pid, host)?;
-        idmap_mounts::containers(plan, sources, pid)?;
+        idmap_mounts::map_to_container(plan, sources, pid)?;
         channel.send(&Message::Mapped)?;
     }
     Ok(())
 }
 
 /// Until a process that makes its namespaces by itself has done so.
-pub fn until_apart(channel: &Channel) -> Result<()> {
+pub fn wait_for_namespaces(channel: &Channel) -> Result<()> {
     match channel.receive()? {
-        Some(Message::Apart) => Ok(()),
+        Some(Message::NamespacesMade) => Ok(()),
         Some(message) => bail!("init said {message:?} out of turn"),
         None => bail!("init ended before its namespaces were made"),
     }
 }
 
-pub fn until_ready(channel: &Channel, planned: &Planned, record: &mut Record, making: &mut Making) -> Result<()> {
-    let Planned { plan, host, .. } = planned;
+/// Does what init asks for, in its order, until it is ready.
+pub fn until_ready(
+    channel: &Channel,
+    plan: &Plan,
+    host: &Host,
+    record: &mut Record,
+    transaction: &mut CreateTransaction,
+) -> Result<()> {
     let is_replaced = !plan.namespaces.joins_pid();
     let mut waits = Waits { is_replaced, filter: None, heard: Vec::new() };
     loop {
-        let pid = making.init()?.0;
+        let pid = transaction.init()?.0;
         let number = pid.as_raw_nonzero().get();
         let received = channel.receive_with()?;
         if let Some((message, _)) = &received {
@@ -51,43 +55,43 @@ pub fn until_ready(channel: &Channel, planned: &Planned, record: &mut Record, ma
         }
         match received {
             Some((Message::Ready, _)) => {
-                waits.replace(channel, making)?;
+                waits.replace(channel, transaction)?;
                 if plan.namespaces.joins_pid() {
-                    sched::set_policy(&plan.process, making.init()?.0.as_raw_nonzero().get())?;
+                    scheduler::set_policy(&plan.process, transaction.init()?.0.as_raw_nonzero().get())?;
                 }
                 return Ok(());
             }
             Some((Message::MapMount(number), Some(tree))) => {
-                idmap_mounts::of_init(plan, number, &tree, pid, host)?;
+                idmap_mounts::map_for_init(plan, number, &tree, pid, host)?;
                 channel.answer(&Message::MountMapped)?;
             }
             Some((Message::Filter, Some(filter))) => {
-                if pid_namespace::loads_late(plan) {
-                    waits.replace(channel, making)?;
+                if plan.loads_filter_late() {
+                    waits.replace(channel, transaction)?;
                 }
                 match waits.is_replaced {
-                    true => hand_over(&filter, plan, record, making)?,
+                    true => hand_over(&filter, plan, record, transaction)?,
                     // To the agent when it is known whose it is.
                     false => waits.filter = Some(filter),
                 }
                 channel.answer(&Message::HandedOver)?;
             }
             Some((Message::Pid(number), _)) if !waits.is_replaced => {
-                making.replace_init(number)?;
+                transaction.replace_init(number)?;
                 waits.is_replaced = true;
                 if let Some(filter) = waits.filter.take() {
-                    hand_over(&filter, plan, record, making)?;
+                    hand_over(&filter, plan, record, transaction)?;
                 }
             }
             Some((Message::Hooks, _)) => {
-                record.begin_hooks(&plan.hooks, making.dir()?)?;
+                record.begin_hooks(&plan.hooks, transaction.dir()?)?;
                 let state = state_json(record, Status::Creating, number);
                 hooks::run("prestart", &plan.hooks.prestart, Some(&record.bundle), &state)?;
                 hooks::run("createRuntime", &plan.hooks.create_runtime, Some(&record.bundle), &state)?;
                 channel.answer(&Message::HooksDone)?;
             }
             Some((message, _)) => bail!("init said {message:?} out of turn"),
-            None => bail!("init ended before it was ready: {}", ending(making.init()?)),
+            None => bail!("init ended before it was ready: {}", ending(transaction.init()?)),
         }
     }
 }
@@ -115,15 +119,15 @@ impl Waits {
         Ok(())
     }
 
-    fn replace(&mut self, channel: &Channel, making: &mut Making) -> Result<()> {
+    fn replace(&mut self, channel: &Channel, transaction: &mut CreateTransaction) -> Result<()> {
         if self.is_replaced {
             return Ok(());
         }
         // It has made the one that has just spoken, and has nothing left to do.
-        let (_, pidfd) = making.init()?;
+        let (_, pidfd) = transaction.init()?;
         child::until_end(pidfd, None).doing(|| "wait for the process that sets the container up")?;
         match channel.receive_now()? {
-            Some(Message::Pid(number)) => making.replace_init(number)?,
+            Some(Message::Pid(number)) => transaction.replace_init(number)?,
             _ => bail!("the process that set the container up has ended early"),
         }
         self.is_replaced = true;
@@ -131,11 +135,11 @@ impl Waits {
     }
 }
 
-fn hand_over(filter: &OwnedFd, plan: &Plan, record: &Record, making: &Making) -> Result<()> {
+fn hand_over(filter: &OwnedFd, plan: &Plan, record: &Record, transaction: &CreateTransaction) -> Result<()> {
     let agent = plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
     let Some(agent) = agent else { bail!("init sent the listener of a filter that has none") };
-    let init = making.init()?.0.as_raw_nonzero().get();
-    listener::hand_over(filter, agent, &Notifier { record, status: Status::Creating, init, pid: init })
+    let init = transaction.init()?.0.as_raw_nonzero().get();
+    seccomp_agent::hand_over(filter, agent, &ProcessState { record, status: Status::Creating, init, pid: init })
 }
 
 /// How readily the kernel ends the process when memory runs out, proc_pid_oom_score_adj(5).
@@ -145,25 +149,6 @@ pub fn adjust_oom_score(pid: Pid, adjustment: i32) -> Result<()> {
     let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
     let written = std::fs::write(&path, adjustment.to_string());
     written.doing(|| format!("set process.oomScoreAdj: write {adjustment} to {path}"))
-}
-
-/// The state that hooks get, runtime.md "State".
-pub fn state_json(record: &Record, status: Status, pid: i32) -> String {
-    state(record, status, pid).to_string()
-}
-
-pub fn state(record: &Record, status: Status, pid: i32) -> serde_json::Value {
-    let mut state = serde_json::json!({
-        "ociVersion": record.oci_version,
-        "id": record.id,
-        "status": status.name(),
-        "pid": pid,
-        "bundle": record.bundle,
-    });
-    if !record.annotations.is_empty() {
-        state["annotations"] = serde_json::json!(record.annotations);
-    }
-    state
 }
 
 /// Of an init that has closed its channel. Who traces it may have made it do so, and

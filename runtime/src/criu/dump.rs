@@ -4,7 +4,7 @@ use super::options::{Common, Folders};
 use super::rpc::{self, Kind, opts};
 use super::service::{self, Criu};
 use super::wire::Writer;
-use super::{mounts, streams};
+use super::{external, mounts, streams};
 use crate::bail;
 use crate::error::{Context, Result};
 use crate::path::RootFd;
@@ -101,8 +101,7 @@ fn options(record: &Record, dump: &Dump, folders: &Folders) -> Writer {
 
 /// A network or a pid namespace that was joined stays outside the images.
 fn namespaces(plan: &Plan, list: &mut Writer) -> Result<()> {
-    for (kind, name, key) in [(clone::NEWNET, "net", super::restore::NET), (clone::NEWPID, "pid", super::restore::PID)]
-    {
+    for (kind, name, key) in [(clone::NEWNET, "net", external::NET), (clone::NEWPID, "pid", external::PID)] {
         let Some((_, path)) = plan.namespaces.join.iter().find(|(joined, _)| *joined == kind) else { continue };
         let inode = std::fs::metadata(path).doing(|| format!("look at namespace {}", path.display()))?.ino();
         list.bytes(opts::EXTERNAL, format!("{name}[{inode}]:{key}").as_bytes());

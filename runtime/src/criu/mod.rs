@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`options`] | what the caller wants, as criu's options; the folders of images |
 //! | [`streams`] | standard streams that lead outside |
+//! | [`external`] | the names of namespaces that stay outside |
 //! | [`mounts`] | which mounts come from outside, and what can't be kept |
 //! | [`dump`] | a container becomes images |
 //! | [`root`] | the root on which criu mounts the rest |
@@ -14,6 +15,7 @@
 //! | [`service`], [`rpc`], [`wire`] | criu as a child, what is said to it, and how |
 
 pub mod dump;
+pub mod external;
 pub mod hierarchy;
 pub mod mounts;
 pub mod options;

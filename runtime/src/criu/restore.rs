@@ -2,35 +2,31 @@
 //! criu, which makes the processes.
 
 use super::options::{Common, Folders, open_seen_by};
-use super::root;
 use super::rpc::{self, Kind, opts};
 use super::service::{self, Criu, Inside};
 use super::wire::Writer;
-use super::{mounts, streams};
+use super::{external, mounts, root, streams};
 use crate::bail;
-use crate::cgroup::{Cgroup, Entry};
-use crate::create::console::{Ends, Way};
-use crate::create::making::Making;
-use crate::create::serve::state_json;
-use crate::create::sources::{self, Sources};
-use crate::create::{self, Planned, hooks, write_pid_file};
+use crate::cgroup::{Cgroup, CgroupHandle};
+use crate::create::hooks;
+use crate::create::transaction::CreateTransaction;
 use crate::error::{Context, Error, Result};
 use crate::init::console;
-use crate::init::keyring::{self, Keyring};
+use crate::ipc::pair::StreamEnds;
 use crate::log::Log;
+use crate::mount::sources::{self, Sources};
 use crate::network::{self, devices};
 use crate::path::RootFd;
 use crate::plan::Plan;
-use crate::state::{Record, StateDir, Status};
+use crate::state::keyring::Keyring;
+use crate::state::oci_state::state_json;
+use crate::state::{Record, Status, keyring};
 use crate::sys::{self, clone};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-
-/// Under these names runc's images, too, have the namespaces that were joined.
-pub const NET: &str = "extRootNetNS";
-pub const PID: &str = "extRootPidNS";
 
 /// What the command line says, besides what it says of a container.
 #[derive(Debug)]
@@ -41,133 +37,120 @@ pub struct Restore {
     pub lsm_mount_context: Option<String>,
 }
 
-/// A container that runs again.
+/// The images, and the criu that is to read them.
 #[derive(Debug)]
-pub struct Restored {
-    pub dir: StateDir,
-    pub record: Record,
-    pub plan: Plan,
-    pub pid: Pid,
-    pub pidfd: OwnedFd,
-    /// Our side of its streams, for the foreground.
-    pub near: Ends,
+pub struct Images<'a> {
+    restore: &'a Restore,
+    program: CString,
+    folders: Folders,
+    /// The streams that the images have, by the names that criu has for them.
+    streams: Vec<String>,
 }
 
-pub fn restore(restore: &Restore, options: &create::Options, log: &Log) -> Result<Restored> {
-    let mut planned = create::planned(options, log)?;
-    mounts::refuse(&planned.plan)?;
-    let program = service::find()?;
-    if restore.lsm_profile.is_some() || restore.lsm_mount_context.is_some() {
-        // Older ones pass over what they don't know, and over the label with it.
-        const KNOWN_SINCE: u64 = 31_600;
-        if service::version(&program)? < KNOWN_SINCE {
-            bail!("--lsm-profile and --lsm-mount-context need criu 3.16");
+impl<'a> Images<'a> {
+    /// Errors: a plan that criu can't restore, a criu that is missing or too old, a
+    /// directory without images.
+    pub fn open(restore: &'a Restore, plan: &Plan) -> Result<Self> {
+        mounts::refuse(plan)?;
+        let program = service::find()?;
+        if restore.lsm_profile.is_some() || restore.lsm_mount_context.is_some() {
+            // Older ones pass over what they don't know, and over the label with it.
+            const KNOWN_SINCE: u64 = 31_600;
+            if service::version(&program)? < KNOWN_SINCE {
+                bail!("--lsm-profile and --lsm-mount-context need criu 3.16");
+            }
         }
+        let folders = Folders::open(&restore.common, false, "restore.log")?;
+        let streams = streams::load(&folders.images)?;
+        Ok(Images { restore, program, folders, streams })
     }
-    let folders = Folders::open(&restore.common, false, "restore.log")?;
-    let names = streams::load(&folders.images)?;
-    let outputs = crate::create::streams::Output::of_init(&planned.plan);
-    let Way { near, far, names: own } = options.console.open(&mut planned.plan.process, outputs)?;
-    planned.streams = own;
+}
 
-    let dir = StateDir::create(&options.root, &options.id)?;
-    let mut making = Making::new(dir);
-    let work = Work { restore, options, planned: &planned, folders, names, far, log };
-    let result = work.run(&mut making, &program);
-    match result {
-        Ok((record, pid, pidfd, dir)) => Ok(Restored { dir, record, plan: planned.plan, pid, pidfd, near }),
-        Err(error) => {
-            making.undo(&planned.plan.hooks.poststop, log);
-            Err(error)
-        }
-    }
+/// Makes the container around criu; `record` is of `transaction`. Returns the record with
+/// the container's process.
+pub fn restore(
+    images: Images<'_>,
+    plan: &Plan,
+    streams: StreamEnds,
+    transaction: &mut CreateTransaction,
+    record: Record,
+    log: &Log,
+) -> Result<Record> {
+    let work = Work { images, plan, streams, log };
+    work.run(transaction, record)
 }
 
 /// All that restoring needs to know.
 struct Work<'a> {
-    restore: &'a Restore,
-    options: &'a create::Options,
-    planned: &'a Planned,
-    folders: Folders,
-    names: Vec<String>,
-    far: Ends,
+    images: Images<'a>,
+    plan: &'a Plan,
+    /// The process's side of its streams.
+    streams: StreamEnds,
     log: &'a Log,
 }
 
 impl Work<'_> {
-    fn run(&self, making: &mut Making, program: &std::ffi::CString) -> Result<(Record, Pid, OwnedFd, StateDir)> {
-        let plan = &self.planned.plan;
-        let mut record = making.write_down(self.planned, self.options)?;
+    fn run(&self, transaction: &mut CreateTransaction, mut record: Record) -> Result<Record> {
+        let plan = self.plan;
         let mut sources = sources::open(plan, None, true)?;
         sources.open_rest(plan)?;
-        let entry = making.make_groups(plan, &mut record, self.options)?;
-        let place = making.dir()?.make_mount_place()?;
-        let criu = self.fork(program, &sources, &entry, &record.keyring, &place)?;
-        drop(entry);
+        let cgroup_handle = transaction.make_groups(plan, &mut record)?;
+        let place = transaction.dir()?.make_mount_place()?;
+        let criu = self.fork(&sources, &cgroup_handle, &record.keyring, &place)?;
+        drop(cgroup_handle);
         if let Some(groups) = &record.resctrl {
             groups.add(criu.pid)?;
         }
-        making.enter_unit(plan, &mut record, criu.pid)?;
-        record.save(making.dir()?)?;
-        let pid = self.converse(&criu, making, &mut record, &sources, &place)?;
+        transaction.enter_unit(plan, &mut record, criu.pid)?;
+        record.save(transaction.dir()?)?;
+        let pid = self.converse(&criu, transaction, &mut record, &sources, &place)?;
         // A child of this process, so the number can't be reused yet.
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the restored process")?;
-        making.init = Some((pid, pidfd));
+        transaction.init = Some((pid, pidfd));
         criu.finish()?;
         drop(sources);
-
-        making.dir()?.remove_mount_place()?;
-        if let Some(path) = &self.options.pid_file {
-            write_pid_file(path, record.pid)?;
-        }
-        let (pid, pidfd, dir) = making.done();
-        Ok((record, pid, pidfd, dir))
+        transaction.dir()?.remove_mount_place()?;
+        Ok(record)
     }
 
-    fn fork(
-        &self,
-        program: &std::ffi::CString,
-        sources: &Sources,
-        entry: &Entry,
-        keyring: &Keyring,
-        place: &Path,
-    ) -> Result<Criu> {
-        let plan = &self.planned.plan;
+    fn fork(&self, sources: &Sources, cgroup_handle: &CgroupHandle, keyring: &Keyring, place: &Path) -> Result<Criu> {
+        let plan = self.plan;
         let keep: Vec<_> = sources.namespaces.iter().map(|(_, fd)| fd.as_fd()).collect();
         let prepare = || {
             // What criu inherits as its standard streams becomes the container's.
-            for (number, pipe) in &self.far.pipes {
-                let owner = plan.owner().map(rustix::fs::Uid::from_raw);
+            for (number, pipe) in &self.streams.pipes {
+                let owner = plan.process.owner.map(rustix::fs::Uid::from_raw);
                 rustix::fs::fchown(pipe, owner, None).doing(|| "give a standard stream its owner")?;
                 sys::fds::place(pipe.as_fd(), *number).doing(|| "give criu a pipe as a standard stream")?;
             }
             // criu keeps no keys: what it restores has the session keyring that it has,
             // and that must not be our caller's.
-            keyring::become_holder(keyring)?;
-            entry.enter()?;
+            keyring::join(keyring)?;
+            cgroup_handle.enter()?;
             root::mount(plan, &sources.mounts, place)
         };
-        let inside = Inside { namespaces: clone::NEWNS, cgroup: entry.clone_into(), keep: &keep, prepare: &prepare };
-        Criu::fork(program, &inside).doing(|| "make the root for criu")
+        let inside =
+            Inside { namespaces: clone::NEWNS, cgroup: cgroup_handle.clone_into(), keep: &keep, prepare: &prepare };
+        Criu::fork(&self.images.program, &inside).doing(|| "make the root for criu")
     }
 
     /// Has criu make the processes, and returns the first of them.
     fn converse(
         &self,
         criu: &Criu,
-        making: &mut Making,
+        transaction: &mut CreateTransaction,
         record: &mut Record,
         sources: &Sources,
         place: &Path,
     ) -> Result<Pid> {
-        let folders = self.folders.seen_by(criu.pid)?;
+        let folders = self.images.folders.seen_by(criu.pid)?;
         let list = self.opts(criu, &folders, &record.cgroup, sources, place)?;
         criu.go()?;
         let mut cause = None;
         let answer = criu.ask(&rpc::request(Kind::Restore, Some(&list)), &mut |script, pid, fd| {
             let done = match script {
-                "setup-namespaces" => self.set_up(making, record, sources, pid),
-                "post-restore" => self.record(making, record, pid),
+                "setup-namespaces" => self.set_up(transaction, record, sources, pid),
+                "post-restore" => self.record(transaction, record, pid),
                 "orphan-pts-master" => self.hand_over(fd),
                 _ => Ok(()),
             };
@@ -181,13 +164,13 @@ impl Work<'_> {
             (None, Ok(answer)) if answer.success => {
                 Pid::from_raw(answer.pid).ok_or_else(|| Error::new("criu told no pid of what it has restored"))
             }
-            (None, Ok(answer)) => Err(self.folders.failure(answer.errno, &answer.message)),
-            (None, Err(error)) => Err(self.folders.failure(0, &error.chain())),
+            (None, Ok(answer)) => Err(self.images.folders.failure(answer.errno, &answer.message)),
+            (None, Err(error)) => Err(self.images.folders.failure(0, &error.chain())),
         }
     }
 
     fn opts(&self, criu: &Criu, folders: &Folders, cgroup: &Cgroup, sources: &Sources, place: &Path) -> Result<Writer> {
-        let mut list = self.restore.common.opts(folders);
+        let mut list = self.images.restore.common.opts(folders);
         list.bytes(opts::ROOT, place.as_os_str().as_bytes());
         list.flag(opts::EVASIVE_DEVICES, true);
         // Its newer way fails where a bind that lies beside the root comes from
@@ -195,10 +178,10 @@ impl Work<'_> {
         list.flag(opts::MNTNS_COMPAT_MODE, true);
         // As our own child, so that we can wait for it.
         list.flag(opts::RST_SIBLING, true);
-        list.flag(opts::TCP_CLOSE, self.restore.tcp_close);
+        list.flag(opts::TCP_CLOSE, self.images.restore.tcp_close);
         let labels = [
-            (opts::LSM_PROFILE, &self.restore.lsm_profile),
-            (opts::LSM_MOUNT_CONTEXT, &self.restore.lsm_mount_context),
+            (opts::LSM_PROFILE, &self.images.restore.lsm_profile),
+            (opts::LSM_MOUNT_CONTEXT, &self.images.restore.lsm_mount_context),
         ];
         for (field, label) in labels {
             if let Some(label) = label {
@@ -210,17 +193,17 @@ impl Work<'_> {
             cgroup_roots(criu.pid, &mut list)?;
         }
         let root = RootFd::new(open_seen_by(criu.pid, place)?);
-        mounts::at_restore(&self.planned.plan, cgroup, &root, &mut list)?;
-        streams::inherit(&self.names, &mut list);
+        mounts::at_restore(self.plan, cgroup, &root, &mut list)?;
+        streams::inherit(&self.images.streams, &mut list);
         Ok(list)
     }
 
     /// Those that are joined exist, and stay as they are.
     fn namespaces(&self, sources: &Sources, list: &mut Writer) -> Result<()> {
-        for ((kind, fd), (_, path)) in sources.namespaces.iter().zip(&self.planned.plan.namespaces.join) {
+        for ((kind, fd), (_, path)) in sources.namespaces.iter().zip(&self.plan.namespaces.join) {
             let key = match *kind {
-                clone::NEWNET => NET,
-                clone::NEWPID => PID,
+                clone::NEWNET => external::NET,
+                clone::NEWPID => external::PID,
                 clone::NEWCGROUP => bail!("criu can't restore into a cgroup namespace that is joined"),
                 kind => {
                     let name = crate::plan::namespaces::KINDS.iter().find(|(_, flag)| *flag == kind);
@@ -236,8 +219,14 @@ impl Work<'_> {
 
     /// The namespaces are there, and nothing is in them: what `create` does
     /// while init waits.
-    fn set_up(&self, making: &mut Making, record: &mut Record, sources: &Sources, pid: i32) -> Result<()> {
-        let plan = &self.planned.plan;
+    fn set_up(
+        &self,
+        transaction: &mut CreateTransaction,
+        record: &mut Record,
+        sources: &Sources,
+        pid: i32,
+    ) -> Result<()> {
+        let plan = self.plan;
         let Some(init) = Pid::from_raw(pid) else { bail!("criu told no pid of the new namespaces") };
         if plan.namespaces.makes(clone::NEWNET) {
             network::loopback_up_in(sources::network(sources, init)?.as_fd())?;
@@ -248,22 +237,22 @@ impl Work<'_> {
             let joined = plan.namespaces.joins(clone::NEWNET);
             let left =
                 if joined { devices::missing_in(&namespace, &plan.net_devices)? } else { plan.net_devices.clone() };
-            making.devices = Some(devices::move_in(&left, namespace, self.log)?);
+            transaction.devices = Some(devices::move_in(&left, namespace, self.log)?);
         }
-        record.begin_hooks(&plan.hooks, making.dir()?)?;
+        record.begin_hooks(&plan.hooks, transaction.dir()?)?;
         let state = state_json(record, Status::Creating, pid);
         hooks::run("prestart", &plan.hooks.prestart, Some(&record.bundle), &state)?;
         hooks::run("createRuntime", &plan.hooks.create_runtime, Some(&record.bundle), &state)
     }
 
     /// The processes are there, and don't run yet.
-    fn record(&self, making: &Making, record: &mut Record, pid: i32) -> Result<()> {
+    fn record(&self, transaction: &CreateTransaction, record: &mut Record, pid: i32) -> Result<()> {
         let Some(pid) = Pid::from_raw(pid) else { bail!("criu told no pid of what it restores") };
-        record.begin(pid, making.dir()?)
+        record.begin(pid, transaction.dir()?)
     }
 
     fn hand_over(&self, master: Option<OwnedFd>) -> Result<()> {
-        match (&self.far.console, master) {
+        match (&self.streams.console, master) {
             (Some(socket), Some(master)) => console::send(socket, &master),
             (None, _) => bail!("the images have a terminal, but process.terminal is false"),
             (_, None) => bail!("criu sent no terminal"),

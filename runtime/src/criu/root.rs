@@ -1,14 +1,15 @@
 //! The root on which criu mounts everything else, in a mount namespace that
 //! criu has for itself: nothing of it shows on the host or outlives criu.
 
-use crate::create::bind_source::Source;
 use crate::error::{Context, Result};
-use crate::init::rootfs::{attach, open_directory};
-use crate::init::{mounts, overlay};
+use crate::mount::attach::{attach, open_directory};
+use crate::mount::bind_source::Source;
+use crate::mount::overlay;
+use crate::mount::target::open_target;
 use crate::path::RootFd;
 use crate::plan::Plan;
 use crate::plan::mounts::{MountKind, MountPlan};
-use crate::sys::fds::Bin;
+use crate::sys::fds::CloseBatch;
 use crate::sys::mount::{MountAttr, PROPAGATION_SLAVE, setattr_root};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, FileType};
@@ -54,7 +55,7 @@ fn unmount(place: &Path) -> rustix::io::Result<bool> {
 
 /// What lies on a file system of the container's own comes with it.
 fn make_places(root: &RootFd, mounts: &[MountPlan], sources: &[Option<Source>]) -> Result<()> {
-    let mut bin = Bin::default();
+    let mut batch = CloseBatch::default();
     for (number, mount) in mounts.iter().enumerate() {
         let inside = |above: &MountPlan| {
             !matches!(above.kind, MountKind::Bind { .. })
@@ -68,7 +69,7 @@ fn make_places(root: &RootFd, mounts: &[MountPlan], sources: &[Option<Source>]) 
         let mut make = || {
             let source = sources.get(number).and_then(|source| source.as_ref()?.tree());
             let directory = source.map_or(Ok(true), is_directory)?;
-            let target = mounts::target(root, mount, directory, &mut bin)?;
+            let target = open_target(root, mount, directory, &mut batch)?;
             match source {
                 Some(source) => attach(source, &target).doing(|| "attach it"),
                 None => Ok(()),

@@ -3,10 +3,9 @@
 use super::rpc::{self, Kind, Response};
 use super::wire::Writer;
 use crate::bail;
-use crate::child;
-use crate::create::protocol::{Channel, Message};
-use crate::create::socket;
 use crate::error::{Context, Error, Result};
+use crate::ipc::protocol::{Channel, Message};
+use crate::ipc::{child, socket};
 use crate::sys;
 use crate::sys::clone::{Fork, clone3};
 use crate::sys::exec::{CVec, execve};

@@ -1,10 +1,11 @@
 //! Capabilities, in two parts around the change of user: what can never be had
 //! again goes first, what the program gets is set last.
 
-use super::Task;
+use super::context::Task;
 use crate::error::{Context, Result};
-use crate::plan::capabilities::{MAX, SYS_ADMIN};
-use crate::sys::{caps, prctl};
+use crate::plan::capabilities::MAX;
+use crate::sys::caps::{self, SYS_ADMIN};
+use crate::sys::prctl;
 use rustix::io::Errno;
 
 /// Drops from the bounding set all that the config does not name, also those

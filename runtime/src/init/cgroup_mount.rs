@@ -1,29 +1,29 @@
 //! /sys/fs/cgroup as the container sees it: its own directories, bound. In a
 //! cgroup namespace that is the same as a fresh mount of the hierarchy.
 
-use super::file_system::{FileSystem, attributes};
-use super::mounts::target;
-use super::rootfs::attach;
 use crate::error::{Context, Result};
+use crate::mount::attach::attach;
+use crate::mount::file_system::{FileSystem, attributes};
+use crate::mount::target::open_target;
 use crate::path::RootFd;
 use crate::plan::mounts::{MountKind, MountPlan};
-use crate::sys::fds::Bin;
+use crate::sys::fds::CloseBatch;
 use crate::sys::mount::{ATTR_RDONLY, MountAttr, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::mount::MoveMountFlags;
 
-pub fn mount(root: &RootFd, mount: &MountPlan, cgroups: &[(String, OwnedFd)], bin: &mut Bin) -> Result<()> {
-    let target = target(root, mount, true, bin)?;
+pub fn mount(root: &RootFd, mount: &MountPlan, cgroups: &[(String, OwnedFd)], batch: &mut CloseBatch) -> Result<()> {
+    let target = open_target(root, mount, true, batch)?;
     if let [(name, tree)] = cgroups
         && name.is_empty()
     {
         check_options(mount)?;
         attach(tree, &target).doing(|| "attach the container's cgroup")?;
     } else {
-        hierarchies(mount, &target, cgroups, bin)?;
+        hierarchies(mount, &target, cgroups, batch)?;
     }
-    bin.put(target);
+    batch.add(target);
     Ok(())
 }
 
@@ -41,11 +41,16 @@ fn check_options(mount: &MountPlan) -> Result<()> {
 
 /// cgroup v1: a tmpfs with one directory for each hierarchy, and a link for
 /// each controller of those that have several.
-fn hierarchies(mount: &MountPlan, target: &OwnedFd, cgroups: &[(String, OwnedFd)], bin: &mut Bin) -> Result<()> {
+fn hierarchies(
+    mount: &MountPlan,
+    target: &OwnedFd,
+    cgroups: &[(String, OwnedFd)],
+    batch: &mut CloseBatch,
+) -> Result<()> {
     let fs = FileSystem::open("tmpfs")?;
     fs.set("source", Some("tmpfs"))?;
     fs.set("mode", Some("0755"))?;
-    let top = fs.mount(attributes(mount.attr.set & !ATTR_RDONLY), bin)?;
+    let top = fs.mount(attributes(mount.attr.set & !ATTR_RDONLY), batch)?;
     attach(&top, target).doing(|| "attach the tmpfs of the cgroups")?;
     for (name, tree) in cgroups {
         let what = || format!("show the cgroup {name}");
@@ -63,6 +68,6 @@ fn hierarchies(mount: &MountPlan, target: &OwnedFd, cgroups: &[(String, OwnedFd)
         let read_only = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
         setattr(top.as_fd(), false, &read_only).doing(|| "make the tmpfs of the cgroups read-only")?;
     }
-    bin.put(top);
+    batch.add(top);
     Ok(())
 }

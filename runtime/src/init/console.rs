@@ -1,14 +1,14 @@
 //! The session, the terminal, and whose the standard streams are.
 
-use super::rootfs::{attach, open_directory};
-use super::{Init, Task};
+use super::context::{Init, Task};
 use crate::bail;
-use crate::create::socket;
-use crate::create::streams::is_null;
 use crate::error::{Context, Result};
+use crate::ipc::socket;
+use crate::mount::attach::{attach, open_directory};
 use crate::path::kernel_fs::magic;
 use crate::path::{InRoot, RootFd};
-use crate::plan::process::Stream;
+use crate::plan::request::Console;
+use crate::plan::streams::{Stream, is_null};
 use crate::sys::{self, clone, tty};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, Uid};
@@ -48,11 +48,11 @@ pub fn open(task: &mut Task<'_>) -> Result<()> {
 fn make(task: &Task<'_>, socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
     tty::unlock(master.as_fd()).doing(|| "unlock the terminal")?;
     let terminal = tty::open_peer(master.as_fd()).doing(|| "open the terminal")?;
-    if let Some(size) = task.process.console_size {
+    if let Some(size) = task.process.streams.size {
         let size = rustix::termios::Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&terminal, size).doing(|| "set the terminal's size")?;
     }
-    if task.process.terminal_in_foreground {
+    if task.process.streams.console == Console::Foreground {
         // Before the program writes to it.
         let what = || "set the terminal's ends of lines";
         let mut settings = tcgetattr(&terminal).doing(what)?;
@@ -153,18 +153,20 @@ fn show(dev: &OwnedFd, terminal: BorrowedFd<'_>) -> Result<()> {
 pub fn give_streams(task: &Task<'_>) -> Result<()> {
     let uid = task.process.uid;
     let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
-    for ((number, stream), kind) in (0..).zip(streams).zip(task.process.streams) {
+    for ((number, stream), kind) in (0..).zip(streams).zip(task.process.streams.streams) {
         match kind {
-            Stream::Pass => {}
+            Stream::Inherit { .. } => {}
             Stream::Null => {
                 if let Some(null) = null_of(task, stream) {
                     sys::fds::place(null.as_fd(), number).doing(|| "open the container's /dev/null")?;
                 }
             }
-            Stream::Give => match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None) {
-                Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::ROFS) => {}
-                Err(errno) => return Err(errno).doing(|| format!("give a standard stream to user {uid}")),
-            },
+            Stream::Give { .. } | Stream::Relay { .. } => {
+                match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None) {
+                    Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::ROFS) => {}
+                    Err(errno) => return Err(errno).doing(|| format!("give a standard stream to user {uid}")),
+                }
+            }
         }
     }
     Ok(())

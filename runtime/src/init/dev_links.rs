@@ -1,13 +1,12 @@
 //! The links of /dev: runtime-linux.md "Dev symbolic links", and /dev/ptmx.
 //! Nothing that lies there already is taken away: it is the image's.
 
-use super::Init;
 use super::console::is_multiplexer;
-use super::finish_rootfs::clone_mount;
-use super::rootfs::attach;
+use super::context::Init;
 use crate::error::{Context, Result};
+use crate::mount::attach::{attach, clone_mount};
 use crate::path::{InRoot, RootFd};
-use crate::sys::fds::Bin;
+use crate::sys::fds::CloseBatch;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -23,8 +22,8 @@ pub fn make_all(init: &mut Init<'_>) -> Result<()> {
     let (last, done): (Vec<_>, Vec<_>) =
         std::mem::take(&mut init.own_mounts).into_iter().partition(|mount| mount.read_only_last);
     init.own_mounts = last;
-    let mut bin = Bin::default();
-    done.into_iter().for_each(|mount| bin.put(mount.tree));
+    let mut batch = CloseBatch::default();
+    done.into_iter().for_each(|mount| batch.add(mount.tree));
     let Some(dev) = &init.dev else { return Ok(()) };
     let root = init.task.root()?;
     // Where the kernel has it, as runc does.

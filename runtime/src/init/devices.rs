@@ -1,13 +1,12 @@
 //! Device nodes, made by descriptor of their directory; bound from the host
 //! where a user namespace forbids making them.
 
-use super::Init;
-use super::aside::mount_id;
-use super::rootfs::attach;
+use super::context::Init;
 use crate::bail;
-use crate::create::sources;
 use crate::error::{Context, Result};
 use crate::host;
+use crate::mount::attach::{attach, mount_id};
+use crate::mount::sources;
 use crate::path::{InRoot, RootFd};
 use crate::plan::Plan;
 use crate::plan::devices::Node;

@@ -1,8 +1,9 @@
 //! Finding the container's program, and becoming it.
 
-use super::{Task, fds};
-use crate::cli::compat;
-use crate::error::{Context, Error, Result};
+use super::context::Task;
+use super::fds;
+use crate::compat;
+use crate::error::{Context, Error, Kind, Result};
 use crate::path::InRoot;
 use crate::sys::exec::{CVec, execve, may_execute};
 use crate::sys::{environment, signal};
@@ -18,7 +19,7 @@ pub fn find(task: &mut Task<'_>) -> Result<()> {
     let text = name.to_string_lossy();
     let program = if name.to_bytes().contains(&b'/') {
         let path = if name.to_bytes().starts_with(b"/") { InRoot::new(name.to_bytes()) } else { relative(task, name) };
-        check(task, &path).doing(|| format!("exec: {text:?}: stat {text}"))?;
+        check(task, &path).doing(|| format!("exec {text:?}: stat {text}"))?;
         name.clone()
     } else {
         search(task, name)?
@@ -51,12 +52,12 @@ fn search(task: &Task<'_>, name: &CStr) -> Result<CString> {
             }
             Err(Errno::ACCESS) => denied = true,
             Err(Errno::NOENT | Errno::NOTDIR) => {}
-            Err(errno) => return Err(errno).doing(|| format!("exec: {text:?}: stat {place}")),
+            Err(errno) => return Err(errno).doing(|| format!("exec {text:?}: stat {place}")),
         }
     }
     match denied {
-        true => Err(Errno::ACCESS).doing(|| format!("exec: {text:?}")),
-        false => Err(Error::new(format!("exec: {text:?}: {}", compat::NOT_FOUND_IN_PATH))),
+        true => Err(Errno::ACCESS).doing(|| format!("exec {text:?}")),
+        false => Err(Error::new(format!("exec {text:?}: {}", compat::NOT_FOUND_IN_PATH))),
     }
 }
 
@@ -77,7 +78,7 @@ pub fn let_go(task: &mut Task<'_>, kept: &[BorrowedFd<'_>]) -> Result<()> {
     signal::default_sigpipe();
     let argv = CVec::new(task.process.args.clone());
     task.vectors = Some((argv, CVec::new(std::mem::take(&mut task.env))));
-    fds::close_all_but(task.preserved, kept)?;
+    fds::close_all_but(&task.process.preserved_fds, kept)?;
     // The caller's: the program's is in `vectors`.
     environment::wipe();
     Ok(())
@@ -86,11 +87,8 @@ pub fn let_go(task: &mut Task<'_>, kept: &[BorrowedFd<'_>]) -> Result<()> {
 /// Becomes the program; returns only the error.
 pub fn exec(task: &mut Task<'_>) -> Error {
     let (Some(program), Some((argv, envp))) = (&task.program, &task.vectors) else {
-        return Error::new("init: no program was found");
+        return Error::new("no program was found");
     };
     let errno = execve(program, argv, envp);
-    match Err::<(), _>(errno).doing(|| format!("exec {}", program.to_string_lossy())) {
-        Err(error) => error,
-        Ok(()) => Error::new("exec"),
-    }
+    Error::of_errno(errno, format!("exec {}", program.to_string_lossy())).with_kind(Kind::Program)
 }

@@ -1,7 +1,7 @@
 //! Descriptors that must not reach the container's program (CVE-2016-9962,
 //! CVE-2024-21626).
 
-use super::Task;
+use super::context::Task;
 use crate::error::{Context, Result};
 use crate::sys;
 use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -9,7 +9,7 @@ use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
 /// Of what the caller left open, which closes on exec, the program gets what it
 /// shall; and nobody else may look into this process meanwhile.
 pub fn hide(task: &Task<'_>) -> Result<()> {
-    for number in task.preserved {
+    for number in &task.process.preserved_fds {
         sys::fds::keep_open(*number).doing(|| format!("preserve descriptor {number} (--preserve-fds)"))?;
     }
     sys::prctl::set_dumpable(false).doing(|| "close this process to others")

@@ -1,24 +1,24 @@
 //! What of the root can't be seen or written, once all that init writes there
 //! is written.
 
-use super::Init;
-use super::file_system::FileSystem;
-use super::rootfs::attach;
+use super::context::Init;
 use crate::error::{Context, Result};
+use crate::mount::attach::{attach, clone_mount};
+use crate::mount::file_system::FileSystem;
 use crate::path::InRoot;
 use crate::sys::clone;
-use crate::sys::fds::Bin;
+use crate::sys::fds::CloseBatch;
 use crate::sys::mount::{ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::mount::{MountAttrFlags, OpenTreeFlags};
+use rustix::mount::MountAttrFlags;
 
 const PRIVATE: MountAttr = MountAttr { set: 0, clear: 0, propagation: PROPAGATION_PRIVATE, userns_fd: 0 };
 const READ_ONLY: MountAttr = MountAttr { set: ATTR_RDONLY, clear: 0, propagation: 0, userns_fd: 0 };
 
 pub fn read_only_paths(init: &mut Init<'_>) -> Result<()> {
-    let mut bin = Bin::default();
+    let mut batch = CloseBatch::default();
     for path in &init.plan.readonly {
         let what = || format!("make {path} read-only");
         let target = match init.open(path, OFlags::PATH)? {
@@ -28,8 +28,8 @@ pub fn read_only_paths(init: &mut Init<'_>) -> Result<()> {
         let tree = clone_mount(&target, true).doing(what)?;
         setattr(tree.as_fd(), true, &READ_ONLY).doing(what)?;
         attach(&tree, &target).doing(what)?;
-        bin.put(target);
-        bin.put(tree);
+        batch.add(target);
+        batch.add(tree);
     }
     Ok(())
 }
@@ -43,23 +43,23 @@ pub fn masked_paths(init: &mut Init<'_>) -> Result<()> {
     }
     let mut file = Cover::new(null);
     let mut directory = Cover::new(None);
-    let mut bin = Bin::default();
+    let mut batch = CloseBatch::default();
     for path in &init.plan.masked {
-        mask(init, path, &mut file, &mut directory, &mut bin).doing(|| format!("mask {path}"))?;
+        mask(init, path, &mut file, &mut directory, &mut batch).doing(|| format!("mask {path}"))?;
     }
     Ok(())
 }
 
-fn mask(init: &Init<'_>, path: &InRoot, file: &mut Cover, directory: &mut Cover, bin: &mut Bin) -> Result<()> {
+fn mask(init: &Init<'_>, path: &InRoot, file: &mut Cover, directory: &mut Cover, batch: &mut CloseBatch) -> Result<()> {
     match init.open(path, OFlags::PATH | OFlags::DIRECTORY)? {
         Ok(target) => {
             if directory.mount.is_none() {
-                directory.mount = Some(empty_directory(bin)?);
+                directory.mount = Some(empty_directory(batch)?);
             }
-            directory.lay(target, bin)
+            directory.lay(target, batch)
         }
         Err(Errno::NOTDIR) => match init.open(path, OFlags::PATH)? {
-            Ok(target) => file.lay(target, bin),
+            Ok(target) => file.lay(target, batch),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(errno) => Err(errno).doing(|| "open it"),
         },
@@ -68,14 +68,14 @@ fn mask(init: &Init<'_>, path: &InRoot, file: &mut Cover, directory: &mut Cover,
     }
 }
 
-fn empty_directory(bin: &mut Bin) -> Result<OwnedFd> {
+fn empty_directory(batch: &mut CloseBatch) -> Result<OwnedFd> {
     let fs = FileSystem::open("tmpfs")?;
     fs.set("source", Some("tmpfs"))?;
     fs.set("nr_inodes", Some("1"))?;
     fs.set("mode", Some("0755"))?;
     let flags =
         MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    fs.mount(flags, bin)
+    fs.mount(flags, batch)
 }
 
 /// One mount that covers many places: itself the first, a copy each other.
@@ -90,28 +90,19 @@ impl Cover {
         Cover { mount, attached: false }
     }
 
-    fn lay(&mut self, target: OwnedFd, bin: &mut Bin) -> Result<()> {
+    fn lay(&mut self, target: OwnedFd, batch: &mut CloseBatch) -> Result<()> {
         let Some(mount) = &self.mount else { crate::bail!("there is nothing to cover it with") };
         if self.attached {
             let copy = clone_mount(mount, false).doing(|| "copy the cover")?;
             attach(&copy, &target).doing(|| "cover it")?;
-            bin.put(copy);
+            batch.add(copy);
         } else {
             attach(mount, &target).doing(|| "cover it")?;
             self.attached = true;
         }
-        bin.put(target);
+        batch.add(target);
         Ok(())
     }
-}
-
-/// A copy of the mount at `fd`, attached nowhere.
-pub fn clone_mount(fd: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    rustix::mount::open_tree(fd, c"", flags)
 }
 
 /// Mounts whose places below are made.

@@ -1,12 +1,12 @@
 //! The hooks that run while the container is made: those of the runtime's
 //! namespaces by the runtime, those of the container's by init.
 
-use super::Init;
+use super::context::Init;
 use crate::create::hooks::run;
-use crate::create::protocol::Message;
-use crate::create::serve::state_json;
 use crate::error::{Context, Result};
+use crate::ipc::protocol::Message;
 use crate::state::Status;
+use crate::state::oci_state::state_json;
 use crate::sys::clone;
 
 pub fn run_create(init: &mut Init<'_>) -> Result<()> {

@@ -1,8 +1,8 @@
 //! Being somebody in a new user namespace, before anything is made there.
 
-use super::Init;
-use crate::create::protocol::Message;
+use super::context::Init;
 use crate::error::{Context, Result};
+use crate::ipc::protocol::Message;
 use crate::sys::{clone, ids};
 
 pub fn become_root(init: &mut Init<'_>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The host's procfs and sysfs, where the root is moved and not pivoted to.
 
-use super::Init;
+use super::context::Init;
 use crate::error::{Context, Result};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;

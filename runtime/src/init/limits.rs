@@ -1,6 +1,6 @@
 //! Resource limits, setrlimit(2).
 
-use super::Init;
+use super::context::Init;
 use crate::error::{Context, Result};
 use crate::plan::process::ProcessPlan;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -1,6 +1,6 @@
 //! The loopback device of a new network namespace.
 
-use super::Init;
+use super::context::Init;
 use crate::error::Result;
 use crate::network;
 use crate::sys::clone;

@@ -1,6 +1,6 @@
 //! Labels of AppArmor and SELinux, which take effect with execve.
 
-use super::Task;
+use super::context::Task;
 use crate::error::Result;
 
 pub fn label(task: &mut Task<'_>) -> Result<()> {

@@ -1,20 +1,19 @@
 //! What runs inside, between the clone and the container's own program. The
-//! order of `STEPS` is the order of events; each name stands in the error of
-//! its step. Nothing here uses a path inside the container: only descriptors.
+//! order of `STEPS` is the order of events. Nothing here uses a path inside the
+//! container: only descriptors.
 
 #![deny(clippy::disallowed_methods)]
 
-pub mod aside;
 pub mod caps;
 pub mod cgroup;
 pub mod cgroup_mount;
 pub mod console;
+pub mod context;
 pub mod copy_up;
 pub mod dev_links;
 pub mod devices;
 pub mod exec;
 pub mod fds;
-pub mod file_system;
 pub mod finish_rootfs;
 pub mod hooks;
 pub mod ids;
@@ -26,10 +25,8 @@ pub mod lsm;
 pub mod mounts;
 pub mod names;
 pub mod namespaces;
-pub mod overlay;
 pub mod pid_namespace;
 pub mod pivot;
-pub mod procfs_helper;
 pub mod rootfs;
 pub mod sched;
 pub mod seccomp;
@@ -39,85 +36,16 @@ pub mod user;
 pub mod wait_start;
 pub mod working_dir;
 
-use crate::cgroup::{Cgroup, Entry};
-use crate::create::Options;
-use crate::create::protocol::{Channel, Message};
-use crate::create::sources::Sources;
-use crate::error::{Context, Error, Result};
-use crate::path::{InRoot, ProcFd, RootFd};
+use crate::cgroup::CgroupHandle;
+use crate::error::Result;
+use crate::ipc::protocol::Channel;
+use crate::mount::sources::Sources;
 use crate::plan::Plan;
-use crate::plan::capabilities::SYS_ADMIN;
-use crate::plan::process::ProcessPlan;
-use crate::seccomp::Filter;
 use crate::state::Record;
 use crate::sys;
-use crate::sys::exec::CVec;
-use rustix::fd::{OwnedFd, RawFd};
-use rustix::fs::{Mode, OFlags};
-use std::ffi::CString;
-
-/// What every process of a container goes through on its way to execve,
-/// whether it is init or joins later.
-#[derive(Debug)]
-pub struct Task<'a> {
-    pub process: &'a ProcessPlan,
-    pub filter: Option<&'a Filter>,
-    /// This process is not the program's, which it makes in a pid namespace at the end.
-    pub is_outside: bool,
-    /// The filter is loaded by the process that is seen inside, which has no right to
-    /// do so but no_new_privs.
-    pub loads_late: bool,
-    /// Of the caller, which the program gets beside its standard streams.
-    pub preserved: &'a [RawFd],
-    pub console_socket: Option<OwnedFd>,
-    /// The container's root directory.
-    pub root: Option<RootFd>,
-    /// Made by the first step that needs it.
-    pub proc: Option<ProcFd>,
-    /// The working directory is entered by the user, for root may not.
-    pub enters_as_user: bool,
-    /// The program, as execve gets it.
-    pub program: Option<CString>,
-    pub env: Vec<CString>,
-    /// Arguments and environment, made while memory can still be had.
-    pub vectors: Option<(CVec, CVec)>,
-    /// The runtime has said Go: an error is bare text from here on.
-    pub has_gone_on: bool,
-}
-
-#[derive(Debug)]
-pub struct Init<'a> {
-    pub task: Task<'a>,
-    pub plan: &'a Plan,
-    pub sources: Sources,
-    pub cgroup: &'a Cgroup,
-    pub entry: Entry,
-    pub channel: Channel,
-    /// The procfs and sysfs that were mounted, and where: what lies below them is
-    /// found by these and not by path, for the image can be changed meanwhile.
-    pub kernel_mounts: Vec<(InRoot, RootFd)>,
-    /// The new file systems that were mounted, until devices are made; those that
-    /// become read-only when all is made, until then.
-    pub own_mounts: Vec<OwnMount>,
-    /// Numbers of those that have no descriptor any more.
-    pub own_ids: Vec<u64>,
-    /// Of the time namespace that will be made.
-    pub time_offsets: Option<OwnedFd>,
-    /// /dev, until it is filled; None where it is the host's.
-    pub dev: Option<OwnedFd>,
-    /// For `create`: the FIFO by which `start` comes.
-    pub start: Option<OwnedFd>,
-    pub record: &'a Record,
-    pub options: &'a Options,
-}
-
-/// A file system that is neither the image's nor the host's.
-#[derive(Debug)]
-pub struct OwnMount {
-    pub target: InRoot,
-    pub tree: OwnedFd,
-    pub read_only_last: bool,
-}
+use context::{Init, Task};
+use rustix::fd::OwnedFd;
+use rustix::fs::Mode;
 
 pub type Step = fn(&mut Init<'_>) -> Result<()>;
 
@@ -147,7 +75,7 @@ pub const STEPS: &[(&str, Step)] = &[
     ("cgroup", cgroup::enter),
     ("namespaces", namespaces::join_and_make),
     ("loopback", loopback::bring_up),
-    ("sources", |init| init.sources.open_late(init.plan, init.cgroup)),
+    ("sources", |init| init.sources.open_late(init.plan, &init.record.cgroup)),
     ("root file system", rootfs::mount),
     ("mounts", mounts::mount_all),
     ("devices", devices::make_all),
@@ -183,107 +111,49 @@ pub const STEPS: &[(&str, Step)] = &[
     ("start hooks", hooks::run_start),
 ];
 
+/// What init has open from its first instruction on.
+#[derive(Debug)]
+pub struct Handles {
+    pub sources: Sources,
+    pub cgroup_handle: CgroupHandle,
+    /// To the runtime.
+    pub channel: Channel,
+    /// By which `start` comes; None where init goes on by itself.
+    pub start_fifo: Option<OwnedFd>,
+}
+
 /// Runs the steps and then the program; never returns.
-#[allow(clippy::too_many_arguments)]
-pub fn run(
-    plan: &Plan,
-    mut sources: Sources,
-    (cgroup, entry): (&Cgroup, Entry),
-    channel: Channel,
-    start: Option<OwnedFd>,
-    record: &Record,
-    options: &Options,
-) -> ! {
-    if options.run {
+pub fn run(plan: &Plan, record: &Record, handles: Handles) -> ! {
+    if plan.starts_at_once {
         // The foreground waits for signals with all of them blocked; not so init.
         let _ = sys::signal::unblock_all();
     }
     // What is made gets the modes that are asked for, until the user's mask is set.
     rustix::process::umask(Mode::empty());
+    let Handles { mut sources, cgroup_handle, channel, start_fifo } = handles;
     let task = Task {
-        process: &plan.process,
-        filter: plan.seccomp.as_ref(),
         is_outside: plan.namespaces.joins_pid(),
-        loads_late: pid_namespace::loads_late(plan),
-        preserved: &options.preserved,
-        console_socket: sources.console_socket.take(),
-        root: None,
-        proc: None,
-        enters_as_user: false,
-        program: None,
-        env: plan.process.env.clone(),
-        vectors: None,
-        has_gone_on: false,
+        loads_late: plan.loads_filter_late(),
+        ..Task::new(&plan.process, plan.seccomp.as_ref(), sources.console_socket.take())
     };
     let mut init = Init {
         task,
         plan,
+        record,
         sources,
-        cgroup,
-        entry,
+        cgroup_handle,
         channel,
         kernel_mounts: Vec::new(),
         own_mounts: Vec::new(),
         own_ids: Vec::new(),
         time_offsets: None,
         dev: None,
-        start,
-        record,
-        options,
+        start_fifo,
     };
-    let error = steps(&mut init).err().unwrap_or_else(|| exec::exec(&mut init.task));
+    let steps = STEPS.iter().try_for_each(|(_, step)| step(&mut init));
+    let error = steps.err().unwrap_or_else(|| exec::exec(&mut init.task));
     init.fail(&error);
     sys::exec::exit(1)
-}
-
-fn steps(init: &mut Init<'_>) -> Result<()> {
-    for (name, step) in STEPS {
-        step(init).doing(|| format!("init: {name}"))?;
-    }
-    Ok(())
-}
-
-impl Init<'_> {
-    /// Opens `path` as the container would see it.
-    pub fn open(&self, path: &InRoot, flags: OFlags) -> Result<rustix::io::Result<OwnedFd>> {
-        for (at, mount) in self.kernel_mounts.iter().rev() {
-            if let Some(below) = path.below(at) {
-                return Ok(mount.open(&below, flags));
-            }
-        }
-        Ok(self.task.root()?.open(path, flags))
-    }
-
-    /// Tells whoever still listens: `create` or `run`, or later `start`.
-    fn fail(&mut self, error: &Error) {
-        let text = error.chain();
-        match (self.task.has_gone_on, &self.start) {
-            (false, _) => drop(self.channel.send(&Message::Failed(text))),
-            (true, Some(fifo)) => drop(crate::path::write_all(fifo, text.as_bytes())),
-            (true, None) => drop(crate::path::write_all(&self.channel, text.as_bytes())),
-        }
-    }
-}
-
-impl<'a> Task<'a> {
-    /// Whether it has them by the time that its filter is loaded. Loading one without
-    /// takes CAP_SYS_ADMIN, which nobody may have who is seen inside.
-    pub fn has_no_new_privs(&self) -> bool {
-        self.process.no_new_privs || (self.loads_late && self.process.caps.permitted & SYS_ADMIN == 0)
-    }
-
-    /// The container's root, once there is one.
-    pub fn root(&self) -> Result<&RootFd> {
-        self.root.as_ref().ok_or_else(|| Error::new("the container has no root yet"))
-    }
-
-    /// A private procfs of the container's pid namespace.
-    pub fn proc(&mut self) -> Result<&ProcFd> {
-        if self.proc.is_none() {
-            self.proc = Some(ProcFd::new()?);
-        }
-        self.proc.as_ref().ok_or_else(|| Error::new("there is no private procfs"))
-    }
 }
 
 #[cfg(test)]

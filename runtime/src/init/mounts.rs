@@ -1,24 +1,24 @@
 //! The mounts of config.json, descriptor to descriptor: a source is a detached
 //! mount, a target is opened inside the root, and move_mount(2) joins the two.
 
-use super::aside::mount_id;
-use super::file_system::{self, attributes};
-use super::finish_rootfs::clone_mount;
-use super::rootfs::attach;
-use super::{Init, OwnMount};
-use super::{aside, cgroup_mount, copy_up, devices};
+use super::context::{Init, OwnMount};
+use super::{cgroup_mount, copy_up, devices};
 use crate::bail;
-use crate::create::bind_source::{self, Source};
 use crate::create::idmap_mounts;
-use crate::create::protocol::Message;
-use crate::create::sources::{self, Cgroups};
 use crate::error::{Context, Error, Result};
+use crate::ipc::protocol::Message;
+use crate::mount::attach::{attach, clone_mount, mount_id};
+use crate::mount::bind_source::{self, Source};
+use crate::mount::file_system::{self, attributes};
+use crate::mount::sources::{self, Cgroups};
+use crate::mount::target::open_target;
+use crate::mount::{ProcFd, aside, bind_options, procfs};
 use crate::path::in_root::Missing;
 use crate::path::kernel_fs::{self, PROC_SUPER_MAGIC, SYSFS_MAGIC};
-use crate::path::{InRoot, ProcFd, RootFd, procfs};
-use crate::plan::mounts::{MountKind, MountPlan, may_cover};
+use crate::path::{InRoot, RootFd};
+use crate::plan::mounts::{MountKind, MountPlan};
 use crate::sys::clone;
-use crate::sys::fds::Bin;
+use crate::sys::fds::CloseBatch;
 use crate::sys::mount::{self as attr, MountAttr, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -30,7 +30,7 @@ use std::path::Path;
 const KEPT: usize = 64;
 
 pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
-    let mut bin = Bin::default();
+    let mut batch = CloseBatch::default();
     let mut kernel_mounts = Vec::new();
     let mut dev_is_known = !devices::is_ours(init.plan);
     for (number, mount) in init.plan.mounts.iter().enumerate() {
@@ -48,7 +48,7 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
             // source is left to its turn there is no user namespace.
             Some(Source::Later(known)) => {
                 let (host, root) = (&init.sources.root, init.task.root.as_ref());
-                bind_source::bind_source(mount, host, root, (false, known), &mut bin).doing(what)?
+                bind_source::bind_source(mount, host, root, (false, known), &mut batch).doing(what)?
             }
             source => source,
         };
@@ -58,7 +58,7 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
         }
         let map = |tree: &OwnedFd| map_ids(init, number, mount, tree);
         let place = Inside { root: init.task.root()?, proc: init.task.proc.as_ref() };
-        let tree = one(&place, mount, source, &map, &cgroups, &mut bin).doing(what)?;
+        let tree = mount_one(&place, mount, source, &map, &cgroups, &mut batch).doing(what)?;
         match (&mount.kind, tree) {
             (MountKind::FileSystem { kind, .. }, Some(tree)) if matches!(kind.as_str(), "proc" | "sysfs") => {
                 kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
@@ -70,13 +70,13 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
             (MountKind::FileSystem { .. }, Some(tree)) => {
                 if init.own_mounts.len() > KEPT && !mount.read_only_last {
                     init.own_ids.push(mount_id(&tree).doing(what)?);
-                    bin.put(tree);
+                    batch.add(tree);
                     continue;
                 }
                 let (target, read_only_last) = (mount.target.clone(), mount.read_only_last);
                 init.own_mounts.push(OwnMount { target, tree, read_only_last });
             }
-            (_, tree) => tree.into_iter().for_each(|tree| bin.put(tree)),
+            (_, tree) => tree.into_iter().for_each(|tree| batch.add(tree)),
         }
     }
     init.kernel_mounts = kernel_mounts;
@@ -108,7 +108,7 @@ fn cgroups(init: &mut Init<'_>, mount: &MountPlan) -> Result<Cgroups> {
         return Ok(Vec::new());
     }
     if sources::has_callers_rights(init.plan) {
-        return sources::cgroups(init.plan, mount, init.cgroup);
+        return sources::cgroups(init.plan, mount, &init.record.cgroup);
     }
     init.sources.cgroups.take().ok_or_else(|| Error::new("in a user namespace there can be one cgroup mount"))
 }
@@ -123,35 +123,35 @@ pub struct Inside<'a> {
 
 /// Returns the mount that is now attached, if it has one descriptor. `map` gives
 /// what is not from outside its id mapping.
-pub fn one(
+pub fn mount_one(
     place: &Inside<'_>,
     mount: &MountPlan,
     source: Option<Source>,
     map: &dyn Fn(&OwnedFd) -> Result<()>,
     cgroups: &[(String, OwnedFd)],
-    bin: &mut Bin,
+    batch: &mut CloseBatch,
 ) -> Result<Option<OwnedFd>> {
     let root = place.root;
     match &mount.kind {
         MountKind::Bind { .. } => {
             let tree = match source {
                 Some(Source::Tree(tree)) => tree,
-                Some(Source::Link(text)) => return make_link(root, &mount.target, &text, bin).map(|()| None),
+                Some(Source::Link(text)) => return make_link(root, &mount.target, &text, batch).map(|()| None),
                 Some(Source::Inside(path)) => match source_inside(place, mount, &path, map)? {
                     Source::Tree(tree) => tree,
-                    Source::Link(text) => return make_link(root, &mount.target, &text, bin).map(|()| None),
+                    Source::Link(text) => return make_link(root, &mount.target, &text, batch).map(|()| None),
                     Source::Inside(_) | Source::Later(_) => bail!("its source leads to itself"),
                 },
                 Some(Source::Later(_)) | None => bail!("its source was not opened"),
             };
-            let target = target(root, mount, is_directory(&tree)?, bin)?;
-            put(tree, target, bin)
+            let target = open_target(root, mount, is_directory(&tree)?, batch)?;
+            attach_at(tree, target, batch)
         }
-        MountKind::Cgroup { .. } => cgroup_mount::mount(root, mount, cgroups, bin).map(|()| None),
+        MountKind::Cgroup { .. } => cgroup_mount::mount(root, mount, cgroups, batch).map(|()| None),
         MountKind::FileSystem { kind, source, data, copy_up } => {
             let keeps_mode = kind == "tmpfs" && !data.iter().any(|(name, _)| name == "mode");
             let was_there = keeps_mode && root.open(&mount.target, OFlags::PATH).is_ok();
-            let target = target(root, mount, true, bin)?;
+            let target = open_target(root, mount, true, batch)?;
             let mut mode = None;
             if was_there {
                 // As the directory under it, so that /tmp stays sticky.
@@ -159,7 +159,7 @@ pub fn one(
                 mode = Some(format!("{:o}", stat.st_mode & 0o7777));
             }
             let more = mode.as_deref().map(|mode| ("mode", mode));
-            let tree = match file_system::make(kind, source, data, more, attributes(mount.attr.set), bin) {
+            let tree = match file_system::make(kind, source, data, more, attributes(mount.attr.set), batch) {
                 Err(error) if kind == "sysfs" && error.errno() == Some(Errno::PERM) => hosts_sysfs(mount)?,
                 tree => tree?,
             };
@@ -171,7 +171,7 @@ pub fn one(
             }
             recursive_options(&tree, mount)?;
             map(&tree)?;
-            put(tree, target, bin)
+            attach_at(tree, target, batch)
         }
     }
 }
@@ -200,12 +200,12 @@ fn source_inside(
         bail!("{} leads to {kind}, which must not show a second time without its masks", what());
     }
     map(&tree)?;
-    sources::with_options(mount, tree, false).map(Source::Tree)
+    bind_options::apply(mount, tree, false).map(Source::Tree)
 }
 
 /// The symbolic link that a bind with `copy-symlink` has for a source. One with
 /// the same text may be there.
-fn make_link(root: &RootFd, path: &InRoot, text: &[u8], bin: &mut Bin) -> Result<()> {
+fn make_link(root: &RootFd, path: &InRoot, text: &[u8], batch: &mut CloseBatch) -> Result<()> {
     let what = || format!("make the link {path}");
     let (above, name) = path.parent_and_name();
     let dir = root.open_or_make(&above, Missing::Directory, Mode::from_raw_mode(0o755))?;
@@ -219,7 +219,7 @@ fn make_link(root: &RootFd, path: &InRoot, text: &[u8], bin: &mut Bin) -> Result
         }
         Err(errno) => return Err(errno).doing(what),
     }
-    bin.put(dir);
+    batch.add(dir);
     Ok(())
 }
 
@@ -227,7 +227,7 @@ fn make_link(root: &RootFd, path: &InRoot, text: &[u8], bin: &mut Bin) -> Result
 /// there is the host's, as under crun.
 fn hosts_sysfs(mount: &MountPlan) -> Result<OwnedFd> {
     let what = || "bind the host's /sys, for a new sysfs needs a network namespace of the container's own";
-    let tree = sources::tree(Path::new("/sys"), true).doing(what)?;
+    let tree = bind_options::copy_tree(Path::new("/sys"), true).doing(what)?;
     let attr = MountAttr { set: mount.attr.set, propagation: attr::PROPAGATION_SLAVE, ..MountAttr::default() };
     setattr(tree.as_fd(), true, &attr).doing(what)?;
     Ok(tree)
@@ -243,69 +243,7 @@ fn recursive_options(tree: &OwnedFd, mount: &MountPlan) -> Result<()> {
     setattr(tree.as_fd(), true, &rest).doing(|| "set the mount's options")
 }
 
-/// The target of a mount, made where it is missing.
-pub fn target(root: &RootFd, mount: &MountPlan, directory: bool, bin: &mut Bin) -> Result<OwnedFd> {
-    let path = &mount.target;
-    if matches!(mount.kind, MountKind::Bind { links, .. } if links.target_nofollow) {
-        return link_as_target(root, path, bin);
-    }
-    let (missing, mode) = if directory { (Missing::Directory, 0o755) } else { (Missing::File, 0o644) };
-    let mode = Mode::from_raw_mode(mode);
-    // Without links the text of the path is the place; no mount may cover
-    // more of /proc than the plan has checked (CVE-2019-16884).
-    match root.open_plain(path, OFlags::PATH) {
-        Ok(target) => return Ok(target),
-        Err(Errno::NOENT) => {
-            if let Some(target) = root.make_plain(path, missing, mode, bin)? {
-                return Ok(target);
-            }
-        }
-        Err(Errno::LOOP) => {}
-        Err(errno) => return Err(errno).doing(|| "open the target"),
-    }
-    if let MountKind::FileSystem { kind, .. } = &mount.kind
-        && matches!(kind.as_str(), "proc" | "sysfs")
-    {
-        refuse_links(root, path, kind)?;
-    }
-    let target = root.open_or_make(path, missing, mode)?;
-    let magic = kernel_fs::magic(&target).doing(|| "look at the target")?;
-    if magic == PROC_SUPER_MAGIC && may_cover(path, &mount.kind) && !InRoot::new("/proc").contains(path) {
-        bail!("{path} leads into /proc, where nothing may be mounted");
-    }
-    Ok(target)
-}
-
-/// For a bind with `dest-nofollow`: what must be there already, itself.
-fn link_as_target(root: &RootFd, path: &InRoot, bin: &mut Bin) -> Result<OwnedFd> {
-    let what = || "open the target, which dest-nofollow wants to be there";
-    let (above, name) = path.parent_and_name();
-    let dir = root.open(&above, OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let target = rustix::fs::openat(&dir, &*name, flags, Mode::empty()).doing(what)?;
-    bin.put(dir);
-    if let Some(kind) = kernel_fs::kernel_type(&target)? {
-        bail!("{path} leads into {kind}, where nothing may be mounted by dest-nofollow");
-    }
-    Ok(target)
-}
-
-/// procfs and sysfs behind a link would leave the real /proc or /sys to the
-/// image (CVE-2023-27561).
-fn refuse_links(root: &RootFd, path: &InRoot, kind: &str) -> Result<()> {
-    match root.open(path, OFlags::PATH | OFlags::NOFOLLOW) {
-        Ok(found) => match FileType::from_raw_mode(rustix::fs::fstat(&found).doing(|| "look at the target")?.st_mode) {
-            FileType::Directory => {
-                bail!("{path} lies behind a symbolic link: {kind} must be mounted on ordinary directory")
-            }
-            _ => bail!("{path} is no directory: {kind} must be mounted on ordinary directory"),
-        },
-        Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(errno).doing(|| "open the target"),
-    }
-}
-
-fn put(tree: OwnedFd, target: OwnedFd, bin: &mut Bin) -> Result<Option<OwnedFd>> {
+fn attach_at(tree: OwnedFd, target: OwnedFd, batch: &mut CloseBatch) -> Result<Option<OwnedFd>> {
     match attach(&tree, &target) {
         Err(Errno::NOTDIR | Errno::INVAL) if is_directory(&tree)? != is_directory(&target)? => {
             let kind = |directory| if directory { "a directory" } else { "a file" };
@@ -313,7 +251,7 @@ fn put(tree: OwnedFd, target: OwnedFd, bin: &mut Bin) -> Result<Option<OwnedFd>>
         }
         result => result.doing(|| "attach it")?,
     }
-    bin.put(target);
+    batch.add(target);
     Ok(Some(tree))
 }
 

@@ -1,6 +1,6 @@
 //! Host and domain name.
 
-use super::Init;
+use super::context::Init;
 use crate::error::{Context, Result};
 use crate::sys::prctl;
 

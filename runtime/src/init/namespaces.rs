@@ -1,6 +1,6 @@
 //! Joining namespaces of others, and making those that clone could not.
 
-use super::Init;
+use super::context::Init;
 use crate::error::{Context, Result};
 use crate::path::write_all;
 use crate::plan::namespaces::KINDS;

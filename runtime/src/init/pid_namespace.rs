@@ -8,18 +8,14 @@
 //! container's root, user, capabilities and filter, and holds nothing of the host's
 //! any more, when it makes the process that is seen inside. Then it ends.
 
-use super::{Init, console, limits};
+use super::context::Init;
+use super::{console, limits};
 use crate::create::clone::{AT_CLONE, join_early};
-use crate::create::protocol::Message;
 use crate::error::{Context, Result};
-use crate::path::ProcFd;
-use crate::path::procfs;
-use crate::plan::Plan;
-use crate::plan::process::ProcessPlan;
-use crate::seccomp::Filter;
+use crate::ipc::protocol::Message;
+use crate::mount::{ProcFd, procfs};
 use crate::sys::clone;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::Resource;
 
 fn joined<'a>(init: &'a Init<'_>) -> Option<&'a OwnedFd> {
     init.sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWPID).map(|(_, fd)| fd)
@@ -42,7 +38,7 @@ fn enter_by_itself(init: &Init<'_>) -> Result<()> {
     join_early(&init.sources);
     setns(init)?;
     clone::unshare(init.plan.namespaces.new & AT_CLONE).doing(|| "make the container's namespaces")?;
-    init.channel.send(&Message::Apart)
+    init.channel.send(&Message::NamespacesMade)
 }
 
 /// While there is the right to it, and when nobody else is made any more.
@@ -73,27 +69,4 @@ pub fn complete(init: &mut Init<'_>) -> Result<()> {
     }
     console::session(&init.task)?;
     limits::set(init.task.process)
-}
-
-/// Whether the filter is loaded by the process that is seen inside, because it would
-/// keep the one outside from making it.
-pub fn loads_late(plan: &Plan) -> bool {
-    plan.namespaces.joins_pid() && plan.seccomp.as_ref().is_some_and(|filter| !lets_fork(filter, &plan.process))
-}
-
-/// The calls between the filter and `ready`.
-pub fn lets_fork(filter: &Filter, process: &ProcessPlan) -> bool {
-    let has_limit = process.rlimits.iter().any(|(resource, _)| *resource == Resource::Nproc);
-    let calls = [
-        (true, libc::SYS_clone, [clone::PARENT, 0]),
-        (true, libc::SYS_write, [0, 0]),
-        (true, libc::SYS_read, [0, 0]),
-        (true, libc::SYS_exit_group, [0, 0]),
-        (true, libc::SYS_close, [0, 0]),
-        (true, libc::SYS_setsid, [0, 0]),
-        (process.terminal, libc::SYS_ioctl, [0, libc::TIOCSCTTY]),
-        (has_limit, libc::SYS_prlimit64, [0, 0]),
-        (filter.listener.is_some(), libc::SYS_sendmsg, [0, 0]),
-    ];
-    calls.iter().filter(|(needed, ..)| *needed).all(|(_, number, arguments)| filter.allows(*number, *arguments))
 }

@@ -1,6 +1,7 @@
 //! The container's root becomes this process's root.
 
-use super::{Init, kernel_mounts};
+use super::context::Init;
+use super::kernel_mounts;
 use crate::error::{Context, Result};
 use crate::sys::clone;
 use crate::sys::mount::{MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SLAVE, setattr};
@@ -10,7 +11,7 @@ use rustix::mount::{MoveMountFlags, UnmountFlags};
 #[expect(clippy::disallowed_methods, reason = ". and / only, around the change of root")]
 pub fn enter(init: &mut Init<'_>) -> Result<()> {
     let own_mounts = init.plan.namespaces.makes(clone::NEWNS);
-    if own_mounts && init.options.no_pivot {
+    if own_mounts && init.plan.no_pivot {
         kernel_mounts::take_away(init)?;
     }
     let root = init.task.root()?;
@@ -20,7 +21,7 @@ pub fn enter(init: &mut Init<'_>) -> Result<()> {
         rustix::process::chroot(c".").doing(|| "change the root")?;
         return rustix::process::chdir(c"/").doing(|| "change to the new root");
     }
-    if init.options.no_pivot {
+    if init.plan.no_pivot {
         // Where / is a ramfs that can't be pivoted away from: the new root is
         // moved over it.
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;

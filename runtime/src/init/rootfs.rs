@@ -1,15 +1,17 @@
 //! The container's root as a mount of its own, on the place that config.json
 //! names, in the container's mount namespace.
 
-use super::{Init, overlay, store_view};
+use super::context::Init;
+use super::store_view;
 use crate::error::{Context, Result};
+use crate::mount::attach::open_directory;
+use crate::mount::overlay;
 use crate::path::RootFd;
 use crate::sys::clone;
 use crate::sys::mount::{
     MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SHARED, PROPAGATION_SLAVE, PROPAGATION_UNBINDABLE, setattr_root,
 };
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 pub fn mount(init: &mut Init<'_>) -> Result<()> {
@@ -51,16 +53,4 @@ fn set_propagation(init: &Init<'_>) -> Result<()> {
     };
     setattr_root(&MountAttr { propagation, ..MountAttr::default() })
         .doing(|| "cut the new mount namespace off from the host's")
-}
-
-#[expect(clippy::disallowed_methods, reason = "directories of the host, or / once it is the container's own")]
-pub fn open_directory(path: impl rustix::path::Arg) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).doing(|| "open a directory of the host")
-}
-
-/// Puts the mount `tree` on `target`; both are descriptors, no path is walked.
-pub fn attach(tree: impl AsFd, target: impl AsFd) -> rustix::io::Result<()> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree, c"", target, c"", flags)
 }

@@ -6,10 +6,10 @@
 //! is off and the container lacks CAP_SYS_ADMIN, write and read, execve; and what
 //! startContainer hooks take, where there are some.
 
-use super::Task;
+use super::context::Task;
 use crate::bail;
-use crate::create::protocol::{Channel, Message};
 use crate::error::{Context, Result};
+use crate::ipc::protocol::{Channel, Message};
 use crate::seccomp::Filter;
 use crate::sys;
 use rustix::fd::{AsFd, AsRawFd};

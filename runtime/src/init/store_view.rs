@@ -1,13 +1,13 @@
 //! A view of the Nix store that shows a closure and nothing else: what is not
 //! in it has no name here, so it is ENOENT for root too.
 
-use super::file_system::FileSystem;
-use super::rootfs::attach;
 use crate::error::{Context, Result};
+use crate::mount::attach::attach;
+use crate::mount::file_system::FileSystem;
 use crate::path::in_root::Missing;
 use crate::path::{InRoot, RootFd};
 use crate::plan::roots::{Closure, DEFAULT_STORE};
-use crate::sys::fds::Bin;
+use crate::sys::fds::CloseBatch;
 use crate::sys::mount::{ATTR_NODEV, ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SHARED, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -23,12 +23,12 @@ pub fn mount(root: &RootFd, closure: &Closure, shared: bool) -> Result<()> {
     let fs = FileSystem::open("tmpfs")?;
     fs.set("source", Some("nix-store"))?;
     fs.set("mode", Some("0755"))?;
-    let mut bin = Bin::default();
-    let view = fs.mount(MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, &mut bin)?;
+    let mut batch = CloseBatch::default();
+    let view = fs.mount(MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, &mut batch)?;
     let target = root.open_or_make(&InRoot::new(DEFAULT_STORE), Missing::Directory, Mode::from_raw_mode(0o755))?;
     attach(&view, &target).doing(what)?;
     for name in &closure.names {
-        show(&view, closure, name, &mut bin)
+        show(&view, closure, name, &mut batch)
             .doing(|| format!("show {} at /nix/store", closure.store.join(name).display()))?;
     }
     let read_only =
@@ -42,7 +42,7 @@ pub fn mount(root: &RootFd, closure: &Closure, shared: bool) -> Result<()> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a link of the host's store")]
-fn show(view: &OwnedFd, closure: &Closure, name: &OsStr, bin: &mut Bin) -> rustix::io::Result<()> {
+fn show(view: &OwnedFd, closure: &Closure, name: &OsStr, batch: &mut CloseBatch) -> rustix::io::Result<()> {
     let path = closure.store.join(name);
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     let tree = rustix::mount::open_tree(CWD, &path, flags)?;
@@ -60,6 +60,6 @@ fn show(view: &OwnedFd, closure: &Closure, name: &OsStr, bin: &mut Bin) -> rusti
     }
     // By name, for nobody else has this tmpfs yet.
     rustix::mount::move_mount(&tree, c"", view, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
-    bin.put(tree);
+    batch.add(tree);
     Ok(())
 }

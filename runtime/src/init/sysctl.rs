@@ -1,8 +1,8 @@
 //! Kernel parameters of the container's namespaces, through a private procfs.
 
-use super::Init;
+use super::context::Init;
 use crate::error::Result;
-use crate::path::ProcFd;
+use crate::mount::ProcFd;
 
 pub fn write_all(init: &mut Init<'_>) -> Result<()> {
     if init.plan.sysctls.is_empty() {

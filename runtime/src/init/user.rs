@@ -1,6 +1,7 @@
 //! Becoming the user that the program runs as.
 
-use super::{Task, caps};
+use super::caps;
+use super::context::Task;
 use crate::error::{Context, Error, Result};
 use crate::path::InRoot;
 use crate::sys::{ids, prctl};

@@ -3,23 +3,24 @@
 //! container's user by now, with the container's capabilities, under its filter,
 //! and with no descriptor of the host's but the FIFO of `start`.
 
-use super::{Init, exec};
-use crate::create::protocol::Message;
+use super::context::Init;
+use super::exec;
 use crate::error::{Context, Result};
+use crate::ipc::protocol::Message;
 use crate::state::start;
 use crate::sys::{self, clone};
 use rustix::fd::AsFd;
 
 /// Before the filter, which may deny the calls.
 pub fn let_go(init: &mut Init<'_>) -> Result<()> {
-    if init.start.is_some() && init.plan.namespaces.makes(clone::NEWPID) {
+    if init.start_fifo.is_some() && init.plan.namespaces.makes(clone::NEWPID) {
         // Process 1 is spared what it does not handle, and a container that was
         // only created must end by the signals that end one that runs.
         sys::signal::end_by(&[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP]);
     }
-    let kept: Vec<_> = init.start.iter().map(AsFd::as_fd).chain([init.channel.as_fd()]).collect();
+    let kept: Vec<_> = init.start_fifo.iter().map(AsFd::as_fd).chain([init.channel.as_fd()]).collect();
     exec::let_go(&mut init.task, &kept)?;
-    if init.start.is_some() && init.record.owner != 0 && !init.plan.namespaces.joins_pid() {
+    if init.start_fifo.is_some() && init.record.owner != 0 && !init.plan.namespaces.joins_pid() {
         // An ordinary user has no right over the user namespace in which init's memory was
         // made, which joining the namespaces of a process that is not dumpable takes:
         // ptrace(2), "Ptrace access mode checking". `exec` may come before `start`.
@@ -39,5 +40,5 @@ pub fn ready(init: &mut Init<'_>) -> Result<()> {
 /// `create`: waits for `start`, which hears of errors from then on. `run` has
 /// said Go and listens itself.
 pub fn wait(init: &mut Init<'_>) -> Result<()> {
-    init.start.as_ref().map_or(Ok(()), start::wait)
+    init.start_fifo.as_ref().map_or(Ok(()), start::wait)
 }

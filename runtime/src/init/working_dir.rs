@@ -1,7 +1,7 @@
 //! The working directory, opened inside the root: /proc/self/fd/N as a working
 //! directory would lead to the host (CVE-2024-21626).
 
-use super::Task;
+use super::context::Task;
 use crate::error::{Context, Result};
 use crate::path::in_root::Missing;
 use rustix::fs::{Mode, OFlags};

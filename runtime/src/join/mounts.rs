@@ -1,19 +1,21 @@
 //! Mounts that come into a container that runs, and go again.
 
-use super::Container;
 use crate::bail;
-use crate::child;
-use crate::create::bind_source::{Kind, RootPlace, Source, bind_source};
-use crate::create::protocol::{Channel, Message};
 use crate::error::{Context, Error, Result};
 use crate::init::finish_rootfs::last_read_only;
-use crate::init::{mounts as init, rootfs};
-use crate::path::{InRoot, ProcFd, RootFd};
+use crate::init::mounts::{Inside, mount_one};
+use crate::ipc::child;
+use crate::ipc::protocol::{Channel, Message};
+use crate::mount::ProcFd;
+use crate::mount::attach::open_directory;
+use crate::mount::bind_source::{Kind, RootPlace, Source, bind_source};
+use crate::path::{InRoot, RootFd};
 use crate::plan::mounts::{MountKind, MountPlan};
 use crate::plan::namespaces;
+use crate::state::container::Container;
 use crate::sys;
 use crate::sys::clone::{self, Fork};
-use crate::sys::fds::Bin;
+use crate::sys::fds::CloseBatch;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -35,13 +37,13 @@ pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
     }
     let binds = mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { .. }));
     let place = if binds { RootPlace::find(&container.record.rootfs)? } else { RootPlace::default() };
-    let mut bin = Bin::default();
-    let source = |mount| bind_source(mount, &place, None, (false, Kind::Unknown), &mut bin);
+    let mut batch = CloseBatch::default();
+    let source = |mount| bind_source(mount, &place, None, (false, Kind::Unknown), &mut batch);
     let sources = mounts.iter().map(source).collect::<Result<Vec<_>>>()?;
-    drop(bin);
+    drop(batch);
     inside(container, |root, proc| {
         let mut trees = Vec::new();
-        let added = add_all(&init::Inside { root, proc: Some(proc) }, mounts, sources, &mut trees);
+        let added = add_all(&Inside { root, proc: Some(proc) }, mounts, sources, &mut trees);
         if added.is_err() {
             for tree in trees.iter().rev() {
                 // The error that brought us here is the one to tell.
@@ -53,16 +55,16 @@ pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
 }
 
 fn add_all(
-    place: &init::Inside<'_>,
+    place: &Inside<'_>,
     mounts: &[MountPlan],
     sources: Vec<Option<Source>>,
     trees: &mut Vec<OwnedFd>,
 ) -> Result<()> {
-    let mut bin = Bin::default();
+    let mut batch = CloseBatch::default();
     let mut last = Vec::new();
     for (mount, source) in mounts.iter().zip(sources) {
         let what = || format!("mount {}", mount.target);
-        if let Some(tree) = init::one(place, mount, source, &|_| Ok(()), &[], &mut bin).doing(what)? {
+        if let Some(tree) = mount_one(place, mount, source, &|_| Ok(()), &[], &mut batch).doing(what)? {
             if mount.read_only_last {
                 last.push(tree.try_clone().doing(what)?);
             }
@@ -134,5 +136,5 @@ fn enter(init: &OwnedFd, kinds: u64) -> Result<(RootFd, ProcFd)> {
     clone::setns(init.as_fd(), kinds).doing(|| "join the container's mount namespace")?;
     // A file system of the container's may never answer; after setns, which undoes it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "end with the runtime")?;
-    Ok((RootFd::new(rootfs::open_directory("/")?), proc))
+    Ok((RootFd::new(open_directory("/")?), proc))
 }

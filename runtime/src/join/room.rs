@@ -10,9 +10,9 @@
 //! trace it, and it runs when it is in its place.
 
 use crate::bail;
-use crate::create::protocol::{Channel, Message};
-use crate::create::watch::Watch;
 use crate::error::{Context, Error, Result};
+use crate::ipc::protocol::{Channel, Message};
+use crate::ipc::watch::Watch;
 use crate::sys::clone;
 use crate::sys::{ptrace, signal};
 use rustix::fd::AsFd;

@@ -35,7 +35,7 @@ pub fn move_in(devices: &[NetDevice], namespace: OwnedFd, log: &Log) -> Result<M
     let mut moved = Moved { host, container, devices: Vec::new() };
     for device in devices {
         if let Err(error) = moved.one(device).doing(|| format!("network device {}", device.name)) {
-            moved.back(log);
+            moved.move_back(log);
             return Err(error);
         }
     }
@@ -77,7 +77,7 @@ impl Moved {
     }
 
     /// As far as that can be done.
-    pub fn back(&mut self, log: &Log) {
+    pub fn move_back(&mut self, log: &Log) {
         for (before, addresses, name) in std::mem::take(&mut self.devices).into_iter().rev() {
             let back = find(&self.container, &name)
                 .and_then(|link| transfer(&self.container, &link, &self.host, &before.name))

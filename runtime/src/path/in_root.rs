@@ -4,7 +4,7 @@
 //! root's descriptor (CVE-2021-30465, CVE-2019-18837, CVE-2024-45310).
 
 use crate::error::{Context, Error, Result};
-use crate::sys::fds::Bin;
+use crate::sys::fds::CloseBatch;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -148,7 +148,13 @@ impl RootFd {
 
     /// Makes `path` in a directory that is reached without symbolic links. None
     /// where that is not so, or something is there already.
-    pub fn make_plain(&self, path: &InRoot, missing: Missing, mode: Mode, bin: &mut Bin) -> Result<Option<OwnedFd>> {
+    pub fn make_plain(
+        &self,
+        path: &InRoot,
+        missing: Missing,
+        mode: Mode,
+        batch: &mut CloseBatch,
+    ) -> Result<Option<OwnedFd>> {
         let (above, name) = path.split();
         let Ok(parent) = self.open_plain(&above, OFlags::PATH | OFlags::DIRECTORY) else { return Ok(None) };
         let name = OsStr::from_bytes(name);
@@ -159,7 +165,7 @@ impl RootFd {
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = rustix::fs::openat(&parent, name, flags, Mode::empty());
-        bin.put(parent);
+        batch.add(parent);
         made.map(Some).doing(|| format!("open {path} in the container's root"))
     }
 
@@ -249,7 +255,8 @@ mod tests {
     /// Files of procfs have no size and any length.
     #[test]
     fn no_more_is_read_than_a_file_says_it_has() {
-        let root = crate::init::rootfs::open_directory("/").unwrap();
+        #[expect(clippy::disallowed_methods, reason = "the machine's own root")]
+        let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
         let text = RootFd::new(root).read(&InRoot::new("/proc/self/environ"), 10).unwrap();
         assert_eq!(text, Some(Vec::new()));
     }

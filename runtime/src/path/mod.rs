@@ -4,10 +4,8 @@
 
 pub mod in_root;
 pub mod kernel_fs;
-pub mod procfs;
 
 pub use in_root::{InRoot, RootFd};
-pub use procfs::ProcFd;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, OwnedFd};
@@ -19,7 +17,7 @@ const MAX_TRIES: u32 = 10_000;
 
 /// openat2(2), tried again while the kernel can't tell whether `..` has escaped.
 /// Errors: ESTALE when it never could.
-fn openat2_again(
+pub fn openat2_again(
     dir: impl AsFd,
     path: impl rustix::path::Arg + Copy,
     flags: rustix::fs::OFlags,

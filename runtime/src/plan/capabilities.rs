@@ -6,7 +6,6 @@ use crate::log::Log;
 use crate::spec::process::Capabilities;
 use caps::Capability;
 
-pub const SYS_ADMIN: u64 = 1 << 21;
 /// The highest number a mask has room for.
 pub const MAX: u8 = 63;
 
@@ -77,6 +76,7 @@ pub fn sets(spec: &Capabilities, available: u64, log: &Log) -> CapSets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::caps::SYS_ADMIN;
 
     #[test]
     fn names_stand_at_their_numbers() {

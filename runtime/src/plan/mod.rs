@@ -1,61 +1,86 @@
-//! From what config.json says to what will be done. Planning is pure: it makes
-//! nothing, every mistake of the caller is found here, and nobody looks at
-//! `Spec` afterwards.
+//! From what config.json says to what will be done. Planning is pure: it makes nothing
+//! and opens nothing, every mistake of the caller is found here, and nobody looks at
+//! `Spec` or at the command line's options afterwards.
+//!
+//! `Spec` (the bundle) + `Host` + [`Request`] (the caller) → [`Plan`], or [`ExecPlan`].
 
 pub mod capabilities;
 pub mod cgroup;
 pub mod devices;
+pub mod hooks;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
 pub mod network;
 pub mod process;
 pub mod ranges;
+pub mod request;
 pub mod resctrl;
 pub mod roots;
+pub mod scheduling;
+pub mod seccomp;
+pub mod streams;
 pub mod sysctl;
+pub mod unique;
 
 use crate::bail;
-use crate::cgroup::systemd::{Unit, properties};
-use crate::error::{Context, Error, Result};
-use crate::host::{self, Host};
+use crate::error::{Error, Result};
+use crate::host::Host;
 use crate::log::Log;
 use crate::path::InRoot;
-use crate::seccomp;
+use crate::seccomp::Filter;
 use crate::spec::Spec;
-use crate::spec::hooks::{Hook, Hooks};
-use crate::spec::linux::{Linux, Personality, TimeOffset};
+use crate::spec::hooks::Hooks;
+use crate::spec::linux::{Linux, TimeOffset};
+use crate::spec::mount::Mount;
 use crate::spec::process::Process;
+use crate::sys::caps::SYS_ADMIN;
 use crate::sys::clone;
-use capabilities::{CapSets, SYS_ADMIN};
+use capabilities::CapSets;
 use cgroup::CgroupPlan;
+use cgroup::unit::Unit;
 use devices::Node;
 use mounts::MountPlan;
 use namespaces::{IdMaps, Namespaces};
 use network::NetDevice;
-use process::ProcessPlan;
+use process::{Container, ProcessPlan};
+use request::{Attachment, CgroupManager, Request};
 use resctrl::ResctrlPlan;
 use roots::RootsPlan;
-use std::collections::{BTreeMap, HashSet};
+use rustix::fd::RawFd;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::hash::Hash;
 use std::path::{Path, PathBuf};
+use unique::unique;
 
-/// All that `create` does, in types that leave nothing to be checked.
+/// Where the notify socket's directory is mounted.
+const NOTIFY_DIRECTORY: &str = "/run/notify";
+
+/// All that `create` and `restore` do, in types that leave nothing to be checked.
 #[derive(Debug)]
 pub struct Plan {
     pub id: String,
+    /// Absolute.
+    pub bundle: PathBuf,
+    /// The config's, or the newest that firn knows where it has none.
+    pub oci_version: String,
+    pub annotations: BTreeMap<String, String>,
     /// Absolute; the place on which the root is mounted.
     pub rootfs: PathBuf,
     pub roots: Option<RootsPlan>,
     pub readonly_root: bool,
     pub root_propagation: u64,
+    /// MS_MOVE and chroot(2) instead of pivot_root(2).
+    pub no_pivot: bool,
     pub namespaces: Namespaces,
     pub id_maps: Option<IdMaps>,
     pub hostname: Option<CString>,
     pub domainname: Option<CString>,
     pub time_offsets: BTreeMap<String, TimeOffset>,
     pub mounts: Vec<MountPlan>,
+    /// SELinux's label of mounts, which stands in their options.
+    pub mount_label: Option<String>,
     pub devices: Vec<Node>,
     pub net_devices: Vec<NetDevice>,
     pub masked: Vec<InRoot>,
@@ -64,42 +89,45 @@ pub struct Plan {
     pub sysctls: Vec<(String, String)>,
     pub cgroup: CgroupPlan,
     pub resctrl: Option<ResctrlPlan>,
+    /// A session keyring of its own, not the caller's.
+    pub new_keyring: bool,
+    /// A directory for the notify socket, which is among `mounts`.
+    pub has_notify_directory: bool,
     pub process: ProcessPlan,
-    pub seccomp: Option<seccomp::Filter>,
+    pub seccomp: Option<Filter>,
     pub hooks: Hooks,
+    /// Init goes on when it is ready. Otherwise it waits for `start`.
+    pub starts_at_once: bool,
 }
 
-/// What a command line adds to the bundle.
+/// What `exec` does.
 #[derive(Debug)]
-pub struct Request<'a> {
-    pub id: &'a str,
-    /// Absolute.
-    pub bundle: &'a Path,
-    pub roots: Option<RootsPlan>,
-    /// systemd is to make the cgroup: the user's, or else the machine's.
-    pub systemd: Option<bool>,
+pub struct ExecPlan {
+    pub process: ProcessPlan,
+    pub seccomp: Option<Filter>,
+    /// Those of the container's config.
+    pub namespaces: Namespaces,
 }
 
 impl Plan {
-    /// Who runs the container's program, as a user of the host, if that is known.
-    pub fn owner(&self) -> Option<u32> {
-        namespaces::host_uid(self.process.uid, &self.namespaces, self.id_maps.as_ref())
+    /// Whether the filter is loaded by the process that is seen inside a joined pid
+    /// namespace, because it would keep the one outside from making it.
+    pub fn loads_filter_late(&self) -> bool {
+        let filter = self.seccomp.as_ref().filter(|_| self.namespaces.joins_pid());
+        filter.is_some_and(|filter| !seccomp::lets_fork(filter, &self.process))
     }
 }
 
-pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result<Plan> {
+/// Plans a new container. Errors: whatever is wrong with the config, or does not go
+/// together with the options.
+pub fn plan(spec: &Spec, request: Request, host: &Host, log: &Log) -> Result<Plan> {
     let default = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&default);
     let namespaces = namespaces::plan(linux)?;
+    let id_maps = namespaces::id_maps(linux, &namespaces)?;
     let Some(process) = &spec.process else { bail!("process is missing") };
     let Some(root) = &spec.root else { bail!("root is missing") };
-    let name = |value: &str, field: &str| name(value, field, &namespaces);
-    let unit = match request.systemd {
-        None => None,
-        Some(of_user) => Some(Unit::new(&linux.cgroups_path, request.id, of_user)?),
-    };
-    let resources = linux.resources.clone().unwrap_or_default().of_version(&spec.oci_version);
-    // One of somebody else's stays as it is.
+    // A joined mount namespace is not modified.
     let own_mounts = namespaces.makes(clone::NEWNS);
     if !own_mounts {
         if request.roots.is_some() {
@@ -107,103 +135,135 @@ pub fn plan(spec: &Spec, request: Request<'_>, host: &Host, log: &Log) -> Result
         }
         log.warn("without a new mount namespace, mounts, devices, masked and read-only paths are passed over");
     }
-    let of_container = spec.hooks.as_ref().map_or(&[][..], |hooks| &hooks.create_container);
-    if namespaces.enters_by_itself() && !of_container.is_empty() {
+    refuse_hooks_in_a_pod(spec, &namespaces)?;
+    let rootfs = rootfs(&root.path, &request.bundle, request.roots.is_some())?;
+    let ends_with_process = namespaces.makes(clone::NEWPID);
+    let container = Container { spec, namespaces: &namespaces, id_maps: id_maps.as_ref(), host, ends_with_process };
+    let process = process::plan(process, &container, &environment(&request), request.attachment.as_ref(), log)?;
+    let process = ProcessPlan { preserved_fds: request.preserved_fds, ..process };
+    if request.no_pivot && own_mounts {
+        refuse_to_uncover(&process, &namespaces, host).map_err(|error| error.context("--no-pivot"))?;
+    }
+    let if_own = |list: &[String]| if own_mounts { list.to_vec() } else { Vec::new() };
+    let mounts = match own_mounts {
+        true => mounts_of(spec, &request.bundle, &rootfs, request.notify_directory.as_deref(), &container)?,
+        false => Vec::new(),
+    };
+    Ok(Plan {
+        readonly_root: root.readonly && own_mounts,
+        root_propagation: mounts::root_propagation(&linux.rootfs_propagation)?,
+        no_pivot: request.no_pivot,
+        hostname: uts_name(&spec.hostname, "hostname", &namespaces)?,
+        domainname: uts_name(&spec.domainname, "domainname", &namespaces)?,
+        time_offsets: time_offsets(linux, &namespaces)?,
+        mounts,
+        mount_label: process::label(&linux.mount_label),
+        devices: if own_mounts { devices::plan(&linux.devices)? } else { Vec::new() },
+        net_devices: network::plan(&linux.net_devices, &namespaces, host)?,
+        masked: unique(inside(&if_own(&linux.masked_paths), "linux.maskedPaths")?),
+        readonly: unique(inside(&if_own(&linux.readonly_paths), "linux.readonlyPaths")?),
+        sysctls: sysctl::plan(spec, linux, &namespaces)?,
+        cgroup: cgroup_of(spec, linux, &request.id, request.cgroup_manager, host)?,
+        resctrl: linux.intel_rdt.as_ref().map(resctrl::plan).transpose()?,
+        new_keyring: !request.no_new_keyring,
+        has_notify_directory: request.notify_directory.is_some(),
+        process,
+        seccomp: seccomp::plan(linux, log)?,
+        hooks: hooks::plan(spec.hooks.clone().unwrap_or_default())?,
+        starts_at_once: request.starts_at_once,
+        oci_version: match spec.oci_version.is_empty() {
+            true => crate::spec::VERSION.to_owned(),
+            false => spec.oci_version.clone(),
+        },
+        annotations: spec.annotations.clone(),
+        id: request.id,
+        bundle: request.bundle,
+        rootfs,
+        roots: request.roots,
+        namespaces,
+        id_maps,
+    })
+}
+
+/// Plans another process in a container that runs, with the seccomp profile of its
+/// config. `is_uncovered`: the container was made with `--no-pivot`.
+pub fn exec(
+    process: &Process,
+    spec: &Spec,
+    attachment: &Attachment,
+    preserved_fds: Vec<RawFd>,
+    is_uncovered: bool,
+    host: &Host,
+    log: &Log,
+) -> Result<ExecPlan> {
+    let default = Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&default);
+    let namespaces = namespaces::plan(linux)?;
+    let id_maps = namespaces::id_maps(linux, &namespaces)?;
+    let container =
+        Container { spec, namespaces: &namespaces, id_maps: id_maps.as_ref(), host, ends_with_process: false };
+    let process = process::plan(process, &container, &[], Some(attachment), log)?;
+    if is_uncovered && namespaces.makes(clone::NEWNS) {
+        refuse_to_uncover(&process, &namespaces, host)
+            .map_err(|error| error.context("the container was made with --no-pivot"))?;
+    }
+    let process = ProcessPlan { preserved_fds, ..process };
+    Ok(ExecPlan { process, seccomp: seccomp::plan(linux, log)?, namespaces })
+}
+
+fn refuse_hooks_in_a_pod(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
+    let hooks = spec.hooks.as_ref().map_or(&[][..], |hooks| &hooks.create_container);
+    if namespaces.enters_by_itself() && !hooks.is_empty() {
         bail!(
             "hooks.createContainer can't run where a pid namespace is joined and a user namespace made: \
              all in the pid namespace could use the host's root through them"
         );
     }
-    let place = rootfs(&root.path, request.bundle, request.roots.is_some())?;
-    let if_own = |list: &[String]| if own_mounts { list.to_vec() } else { Vec::new() };
-    Ok(Plan {
-        id: request.id.to_owned(),
-        rootfs: place.clone(),
-        readonly_root: root.readonly && own_mounts,
-        root_propagation: mounts::root_propagation(&linux.rootfs_propagation)?,
-        id_maps: namespaces::id_maps(linux, &namespaces)?,
-        hostname: name(&spec.hostname, "hostname")?,
-        domainname: name(&spec.domainname, "domainname")?,
-        time_offsets: time_offsets(linux, &namespaces)?,
-        mounts: if own_mounts {
-            mounts_of(spec, (request.bundle, &place), linux, &namespaces, host)?
-        } else {
-            Vec::new()
-        },
-        devices: if own_mounts { devices::plan(&linux.devices)? } else { Vec::new() },
-        net_devices: network::plan(&linux.net_devices, &namespaces, host::is_rootless())?,
-        masked: once(inside(&if_own(&linux.masked_paths), "linux.maskedPaths")?),
-        readonly: once(inside(&if_own(&linux.readonly_paths), "linux.readonlyPaths")?),
-        sysctls: sysctl::plan(spec, linux, &namespaces)?,
-        cgroup: CgroupPlan {
-            properties: properties::of_annotations(&spec.annotations)?,
-            ..cgroup::plan(&linux.cgroups_path, request.id, &resources, host.cgroups.pure_v2, unit)?
-        },
-        resctrl: linux.intel_rdt.as_ref().map(resctrl::plan).transpose()?,
-        process: ProcessPlan {
-            memory_policy: linux.memory_policy.as_ref().map(process::memory_policy).transpose()?,
-            keeps_groups: keeps_groups(spec),
-            has_cpuset: has_cpuset(linux),
-            personality: linux.personality.as_ref().map(personality).transpose()?,
-            ..process::plan(process, capabilities(&namespaces, host), log)?
-        },
-        seccomp: filter(linux, log)?,
-        hooks: hooks(spec.hooks.clone().unwrap_or_default())?,
-        roots: request.roots,
-        namespaces,
-    })
+    Ok(())
 }
 
-/// The plan of another process in a container that runs, with the seccomp
-/// profile of its config.
-pub fn exec(process: &Process, spec: &Spec, host: &Host, log: &Log) -> Result<(ProcessPlan, Option<seccomp::Filter>)> {
-    let filter = spec.linux.as_ref().map(|linux| filter(linux, log)).transpose()?;
-    let namespaces = spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
-    let policy = spec.linux.as_ref().and_then(|linux| linux.memory_policy.as_ref());
-    let plan = ProcessPlan {
-        memory_policy: policy.map(process::memory_policy).transpose()?,
-        keeps_groups: keeps_groups(spec),
-        has_cpuset: spec.linux.as_ref().is_some_and(has_cpuset),
-        personality: spec.linux.as_ref().and_then(|linux| linux.personality.as_ref()).map(personality).transpose()?,
-        ..process::plan(process, capabilities(&namespaces, host), log)?
+/// Variables that come after those of the config: NOTIFY_SOCKET, sd_notify(3), and what
+/// the request has.
+fn environment(request: &Request) -> Vec<String> {
+    let is_new = request.attachment.is_some();
+    let notify = request.notify_directory.as_ref().filter(|_| is_new);
+    let socket = notify.map(|_| format!("NOTIFY_SOCKET={NOTIFY_DIRECTORY}/notify.sock"));
+    socket.into_iter().chain(request.environment.iter().cloned()).collect()
+}
+
+fn cgroup_of(spec: &Spec, linux: &Linux, id: &str, manager: CgroupManager, host: &Host) -> Result<CgroupPlan> {
+    let unit = match manager {
+        CgroupManager::Systemd { of_user } => Some(Unit::new(&linux.cgroups_path, id, of_user)?),
+        CgroupManager::Cgroupfs | CgroupManager::Disabled => None,
     };
-    Ok((plan, filter.flatten()))
-}
-
-/// Set by podman for `--group-add keep-groups`: the caller's groups, which podman's user
-/// has asked for. As under crun also where the caller is root.
-pub const KEEPS_GROUPS: &str = "run.oci.keep_original_groups";
-
-fn keeps_groups(spec: &Spec) -> bool {
-    spec.annotations.get(KEEPS_GROUPS).is_some_and(|value| value == "1")
-}
-
-fn has_cpuset(linux: &Linux) -> bool {
-    linux.resources.as_ref().and_then(|resources| resources.cpu.as_ref()).is_some_and(|cpu| !cpu.cpus.is_empty())
-}
-
-/// What can be given: all of them in a user namespace, else what the caller has.
-fn capabilities(namespaces: &Namespaces, host: &Host) -> u64 {
-    if namespaces.has(clone::NEWUSER) { u64::MAX } else { host.capabilities }
-}
-
-fn filter(linux: &Linux, log: &Log) -> Result<Option<seccomp::Filter>> {
-    // An empty profile is none, as for runc.
-    let given = linux.seccomp.as_ref().filter(|spec| !(spec.default_action.is_empty() && spec.syscalls.is_empty()));
-    given.map(|spec| seccomp::compile(spec, log)).transpose().doing(|| "linux.seccomp")
+    let resources = linux.resources.clone().unwrap_or_default().of_version(&spec.oci_version);
+    Ok(CgroupPlan {
+        is_disabled: manager == CgroupManager::Disabled,
+        properties: cgroup::property::of_annotations(&spec.annotations)?,
+        ..cgroup::plan(&linux.cgroups_path, id, &resources, host.cgroups.pure_v2, unit)?
+    })
 }
 
 fn mounts_of(
     spec: &Spec,
-    (bundle, rootfs): (&Path, &Path),
-    linux: &Linux,
-    namespaces: &Namespaces,
-    host: &Host,
-) -> Result<Vec<mounts::MountPlan>> {
-    let label = process::label(&linux.mount_label, "SELinux", "selinux")?;
-    let id_maps = namespaces::id_maps(linux, namespaces)?;
-    let around = mounts::Surroundings { bundle, rootfs, label: label.as_deref(), id_maps: id_maps.as_ref() };
-    let mounts = mounts::plan(&spec.mounts, &around)?;
+    bundle: &Path,
+    rootfs: &Path,
+    notify_directory: Option<&Path>,
+    container: &Container<'_>,
+) -> Result<Vec<MountPlan>> {
+    let Container { namespaces, id_maps, host, .. } = *container;
+    let label = spec.linux.as_ref().and_then(|linux| process::label(&linux.mount_label));
+    let around = mounts::Surroundings { bundle, rootfs, label: label.as_deref(), id_maps };
+    let mut list = Cow::Borrowed(&spec.mounts);
+    if let Some(directory) = notify_directory {
+        list.to_mut().push(Mount {
+            destination: NOTIFY_DIRECTORY.into(),
+            source: directory.to_string_lossy().into_owned(),
+            options: ["bind", "nosuid", "noexec", "nodev", "ro"].map(String::from).to_vec(),
+            ..Mount::default()
+        });
+    }
+    let mounts = mounts::plan(&list, &around)?;
     let of_container = |mount: &&mounts::MountPlan| mount.idmap.as_ref().is_some_and(|idmap| idmap.maps.is_none());
     if let Some(mount) = mounts.iter().find(of_container).filter(|_| !namespaces.has(clone::NEWUSER)) {
         bail!("mounts: {} is to have the container's id mapping, but there is no \"user\" namespace", mount.target);
@@ -225,10 +285,10 @@ fn mounts_of(
 /// in the container's mount namespace takes it away there, and then joins the
 /// namespace once more, whose root is the host's: umount2(2) with MNT_DETACH, setns(2).
 /// Without a user namespace root of the container is root of the host anyway.
-pub fn refuse_to_uncover(process: &ProcessPlan, namespaces: &Namespaces) -> Result<()> {
+fn refuse_to_uncover(process: &ProcessPlan, namespaces: &Namespaces, host: &Host) -> Result<()> {
     let CapSets { bounding, effective, permitted, inheritable, ambient } = process.caps;
     let has_right = (bounding | effective | permitted | inheritable | ambient) & SYS_ADMIN != 0;
-    if has_right && (namespaces.has(clone::NEWUSER) || host::is_rootless()) {
+    if has_right && (namespaces.has(clone::NEWUSER) || host.is_rootless()) {
         bail!(
             "with a user namespace CAP_SYS_ADMIN would uncover the host's root, which lies under the container's: \
              take it from process.capabilities, or do without --no-pivot"
@@ -237,23 +297,20 @@ pub fn refuse_to_uncover(process: &ProcessPlan, namespaces: &Namespaces) -> Resu
     Ok(())
 }
 
-/// Fields whose silent loss would change what the container may do.
+/// The place of the root. Whether it is there is asked when the plan is carried out.
 fn rootfs(path: &str, bundle: &Path, layered: bool) -> Result<PathBuf> {
     if path.is_empty() && !layered {
         bail!("root.path is missing");
     }
     let path = bundle.join(if path.is_empty() { "rootfs" } else { path });
-    let stat = rustix::fs::stat(&path).doing(|| format!("root file system {}", path.display()))?;
-    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory {
-        return Err(rustix::io::Errno::NOTDIR).doing(|| format!("root file system {}", path.display()));
-    }
     if path == Path::new("/") {
         bail!("root.path is the host's own root");
     }
     Ok(path)
 }
 
-fn name(value: &str, field: &str, namespaces: &Namespaces) -> Result<Option<CString>> {
+/// A host or domain name, uts(7).
+fn uts_name(value: &str, field: &str, namespaces: &Namespaces) -> Result<Option<CString>> {
     if value.is_empty() {
         return Ok(None);
     }
@@ -289,62 +346,6 @@ fn inside(paths: &[String], field: &str) -> Result<Vec<InRoot>> {
     paths.iter().map(convert).collect()
 }
 
-/// Each the first time that it is named.
-fn once<T: Eq + Hash + Clone>(mut list: Vec<T>) -> Vec<T> {
-    let mut seen = HashSet::with_capacity(list.len());
-    list.retain(|one| seen.insert(one.clone()));
-    list
-}
-
-/// personality(2).
-fn personality(spec: &Personality) -> Result<u32> {
-    const FLAGS: [(&str, u32); 9] = [
-        ("UNAME26", 0x0002_0000),
-        ("ADDR_NO_RANDOMIZE", 0x0004_0000),
-        ("FDPIC_FUNCPTRS", 0x0008_0000),
-        ("MMAP_PAGE_ZERO", 0x0010_0000),
-        ("ADDR_COMPAT_LAYOUT", 0x0020_0000),
-        ("READ_IMPLIES_EXEC", 0x0040_0000),
-        ("ADDR_LIMIT_32BIT", 0x0080_0000),
-        ("SHORT_INODE", 0x0100_0000),
-        ("WHOLE_SECONDS", 0x0200_0000),
-    ];
-    let mut persona = match spec.domain.as_str() {
-        "LINUX" => 0,
-        "LINUX32" => 8,
-        other => bail!("linux.personality: domain {other:?} is not one of LINUX, LINUX32"),
-    };
-    for flag in &spec.flags {
-        match FLAGS.iter().find(|(name, _)| name == flag) {
-            Some((_, bit)) => persona |= bit,
-            None => bail!("linux.personality: {flag:?} is not the name of a flag"),
-        }
-    }
-    Ok(persona)
-}
-
-fn hooks(hooks: Hooks) -> Result<Hooks> {
-    let all: [(&str, &Vec<Hook>); 6] = [
-        ("prestart", &hooks.prestart),
-        ("createRuntime", &hooks.create_runtime),
-        ("createContainer", &hooks.create_container),
-        ("startContainer", &hooks.start_container),
-        ("poststart", &hooks.poststart),
-        ("poststop", &hooks.poststop),
-    ];
-    for (kind, list) in all {
-        for hook in list {
-            if !hook.path.starts_with('/') {
-                bail!("hooks.{kind}: path {:?} must be absolute", hook.path);
-            }
-            if hook.timeout.is_some_and(|seconds| seconds <= 0) {
-                bail!("hooks.{kind}: the timeout of {} must be greater than zero", hook.path);
-            }
-        }
-    }
-    Ok(hooks)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -357,9 +358,12 @@ mod tests {
         .unwrap();
         merge(&mut config, serde_json::from_str(change).unwrap());
         let spec: Spec = serde_json::from_value(config).unwrap();
-        let host = Host { euid: 0, capabilities: u64::MAX, cgroups: Default::default() };
-        let request = Request { id: "c", bundle: Path::new("/tmp"), roots: None, systemd: None };
-        plan(&spec, request, &host, &Log::quiet())
+        plan_for(&spec, Request::default(), &Host::root())
+    }
+
+    fn plan_for(spec: &Spec, request: Request, host: &Host) -> Result<Plan> {
+        let request = Request { id: "c".into(), bundle: "/tmp".into(), ..request };
+        plan(spec, request, host, &Log::quiet())
     }
 
     fn merge(into: &mut serde_json::Value, change: serde_json::Value) {
@@ -381,10 +385,7 @@ mod tests {
     fn mistakes_are_named_with_their_field() {
         assert_eq!(refused(r#"{"process":null}"#), "process is missing");
         assert_eq!(refused(r#"{"root":{"path":""}}"#), "root.path is missing");
-        assert_eq!(
-            refused(r#"{"root":{"path":"/nowhere/at/all"}}"#),
-            "root file system /nowhere/at/all: no such file or directory"
-        );
+        assert_eq!(refused(r#"{"root":{"path":"/"}}"#), "root.path is the host's own root");
         assert!(refused(r#"{"hostname":"x","linux":{"namespaces":[{"type":"mount"}]}}"#).contains("\"uts\" namespace"));
         assert!(refused(r#"{"linux":{"maskedPaths":["proc"]}}"#).contains("must be an absolute path"));
         assert!(refused(r#"{"hooks":{"poststop":[{"path":"x"}]}}"#).contains("hooks.poststop"));

@@ -3,6 +3,7 @@
 use super::namespaces::Namespaces;
 use crate::bail;
 use crate::error::Result;
+use crate::host::Host;
 use crate::spec::linux::NetDevice as Spec;
 use crate::sys::clone;
 use std::collections::BTreeMap;
@@ -15,14 +16,14 @@ pub struct NetDevice {
     pub inside: String,
 }
 
-pub fn plan(devices: &BTreeMap<String, Spec>, namespaces: &Namespaces, rootless: bool) -> Result<Vec<NetDevice>> {
+pub fn plan(devices: &BTreeMap<String, Spec>, namespaces: &Namespaces, host: &Host) -> Result<Vec<NetDevice>> {
     if devices.is_empty() {
         return Ok(Vec::new());
     }
     if !namespaces.has(clone::NEWNET) {
         bail!("linux.netDevices needs a \"network\" namespace to move devices into");
     }
-    if rootless {
+    if host.is_rootless() {
         bail!("linux.netDevices: an ordinary user can't move network devices of the host");
     }
     let device = |(name, spec): (&String, &Spec)| {
@@ -65,8 +66,11 @@ mod tests {
     fn the_host_has_its_devices_to_itself() {
         let devices = BTreeMap::from([("eth0".to_owned(), Spec::default())]);
         let own = Namespaces { new: clone::NEWNET, ..Namespaces::default() };
-        assert_eq!(plan(&devices, &own, false).unwrap(), [NetDevice { name: "eth0".into(), inside: "eth0".into() }]);
-        assert!(plan(&devices, &Namespaces::default(), false).is_err());
-        assert!(plan(&devices, &own, true).is_err());
+        assert_eq!(
+            plan(&devices, &own, &Host::root()).unwrap(),
+            [NetDevice { name: "eth0".into(), inside: "eth0".into() }]
+        );
+        assert!(plan(&devices, &Namespaces::default(), &Host::root()).is_err());
+        assert!(plan(&devices, &own, &Host::ordinary()).is_err());
     }
 }

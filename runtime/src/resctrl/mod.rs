@@ -105,7 +105,7 @@ impl Groups {
 pub struct Made(Vec<PathBuf>);
 
 impl Made {
-    pub fn undo(&self) -> Result<()> {
+    pub fn remove(&self) -> Result<()> {
         self.0.iter().rev().try_for_each(|group| remove_group(group))
     }
 }
@@ -193,7 +193,7 @@ mod tests {
         let other = Groups::place_in(root.clone(), &plan(Some("gold"), &["L3:0=ff"]), "web").unwrap_err();
         assert!(other.chain().contains("L3:0=ff"), "{}", other.chain());
         std::fs::remove_file(root.join("gold/schemata")).unwrap();
-        made.undo().unwrap();
+        made.remove().unwrap();
         assert!(!root.join("gold").exists());
         std::fs::remove_dir_all(root).unwrap();
     }

@@ -1,7 +1,8 @@
 //! From a profile to a program: a binary search over ranges of numbers, with
 //! the comparisons of arguments at its leaves.
 
-use super::arch::{AUDIT_I386, AUDIT_X86_64, Abi, Abis, X32_BIT};
+use super::abi::{AUDIT_I386, AUDIT_X86_64, Abi, X32_BIT};
+use super::arch::Abis;
 use super::bpf::{ARCH, ARGUMENTS, Assembler, NUMBER, Target, Test};
 use super::order::{self, Conditional, Treatment, Width};
 use super::profile::{Action, Condition, KILL_THREAD, Operator, Profile, Rule};

@@ -1,7 +1,7 @@
 //! Classic BPF as the kernel runs it: what a filter says of a call, and a second
 //! opinion for the tests here.
 
-use super::Instruction;
+use crate::sys::seccomp::Instruction;
 
 /// What a filter is shown of a call: struct seccomp_data.
 #[derive(Debug, Clone, Copy)]

@@ -5,17 +5,19 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `profile` | the profile with its words understood |
-//! | `arch`, `names` | ABIs, and what they call system calls |
+//! | `abi` | the kernel's ABIs, and a call's number in each |
+//! | `arch`, `names` | architectures of profiles, and calls by name |
 //! | `order` | which of several rules decides |
 //! | `ranges` | numbers as ranges of equal treatment; ENOSYS for new ones |
 //! | `compile` | ranges → binary search, conditions → comparisons |
 //! | `bpf` | the assembler |
 //! | `interpret` | what a program says of a call |
 
+mod abi;
 mod arch;
 mod bpf;
 mod compile;
-mod interpret;
+pub mod interpret;
 mod names;
 mod order;
 mod profile;

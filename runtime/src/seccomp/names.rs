@@ -6,7 +6,7 @@
 //! Names of other architectures are here without a number, so that a profile
 //! that was written for all of them causes no warning.
 
-use super::arch::Call;
+use super::abi::Call;
 
 const N: u16 = Call::NONE;
 

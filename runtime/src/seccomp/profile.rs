@@ -1,7 +1,8 @@
 //! `linux.seccomp` with its words understood: what the compiler works from.
 //! Every mistake in a profile is found here.
 
-use super::arch::{self, Abis, Call};
+use super::abi::Call;
+use super::arch::{self, Abis};
 use crate::bail;
 use crate::error::Result;
 use crate::spec::seccomp::{Argument, Seccomp};

@@ -1,7 +1,8 @@
 //! Random profiles against a reading of the profile that is too simple to be
 //! wrong: which rules hold, one by one.
 
-use super::arch::{AUDIT_I386, AUDIT_X86_64, Abi, X32_BIT, lookup};
+use super::abi::{AUDIT_I386, AUDIT_X86_64, Abi, X32_BIT};
+use super::arch::lookup;
 use super::interpret::{Call, run};
 use super::profile::{ALLOW, ERRNO, KILL_THREAD, LOG};
 use super::*;

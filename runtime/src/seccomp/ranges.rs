@@ -1,7 +1,7 @@
 //! The space of system call numbers as ranges of equal treatment. This is
 //! where the policy for numbers without a rule lives.
 
-use super::arch::{Abi, X32_BIT};
+use super::abi::{Abi, X32_BIT};
 use super::order::Treatment;
 use super::profile::{ALLOW, Action, ERRNO, KILL_THREAD, LOG, Profile, TRACE, kind};
 

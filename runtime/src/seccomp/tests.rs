@@ -4,7 +4,7 @@ use super::interpret::{Call, run};
 use super::*;
 use serde_json::{Value, json};
 
-const X86_64: u32 = arch::AUDIT_X86_64;
+const X86_64: u32 = abi::AUDIT_X86_64;
 const EPERM: u32 = 0x0005_0001;
 const ALLOW: u32 = profile::ALLOW;
 
@@ -163,7 +163,7 @@ fn the_same_conditions_with_different_actions_are_an_error() {
 #[test]
 fn numbers_without_a_rule() {
     const ENOSYS: u32 = 0x0005_0026;
-    const X32: u32 = arch::X32_BIT;
+    const X32: u32 = abi::X32_BIT;
     let with = |archs: &[&str], default: &str| {
         program(json!({
             "defaultAction": default, "architectures": archs,
@@ -189,9 +189,9 @@ fn numbers_without_a_rule() {
         assert_eq!(verdict(&native, X86_64, number, &[]), expected_native, "{number:#x}");
         assert_eq!(verdict(&all, X86_64, number, &[]), expected_all, "{number:#x}");
     }
-    assert_eq!(verdict(&native, arch::AUDIT_I386, 437, &[]), 0);
-    assert_eq!(verdict(&all, arch::AUDIT_I386, 437, &[]), 0x0003_0000);
-    assert_eq!(verdict(&all, arch::AUDIT_I386, 438, &[]), ENOSYS);
+    assert_eq!(verdict(&native, abi::AUDIT_I386, 437, &[]), 0);
+    assert_eq!(verdict(&all, abi::AUDIT_I386, 437, &[]), 0x0003_0000);
+    assert_eq!(verdict(&all, abi::AUDIT_I386, 438, &[]), ENOSYS);
     assert_eq!(verdict(&all, 0xc000_00b7, 437, &[]), 0);
     for (default, expected) in
         [("SCMP_ACT_ALLOW", ALLOW), ("SCMP_ACT_LOG", profile::LOG), ("SCMP_ACT_TRACE", 0x7ff0_0001)]
@@ -322,12 +322,12 @@ fn sockets_of_podmans_profile() {
             { "names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [{ "index": 0, "value": 16, "op": "SCMP_CMP_NE" }] }
         ]
     }));
-    for (arch, number) in [(X86_64, 41), (X86_64, arch::X32_BIT | 41), (arch::AUDIT_I386, 359)] {
+    for (arch, number) in [(X86_64, 41), (X86_64, abi::X32_BIT | 41), (abi::AUDIT_I386, 359)] {
         assert_eq!(verdict(&program, arch, number, &[16, 3, 9]), profile::ERRNO | 22);
         assert_eq!(verdict(&program, arch, number, &[16, 3, 0]), ALLOW);
         assert_eq!(verdict(&program, arch, number, &[2, 1, 9]), ALLOW);
     } // socketcall(2): what a rule says of the first argument is not looked at.
-    assert_eq!(verdict(&program, arch::AUDIT_I386, 102, &[1, 0, 9]), profile::ERRNO | 22);
-    assert_eq!(verdict(&program, arch::AUDIT_I386, 102, &[1, 0, 8]), ALLOW);
-    assert_eq!(verdict(&program, arch::AUDIT_I386, 102, &[2, 0, 8]), profile::ERRNO | 38);
+    assert_eq!(verdict(&program, abi::AUDIT_I386, 102, &[1, 0, 9]), profile::ERRNO | 22);
+    assert_eq!(verdict(&program, abi::AUDIT_I386, 102, &[1, 0, 8]), ALLOW);
+    assert_eq!(verdict(&program, abi::AUDIT_I386, 102, &[2, 0, 8]), profile::ERRNO | 38);
 }

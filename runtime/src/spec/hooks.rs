@@ -1,6 +1,6 @@
 //! `hooks` of config.json, in the order in which they run.
 
-use super::nullable;
+use super::null::nullable;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! `linux` of config.json.
 
-use super::nullable;
+use super::null::nullable;
 use super::resources::Resources;
 use super::seccomp::Seccomp;
 use serde::{Deserialize, Serialize};

@@ -8,6 +8,7 @@ pub mod keys;
 pub mod linux;
 pub mod mount;
 pub mod notify_socket;
+mod null;
 pub mod process;
 pub mod resources;
 pub mod roots;
@@ -18,10 +19,11 @@ use crate::error::{Context, Result};
 use hooks::Hooks;
 use linux::Linux;
 use mount::Mount;
+use null::nullable;
 use process::Process;
 use rustix::fs::{FileType, Mode, OFlags};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -58,15 +60,6 @@ pub struct Root {
     pub path: String,
     #[serde(deserialize_with = "nullable")]
     pub readonly: bool,
-}
-
-/// `null` stands for the default, as it does for every peer.
-pub(crate) fn nullable<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Reads a JSON file of the bundle, at most 16 MiB of it.

@@ -1,7 +1,7 @@
 //! One entry of `mounts`.
 
 use super::linux::IdMapping;
-use super::nullable;
+use super::null::nullable;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

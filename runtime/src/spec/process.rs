@@ -1,6 +1,6 @@
 //! `process` of config.json, and what `exec --process` reads.
 
-use super::nullable;
+use super::null::nullable;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! `linux.resources` of config.json, which `update --resources` reads too.
 
-use super::nullable;
+use super::null::nullable;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

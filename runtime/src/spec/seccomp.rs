@@ -1,7 +1,7 @@
 //! `linux.seccomp` of config.json. Names stay strings: the compiler knows
 //! which of them are errors and which only warnings.
 
-use super::nullable;
+use super::null::nullable;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
 //! The directory /run/firn/ID, its lock, and its files.
 
-use super::{record, start, trust};
+use super::files::{CONTENTS, MOUNT_PLACE};
+use super::trust;
 use crate::bail;
-use crate::cli::compat;
-use crate::create::notify;
-use crate::error::{Context, Error, Result};
+use crate::compat;
+use crate::error::{Context, Error, Kind, Result};
 use crate::host;
 use crate::path::{read_exactly, write_all};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,17 +13,6 @@ use rustix::io::Errno;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-/// There only while criu restores the container.
-const MOUNT_PLACE: &CStr = c"criu-root";
-
-/// What may lie in a state directory: what every container has, what a command
-/// that was cut off has left, and what few have.
-const CONTENTS: [&[(&CStr, AtFlags)]; 3] = [
-    &[(record::CONFIG, AtFlags::empty()), (record::FILE, AtFlags::empty())],
-    &[(start::FIFO, AtFlags::empty()), (start::UNPUBLISHED, AtFlags::empty()), (c".new", AtFlags::empty())],
-    &[(notify::SOCKET, AtFlags::empty()), (notify::FOLDER, AtFlags::REMOVEDIR), (MOUNT_PLACE, AtFlags::REMOVEDIR)],
-];
 
 /// The directory that holds all containers': one that nobody but the caller and
 /// root may write to.
@@ -44,7 +33,8 @@ pub struct StateDir {
 pub fn check_id(id: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
     if id.is_empty() || id.len() > 255 || id == "." || id == ".." || !id.chars().all(allowed) {
-        bail!("{}: {id:?} (letters, digits, '_', '+', '-' and '.' are allowed)", compat::INVALID_ID);
+        let text = format!("{}: {id:?} (letters, digits, '_', '+', '-' and '.' are allowed)", compat::INVALID_ID);
+        return Err(Error::of_kind(Kind::InvalidId, text));
     }
     Ok(())
 }
@@ -116,7 +106,10 @@ impl StateDir {
         let root = StateRoot::make(root)?;
         match trust::private(|| rustix::fs::mkdirat(&root.fd, id, Mode::from_raw_mode(0o700))) {
             Ok(()) => {}
-            Err(Errno::EXIST) => bail!("{}: {id:?}", compat::ALREADY_EXISTS),
+            Err(Errno::EXIST) => {
+                let text = format!("{}: {id:?}", compat::ALREADY_EXISTS);
+                return Err(Error::of_kind(Kind::AlreadyExists, text));
+            }
             Err(errno) => return Err(errno).doing(|| format!("make {}", root.path.join(id).display())),
         }
         let dir = root.look(id)?.ok_or_else(|| absent(id))?;
@@ -272,8 +265,9 @@ impl AsFd for StateDir {
     }
 }
 
-fn absent(id: &str) -> Error {
-    Error::new(format!("{}: {id:?}", compat::DOES_NOT_EXIST))
+/// The error for a container that does not exist.
+pub fn absent(id: &str) -> Error {
+    Error::of_kind(Kind::NotFound, format!("{}: {id:?}", compat::DOES_NOT_EXIST))
 }
 
 #[cfg(test)]

@@ -1,24 +1,19 @@
 //! What is known of a container between commands. Written before the first
 //! object is made, so that `delete --force` can always clear up.
 
+use super::files::{CONFIG, RECORD};
+use super::keyring::Keyring;
 use super::{StateDir, process};
 use crate::bail;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
-use crate::init::keyring::Keyring;
 use crate::resctrl::Groups;
 use crate::spec::hooks::Hooks;
 use crate::spec::{self, Spec};
 use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::ffi::CStr;
 use std::path::{Path, PathBuf};
-
-pub const FILE: &CStr = c"state.json";
-/// The bundle's config.json as it was at `create`: later commands need it,
-/// and the bundle may have changed.
-pub const CONFIG: &CStr = c"config.json";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -62,7 +57,7 @@ pub struct Record {
 impl Record {
     pub fn save(&self, dir: &StateDir) -> Result<()> {
         let text = serde_json::to_vec(self).doing(|| "write the state record")?;
-        dir.write(FILE, &text)
+        dir.write(RECORD, &text)
     }
 
     /// Notes the container's process.
@@ -82,7 +77,7 @@ impl Record {
     }
 
     /// Where the hooks of the host run, unless it is gone meanwhile.
-    pub fn hooks_folder(&self) -> Option<&Path> {
+    pub fn hooks_directory(&self) -> Option<&Path> {
         Some(self.bundle.as_path()).filter(|bundle| bundle.is_dir())
     }
 
@@ -94,7 +89,7 @@ impl Record {
     /// A directory without a record belongs to a `create` that died at once.
     pub fn load(dir: &StateDir) -> Result<Option<Self>> {
         let path = || format!("{}/state.json", dir.path().display());
-        let Some(text) = dir.read(FILE)? else { return Ok(None) };
+        let Some(text) = dir.read(RECORD)? else { return Ok(None) };
         let record: Self = serde_json::from_slice(&text).doing(path)?;
         // It was moved there, and not by us.
         if dir.path().file_name() != Some(record.id.as_ref()) {

@@ -5,17 +5,13 @@
 //! Its descriptor closes on exec, which `start` sees as the end of the FIFO.
 
 use super::StateDir;
-use crate::error::{Context, Result};
+use super::files::{START_FIFO, START_FIFO_UNPUBLISHED};
+use crate::error::{Context, Error, Result};
 use crate::path::read_all;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::ffi::CStr;
-
-pub const FIFO: &CStr = c"start.fifo";
-/// Its name until the container is created.
-pub const UNPUBLISHED: &CStr = c"start.new";
 
 /// What `start` writes.
 const WORD: &[u8] = b"1";
@@ -25,15 +21,15 @@ const MAX: usize = 8192;
 /// Init's descriptor, made before init is.
 pub fn make(dir: &StateDir) -> Result<OwnedFd> {
     let make = || {
-        rustix::fs::mknodat(dir, UNPUBLISHED, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
-        rustix::fs::openat(dir, UNPUBLISHED, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        rustix::fs::mknodat(dir, START_FIFO_UNPUBLISHED, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
+        rustix::fs::openat(dir, START_FIFO_UNPUBLISHED, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
     };
     make().doing(|| "make the start FIFO")
 }
 
 /// Gives it its name: from here on the container is `created`.
 pub fn publish(dir: &StateDir) -> Result<()> {
-    rustix::fs::renameat(dir, UNPUBLISHED, dir, FIFO).doing(|| "publish the start FIFO")
+    rustix::fs::renameat(dir, START_FIFO_UNPUBLISHED, dir, START_FIFO).doing(|| "publish the start FIFO")
 }
 
 /// Waits, in init, until somebody says start.
@@ -49,21 +45,21 @@ pub fn wait(fifo: &OwnedFd) -> Result<()> {
 }
 
 /// Tells init to start: the container is no longer `created`, whatever becomes of
-/// who tells it. For `outcome`.
+/// who tells it. For `wait_for_exec`.
 pub fn signal(dir: &StateDir) -> Result<OwnedFd> {
     let what = || "start the container's init";
     // O_NONBLOCK: an open of a FIFO waits for its other side otherwise, fifo(7).
-    let open = |mode| rustix::fs::openat(dir, FIFO, mode | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+    let open = |mode| rustix::fs::openat(dir, START_FIFO, mode | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
     let reader = open(OFlags::RDONLY).doing(what)?;
     let writer = open(OFlags::WRONLY).doing(what)?;
-    dir.unlink(FIFO)?;
+    dir.unlink(START_FIFO)?;
     rustix::io::write(&writer, WORD).doing(what)?;
     Ok(reader)
 }
 
-/// Waits until init has become its program; its error, if it could not. Nothing
-/// is read before all writers are gone, or the word would be taken from init.
-pub fn outcome(reader: &OwnedFd) -> Result<Option<String>> {
+/// Waits until init has become its program. Errors: that of a program that could not be
+/// run. Nothing is read before all writers are gone, or the word would be taken from init.
+pub fn wait_for_exec(reader: &OwnedFd) -> Result<()> {
     let what = || "hear from init";
     loop {
         match poll(&mut [PollFd::from_borrowed_fd(reader.as_fd(), PollFlags::empty())], None) {
@@ -73,8 +69,8 @@ pub fn outcome(reader: &OwnedFd) -> Result<Option<String>> {
     }
     let text = read_all(reader, MAX - 1).doing(what)?;
     match &*text {
-        [] => Ok(None),
-        WORD => Ok(Some("init ended before it was started".into())),
-        text => Ok(Some(String::from_utf8_lossy(text).into_owned())),
+        [] => Ok(()),
+        WORD => Err(Error::new("init ended before it was started")),
+        text => Err(Error::from_bytes(text)),
     }
 }

@@ -1,6 +1,7 @@
 //! Creating → created → running → stopped, worked out from what is there.
 
-use super::{Record, StateDir, process, start};
+use super::files::START_FIFO;
+use super::{Record, StateDir, process};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -24,7 +25,7 @@ impl Status {
         if record.cgroup.is_frozen() {
             return Status::Paused;
         }
-        if dir.has(start::FIFO) { Status::Created } else { Status::Running }
+        if dir.has(START_FIFO) { Status::Created } else { Status::Running }
     }
 
     pub fn name(self) -> &'static str {

@@ -2,6 +2,8 @@
 
 use super::syscall;
 
+/// CAP_SYS_ADMIN as a mask, linux/capability.h.
+pub const SYS_ADMIN: u64 = 1 << 21;
 /// _LINUX_CAPABILITY_VERSION_3: two 32-bit words for each set.
 const VERSION_3: u32 = 0x2008_0522;
 

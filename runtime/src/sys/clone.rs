@@ -50,7 +50,7 @@ pub enum Fork {
 /// the caller must be single-threaded, for a lock that another thread held
 /// would stay locked in the child for ever.
 pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> rustix::io::Result<Fork> {
-    debug_assert_eq!(threads(), 1, "clone3 in a process with threads");
+    debug_assert_eq!(has_one_thread(), Ok(true), "clone3 in a process with threads");
     let mut pidfd: libc::c_int = -1;
     let mut args = CloneArgs {
         flags: flags | CLONE_PIDFD,
@@ -80,21 +80,22 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> rustix::io::Result<
 /// that let a program fork: they can judge its flags, and not those of clone3(2). None
 /// in the child.
 pub fn fork_sibling(flags: u64) -> rustix::io::Result<Option<Pid>> {
-    debug_assert_eq!(threads(), 1, "clone in a process with threads");
+    debug_assert_eq!(has_one_thread(), Ok(true), "clone in a process with threads");
     // SAFETY: without CLONE_VM and with no stack given this is a fork; nothing is
     // written through the other pointers, which are null.
     let pid = unsafe { syscall!(libc::SYS_clone, PARENT | flags, 0usize, 0usize, 0usize, 0usize)? };
     Ok(i32::try_from(pid).ok().and_then(Pid::from_raw))
 }
 
-#[cfg(debug_assertions)]
-fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
-}
-
-#[cfg(not(debug_assertions))]
-fn threads() -> usize {
-    1
+/// Whether the caller is the only thread of its process, in one call: with CLONE_THREAD,
+/// unshare(2) changes nothing and refuses where there are others.
+pub fn has_one_thread() -> rustix::io::Result<bool> {
+    // SAFETY: CLONE_THREAD alone unshares nothing.
+    match unsafe { syscall!(libc::SYS_unshare, libc::CLONE_THREAD) } {
+        Ok(_) => Ok(true),
+        Err(rustix::io::Errno::INVAL) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Enters the namespaces `flags` of the process or namespace file behind `fd`.

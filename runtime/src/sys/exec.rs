@@ -14,24 +14,13 @@ pub struct CVec {
 
 impl CVec {
     pub fn new(strings: Vec<CString>) -> Self {
-        let mut vec = CVec { strings, pointers: Vec::new() };
-        vec.point();
-        vec
-    }
-
-    pub fn push(&mut self, string: CString) {
-        self.strings.push(string);
-        self.point();
+        let end = std::iter::once(std::ptr::null());
+        let pointers = strings.iter().map(|string| string.as_ptr()).chain(end).collect();
+        CVec { strings, pointers }
     }
 
     pub fn strings(&self) -> &[CString] {
         &self.strings
-    }
-
-    fn point(&mut self) {
-        self.pointers.clear();
-        self.pointers.extend(self.strings.iter().map(|s| s.as_ptr()));
-        self.pointers.push(std::ptr::null());
     }
 }
 

@@ -90,20 +90,20 @@ pub fn keep_open(number: RawFd) -> rustix::io::Result<()> {
 /// neighbouring numbers by one call: a container's start opens some hundred,
 /// and a close for each would be a fifth of all its system calls.
 #[derive(Debug, Default)]
-pub struct Bin(Vec<OwnedFd>);
+pub struct CloseBatch(Vec<OwnedFd>);
 
-impl Bin {
+impl CloseBatch {
     /// So many may lie here, for a process has a limit of open files.
     const MOST: usize = 128;
 
-    pub fn put(&mut self, fd: OwnedFd) {
+    pub fn add(&mut self, fd: OwnedFd) {
         self.0.push(fd);
         if self.0.len() >= Self::MOST {
-            self.empty();
+            self.close_all();
         }
     }
 
-    fn empty(&mut self) {
+    fn close_all(&mut self) {
         let mut numbers: Vec<u32> = self.0.drain(..).map(|fd| fd.into_raw_fd() as u32).collect();
         numbers.sort_unstable();
         let mut runs = numbers.as_slice();
@@ -116,9 +116,9 @@ impl Bin {
     }
 }
 
-impl Drop for Bin {
+impl Drop for CloseBatch {
     fn drop(&mut self) {
-        self.empty();
+        self.close_all();
     }
 }
 

@@ -15,6 +15,8 @@ pub mod ptrace;
 pub mod regex;
 pub mod sched;
 pub mod seccomp;
+#[cfg(feature = "internals")]
+pub mod seccomp_agent;
 pub mod signal;
 pub mod tty;
 

@@ -108,16 +108,6 @@ pub fn end_by(signals: &[libc::c_int]) {
     }
 }
 
-/// Waits for the next signal, all of which are blocked.
-pub fn wait() -> rustix::io::Result<i32> {
-    let set = full_set();
-    // SAFETY: `set` is valid and no siginfo is asked for.
-    let signal = unsafe {
-        syscall!(libc::SYS_rt_sigtimedwait, &raw const set, std::ptr::null::<u8>(), std::ptr::null::<u8>(), 8usize)
-    }?;
-    Ok(signal as i32)
-}
-
 /// Sends `signal` (1–64) to the process behind `pidfd`.
 pub fn send(pidfd: rustix::fd::BorrowedFd<'_>, signal: i32) -> rustix::io::Result<()> {
     use rustix::fd::AsRawFd;

@@ -108,7 +108,7 @@ impl Options {
                 .map(|name| name.to_string_lossy().into_owned())
                 .ok_or_else(|| Error::new(format!("bundle {}: has no name, --id is needed", bundle.display())))?,
         };
-        firn::state::dir::check_id(&name)?;
+        firn::state::check_id(&name)?;
         Ok(name)
     }
 

@@ -8,7 +8,7 @@ use crate::process::pty::ConsoleSocket;
 use crate::reactor::{Interest, Reactor, Token};
 use crate::signal::Signal;
 use firn::error::{Context, Error, Result};
-use firn::state::time::rfc3339;
+use firn::state::rfc3339;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;

@@ -6,7 +6,7 @@ use crate::notify::Notification;
 use crate::notify::inbox::Inbox;
 use crate::reactor::{Interest, Token};
 use firn::error::{Context, Result};
-use firn::state::time::rfc3339;
+use firn::state::rfc3339;
 use std::time::SystemTime;
 
 /// The socket's name in the state directory.

@@ -5,7 +5,7 @@ use super::policy::Cause;
 use crate::process::exit::Exit;
 use crate::state::exit_record::{ExitRecord, Reason};
 use firn::error::Error;
-use firn::state::time::rfc3339;
+use firn::state::rfc3339;
 use std::time::{Duration, SystemTime};
 
 impl Container {

@@ -2,6 +2,7 @@
 //! which what this machine can't show is tested.
 
 mod boot;
+mod files;
 mod guest;
 mod image;
 mod initrd;
@@ -9,8 +10,8 @@ mod job;
 mod report;
 mod suite;
 
-use crate::build::{BINARIES, release, workspace};
 use crate::{Result, packages};
+use files::{ENVIRONMENT, output_directory, programs};
 use guest::Guest;
 use job::Job;
 use std::path::PathBuf;
@@ -69,14 +70,14 @@ fn test(guests: &[&'static Guest], only: Option<&str>) -> Result<()> {
     let work = || {
         while let Some(guest) = guests.get(next.fetch_add(1, Ordering::Relaxed)) {
             let job = suite::job(guest, only, &files);
-            let outcome = boot::run(guest, &job, &roots, &output_folder().join(guest.name));
+            let outcome = boot::run(guest, &job, &roots, &output_directory().join(guest.name));
             let run = outcome.map(|outcome| report::Run::read(guest.name, &outcome)).map_err(|error| error.to_string());
             runs.lock().expect("no panics").push(run);
         }
     };
     std::thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
     let runs: Vec<_> = runs.into_inner().expect("no panics").into_iter().collect::<std::result::Result<_, String>>()?;
-    report::write(&runs, &output_folder())
+    report::write(&runs, &output_directory())
 }
 
 pub fn test_all() -> Result<()> {
@@ -117,29 +118,13 @@ fn shell(guest: &Guest) -> Result<()> {
     Ok(std::fs::remove_dir_all(&folder)?)
 }
 
-/// What every job begins with. /tmp may be a tmpfs with nosuid and nodev.
-const ENVIRONMENT: &str =
-    "export PATH=/var/firn/bin:$PATH FIRN_BIN=/var/firn/bin FIRN_DEBIAN_ROOT=/srv/debian TMPDIR=/var/tmp";
-
 /// What all need: qemu, and the disk of container roots.
 fn prepare() -> Result<PathBuf> {
     packages::install(&packages::GUESTS)?;
     image::roots(&crate::debian::root_with_systemd()?)
 }
 
-/// firn's programs and the tests' helpers.
-fn programs() -> Result<Vec<(PathBuf, String)>> {
-    let binaries = release()?;
-    let helpers = ["firn-inside", "firn-attacker", "firn-suite"];
-    let names = BINARIES.iter().chain(&helpers);
-    Ok(names.map(|name| (binaries.join(name), format!("bin/{name}"))).collect())
-}
-
-fn output_folder() -> PathBuf {
-    workspace().join("target/vm")
-}
-
 /// Of a run by hand: several may be on at once.
 fn folder(guest: &Guest) -> PathBuf {
-    output_folder().join(format!("{}-{}", guest.name, std::process::id()))
+    output_directory().join(format!("{}-{}", guest.name, std::process::id()))
 }

@@ -1,9 +1,10 @@
 //! The tests that run in guests: firn's own, and those that only a machine with
 //! systemd and cgroup v2 can show.
 
+use super::files::{ENVIRONMENT, output_directory, programs};
 use super::guest::Guest;
 use super::job::Job;
-use super::{ENVIRONMENT, programs};
+
 use crate::Result;
 use crate::build::{run, test_programs};
 use std::path::PathBuf;
@@ -58,7 +59,7 @@ pub fn files() -> Result<Vec<(PathBuf, String)>> {
             .into_iter()
             .map(|(name, program)| (program, format!("{TESTS}{name}"))),
     );
-    let folder = super::output_folder().join("files");
+    let folder = output_directory().join("files");
     let copy = |(from, name): (PathBuf, String)| {
         let to = folder.join(&name);
         std::fs::create_dir_all(to.parent().ok_or("a file without a folder")?)?;

@@ -1,6 +1,6 @@
 //! What of the host's files the container sees, and where.
 
-use super::{Container, inside};
+use super::report::{Container, inside};
 use crate::definition::document::Step;
 use crate::definition::schema::{Definition, PrivateUsers, UserNamespace};
 use crate::definition::values;

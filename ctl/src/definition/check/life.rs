@@ -1,6 +1,6 @@
 //! Times and limits.
 
-use super::Container;
+use super::report::Container;
 use crate::definition::schema::{Definition, Size, Time};
 use crate::definition::values;
 

@@ -1,6 +1,6 @@
 //! Addresses, links and ports, and which of these options need which.
 
-use super::Container;
+use super::report::Container;
 use crate::definition::document::Step;
 use crate::definition::schema::{Definition, ForwardPort, Link};
 use crate::definition::values::{self, Family};

@@ -1,6 +1,6 @@
 //! Devices, capabilities, and what goes in: environment, credentials, keys.
 
-use super::{Container, inside};
+use super::report::{Container, inside};
 use crate::definition::document::Step;
 use crate::definition::mistake::hint;
 use crate::definition::schema::{Definition, PrivateUsers};

@@ -1,6 +1,6 @@
 //! What a container is made of: one of `path`, `flake` and `rootFS`.
 
-use super::Container;
+use super::report::Container;
 use crate::definition::document::Step;
 use crate::definition::schema::Definition;
 

@@ -1,7 +1,7 @@
 //! What several containers can't share, and what they wait for.
 
-use super::Report;
 use super::network::shown;
+use super::report::Report;
 use crate::definition::document::Step;
 use crate::definition::instances::Instance;
 use crate::definition::mistake::hint;

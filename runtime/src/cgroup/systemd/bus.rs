@@ -64,13 +64,13 @@ impl Bus {
     }
 
     /// The answer to a call. An error that the other side sent is `Err` within.
-    pub fn answer(&mut self, serial: u32) -> Result<std::result::Result<Incoming, Refusal>> {
+    pub fn answer(&mut self, serial: u32) -> Result<std::result::Result<Incoming, DbusError>> {
         let incoming = self.wait_for(|message| message.reply_to == Some(serial))?;
         Ok(match &incoming.error {
             None => Ok(incoming),
             Some(name) => {
                 let message = Reader::new(&incoming.body).text().unwrap_or_default();
-                Err(Refusal { name: name.clone(), message })
+                Err(DbusError { name: name.clone(), message })
             }
         })
     }
@@ -145,19 +145,19 @@ impl Bus {
 
 /// An error as D-Bus has it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct DbusError {
     pub name: String,
     pub message: String,
 }
 
-impl Refusal {
+impl DbusError {
     pub fn is(&self, name: &str) -> bool {
         self.name.rsplit('.').next() == Some(name)
     }
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
+impl From<DbusError> for Error {
+    fn from(refusal: DbusError) -> Self {
         Error::new(format!("systemd: {}", refusal.message))
     }
 }

@@ -5,14 +5,12 @@
 
 mod bus;
 pub mod properties;
-pub mod unit;
 mod wire;
-
-pub use unit::Unit;
-pub use wire::{Property, Value};
 
 use crate::bail;
 use crate::error::{Context, Error, Result};
+use crate::plan::cgroup::property::{Property, Value};
+use crate::plan::cgroup::unit::Unit;
 use bus::Bus;
 use std::path::Path;
 use wire::{Method, Reader, Writer};
@@ -135,7 +133,7 @@ fn run_job(
     signature: &str,
     unit: &str,
     arguments: impl FnOnce(&mut Writer),
-) -> Result<std::result::Result<String, bus::Refusal>> {
+) -> Result<std::result::Result<String, bus::DbusError>> {
     bus.watch(JOB_SIGNALS);
     // systemd sends signals to none before somebody subscribes.
     let subscribed = bus.call(&Method { member: "Subscribe", ..MANAGER }, "", Writer::default());

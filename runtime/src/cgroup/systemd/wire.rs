@@ -1,40 +1,7 @@
 //! D-Bus messages as bytes: what systemd's manager takes and answers, and no
 //! more. Source: the D-Bus specification, "Message Protocol".
 
-/// A value inside a variant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
-    Bool(bool),
-    Int32(i32),
-    Uint32(u32),
-    Int64(i64),
-    Uint64(u64),
-    Text(String),
-    Texts(Vec<String>),
-    Bytes(Vec<u8>),
-    Uint32s(Vec<u32>),
-    /// `a(ss)`
-    Pairs(Vec<(String, String)>),
-}
-
-pub type Property = (String, Value);
-
-impl Value {
-    fn signature(&self) -> &'static str {
-        match self {
-            Value::Bool(_) => "b",
-            Value::Int32(_) => "i",
-            Value::Uint32(_) => "u",
-            Value::Int64(_) => "x",
-            Value::Uint64(_) => "t",
-            Value::Text(_) => "s",
-            Value::Texts(_) => "as",
-            Value::Bytes(_) => "ay",
-            Value::Uint32s(_) => "au",
-            Value::Pairs(_) => "a(ss)",
-        }
-    }
-}
+use crate::plan::cgroup::property::{Property, Value};
 
 /// Bytes of a message that is being written. Positions count from its start,
 /// which is aligned.

@@ -1,6 +1,6 @@
 //! The files of cgroup v1, the kernel's cgroup-v1/*.rst.
 
-use super::{Missing, Setting, cpuset, hugetlb, rdma, set, shares, tasks};
+use super::setting::{Missing, Setting, cpuset, hugetlb, rdma, set, shares, tasks};
 use crate::bail;
 use crate::error::Result;
 use crate::spec::resources::{BlockIo, Cpu, HugepageLimit, Memory, Network, Resources, ThrottleDevice};

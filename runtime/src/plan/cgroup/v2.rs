@@ -1,6 +1,6 @@
 //! The files of cgroup v2, the kernel's cgroup-v2.rst.
 
-use super::{Missing, Setting, cpuset, hugetlb, rdma, set, shares, tasks};
+use super::setting::{Missing, Setting, cpuset, hugetlb, max_of, rdma, set, shares, tasks};
 use crate::bail;
 use crate::error::Result;
 use crate::spec::resources::{BlockIo, Cpu, HugepageLimit, Memory, Resources, ThrottleDevice};
@@ -129,10 +129,6 @@ fn io(io: &BlockIo, list: &mut Vec<Setting>) {
             set(list, "io", "io.max", format!("{major}:{minor} {key}={rate}"));
         }
     }
-}
-
-pub fn max_of(limit: i64) -> String {
-    if limit > 0 { limit.to_string() } else { "max".into() }
 }
 
 /// From 2…262144 with 1024 as the default to 1…10000 with 100 as the default,

@@ -6,7 +6,7 @@ mod rotate;
 mod tail;
 
 use crate::stream::Stream;
-use firn::state::time::rfc3339;
+use firn::state::rfc3339;
 use k8s_file::{Record, Records};
 use rotate::RotatedFile;
 use std::io;

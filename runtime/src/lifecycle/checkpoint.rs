@@ -1,0 +1,33 @@
+//! `checkpoint`: a container becomes images.
+
+use super::{delete, prepare};
+use crate::criu::dump::{self, Dump};
+use crate::criu::{self, hierarchy};
+use crate::error::{Error, Kind, Result};
+use crate::log::Log;
+use crate::state::{Record, StateDir, Status};
+use std::path::Path;
+
+/// Saves a container. It is gone afterwards, unless `dump` leaves it running. Errors:
+/// [`Kind::WrongState`], what criu says.
+pub fn checkpoint(root: &Path, id: &str, dump: &Dump, log: &Log) -> Result<()> {
+    criu::need_root()?;
+    super::need_one_thread()?;
+    let dir = StateDir::open(root, id)?;
+    let record = Record::need(&dir)?;
+    match Status::of(&dir, &record) {
+        Status::Running | Status::Paused => {}
+        status => {
+            let text = format!("container {id} can't be checkpointed: it is {}", status.name());
+            return Err(Error::of_kind(Kind::WrongState, text));
+        }
+    }
+    let plan = prepare::plan_of(&dir, &record)?;
+    hierarchy::keep(log, || dump::dump(&record, &plan, dump))?;
+    if dump.spares() {
+        return Ok(());
+    }
+    let poststop = Record::hooks(&dir)?.poststop;
+    delete::kill(&record)?;
+    delete::destroy(dir, &record, &poststop, log)
+}

@@ -1,0 +1,166 @@
+//! Making a container, in order: lock and record, sources, cgroup, clone, serve init,
+//! record again. Whatever fails on the way takes back what was made.
+
+use super::prepare::{self, Options, Prepared};
+use crate::cgroup::CgroupHandle;
+use crate::compat;
+use crate::create::transaction::CreateTransaction;
+use crate::create::{clone, idmap_mounts, serve};
+use crate::error::Result;
+use crate::init::{self, Handles};
+use crate::ipc::pair::{ConsolePair, StreamEnds};
+use crate::ipc::protocol::{Channel, Message};
+use crate::ipc::watch::Watch;
+use crate::ipc::{console, pidfd, streams};
+use crate::log::Log;
+use crate::mount::sources::{self, Sources};
+use crate::network::devices;
+use crate::plan::Plan;
+use crate::state::{self, Record, StateDir, pid_file};
+use crate::sys::clone::Fork;
+use crate::sys::fds::CloseBatch;
+use rustix::fd::OwnedFd;
+use rustix::process::Pid;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A container whose init has been told to go on.
+#[derive(Debug)]
+pub struct Created {
+    pub dir: StateDir,
+    pub record: Record,
+    pub plan: Plan,
+    pub pid: Pid,
+    pub pidfd: OwnedFd,
+    pub channel: Channel,
+    /// The caller's side of its streams, for the foreground.
+    pub streams: StreamEnds,
+}
+
+/// `create`: the program waits for `start`.
+pub fn create(options: &Options, log: &Log) -> Result<()> {
+    super::need_one_thread()?;
+    make(options, false, log).map(drop)
+}
+
+/// Makes a container, up to where its init waits for `start`, or goes on by itself.
+pub fn make(options: &Options, starts_at_once: bool, log: &Log) -> Result<Created> {
+    let prepared = prepare::prepare(options, starts_at_once, log)?;
+    let ConsolePair { caller, process, names } = console::open(&prepared.plan.process.streams)?;
+    let pidfd_socket = options.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
+    let outside = Outside { streams: process, names, pidfd_socket, pid_file: options.pid_file.as_deref() };
+
+    let mut transaction = CreateTransaction::new(StateDir::create(&options.root, &options.id)?);
+    match in_order(&mut transaction, &prepared, outside, log) {
+        Ok((record, channel)) => {
+            let (pid, pidfd, dir) = transaction.commit();
+            Ok(Created { dir, record, plan: prepared.plan, pid, pidfd, channel, streams: caller })
+        }
+        Err(error) => {
+            transaction.rollback(&prepared.plan.hooks.poststop, log);
+            Err(error)
+        }
+    }
+}
+
+/// What the caller has opened or named, and the container or the caller gets.
+struct Outside<'a> {
+    streams: StreamEnds,
+    /// Of the streams that are pipes.
+    names: Vec<String>,
+    pidfd_socket: Option<OwnedFd>,
+    pid_file: Option<&'a Path>,
+}
+
+fn in_order(
+    transaction: &mut CreateTransaction,
+    prepared: &Prepared,
+    outside: Outside<'_>,
+    log: &Log,
+) -> Result<(Record, Channel)> {
+    let Prepared { config, host, plan } = prepared;
+    let mut record = transaction.begin(plan, host, config, outside.names)?;
+    let StreamEnds { console, pipes } = outside.streams;
+    let mut sources = sources::open(plan, console, host.may_mount())?;
+    if sources.are_found {
+        idmap_mounts::map_from_outside(plan, &mut sources, host)?;
+    }
+    let cgroup_handle = transaction.make_groups(plan, &mut record)?;
+    if record.cgroup.dirs.is_empty() && !record.own_pid_namespace {
+        log.warn(compat::NO_WAY_TO_KILL);
+    }
+    if record.cgroup.unit.is_none() {
+        sources.open_cgroups(plan, &record.cgroup)?;
+    }
+    let start_fifo = if plan.starts_at_once { None } else { Some(state::start::make(transaction.dir()?)?) };
+    let (mut channel, init_end) = Channel::pair()?;
+    if plan.starts_at_once {
+        channel.watch(Arc::new(Watch::new(None)?));
+    }
+    let (pid, pidfd) = match clone::clone_init(plan, &sources, &cgroup_handle)? {
+        Fork::Parent { pid, pidfd } => (pid, pidfd),
+        Fork::Child => {
+            streams::take(pipes);
+            // With the directory goes init's part in the lock: flock(2) belongs
+            // to all who inherit it.
+            drop((channel, transaction.dir.take()));
+            init::run(plan, &record, Handles { sources, cgroup_handle, channel: init_end, start_fifo })
+        }
+    };
+    transaction.init = Some((pid, pidfd));
+    drop(pipes);
+    if plan.namespaces.enters_by_itself() {
+        serve::wait_for_namespaces(&channel)?;
+    }
+    if let Some(filter) = &plan.seccomp {
+        log.debug(|| format!("seccomp filter flags: {}", filter.flags));
+    }
+    log.debug(|| format!("{}: init is process {}", compat::CLONED, pid.as_raw_nonzero()));
+    if let Some(groups) = &record.resctrl {
+        groups.add(pid)?;
+    }
+    if !plan.net_devices.is_empty() {
+        transaction.devices = Some(devices::move_in(&plan.net_devices, sources::network(&sources, pid)?, log)?);
+    }
+    if let Some(adjustment) = plan.process.oom_score_adj {
+        serve::adjust_oom_score(pid, adjustment)?;
+    }
+    serve::map_ids(&channel, plan, &sources, pid, host)?;
+    close_init_copies(init_end, sources, cgroup_handle);
+    if transaction.enter_unit(plan, &mut record, pid)? {
+        channel.send(&Message::Placed)?;
+    }
+    log.debug(|| compat::IN_INIT.to_owned());
+    serve::until_ready(&channel, plan, host, &mut record, transaction)?;
+    announce(transaction, &mut record, plan, outside.pidfd_socket, outside.pid_file)?;
+    drop(start_fifo);
+    log.debug(|| compat::GOES_ON.to_owned());
+    channel.send(&Message::Go)?;
+    Ok((record, channel))
+}
+
+/// The container is ready: from here on others find it.
+fn announce(
+    transaction: &CreateTransaction,
+    record: &mut Record,
+    plan: &Plan,
+    pidfd_socket: Option<OwnedFd>,
+    pid_file: Option<&Path>,
+) -> Result<()> {
+    let (dir, (pid, pidfd)) = (transaction.dir()?, transaction.init()?);
+    record.begin(*pid, dir)?;
+    if let Some(socket) = &pidfd_socket {
+        pidfd::send(socket, pidfd::OF_INIT, pidfd)?;
+    }
+    if let Some(path) = pid_file {
+        pid_file::write(path, record.pid)?;
+    }
+    if plan.starts_at_once { Ok(()) } else { state::start::publish(dir) }
+}
+
+/// Closes the runtime's copies of what init has now.
+fn close_init_copies(init_end: Channel, sources: Sources, cgroup_handle: CgroupHandle) {
+    let mut batch = CloseBatch::default();
+    sources.into_fds().chain(cgroup_handle.into_fds()).for_each(|fd| batch.add(fd));
+    batch.add(init_end.into());
+}

@@ -1,0 +1,29 @@
+//! Standing in for a process in the foreground: its signals, its terminal or streams, and
+//! its exit status.
+
+mod caller_stream;
+mod process;
+mod relay;
+mod terminal;
+
+use crate::error::Result;
+use crate::ipc::pair::StreamEnds;
+use process::Foreground;
+use rustix::fd::OwnedFd;
+use rustix::process::Pid;
+
+/// Waits for `pid`, a child, with all signals blocked: they go to the child. What
+/// there is of `streams` is joined to our own terminal and streams. Returns its exit
+/// status, or 128 and the signal that ended it.
+pub fn wait(pid: Pid, pidfd: &OwnedFd, mut streams: StreamEnds) -> Result<u8> {
+    let process = Foreground::new(pid, pidfd)?;
+    match streams.console.take() {
+        None if streams.pipes.is_empty() => loop {
+            if let (_, Some(status)) = process.wait(&[], None, |_| false)? {
+                return Ok(status);
+            }
+        },
+        None => relay::pump(streams, process),
+        Some(console) => terminal::pump(console, process),
+    }
+}

@@ -1,0 +1,150 @@
+//! From the options of a new container to its plan: the bundle is read, and what the
+//! plan needs of the caller and of the host is asked.
+
+use crate::bail;
+use crate::cgroup::systemd;
+use crate::create::preflight;
+use crate::error::{Context, Result};
+use crate::host::Host;
+use crate::ipc::{inherited, notify, streams};
+use crate::log::Log;
+use crate::plan::request::{Attachment, CgroupManager, Console, Request};
+use crate::plan::roots::{self, RootsPlan};
+use crate::plan::{self, Plan};
+use crate::spec;
+use crate::state::dir::check_id;
+use crate::state::files::NOTIFY_DIRECTORY;
+use crate::state::{Record, StateDir};
+use rustix::fd::RawFd;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Options of a new container, as `create`, `run` and `restore` take them.
+#[derive(Debug, Default)]
+pub struct Options {
+    pub id: String,
+    /// The directory of the state directories.
+    pub root: PathBuf,
+    pub bundle: PathBuf,
+    /// Instead of the bundle's config.json.
+    pub config: Option<PathBuf>,
+    pub console: Console,
+    /// A Unix socket that gets a pidfd of init.
+    pub pidfd_socket: Option<PathBuf>,
+    pub pid_file: Option<PathBuf>,
+    /// Descriptors of the caller that the program keeps, those of `listen_fds` included.
+    pub preserved_fds: Vec<RawFd>,
+    /// How many of them a service manager opened, sd_listen_fds(3).
+    pub listen_fds: u32,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
+    pub cgroup_manager: Manager,
+}
+
+/// Who makes the container's cgroup.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Manager {
+    #[default]
+    Cgroupfs,
+    /// The machine's systemd, or that of an ordinary user.
+    Systemd,
+    /// The container stays in the caller's cgroup.
+    Disabled,
+}
+
+/// A container of which nothing has been made yet.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The text of its config.json.
+    pub config: Vec<u8>,
+    pub host: Host,
+    pub plan: Plan,
+}
+
+/// Plans a new container. `starts_at_once`: it does not wait for `start`.
+pub fn prepare(options: &Options, starts_at_once: bool, log: &Log) -> Result<Prepared> {
+    let bundle = std::path::absolute(&options.bundle).doing(|| format!("bundle {}", options.bundle.display()))?;
+    let path = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
+    let config = spec::read_file(&path)?;
+    let spec = spec::parse(&config).doing(|| format!("parse {}", path.display()))?;
+    let host = Host::probe()?;
+    check_id(&options.id)?;
+    let notify_directory = match notify::is_wanted() {
+        true => Some(notify_directory(&options.root.join(&options.id))?),
+        false => None,
+    };
+    let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
+    let request = Request {
+        id: options.id.clone(),
+        roots: roots(&bundle)?,
+        bundle,
+        cgroup_manager: manager(options.cgroup_manager, &host)?,
+        attachment: Some(attachment(options.console.clone(), terminal)),
+        notify_directory,
+        environment: inherited::environment(options.listen_fds),
+        preserved_fds: options.preserved_fds.clone(),
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
+        starts_at_once,
+    };
+    let plan = plan::plan(&spec, request, &host, log)?;
+    preflight::check(&plan)?;
+    Ok(Prepared { config, host, plan })
+}
+
+/// How a new process is attached to the caller.
+pub fn attachment(console: Console, terminal: bool) -> Attachment {
+    Attachment { console, streams: streams::look_at_callers(terminal) }
+}
+
+/// The plan of a container that exists, from the config with which it was made.
+pub fn plan_of(dir: &StateDir, record: &Record) -> Result<Plan> {
+    let spec = Record::need_config(dir)?;
+    let notify_directory = dir.has(NOTIFY_DIRECTORY).then(|| notify_directory(dir.path())).transpose()?;
+    let request = Request {
+        id: record.id.clone(),
+        bundle: record.bundle.clone(),
+        roots: roots(&record.bundle)?,
+        cgroup_manager: match &record.cgroup.unit {
+            Some(unit) => CgroupManager::Systemd { of_user: unit.of_user },
+            None => CgroupManager::Cgroupfs,
+        },
+        notify_directory,
+        ..Request::default()
+    };
+    // Its warnings were given when it was made.
+    plan::plan(&spec, request, &Host::probe()?, &Log::quiet())
+}
+
+fn notify_directory(state: &Path) -> Result<PathBuf> {
+    let directory = state.join(OsStr::from_bytes(NOTIFY_DIRECTORY.to_bytes()));
+    std::path::absolute(&directory).doing(|| format!("directory {}", directory.display()))
+}
+
+fn manager(manager: Manager, host: &Host) -> Result<CgroupManager> {
+    match manager {
+        Manager::Cgroupfs => return Ok(CgroupManager::Cgroupfs),
+        Manager::Disabled => return Ok(CgroupManager::Disabled),
+        Manager::Systemd => {}
+    }
+    let of_user = host.is_rootless();
+    if !systemd::is_running() {
+        bail!("systemd is not running on this host, so it can't manage cgroups: use --cgroup-manager cgroupfs");
+    }
+    if of_user && !host.cgroups.pure_v2 {
+        // As under runc: of v1, systemd delegates no controller to a user.
+        bail!(
+            "an ordinary user's systemd manages cgroups of v2 alone, and this host has v1: use --cgroup-manager cgroupfs"
+        );
+    }
+    Ok(CgroupManager::Systemd { of_user })
+}
+
+/// What firn.json and the closure that it names say.
+fn roots(bundle: &Path) -> Result<Option<RootsPlan>> {
+    let Some((roots, _)) = spec::roots::read(bundle)? else { return Ok(None) };
+    let closure = roots.root.as_ref().and_then(|root| root.closure.as_deref());
+    let list = closure.map(|path| spec::read_file(&bundle.join(path))).transpose()?;
+    roots::plan(&roots, list.as_deref())
+}

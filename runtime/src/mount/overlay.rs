@@ -1,0 +1,156 @@
+//! A root of layers under something that can be written: an overlay, or that
+//! something alone where there are no layers.
+
+use super::attach::{attach, open_directory};
+use super::file_system::{self, FileSystem, LONGEST, attributes};
+use crate::bail;
+use crate::error::{Context, Error, Result};
+use crate::plan::roots::{RootsPlan, Upper};
+use crate::sys::fds::CloseBatch;
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, MountFlags, OpenTreeFlags};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Mounts the root on `place` and returns its descriptor. What is written goes
+/// below `place` first, out of the container's sight: the overlay that covers
+/// it keeps its own hold of it.
+pub fn mount(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
+    let open = |layer: &PathBuf| open_directory(layer.as_path()).doing(|| format!("layer {}", layer.display()));
+    let layers = roots.layers.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let writable = match &roots.upper {
+        Upper::Tmpfs(options) => tmpfs(options)?,
+        Upper::Directory(path) => bind(path)?,
+    };
+    let what = || format!("mount the root on {}", place.display());
+    attach(&writable, open_directory(place)?).doing(what)?;
+    if roots.layers.is_empty() {
+        return Ok(writable);
+    }
+    for name in ["upper", "work"] {
+        match rustix::fs::mkdirat(&writable, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno).doing(|| format!("make the overlay's {name} directory")),
+        }
+    }
+    let paths = Paths { layers: &roots.layers, upper: place.join("upper"), work: place.join("work") };
+    match one_by_one(&paths, &layers) {
+        Ok(overlay) => {
+            attach(&overlay, open_directory(place)?).doing(what)?;
+            Ok(overlay)
+        }
+        // An unknown option: told at once since 6.5, and at the end before that.
+        Err(error) if matches!(error.errno(), Some(Errno::INVAL | Errno::NOENT)) => {
+            match all_in_one(&paths, place) {
+                // This kernel knew it: the first error says more.
+                Err(second) if second.errno().is_some() => Err(error),
+                result => result,
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What an overlay is made of.
+struct Paths<'a> {
+    layers: &'a [PathBuf],
+    upper: PathBuf,
+    work: PathBuf,
+}
+
+fn tmpfs(options: &str) -> Result<OwnedFd> {
+    let option = |option: &str| match option.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (option.to_owned(), None),
+    };
+    let given = options.split(',').filter(|option| !option.is_empty()).map(option);
+    let data: Vec<_> = std::iter::once(("mode".to_owned(), Some("0755".to_owned()))).chain(given).collect();
+    file_system::make("tmpfs", "tmpfs", &data, None, attributes(0), &mut CloseBatch::default())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the upper directory is the host's")]
+fn bind(path: &Path) -> Result<OwnedFd> {
+    match std::fs::create_dir(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).doing(|| format!("make the writable directory {}", path.display())),
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    rustix::mount::open_tree(CWD, path, flags).doing(|| format!("open the writable directory {}", path.display()))
+}
+
+/// Since Linux 6.7: layers highest first, each by itself.
+fn one_by_one(paths: &Paths<'_>, layers: &[OwnedFd]) -> Result<OwnedFd> {
+    let fs = FileSystem::open("overlay")?;
+    fs.set("source", Some("overlay"))?;
+    for (path, layer) in paths.layers.iter().zip(layers).rev() {
+        set_directory(&fs, "lowerdir+", path, Some(layer))
+            .doing(|| fs.told(&format!("overlay layer {}", path.display())))?;
+    }
+    for (name, path) in [("upperdir", &paths.upper), ("workdir", &paths.work)] {
+        set_directory(&fs, name, path, None).doing(|| fs.told(&format!("overlay {name}")))?;
+    }
+    fs.mount(MountAttrFlags::empty(), &mut CloseBatch::default())
+}
+
+/// By its name, so that mountinfo has it; by descriptor where the name is too long
+/// for fsconfig(2) or has a character that overlay takes for an escape; and before
+/// Linux 6.13, which brought that, as the working directory.
+#[expect(clippy::disallowed_methods, reason = ". only, a directory of the host's")]
+fn set_directory(fs: &FileSystem, name: &str, path: &Path, directory: Option<&OwnedFd>) -> rustix::io::Result<()> {
+    let text = path.as_os_str().as_bytes();
+    if text.len() <= LONGEST && !text.contains(&b'\\') {
+        return fs.set_bytes(name, text);
+    }
+    let opened = match directory {
+        Some(_) => None,
+        None => Some(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?),
+    };
+    let Some(directory) = directory.or(opened.as_ref()) else { return Err(Errno::NOENT) };
+    match fs.set_directory(name, directory) {
+        Err(Errno::INVAL) => {}
+        result => return result,
+    }
+    let before = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::process::fchdir(directory)?;
+    let result = fs.set_bytes(name, b".");
+    rustix::process::fchdir(before)?;
+    result
+}
+
+/// Before 6.7: all of them in one string. By the classic mount(2), which takes a
+/// page of options, where fsconfig(2) takes 255 bytes of each.
+#[expect(clippy::disallowed_methods, reason = "the caller's place for the root, before it is entered")]
+fn all_in_one(paths: &Paths<'_>, place: &Path) -> Result<OwnedFd> {
+    const PAGE: usize = 4096;
+    let mut options = b"lowerdir=".to_vec();
+    for (number, layer) in paths.layers.iter().rev().enumerate() {
+        if number > 0 {
+            options.push(b':');
+        }
+        escape(layer, b":\\,", &mut options);
+    }
+    for (name, path) in [("upperdir", &paths.upper), ("workdir", &paths.work)] {
+        options.extend([b",", name.as_bytes(), b"="].concat());
+        escape(path, b"\\,", &mut options);
+    }
+    if options.len() >= PAGE {
+        bail!("{} layers with names of that length need Linux 6.7", paths.layers.len());
+    }
+    let options = CString::new(options).map_err(|_| Error::new("the name of a layer has a NUL byte"))?;
+    rustix::mount::mount("overlay", place, "overlay", MountFlags::empty(), options.as_c_str())
+        .doing(|| "mount the overlay")?;
+    open_directory(place)
+}
+
+fn escape(path: &Path, special: &[u8], text: &mut Vec<u8>) {
+    for byte in path.as_os_str().as_bytes() {
+        if special.contains(byte) {
+            text.push(b'\\');
+        }
+        text.push(*byte);
+    }
+}

@@ -1,0 +1,278 @@
+//! What comes from the host is found before init exists: at the caller's paths, so
+//! that a missing one is an error before there is a cgroup or a process. Who opens
+//! what, and when:
+//!
+//! | | the container has no user namespace | it has one | and the caller may not mount |
+//! |---|---|---|---|
+//! | binds, the cgroup | init, each at its turn in "mounts" | the caller | init, in "sources" |
+//! | the null device, nodes | the caller | the caller | init, in "sources" |
+//! | namespaces | the caller | the caller | the caller |
+//!
+//! `at_its_turn` has the binds that are exceptions.
+
+use super::bind_options::{copy_tree, join};
+use super::bind_source::{Kind, RootPlace, Source, bind_source, check_exists, holds_root};
+use super::file_system::FileSystem;
+use crate::bail;
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Result};
+use crate::path::kernel_fs::kernel_type;
+use crate::plan::Plan;
+use crate::plan::devices::Node;
+use crate::plan::mounts::{MountKind, MountPlan};
+use crate::plan::namespaces::KINDS;
+use crate::plan::sysctl;
+use crate::sys::clone;
+use crate::sys::fds::CloseBatch;
+use crate::sys::mount::{
+    ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SLAVE, setattr,
+};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags, fstat, stat};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+use rustix::process::Pid;
+use std::path::Path;
+
+pub type Cgroups = Vec<(String, OwnedFd)>;
+
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// Whether the caller has done its part; if it may not mount, init does it.
+    pub are_found: bool,
+    /// For each mount of the plan, its source; none where it is no bind.
+    pub mounts: Vec<Option<Source>>,
+    /// The root directory as the host has it, where there are binds.
+    pub root: RootPlace,
+    /// User namespaces with the mappings of mounts, by their number.
+    pub idmaps: Vec<(usize, OwnedFd)>,
+    /// The container's cgroups with the names under which they are shown, as
+    /// detached mounts with their options; cgroup v2 has the one name "". None
+    /// where init opens them at the turn of their mount.
+    pub cgroups: Option<Cgroups>,
+    /// /dev/null as a detached mount, which covers masked files.
+    pub null: Option<OwnedFd>,
+    /// Device nodes as detached mounts, where init may not make nodes.
+    pub nodes: Vec<OwnedFd>,
+    /// The namespaces to join, in order.
+    pub namespaces: Vec<(u64, OwnedFd)>,
+    /// Connected; the terminal's master goes there.
+    pub console_socket: Option<OwnedFd>,
+}
+
+pub fn open(plan: &Plan, console_socket: Option<OwnedFd>, may_mount: bool) -> Result<Sources> {
+    let namespaces = plan.namespaces.join.iter().map(|(kind, path)| {
+        let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        Ok((*kind, file.doing(|| format!("open namespace {}", path.display()))?))
+    });
+    let namespaces = namespaces.collect::<Result<Vec<_>>>()?;
+    refuse_sysctls_of_the_host(plan, &namespaces)?;
+    let mut sources = Sources { namespaces, console_socket, ..Sources::default() };
+    if !may_mount && let Some(mount) = plan.mounts.iter().find(|mount| mount.idmap.is_some()) {
+        bail!("mount {}: to map its ids takes the right to mount on the host", mount.target);
+    }
+    if may_mount {
+        sources.open_mounts(plan)?;
+    }
+    Ok(sources)
+}
+
+/// A namespace that is joined may turn out to be the host's.
+fn refuse_sysctls_of_the_host(plan: &Plan, joined: &[(u64, OwnedFd)]) -> Result<()> {
+    for (path, _) in &plan.sysctls {
+        let Some((kind, fd)) = joined.iter().find(|(kind, _)| sysctl::namespace(path) == Some(*kind)) else { continue };
+        let what = || "look at a namespace to join";
+        let name = KINDS.iter().find(|(_, flag)| flag == kind).map_or("", |(name, _)| name);
+        let file = if *kind == clone::NEWNET { "net" } else { name };
+        let (theirs, own) = (fstat(fd).doing(what)?, stat(format!("/proc/self/ns/{file}")).doing(what)?);
+        if (theirs.st_dev, theirs.st_ino) == (own.st_dev, own.st_ino) {
+            bail!("linux.sysctl: {path:?} is not allowed in the host's {name} namespace");
+        }
+    }
+    Ok(())
+}
+
+/// The network namespace of an init that has just been made.
+pub fn network(sources: &Sources, init: Pid) -> Result<OwnedFd> {
+    let what = || "open the container's network namespace";
+    match sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWNET) {
+        Some((_, joined)) => joined.try_clone().doing(what),
+        None => {
+            let path = format!("/proc/{}/ns/net", init.as_raw_nonzero());
+            rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(what)
+        }
+    }
+}
+
+impl Sources {
+    /// All descriptors that are open, to be closed.
+    pub fn into_fds(self) -> impl Iterator<Item = OwnedFd> {
+        let Sources { are_found: _, mounts, root: _, idmaps, cgroups, null, nodes, namespaces, console_socket } = self;
+        let mounts = mounts.into_iter().flatten().filter_map(Source::into_tree);
+        let namespaces = idmaps.into_iter().map(|(_, fd)| fd).chain(namespaces.into_iter().map(|(_, fd)| fd));
+        let cgroups = cgroups.into_iter().flatten().map(|(_, fd)| fd);
+        mounts.chain(namespaces).chain(cgroups).chain(null).chain(nodes).chain(console_socket)
+    }
+
+    fn open_mounts(&mut self, plan: &Plan) -> Result<()> {
+        if plan.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { .. })) {
+            self.root = RootPlace::find(&plan.rootfs)?;
+        }
+        let in_user_namespace = plan.namespaces.has(clone::NEWUSER);
+        let mut batch = CloseBatch::default();
+        self.mounts = plan
+            .mounts
+            .iter()
+            .map(|mount| match at_its_turn(plan, mount, &self.root)? {
+                Some(known) => Ok(Some(Source::Later(known))),
+                None => bind_source(mount, &self.root, None, (in_user_namespace, Kind::Unknown), &mut batch),
+            })
+            .collect::<Result<_>>()?;
+        self.null = if plan.masked.is_empty() { None } else { Some(dev_null()?) };
+        if plan.namespaces.has(clone::NEWUSER) {
+            self.nodes = plan.devices.iter().map(device).collect::<Result<_>>()?;
+        }
+        self.are_found = true;
+        Ok(())
+    }
+
+    /// What init would open at its turn, for somebody else.
+    pub fn open_rest(&mut self, plan: &Plan) -> Result<()> {
+        let in_user_namespace = plan.namespaces.has(clone::NEWUSER);
+        for (source, mount) in self.mounts.iter_mut().zip(&plan.mounts) {
+            if let Some(Source::Later(known)) = *source {
+                *source = bind_source(mount, &self.root, None, (in_user_namespace, known), &mut CloseBatch::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the caller could not open, and the cgroup that systemd has made.
+    pub fn open_late(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
+        if !self.are_found {
+            self.open_mounts(plan)?;
+        }
+        if self.cgroups.is_none() && !has_callers_rights(plan) {
+            self.cgroups = cgroups_of_first(plan, cgroup)?;
+        }
+        Ok(())
+    }
+
+    /// What the caller has to open once the cgroups exist.
+    pub fn open_cgroups(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
+        // A view of a cgroup namespace is made in it.
+        let by_init = cgroup.dirs.is_empty() && plan.namespaces.has(clone::NEWCGROUP);
+        if self.are_found && !has_callers_rights(plan) && !by_init {
+            self.cgroups = cgroups_of_first(plan, cgroup)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether init sees the caller's mounts, and with the caller's rights.
+pub fn has_callers_rights(plan: &Plan) -> bool {
+    plan.namespaces.makes(clone::NEWNS) && !plan.namespaces.has(clone::NEWUSER)
+}
+
+/// Whether init opens the source of a bind at the bind's turn: mounts are made in the order
+/// of the config, in which mountinfo lists them (since Linux 6.8 by when they
+/// were made, and a detached mount is made when it is opened). All others are
+/// opened by the caller:
+/// - in a user namespace or a mount namespace of others, init lacks its rights;
+/// - an id mapping is the caller's to give;
+/// - where `rootfsPropagation` asks for more than a slave, init's namespace no
+///   longer has the host for a peer or a master, and a bind may be meant to;
+/// - a source that holds the container's root would show what is mounted there so
+///   far, a bare /proc too.
+fn at_its_turn(plan: &Plan, mount: &MountPlan, root: &RootPlace) -> Result<Option<Kind>> {
+    let MountKind::Bind { source, recursive, inside: None, links } = &mount.kind else { return Ok(None) };
+    let follows_host = matches!(plan.root_propagation, 0 | PROPAGATION_SLAVE);
+    if !has_callers_rights(plan) || mount.idmap.is_some() || !follows_host {
+        return Ok(None);
+    }
+    let what = || format!("bind mount source {}", source.display());
+    if !recursive || !links.follows_source() {
+        return check_exists(source, root, *links).doing(what).map(Some);
+    }
+    Ok((!holds_root(source, root).doing(what)?).then_some(Kind::Unknown))
+}
+
+/// Whatever lies at /dev/null of the host must be the null device before it is
+/// laid over a file that the container shall not see (CVE-2025-31133).
+fn dev_null() -> Result<OwnedFd> {
+    let what = || "open /dev/null";
+    let tree = copy_tree(Path::new("/dev/null"), false).doing(what)?;
+    let stat = rustix::fs::fstat(&tree).doing(what)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || stat.st_rdev != rustix::fs::makedev(1, 3) {
+        bail!("/dev/null of the host is not the null device");
+    }
+    Ok(tree)
+}
+
+/// The host's node at the same path, as a detached mount.
+pub fn device(node: &Node) -> Result<OwnedFd> {
+    let path = Path::new("/").join(node.path.to_string());
+    let what = || format!("open device {}", path.display());
+    let tree = copy_tree(&path, false).doing(what)?;
+    let attr = MountAttr { set: ATTR_NOSUID | ATTR_NOEXEC, ..MountAttr::default() };
+    setattr(tree.as_fd(), false, &attr).doing(what)?;
+    Ok(tree)
+}
+
+fn cgroups_of_first(plan: &Plan, cgroup: &Cgroup) -> Result<Option<Cgroups>> {
+    let mount = plan.mounts.iter().find(|mount| matches!(mount.kind, MountKind::Cgroup { .. }));
+    mount.map(|mount| cgroups(plan, mount, cgroup)).transpose()
+}
+
+/// Opens the cgroups for a cgroup mount, once they exist. With a cgroup
+/// namespace a container sees its own as the root; without one the whole
+/// hierarchy of cgroup v2, as under every runtime.
+pub fn cgroups(plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) -> Result<Cgroups> {
+    let private = plan.namespaces.has(clone::NEWCGROUP);
+    // As if it had been mounted here: what others mount below does not show, and
+    // criu finds no sharing that it could not restore.
+    let own = MountAttr { propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
+    let mut attr = join(join(own, mount.recursive_attr), mount.attr);
+    if !private && plan.namespaces.has(clone::NEWUSER) {
+        // Other people's cgroups of the same user's (CVE-2023-25809).
+        attr = join(attr, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() });
+    }
+    if cgroup.dirs.is_empty() {
+        return without_own(private, attr);
+    }
+    let open = |dir: &crate::cgroup::Dir| {
+        let path = if cgroup.pure_v2 && !private { Path::new("/sys/fs/cgroup") } else { &dir.path };
+        let name = if cgroup.pure_v2 { "" } else { dir.shown_as() };
+        let tree = match copy_tree(path, true) {
+            // A hierarchy that is not mounted here.
+            Err(Errno::NOENT) => return Ok(None),
+            tree => tree.doing(|| format!("open cgroup {}", path.display()))?,
+        };
+        setattr(tree.as_fd(), true, &attr).doing(|| format!("open cgroup {}", path.display()))?;
+        Ok(Some((name.to_owned(), tree)))
+    };
+    cgroup.dirs.iter().filter_map(|dir| open(dir).transpose()).collect()
+}
+
+/// What a container without a cgroup of its own sees, as an ordinary user's: the
+/// hierarchies in which it is, read-only, for none of it is the container's.
+fn without_own(private: bool, attr: MountAttr) -> Result<Cgroups> {
+    const MOUNT: &str = "/sys/fs/cgroup";
+    let what = || format!("show {MOUNT}");
+    let attr = join(attr, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() });
+    let top = match rustix::fs::open(MOUNT, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        top => top.doing(what)?,
+    };
+    let tree = if private && kernel_type(&top)? == Some("cgroup2") {
+        // From the caller's cgroup on, which is where the namespace begins.
+        let fs = FileSystem::open("cgroup2")?;
+        fs.set("source", Some("cgroup2"))?;
+        fs.mount(MountAttrFlags::empty(), &mut CloseBatch::default())?
+    } else {
+        // In a user namespace the mounts below go along, or it is refused.
+        copy_tree(Path::new(MOUNT), true).doing(what)?
+    };
+    setattr(tree.as_fd(), true, &attr).doing(what)?;
+    Ok(vec![(String::new(), tree)])
+}

@@ -1,0 +1,74 @@
+//! The place of a mount inside the container's root, made where it is missing.
+
+use crate::bail;
+use crate::error::{Context, Result};
+use crate::path::in_root::Missing;
+use crate::path::kernel_fs::{self, PROC_SUPER_MAGIC};
+use crate::path::{InRoot, RootFd};
+use crate::plan::mounts::{MountKind, MountPlan, may_cover};
+use crate::sys::fds::CloseBatch;
+use rustix::fd::OwnedFd;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+/// The target of a mount, made where it is missing.
+pub fn open_target(root: &RootFd, mount: &MountPlan, directory: bool, batch: &mut CloseBatch) -> Result<OwnedFd> {
+    let path = &mount.target;
+    if matches!(mount.kind, MountKind::Bind { links, .. } if links.target_nofollow) {
+        return link_as_target(root, path, batch);
+    }
+    let (missing, mode) = if directory { (Missing::Directory, 0o755) } else { (Missing::File, 0o644) };
+    let mode = Mode::from_raw_mode(mode);
+    // Without links the text of the path is the place; no mount may cover
+    // more of /proc than the plan has checked (CVE-2019-16884).
+    match root.open_plain(path, OFlags::PATH) {
+        Ok(target) => return Ok(target),
+        Err(Errno::NOENT) => {
+            if let Some(target) = root.make_plain(path, missing, mode, batch)? {
+                return Ok(target);
+            }
+        }
+        Err(Errno::LOOP) => {}
+        Err(errno) => return Err(errno).doing(|| "open the target"),
+    }
+    if let MountKind::FileSystem { kind, .. } = &mount.kind
+        && matches!(kind.as_str(), "proc" | "sysfs")
+    {
+        refuse_links(root, path, kind)?;
+    }
+    let target = root.open_or_make(path, missing, mode)?;
+    let magic = kernel_fs::magic(&target).doing(|| "look at the target")?;
+    if magic == PROC_SUPER_MAGIC && may_cover(path, &mount.kind) && !InRoot::new("/proc").contains(path) {
+        bail!("{path} leads into /proc, where nothing may be mounted");
+    }
+    Ok(target)
+}
+
+/// For a bind with `dest-nofollow`: what must be there already, itself.
+fn link_as_target(root: &RootFd, path: &InRoot, batch: &mut CloseBatch) -> Result<OwnedFd> {
+    let what = || "open the target, which dest-nofollow wants to be there";
+    let (above, name) = path.parent_and_name();
+    let dir = root.open(&above, OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = rustix::fs::openat(&dir, &*name, flags, Mode::empty()).doing(what)?;
+    batch.add(dir);
+    if let Some(kind) = kernel_fs::kernel_type(&target)? {
+        bail!("{path} leads into {kind}, where nothing may be mounted by dest-nofollow");
+    }
+    Ok(target)
+}
+
+/// procfs and sysfs behind a link would leave the real /proc or /sys to the
+/// image (CVE-2023-27561).
+fn refuse_links(root: &RootFd, path: &InRoot, kind: &str) -> Result<()> {
+    match root.open(path, OFlags::PATH | OFlags::NOFOLLOW) {
+        Ok(found) => match FileType::from_raw_mode(rustix::fs::fstat(&found).doing(|| "look at the target")?.st_mode) {
+            FileType::Directory => {
+                bail!("{path} lies behind a symbolic link: {kind} must be mounted on ordinary directory")
+            }
+            _ => bail!("{path} is no directory: {kind} must be mounted on ordinary directory"),
+        },
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno).doing(|| "open the target"),
+    }
+}

@@ -1,0 +1,34 @@
+//! The seccomp filter, and when it is loaded.
+
+use super::process::ProcessPlan;
+use crate::error::{Context, Result};
+use crate::log::Log;
+use crate::seccomp::{self, Filter};
+use crate::spec::linux::Linux;
+use crate::sys::clone;
+use rustix::process::Resource;
+
+/// The compiled profile of the config, if it has one.
+pub fn plan(linux: &Linux, log: &Log) -> Result<Option<Filter>> {
+    // An empty profile is none, as for runc.
+    let given = linux.seccomp.as_ref().filter(|spec| !(spec.default_action.is_empty() && spec.syscalls.is_empty()));
+    given.map(|spec| seccomp::compile(spec, log)).transpose().doing(|| "linux.seccomp")
+}
+
+/// Whether the filter lets an intermediate process make its last one and end, as
+/// `init/pid_namespace.rs` and `join/` do. Otherwise that last process loads it.
+pub fn lets_fork(filter: &Filter, process: &ProcessPlan) -> bool {
+    let has_limit = process.rlimits.iter().any(|(resource, _)| *resource == Resource::Nproc);
+    let calls = [
+        (true, libc::SYS_clone, [clone::PARENT, 0]),
+        (true, libc::SYS_write, [0, 0]),
+        (true, libc::SYS_read, [0, 0]),
+        (true, libc::SYS_exit_group, [0, 0]),
+        (true, libc::SYS_close, [0, 0]),
+        (true, libc::SYS_setsid, [0, 0]),
+        (process.terminal, libc::SYS_ioctl, [0, libc::TIOCSCTTY]),
+        (has_limit, libc::SYS_prlimit64, [0, 0]),
+        (filter.listener.is_some(), libc::SYS_sendmsg, [0, 0]),
+    ];
+    calls.iter().filter(|(needed, ..)| *needed).all(|(_, number, arguments)| filter.allows(*number, *arguments))
+}

@@ -1,0 +1,11 @@
+//! Lists without repetitions.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+/// Each element the first time that it occurs.
+pub fn unique<T: Eq + Hash + Clone>(mut list: Vec<T>) -> Vec<T> {
+    let mut seen = HashSet::with_capacity(list.len());
+    list.retain(|element| seen.insert(element.clone()));
+    list
+}

@@ -1,0 +1,12 @@
+//! Fields that may be `null`.
+
+use serde::{Deserialize, Deserializer};
+
+/// `null` stands for the default, as it does for every peer.
+pub fn nullable<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}

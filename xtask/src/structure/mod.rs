@@ -1,0 +1,32 @@
+//! `cargo xtask structure`: how large files may grow, which way imports point, and that
+//! what documents name exists.
+
+mod imports;
+mod layers;
+mod references;
+mod sizes;
+
+use crate::Result;
+
+/// The crates whose files are read, by directory.
+const CRATES: [&str; 8] = ["runtime", "image", "image/init", "shim", "ctl", "bench", "conformance", "xtask"];
+
+pub fn check() -> Result<()> {
+    let mut faults = sizes::too_long(&CRATES)?;
+    for directory in CRATES {
+        let root = crate::build::workspace().join(directory).join("src");
+        if !root.is_dir() {
+            continue;
+        }
+        let graph = imports::Graph::read(&root)?;
+        faults.extend(graph.circles().into_iter().map(|circle| format!("{directory}/src: {circle} import each other")));
+        if directory == "runtime" {
+            faults.extend(layers::upward(&graph));
+        }
+    }
+    faults.extend(references::broken()?);
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(format!("structure:\n  {}", faults.join("\n  ")).into()),
+    }
+}
