@@ -41,7 +41,7 @@ pub(crate) enum InitError {
 
 impl Init {
     /// The root's own init at the path `init`. Errors: it is missing or no executable file.
-    pub(crate) fn own(init: String, view: &View) -> Result<Self, InitError> {
+    pub(crate) fn find_own(init: String, view: &View) -> Result<Self, InitError> {
         match view.find(Path::new(&init)) {
             Ok(Found::File { executable: true, .. }) => Ok(Self::Own(init)),
             Ok(Found::Missing(missing)) => Err(InitError::Missing { missing }),
@@ -52,7 +52,7 @@ impl Init {
 
     /// firn-init with a command: the binary at `given`, or the one beside this program. Errors: it
     /// is not statically linked.
-    pub(crate) fn firn(
+    pub(crate) fn find_firn_init(
         given: Option<PathBuf>,
         command: Vec<String>,
         command_notifies: bool,

@@ -105,14 +105,14 @@ pub(super) struct BundleArgs {
 /// Makes the bundle.
 pub(super) fn run(args: BundleArgs) -> Result<()> {
     let force = args.force;
-    let plan = plan(args)?;
+    let plan = make_plan(args)?;
     publish(&plan, force)?;
     Ok(())
 }
 
 /// Looks up all that the bundle is made from.
-fn plan(args: BundleArgs) -> Result<Plan> {
-    let (output, name) = place(&args.output)?;
+fn make_plan(args: BundleArgs) -> Result<Plan> {
+    let (output, name) = resolve_output(&args.output)?;
     let layers = Layers::open(&args.layers)?;
     if let Upper::Directory(path) = &args.upper {
         check_upper(path, &layers)?;
@@ -131,9 +131,9 @@ fn plan(args: BundleArgs) -> Result<Plan> {
     let notify = args.notify || !args.command.is_empty();
     let init = if args.command.is_empty() {
         let init = closure.as_ref().map_or("/init".into(), |closure| closure.path.join("init"));
-        Init::own(init, &view)?
+        Init::find_own(init, &view)?
     } else {
-        Init::firn(args.init, args.command, args.notify)?
+        Init::find_firn_init(args.init, args.command, args.notify)?
     };
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     Ok(Plan {
@@ -156,7 +156,7 @@ fn plan(args: BundleArgs) -> Result<Plan> {
 }
 
 /// The absolute path of the bundle, and its name.
-fn place(output: &Path) -> Result<(PathBuf, String)> {
+fn resolve_output(output: &Path) -> Result<(PathBuf, String)> {
     let absolute = std::path::absolute(output).context("find the working directory")?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         bail!("output {}: give the name of a new directory", output.display());

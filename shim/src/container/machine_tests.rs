@@ -144,7 +144,7 @@ fn the_second_interrupt_kills_but_not_one_after_a_stop() {
 }
 
 #[test]
-fn what_outlives_sigkill_is_given_start() {
+fn the_monitor_does_not_wait_for_what_outlives_sigkill() {
     let steps = vec![
         (Event::Stop, Stopping, stopping()),
         (Event::Timeout, Killed, vec![KillAll, Arm(KILL_TIMEOUT)]),
