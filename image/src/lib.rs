@@ -13,6 +13,9 @@
 //!
 //! `cli::inspect` goes the other way, from a bundle to what it is made of. `layer` knows the marks
 //! of overlayfs in a layer, for `rootfs`.
+//!
+//! The layers, from the top down: `cli`, `bundle`, `store`, `rootfs`, `layer`, `source`, `sys`. A
+//! module imports from those below it (`cargo xtask structure`).
 
 #![deny(unsafe_code)]
 

@@ -16,7 +16,7 @@
 //!
 //! Errors are those of the runtime's library: the operation and its object, and the reason.
 //!
-//! A module imports from those below it.
+//! A module imports from those below it (`cargo xtask structure`).
 #![deny(unsafe_code)]
 
 pub mod cli;

@@ -1,19 +1,26 @@
-//! The layers of the runtime: what is further down imports nothing that is further up.
+//! The layers of the crates: what is further down imports nothing that is further up.
 
 use super::imports::Graph;
 
-/// From the top down.
+/// The modules of a crate, from the top down.
 #[rustfmt::skip]
-const LAYERS: [&str; 23] = [
-    "cli", "lifecycle", "criu", "join", "init", "create", "mount", "ipc", "state", "cgroup", "resctrl", "network",
-    "plan", "seccomp", "spec", "host", "log", "path", "compat", "error", "time", "startup", "sys",
+const LAYERS: [(&str, &[&str]); 3] = [
+    ("runtime", &[
+        "cli", "lifecycle", "criu", "join", "init", "create", "mount", "ipc", "state", "cgroup", "resctrl", "network",
+        "plan", "seccomp", "spec", "host", "log", "path", "compat", "error", "time", "startup", "sys",
+    ]),
+    ("image", &["cli", "bundle", "store", "rootfs", "layer", "source", "sys"]),
+    ("shim", &[
+        "cli", "container", "state", "bundle", "runtime", "notify", "io", "reactor", "process", "signal", "stream", "sys",
+    ]),
 ];
 
-/// Imports that point up, and modules that have no layer.
-pub fn upward(graph: &Graph) -> Vec<String> {
+/// Imports that point up, and modules that have no layer; nothing for a crate without layers.
+pub fn upward(directory: &str, graph: &Graph) -> Vec<String> {
+    let Some((_, layers)) = LAYERS.iter().find(|(name, _)| *name == directory) else { return Vec::new() };
     let layer = |file: &str| {
         let module = file.split('/').next().unwrap_or(file).trim_end_matches(".rs");
-        LAYERS.iter().position(|name| *name == module)
+        layers.iter().position(|name| *name == module)
     };
     let mut faults = Vec::new();
     for (from, to) in graph.edges() {
@@ -23,9 +30,9 @@ pub fn upward(graph: &Graph) -> Vec<String> {
         }
         match (layer(from), layer(to)) {
             (Some(upper), Some(lower)) if upper <= lower => {}
-            (None, _) => faults.push(format!("runtime/src/{from} has no layer")),
-            (_, None) => faults.push(format!("runtime/src/{to} has no layer")),
-            _ => faults.push(format!("runtime/src/{from} imports {to}, which lies above it")),
+            (None, _) => faults.push(format!("{directory}/src/{from} has no layer")),
+            (_, None) => faults.push(format!("{directory}/src/{to} has no layer")),
+            _ => faults.push(format!("{directory}/src/{from} imports {to}, which lies above it")),
         }
     }
     faults.dedup();

@@ -20,9 +20,7 @@ pub fn check() -> Result<()> {
         }
         let graph = imports::Graph::read(&root)?;
         faults.extend(graph.circles().into_iter().map(|circle| format!("{directory}/src: {circle} import each other")));
-        if directory == "runtime" {
-            faults.extend(layers::upward(&graph));
-        }
+        faults.extend(layers::upward(directory, &graph));
     }
     faults.extend(references::broken()?);
     match faults.is_empty() {
