@@ -25,9 +25,9 @@ pub(crate) enum Init {
 /// Why there is no process 1.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InitError {
-    #[error("no init in the root: {missing} is missing: give a command after --")]
+    #[error("find the root's init: {missing} is missing: give a command after --")]
     Missing { missing: PathBuf },
-    #[error("the root's {0} is not an executable file: give a command after --")]
+    #[error("find the root's init: {0} is not an executable file: give a command after --")]
     NotExecutable(String),
     #[error("look up {init} in the root")]
     Find { init: String, source: ViewError },

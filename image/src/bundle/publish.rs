@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub(crate) enum PublishError {
     #[error("bundle {0} exists already: pass --force to replace it")]
     Exists(PathBuf),
-    #[error("{path} can't be replaced: {reason}: remove it yourself, or choose another --output")]
+    #[error("replace bundle {path}: {reason}: remove it yourself, or choose another --output")]
     Foreign { path: PathBuf, reason: String },
     #[error(transparent)]
     Nix(#[from] NixError),

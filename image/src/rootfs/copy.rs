@@ -30,7 +30,7 @@ pub(crate) enum CopyError {
     Io { path: PathBuf, source: io::Error },
     /// EPERM: overlayfs does not follow a file that an overlay with metacopy=on has made.
     #[error(
-        "copy {0}: the layers don't show it (EPERM), as its data lies in no layer that may be followed: mount them with metacopy=on and give the mount as --layer"
+        "copy {0}: its data is in another layer, which overlayfs does not follow without metacopy=on (EPERM): mount the layers so, and give the mount as --layer"
     )]
     Refused(PathBuf),
 }

@@ -55,9 +55,9 @@ pub(crate) enum Found {
 pub(crate) enum ViewError {
     #[error("read {path}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("{0}: a file system is mounted inside of the layer, which the container would not see: unmount it")]
+    #[error("look up {0}: a file system is mounted there, which an overlay of the layer does not show: unmount it")]
     Mount(PathBuf),
-    #[error("{0}: too many links")]
+    #[error("look up {0}: too many symbolic links")]
     TooManyLinks(PathBuf),
 }
 

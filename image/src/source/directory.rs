@@ -12,11 +12,11 @@ pub(crate) struct Layers(Vec<PathBuf>);
 pub(crate) enum LayerError {
     #[error("layer {path}")]
     Open { path: PathBuf, source: io::Error },
-    #[error("layer {0} is not a directory: unpack it first")]
+    #[error("layer {0}: not a directory: unpack it first")]
     NotDirectory(PathBuf),
-    #[error("layer {0:?} has a name that JSON can't hold: rename it to valid UTF-8")]
+    #[error("layer {0:?}: its path is not valid UTF-8, as JSON requires: rename it")]
     NotUtf8(PathBuf),
-    #[error("layer {inner} lies inside layer {outer}: the kernel overlays only directories apart")]
+    #[error("layer {inner}: is inside layer {outer}, which overlayfs refuses")]
     Overlap { inner: PathBuf, outer: PathBuf },
 }
 

@@ -117,7 +117,7 @@ fn what_is_no_closure_is_refused() {
     assert!(text(&without_nix.stderr).contains("nix-store is not installed: install Nix"));
     needs("nix-store", "nix-bin");
     let message = refused(absent);
-    assert!(message.contains("ask Nix for the closure of"), "{message}");
+    assert!(message.contains("query the closure of"), "{message}");
     assert!(message.contains("is not valid"), "{message}");
 }
 

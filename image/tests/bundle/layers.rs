@@ -163,7 +163,7 @@ fn an_init_may_be_a_link_within_the_layers() {
     symlink("usr/lib", temp.path("low/lib")).expect("link");
     temp.file("high/usr/lib/systemd/systemd", "", 0o755);
     let message = temp.refused(&["--layer", "low", "-o", "web"]);
-    assert_eq!(message, "firn-image: error: no init in the root: /usr is missing: give a command after --");
+    assert_eq!(message, "firn-image: error: find the root's init: /usr is missing: give a command after --");
     temp.made(&["--layer", "low", "--layer", "high", "-o", "web"]);
 }
 
@@ -190,9 +190,9 @@ fn mistakes_are_told_before_anything_is_made() {
     for (args, wanted) in [
         (&["-o", "web"][..], "--layer <DIR>"),
         (&["--layer", "absent", "-o", "web"], "layer absent: No such file or directory"),
-        (&["--layer", "file", "-o", "web"], "layer file is not a directory: unpack it first"),
-        (&["--layer", "root", "--layer", "root", "-o", "web"], "lies inside layer"),
-        (&["--layer", "plain", "-o", "web"], "the root's /init is not an executable file"),
+        (&["--layer", "file", "-o", "web"], "layer file: not a directory: unpack it first"),
+        (&["--layer", "root", "--layer", "root", "-o", "web"], "is inside layer"),
+        (&["--layer", "plain", "-o", "web"], "find the root's init: /init is not an executable file"),
         (&["--layer", "root", "-o", "no/such/place"], "no/such: No such file or directory"),
         (&["--layer", "root", "-o", "/"], "give the name of a new directory"),
         (&["--layer", "root", "-o", "root/../up/.."], "give the name of a new directory"),
@@ -205,7 +205,7 @@ fn mistakes_are_told_before_anything_is_made() {
         (&["--layer", "root", "-o", "web", "--user", "web"], "no such user in the root's"),
         (&["--layer", "root", "-o", "web", "--init", "file", "--", "x"], "not a 64-bit program"),
         (&["--layer", "root", "-o", "web", "--init", "absent", "--", "x"], "pass --init PATH"),
-        (&["--layer", "root", "-o", "web", "--store", "/gnu"], "must lie at ROOT/nix/store"),
+        (&["--layer", "root", "-o", "web", "--store", "/gnu"], "must be at ROOT/nix/store"),
     ] {
         let message = temp.refused(args);
         assert!(message.contains(wanted), "{args:?}: {message}");
@@ -213,7 +213,7 @@ fn mistakes_are_told_before_anything_is_made() {
 }
 
 #[test]
-fn a_bundle_is_replaced_only_when_told_and_nothing_else_ever() {
+fn a_bundle_is_replaced_only_with_force_and_nothing_else_ever() {
     let temp = Temp::new("force");
     temp.layer("root");
     let make = ["--layer", "root", "-o", "web"];

@@ -9,13 +9,13 @@ use std::process::Command;
 /// What nix-store could not do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NixError {
-    #[error("nix-store is not installed: install Nix (Debian: apt install nix-bin), or show a root with --layer")]
+    #[error("nix-store is not installed: install Nix (Debian: apt install nix-bin), or give a root with --layer")]
     Missing,
     #[error("run nix-store")]
     Run(#[source] io::Error),
-    #[error("ask Nix for the closure of {path}: {message}")]
+    #[error("query the closure of {path}: {message}")]
     Query { path: StorePath, message: String },
-    #[error("protect {path} from garbage collection at {link}: {message}")]
+    #[error("make {link} a garbage collector root of {path}: {message}")]
     Root { path: StorePath, link: PathBuf, message: String },
     #[error("read the closure of {path}")]
     Output { path: StorePath, source: StorePathError },

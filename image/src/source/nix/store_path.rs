@@ -30,7 +30,7 @@ pub(crate) enum StorePathError {
     Malformed(String),
     #[error("read {path}")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{0}: too many links")]
+    #[error("resolve {0}: too many symbolic links")]
     TooManyLinks(PathBuf),
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Store {
 
 /// Why a directory can't serve as store.
 #[derive(Debug, thiserror::Error)]
-#[error("store {0}: a store that is not at /nix/store must lie at ROOT/nix/store")]
+#[error("store {0}: one that is not at /nix/store must be at ROOT/nix/store")]
 pub(crate) struct StoreError(PathBuf);
 
 impl Store {
