@@ -44,14 +44,14 @@ pub fn run(args: &[String]) -> Result<()> {
     unsafe { command.pre_exec(trace_me) };
     let root = i32::try_from(command.spawn()?.id())?;
     let mut tracer = Tracer { go_on, known: BTreeSet::from([root]), count: 0 };
-    let status = tracer.until_end(root)?;
+    let status = tracer.wait_exited(root)?;
     tracer.let_go();
     std::fs::write(file, tracer.count.to_string())?;
     if status == 0 { Ok(()) } else { Err(format!("{program} ended with status {status:#x}").into()) }
 }
 
 impl Tracer {
-    fn until_end(&mut self, root: i32) -> Result<i32> {
+    fn wait_exited(&mut self, root: i32) -> Result<i32> {
         let (pid, _) = wait(root)?;
         let options = libc::PTRACE_O_TRACECLONE
             | libc::PTRACE_O_TRACEFORK

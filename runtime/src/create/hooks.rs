@@ -1,5 +1,5 @@
-//! Hooks: programs of the caller's that run at fixed moments, with the
-//! container's state on their standard input.
+//! Hooks (runtime-spec, config.md, "POSIX-platform Hooks"): programs of the caller that run
+//! at defined points, with the container's state on stdin.
 
 use super::seal;
 use crate::bail;
@@ -18,14 +18,14 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-/// Runs `hooks` in order, in the directory `dir` or where the caller is; the
-/// first that fails is an error. The words are runc's, which scripts look for.
+/// Runs `hooks` in order, in directory `dir` or the current one. Errors: the first hook
+/// that fails, in runc's words, which scripts match.
 pub fn run(kind: &str, hooks: &[Hook], dir: Option<&Path>, state: &str) -> Result<()> {
     hooks.iter().enumerate().try_for_each(|(number, hook)| run_one(kind, number, hook, dir, state))
 }
 
-/// When the container is gone. Each gets its turn, and none can fail anything:
-/// runtime.md, "Lifecycle".
+/// Runs the poststop hooks, after the container is deleted. A failure is logged as a
+/// warning, and the remaining hooks run (runtime-spec, runtime.md, "Lifecycle").
 pub fn run_poststop(hooks: &[Hook], record: &Record, log: &Log) {
     if hooks.is_empty() {
         return;
@@ -51,16 +51,16 @@ fn spawn_and_wait(hook: &Hook, dir: Option<&Path>, state: &str) -> Result<()> {
     if let Some((name, args)) = hook.args.split_first() {
         command.arg0(name).args(args);
     }
-    command.env_remove(seal::MARK);
+    command.env_remove(seal::SEALED_VARIABLE);
     if let Some(env) = &hook.env {
         command.env_clear().envs(env.iter().filter_map(|entry| entry.split_once('=')));
     }
-    // Files in memory: neither a hook that does not read nor one that says too
-    // much can block anybody.
+    // memfds instead of pipes: neither a hook that does not read its stdin nor one that
+    // writes more than a pipe's buffer can block.
     let output = memory_file("")?;
-    let stream = || output.try_clone().map(Stdio::from).doing(|| "make a place for its output");
+    let stream = || output.try_clone().map(Stdio::from).doing(|| "duplicate its output file");
     let stdin = Stdio::from(memory_file(state)?);
-    let mut child = command.stdin(stdin).stdout(stream()?).stderr(stream()?).spawn().doing(|| "start it")?;
+    let mut child = command.stdin(stdin).stdout(stream()?).stderr(stream()?).spawn().doing(|| "execute it")?;
     let status = wait(&mut child, hook.timeout)?;
     if status.success() {
         return Ok(());
@@ -68,10 +68,10 @@ fn spawn_and_wait(hook: &Hook, dir: Option<&Path>, state: &str) -> Result<()> {
     rustix::fs::seek(&output, SeekFrom::Start(0)).doing(|| "read its output")?;
     let text = crate::path::read_all(&output, 4095).doing(|| "read its output")?;
     let text = String::from_utf8_lossy(&text[..text.len().min(4096)]);
-    bail!("{}, output: {:?}", ending(status), text.trim_end());
+    bail!("{}, output: {:?}", describe_exit(status), text.trim_end());
 }
 
-fn ending(status: ExitStatus) -> String {
+fn describe_exit(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (_, Some(signal)) => format!("signal: {}", sys::signal::description(signal)),
@@ -79,7 +79,7 @@ fn ending(status: ExitStatus) -> String {
     }
 }
 
-/// A file that holds `text` and is at its beginning.
+/// A memfd that holds `text`, at offset 0.
 fn memory_file(text: &str) -> Result<OwnedFd> {
     let make = || {
         let file = super::memfd::data(c"hook")?;
@@ -87,16 +87,16 @@ fn memory_file(text: &str) -> Result<OwnedFd> {
         rustix::fs::seek(&file, SeekFrom::Start(0))?;
         Ok::<_, rustix::io::Errno>(file)
     };
-    make().doing(|| "make a file in memory")
+    make().doing(|| "memfd_create")
 }
 
 fn wait(child: &mut Child, timeout: Option<i64>) -> Result<ExitStatus> {
     let Some(seconds) = timeout else { return child.wait().doing(|| "wait for it") };
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| Error::new("it has no pid"))?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "watch it")?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "pidfd_open")?;
     let limit = Timespec { tv_sec: seconds, tv_nsec: 0 };
     if poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)).doing(|| "wait for it")? == 0 {
-        child.kill().doing(|| "end it after its timeout")?;
+        child.kill().doing(|| "kill it after its timeout")?;
         child.wait().doing(|| "wait for it")?;
         bail!("it did not end within its timeout of {seconds} s");
     }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_gets_its_state_and_its_environment_alone() {
+    fn a_hook_gets_the_state_on_stdin_and_its_environment_only() {
         run(
             "prestart",
             &[shell("read line && test \"$line\" = '{}' && test $WORD = x && test -z \"$HOME\"", None)],
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_hook_is_named_with_what_it_said() {
+    fn a_failing_hook_is_reported_with_its_output() {
         let error =
             run("poststop", &[shell("true", None), shell("echo no >&2; exit 3", None)], None, "{}").unwrap_err();
         assert_eq!(
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_that_hangs_is_ended() {
+    fn a_hook_is_killed_after_its_timeout() {
         let error = run("prestart", &[shell("exec sleep 60", Some(1))], None, "{}").unwrap_err();
         assert!(error.chain().ends_with("within its timeout of 1 s"), "{}", error.chain());
     }

@@ -1,6 +1,5 @@
-//! Mounts whose files show other owners, mount_setattr(2) "ID-mapped mounts"
-//! (Linux 5.12). The mapping is that of a user namespace: the container's own,
-//! or one that is made for it and goes at once.
+//! ID-mapped mounts: mount_setattr(2), MOUNT_ATTR_IDMAP (Linux 5.12). The mapping is taken
+//! from a user namespace: the container's, or a temporary one.
 
 use super::idmap;
 use crate::bail;
@@ -19,30 +18,32 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
-/// Before init exists: the mappings that the config spells out, and that of a
-/// user namespace which is joined.
+/// Maps, before init exists, the mounts whose mapping is in the config, or is that of a
+/// joined user namespace.
 pub fn map_from_outside(plan: &Plan, sources: &mut Sources, host: &Host) -> Result<()> {
     if let Some((_, namespace)) = sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWUSER) {
-        all(plan, sources, namespace.as_fd())?;
+        map_all(plan, sources, namespace.as_fd())?;
     }
     for (number, mount) in plan.mounts.iter().enumerate() {
         let Some(Idmap { maps: Some(maps), .. }) = &mount.idmap else { continue };
-        let tree = tree_of(sources, number);
+        let tree = tree_of_mount(sources, number);
         if tree.is_none() && plan.namespaces.has(clone::NEWUSER) {
-            // Init asks for it.
+            // Init asks for it (`Message::MapMount`).
             continue;
         }
         let namespace = user_namespace(maps, host).doing(|| format!("map the ids of mount {}", mount.target))?;
-        map(mount, tree, namespace.as_fd())?;
+        map_tree(mount, tree, namespace.as_fd())?;
         sources.idmaps.push((number, namespace));
     }
     Ok(())
 }
 
-/// What init has made in a user namespace, where it lacks the rights over the
-/// namespaces of other mappings.
+/// Maps mount `number` of the plan, which init made in a user namespace:
+/// MOUNT_ATTR_IDMAP takes capabilities over the user namespace of the mapping.
 pub fn map_for_init(plan: &Plan, number: u32, tree: &OwnedFd, init: Pid, host: &Host) -> Result<()> {
-    let Some(mount) = plan.mounts.get(number as usize) else { bail!("init asked for a mount that is none") };
+    let Some(mount) = plan.mounts.get(number as usize) else {
+        bail!("init asked for the id mapping of a mount that the plan does not have")
+    };
     let what = || format!("map the ids of mount {}", mount.target);
     let namespace = match &mount.idmap {
         Some(Idmap { maps: Some(maps), .. }) => user_namespace(maps, host).doing(what)?,
@@ -51,59 +52,60 @@ pub fn map_for_init(plan: &Plan, number: u32, tree: &OwnedFd, init: Pid, host: &
     apply(mount, tree, namespace.as_fd())
 }
 
-/// When init's ids are mapped: the mounts that have the container's mapping.
+/// Maps the mounts with the container's own mapping, once init's id maps are written.
 pub fn map_to_container(plan: &Plan, sources: &Sources, init: Pid) -> Result<()> {
-    if !plan.mounts.iter().any(has_containers) {
+    if !plan.mounts.iter().any(uses_container_maps) {
         return Ok(());
     }
-    all(plan, sources, namespace_of(init)?.as_fd())
+    map_all(plan, sources, namespace_of(init)?.as_fd())
 }
 
-fn has_containers(mount: &MountPlan) -> bool {
+fn uses_container_maps(mount: &MountPlan) -> bool {
     matches!(mount.idmap, Some(Idmap { maps: None, .. }))
 }
 
-fn all(plan: &Plan, sources: &Sources, namespace: BorrowedFd<'_>) -> Result<()> {
-    for (number, mount) in plan.mounts.iter().enumerate().filter(|(_, mount)| has_containers(mount)) {
-        map(mount, tree_of(sources, number), namespace)?;
+fn map_all(plan: &Plan, sources: &Sources, namespace: BorrowedFd<'_>) -> Result<()> {
+    for (number, mount) in plan.mounts.iter().enumerate().filter(|(_, mount)| uses_container_maps(mount)) {
+        map_tree(mount, tree_of_mount(sources, number), namespace)?;
     }
     Ok(())
 }
 
-fn tree_of(sources: &Sources, number: usize) -> Option<&OwnedFd> {
+fn tree_of_mount(sources: &Sources, number: usize) -> Option<&OwnedFd> {
     sources.mounts.get(number)?.as_ref()?.tree()
 }
 
-/// A bind's tree is there now; a file system of its own is init's to map.
-fn map(mount: &MountPlan, tree: Option<&OwnedFd>, namespace: BorrowedFd<'_>) -> Result<()> {
+/// Maps the tree of a bind mount. Without a tree it is a new file system, which init maps.
+fn map_tree(mount: &MountPlan, tree: Option<&OwnedFd>, namespace: BorrowedFd<'_>) -> Result<()> {
     match tree {
         Some(tree) => apply(mount, tree, namespace),
         None => Ok(()),
     }
 }
 
-/// Gives a mount that is attached nowhere yet its mapping.
+/// Sets MOUNT_ATTR_IDMAP on a detached mount. Errors: EINVAL where the file system does
+/// not support it.
 pub fn apply(mount: &MountPlan, tree: &OwnedFd, namespace: BorrowedFd<'_>) -> Result<()> {
     let Some(idmap) = &mount.idmap else { return Ok(()) };
     let attr = MountAttr { set: ATTR_IDMAP, userns_fd: namespace.as_raw_fd() as u64, ..MountAttr::default() };
     setattr(tree.as_fd(), idmap.recursive, &attr)
-        .doing(|| format!("map the ids of mount {} (not every file system allows it)", mount.target))
+        .doing(|| format!("map the ids of mount {} (its file system may not support ID-mapped mounts)", mount.target))
 }
 
-/// A user namespace with the mapping, kept by its descriptor alone.
+/// A new user namespace with the mapping; only its descriptor keeps it alive.
 fn user_namespace(maps: &IdMaps, host: &Host) -> Result<OwnedFd> {
-    let (near, far) = Channel::pair()?;
-    match clone::clone3(clone::NEWUSER, None).doing(|| "make a user namespace")? {
+    let (parent_end, child_end) = Channel::pair()?;
+    match clone::clone3(clone::NEWUSER, None).doing(|| "clone a process with a new user namespace")? {
         Fork::Child => {
-            drop(near);
-            // Until the parent has what it needs.
-            let _ = far.receive();
+            drop(parent_end);
+            // Lives until the parent has opened its /proc/PID/ns/user.
+            let _ = child_end.receive();
             sys::exec::exit(0)
         }
         Fork::Parent { pid, pidfd } => {
-            drop(far);
+            drop(child_end);
             let namespace = idmap::write(maps, pid, host).and_then(|()| namespace_of(pid));
-            drop(near);
+            drop(parent_end);
             child::kill(pid, &pidfd);
             namespace
         }

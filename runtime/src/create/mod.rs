@@ -1,4 +1,4 @@
-//! What the runtime's side does to make a container, beside init.
+//! The runtime's side of creating a container; init's side is [`crate::init`].
 
 pub mod clone;
 pub mod hooks;

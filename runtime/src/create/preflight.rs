@@ -1,4 +1,4 @@
-//! What a plan takes for granted of the host, asked before anything is made.
+//! What the plan needs of the host, checked before anything is created.
 
 use crate::bail;
 use crate::error::{Context, Result};
@@ -7,31 +7,30 @@ use crate::plan::process::ProcessPlan;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-/// That the root is a directory, and that the kernel has the security modules whose
-/// labels the config gives.
+/// Checks that the root is a directory, and that the LSMs whose labels the config has are
+/// enabled. Errors: ENOENT, ENOTDIR of the root; the LSM's name.
 pub fn check(plan: &Plan) -> Result<()> {
     let what = || format!("root file system {}", plan.rootfs.display());
     let stat = rustix::fs::stat(&plan.rootfs).doing(what)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
         return Err(Errno::NOTDIR).doing(what);
     }
-    need_selinux(plan.mount_label.as_deref())?;
+    require_selinux(plan.mount_label.as_deref())?;
     check_process(&plan.process)
 }
 
-/// The same of another process of a container.
+/// Checks the LSM labels of a further process of a container (`exec`).
 pub fn check_process(process: &ProcessPlan) -> Result<()> {
-    need_module(process.apparmor.as_deref(), "AppArmor", "/sys/kernel/security/apparmor")?;
-    need_selinux(process.selinux.as_deref())
+    require_lsm(process.apparmor.as_deref(), "AppArmor", "/sys/kernel/security/apparmor")?;
+    require_selinux(process.selinux.as_deref())
 }
 
-fn need_selinux(label: Option<&str>) -> Result<()> {
-    need_module(label, "SELinux", "/sys/fs/selinux/enforce")
+fn require_selinux(label: Option<&str>) -> Result<()> {
+    require_lsm(label, "SELinux", "/sys/fs/selinux/enforce")
 }
 
-/// Without the module the container would run unconfined, so that is an error, as under
-/// runc.
-fn need_module(label: Option<&str>, module: &str, file: &str) -> Result<()> {
+/// Without the LSM the container would run unconfined: an error, as under runc.
+fn require_lsm(label: Option<&str>, module: &str, file: &str) -> Result<()> {
     match label {
         Some(label) if !std::fs::exists(file).unwrap_or(false) => {
             bail!("the config asks for {module} {label:?}, but {module} is disabled or not supported on this host")

@@ -1,20 +1,21 @@
-//! The scheduling policy of a new process, which its last clone would take away.
+//! Scheduling policy of a new process (`process.scheduler`), which a later clone may reset.
 
 use crate::error::{Context, Result};
 use crate::plan::process::ProcessPlan;
 use crate::sys;
 use rustix::io::Errno;
 
-/// SCHED_DEADLINE, linux/sched.h.
+/// SCHED_DEADLINE of linux/sched.h.
 const DEADLINE: u32 = 6;
 
-/// Of this process or of another, `pid`: one that still clones can't have a
-/// deadline, and may lose its policy to the child.
+/// sched_setattr(2) for process `pid`, 0 for the caller. Set after the last clone: a
+/// process with SCHED_DEADLINE can't fork, and SCHED_RESET_ON_FORK would take the policy
+/// from the child (sched(7)). Errors: EPERM, EINVAL, EBUSY with their reason.
 pub fn set_policy(process: &ProcessPlan, pid: i32) -> Result<()> {
     let Some(attr) = &process.scheduler else { return Ok(()) };
     let result = sys::sched::set_scheduler(pid, attr);
     let why = match (attr.policy, result.err()) {
-        // sched(7): the affinity must be all processors of the machine's. runc's words.
+        // sched(7): the affinity must be all CPUs of the root domain. runc's words.
         (DEADLINE, Some(Errno::PERM)) if process.has_cpuset => {
             ": process scheduler can't be used together with AllowedCPUs (linux.resources.cpu.cpus)"
         }

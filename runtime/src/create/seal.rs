@@ -1,6 +1,7 @@
-//! The runtime's own file must never be reachable writable from a container
-//! (CVE-2019-5736): /proc/PID/exe of a process of ours leads to it, also by an
-//! entrypoint `/proc/self/exe` or `#!/proc/self/exe`.
+//! Protects the runtime's executable from being overwritten (CVE-2019-5736): a container
+//! that gets the runtime to execute /proc/self/exe, as its entrypoint or by
+//! `#!/proc/self/exe`, or that opens /proc/PID/exe of a runtime process in it, could
+//! open that file for writing once the process has ended, and replace the host's binary.
 
 use crate::bail;
 use crate::error::{Context, Result};
@@ -13,24 +14,25 @@ use rustix::mount::OpenTreeFlags;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 
-/// Breaks the circle should the second start look as unprotected as the first.
-pub const MARK: &str = "FIRN_SEALED";
+/// Environment variable that guards against a re-exec loop, where the second start is
+/// not protected either.
+pub const SEALED_VARIABLE: &str = "FIRN_SEALED";
 
-/// Goes on if this process runs from a file that nobody can write through
-/// /proc/self/exe; otherwise starts the program once more from such a file. A
-/// read-only mount that is attached nowhere costs two system calls and no
-/// copy, and nothing inside a container can make it writable again.
+/// Returns if the executable can't be written through /proc/self/exe; otherwise executes
+/// it again from a detached read-only mount, or from a sealed memfd. The mount costs two
+/// system calls and no copy, and nothing in a container can remount it. Errors: no
+/// protected executable could be made.
 pub fn protect() -> Result<()> {
     let what = "protect the runtime's own file";
     let exe = rustix::fs::open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(|| what)?;
     if is_protected(&exe).doing(|| what)? {
         return Ok(());
     }
-    if std::env::var_os(MARK).is_some() {
-        bail!("{what}: it is still writable after a start from a read-only place");
+    if std::env::var_os(SEALED_VARIABLE).is_some() {
+        bail!("{what}: it is still writable after it was executed from a read-only mount or sealed memfd");
     }
     let sealed = match read_only_mount(&exe) {
-        // Without CAP_SYS_ADMIN there is no mounting: a sealed copy does it.
+        // Without CAP_SYS_ADMIN no mount can be made: a sealed memfd instead.
         Err(_) => sealed_copy(&exe).doing(|| what)?,
         Ok(tree) => tree,
     };
@@ -41,7 +43,7 @@ pub fn protect() -> Result<()> {
         name.push(value);
         c_string(name)
     });
-    let envp = environment.chain([CString::new(format!("{MARK}=1"))]).collect::<Result<_, _>>();
+    let envp = environment.chain([CString::new(format!("{SEALED_VARIABLE}=1"))]).collect::<Result<_, _>>();
     match (argv, envp) {
         (Ok(argv), Ok(envp)) => Err(fexecve(sealed.as_fd(), &CVec::new(argv), &CVec::new(envp))).doing(|| what),
         _ => bail!("{what}: an argument has a NUL byte"),
@@ -52,7 +54,7 @@ fn is_protected(exe: &OwnedFd) -> rustix::io::Result<bool> {
     if rustix::fs::fstatvfs(exe)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Ok(true);
     }
-    // EINVAL: not a file that could have seals.
+    // EINVAL: not a memfd, so without seals.
     Ok(rustix::fs::fcntl_get_seals(exe).is_ok_and(|seals| seals.contains(SealFlags::WRITE)))
 }
 
@@ -65,16 +67,16 @@ fn read_only_mount(exe: &OwnedFd) -> rustix::io::Result<OwnedFd> {
 
 fn sealed_copy(exe: &OwnedFd) -> Result<OwnedFd> {
     match super::memfd::program(c"firn") {
-        Ok(copy) => fill(copy, exe).doing(|| "make a sealed copy"),
+        Ok(copy) => copy_and_seal(copy, exe).doing(|| "make a sealed memfd"),
         Err(Errno::ACCESS) => bail!(
             "vm.memfd_noexec is 2, so no program can be run from memory, and mounting is not permitted: \
              set that sysctl to 1, or install firn on a read-only file system"
         ),
-        Err(errno) => Err(errno).doing(|| "make a sealed copy"),
+        Err(errno) => Err(errno).doing(|| "make a sealed memfd"),
     }
 }
 
-fn fill(copy: OwnedFd, exe: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+fn copy_and_seal(copy: OwnedFd, exe: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     let mut left = rustix::fs::fstat(exe)?.st_size as usize;
     while left > 0 {
         match rustix::fs::sendfile(&copy, exe, None, left)? {
@@ -84,7 +86,7 @@ fn fill(copy: OwnedFd, exe: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     }
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
     rustix::fs::fcntl_add_seals(&copy, seals)?;
-    // Executing needs no writable descriptor to be left: ETXTBSY.
+    // execve(2) fails with ETXTBSY while the file is open for writing.
     let path = format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(&copy));
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }

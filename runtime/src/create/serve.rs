@@ -1,4 +1,4 @@
-//! The runtime's side while init works: what only the outside can do for it.
+//! The runtime's side while init sets up: what takes the caller's privileges or namespaces.
 
 use super::transaction::CreateTransaction;
 use super::{hooks, idmap, idmap_mounts, scheduler};
@@ -16,8 +16,8 @@ use rustix::event::Timespec;
 use rustix::fd::OwnedFd;
 use rustix::process::Pid;
 
-/// Writes the id maps of init's user namespace, if it has one, and of the mounts that
-/// show the container's ids. Init waits for it before it does anything.
+/// Writes the id maps of init's user namespace, if it is new, and maps the mounts that
+/// use it. Init joined_pid for [`Message::Mapped`] first.
 pub fn map_ids(channel: &Channel, plan: &Plan, sources: &Sources, pid: Pid, host: &Host) -> Result<()> {
     if let Some(maps) = &plan.id_maps {
         idmap::write(maps, pid, host)?;
@@ -27,17 +27,18 @@ pub fn map_ids(channel: &Channel, plan: &Plan, sources: &Sources, pid: Pid, host
     Ok(())
 }
 
-/// Until a process that makes its namespaces by itself has done so.
+/// JoinedPidState for [`Message::NamespacesMade`] of an init that unshares its namespaces itself.
 pub fn wait_for_namespaces(channel: &Channel) -> Result<()> {
     match channel.receive()? {
         Some(Message::NamespacesMade) => Ok(()),
         Some(message) => bail!("init said {message:?} out of turn"),
-        None => bail!("init ended before its namespaces were made"),
+        None => bail!("init ended before its namespaces were created"),
     }
 }
 
-/// Does what init asks for, in its order, until it is ready.
-pub fn until_ready(
+/// Serves init's requests until it sends [`Message::Ready`]. Errors: init's failure; a
+/// message that is unexpected or repeated; that init ended.
+pub fn serve_until_ready(
     channel: &Channel,
     plan: &Plan,
     host: &Host,
@@ -45,17 +46,17 @@ pub fn until_ready(
     transaction: &mut CreateTransaction,
 ) -> Result<()> {
     let is_replaced = !plan.namespaces.joins_pid();
-    let mut waits = Waits { is_replaced, filter: None, heard: Vec::new() };
+    let mut joined_pid = JoinedPidState { is_replaced, filter: None, received: Vec::new() };
     loop {
         let pid = transaction.init()?.0;
         let number = pid.as_raw_nonzero().get();
         let received = channel.receive_with()?;
         if let Some((message, _)) = &received {
-            waits.refuse_twice(message, plan)?;
+            joined_pid.refuse_unexpected(message, plan)?;
         }
         match received {
             Some((Message::Ready, _)) => {
-                waits.replace(channel, transaction)?;
+                joined_pid.replace_init(channel, transaction)?;
                 if plan.namespaces.joins_pid() {
                     scheduler::set_policy(&plan.process, transaction.init()?.0.as_raw_nonzero().get())?;
                 }
@@ -67,19 +68,19 @@ pub fn until_ready(
             }
             Some((Message::Filter, Some(filter))) => {
                 if plan.loads_filter_late() {
-                    waits.replace(channel, transaction)?;
+                    joined_pid.replace_init(channel, transaction)?;
                 }
-                match waits.is_replaced {
+                match joined_pid.is_replaced {
                     true => hand_over(&filter, plan, record, transaction)?,
-                    // To the agent when it is known whose it is.
-                    false => waits.filter = Some(filter),
+                    // Sent to the agent once the pid of the final process is known.
+                    false => joined_pid.filter = Some(filter),
                 }
                 channel.answer(&Message::HandedOver)?;
             }
-            Some((Message::Pid(number), _)) if !waits.is_replaced => {
+            Some((Message::Pid(number), _)) if !joined_pid.is_replaced => {
                 transaction.replace_init(number)?;
-                waits.is_replaced = true;
-                if let Some(filter) = waits.filter.take() {
+                joined_pid.is_replaced = true;
+                if let Some(filter) = joined_pid.filter.take() {
                     hand_over(&filter, plan, record, transaction)?;
                 }
             }
@@ -91,44 +92,45 @@ pub fn until_ready(
                 channel.answer(&Message::HooksDone)?;
             }
             Some((message, _)) => bail!("init said {message:?} out of turn"),
-            None => bail!("init ended before it was ready: {}", ending(transaction.init()?)),
+            None => bail!("init ended before it was ready: {}", describe_exit(transaction.init()?)),
         }
     }
 }
 
-/// What is still to come where a pid namespace is joined: the process that sets the
-/// container up tells which one it has made, as its last word. That one may speak
+/// State of a creation into a joined pid namespace: init, which stays outside, makes the
+/// final process, sends its pid as the last message, and ends. The final process may send
 /// first.
-struct Waits {
+struct JoinedPidState {
     is_replaced: bool,
     filter: Option<OwnedFd>,
-    /// What may come once.
-    heard: Vec<Message>,
+    /// Messages so far: each is accepted once.
+    received: Vec<Message>,
 }
 
-impl Waits {
-    /// A process in a pid namespace of others' may be made to speak by whoever traces it:
-    /// nothing is done twice, and nothing for it that is done for who sets the container up.
-    fn refuse_twice(&mut self, message: &Message, plan: &Plan) -> Result<()> {
+impl JoinedPidState {
+    /// A process in a joined pid namespace may be traced, and made to send, by others in it.
+    /// So no message is accepted twice, and requests that belong to the set-up only from
+    /// init, before the final process takes over.
+    fn refuse_unexpected(&mut self, message: &Message, plan: &Plan) -> Result<()> {
         let is_outside = !plan.namespaces.joins_pid() || !self.is_replaced;
         let is_for_outside = matches!(message, Message::Hooks | Message::MapMount(_));
-        if self.heard.contains(message) || (is_for_outside && !is_outside) {
+        if self.received.contains(message) || (is_for_outside && !is_outside) {
             bail!("init said {message:?} out of turn");
         }
-        self.heard.push(message.clone());
+        self.received.push(message.clone());
         Ok(())
     }
 
-    fn replace(&mut self, channel: &Channel, transaction: &mut CreateTransaction) -> Result<()> {
+    fn replace_init(&mut self, channel: &Channel, transaction: &mut CreateTransaction) -> Result<()> {
         if self.is_replaced {
             return Ok(());
         }
-        // It has made the one that has just spoken, and has nothing left to do.
+        // It has made the process that has just sent, and only ends now.
         let (_, pidfd) = transaction.init()?;
-        child::until_end(pidfd, None).doing(|| "wait for the process that sets the container up")?;
+        child::wait_exited(pidfd, None).doing(|| "wait for the process that set up the container")?;
         match channel.receive_now()? {
             Some(Message::Pid(number)) => transaction.replace_init(number)?,
-            _ => bail!("the process that set the container up has ended early"),
+            _ => bail!("the process that set up the container ended before it made init"),
         }
         self.is_replaced = true;
         Ok(())
@@ -137,30 +139,32 @@ impl Waits {
 
 fn hand_over(filter: &OwnedFd, plan: &Plan, record: &Record, transaction: &CreateTransaction) -> Result<()> {
     let agent = plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
-    let Some(agent) = agent else { bail!("init sent the listener of a filter that has none") };
+    let Some(agent) = agent else {
+        bail!("init sent a notify descriptor, but the seccomp profile has no listenerPath")
+    };
     let init = transaction.init()?.0.as_raw_nonzero().get();
     seccomp_agent::hand_over(filter, agent, &ProcessState { record, status: Status::Creating, init, pid: init })
 }
 
-/// How readily the kernel ends the process when memory runs out, proc_pid_oom_score_adj(5).
-/// "The runtime MUST set" it (runtime-spec, config.md), and to lower it takes
-/// CAP_SYS_RESOURCE: an ordinary user gets an error, as under runc.
+/// Writes /proc/PID/oom_score_adj (proc_pid_oom_score_adj(5)). "The runtime MUST set" it
+/// (runtime-spec, config.md). Lowering it takes CAP_SYS_RESOURCE: an unprivileged caller
+/// gets EACCES, as under runc.
 pub fn adjust_oom_score(pid: Pid, adjustment: i32) -> Result<()> {
     let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
     let written = std::fs::write(&path, adjustment.to_string());
     written.doing(|| format!("set process.oomScoreAdj: write {adjustment} to {path}"))
 }
 
-/// Of an init that has closed its channel. Who traces it may have made it do so, and
-/// then it lives on.
-fn ending((pid, pidfd): &(Pid, OwnedFd)) -> String {
+/// How an init ended that has closed its channel. A tracer may have made it close it, so
+/// it may be alive.
+fn describe_exit((pid, pidfd): &(Pid, OwnedFd)) -> String {
     const MOMENT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-    if !child::until_end(pidfd, Some(&MOMENT)).unwrap_or(false) {
-        return "it has closed its channel and not ended".into();
+    if !child::wait_exited(pidfd, Some(&MOMENT)).unwrap_or(false) {
+        return "it closed its channel, but has not ended".into();
     }
-    match child::look_at_exit(*pid, pidfd) {
+    match child::peek_exit(*pid, pidfd) {
         Ok(Exit::Status(code)) => format!("exit status {code}"),
-        Ok(Exit::Signal(9)) => "it was killed, as by a memory limit that is too small for it".into(),
+        Ok(Exit::Signal(9)) => "it was killed, perhaps because the memory limit is too low".into(),
         Ok(Exit::Signal(signal)) => format!("signal {signal}"),
         Err(error) => error.chain(),
     }

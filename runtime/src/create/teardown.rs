@@ -1,13 +1,14 @@
-//! The end of what a container is made of, in the order that leaves nothing behind: its
-//! processes, its cgroup, its resctrl groups, its state directory. A later command finds
-//! by the directory what an earlier one could not remove, so the directory goes last.
+//! Removal of a container: its processes, cgroup, resctrl groups, state directory, in this
+//! order. The state directory is last: by it a later command finds what could not be
+//! removed.
 
 use crate::cgroup::Cgroup;
 use crate::error::Result;
 use crate::state::StateDir;
 
-/// `kills`: processes may be left in the cgroup.
-pub fn remove(
+/// Removes what is given. `kills`: kill all processes in the cgroup first. Errors: the
+/// first step that fails; what follows it stays.
+pub fn remove_container(
     cgroup: &Cgroup,
     kills: bool,
     remove_groups: impl FnOnce() -> Result<()>,

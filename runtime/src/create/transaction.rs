@@ -1,5 +1,4 @@
-//! What has been made of a container so far, in the order in which it is made
-//! and given back: `create` and `restore` alike.
+//! The resources of a container that is being created or restored, and their rollback.
 
 use super::{hooks, teardown};
 use crate::bail;
@@ -23,12 +22,12 @@ use rustix::fd::OwnedFd;
 use rustix::process::Pid;
 use std::time::SystemTime;
 
-/// What has been made of a container, in the order in which it is made. Each part that
-/// is there is taken back if a later one fails.
+/// What has been created so far, in order of creation. [`Self::rollback`] removes it,
+/// [`Self::commit`] keeps it.
 #[derive(Debug, Default)]
 pub struct CreateTransaction {
     pub dir: Option<StateDir>,
-    /// The directories that were not there before.
+    /// The cgroup directories that this transaction created.
     cgroup: Cgroup,
     resctrl: Made,
     pub init: Option<(Pid, OwnedFd)>,
@@ -50,29 +49,30 @@ impl CreateTransaction {
         Ok(init)
     }
 
-    /// Init has made another process as its sibling, which is the container's, and ends.
+    /// Replaces init by process `number`, which init has made as its sibling
+    /// (CLONE_PARENT) before it ends. Errors: `number` is not a child of the caller.
     pub fn replace_init(&mut self, number: i32) -> Result<()> {
         let Some((intermediate, pidfd)) = self.init.take() else { bail!("the container has no process") };
         let made = match number == intermediate.as_raw_nonzero().get() {
-            true => Err(Error::new("the process that set the container up named itself")),
-            false => child::sibling(number),
+            true => Err(Error::new("the process that set up the container sent its own pid")),
+            false => child::open_sibling(number),
         };
         match made {
             Ok(made) => {
                 self.init = Some(made);
-                child::wait(intermediate, &pidfd).doing(|| "the process that set the container up")
+                child::wait(intermediate, &pidfd).doing(|| "wait for the process that set up the container")
             }
             Err(error) => {
-                // To be killed with the rest.
+                // Rollback kills it.
                 self.init = Some((intermediate, pidfd));
                 Err(error)
             }
         }
     }
 
-    /// Decides where the container's groups shall be, and records that before there is
-    /// anything that would have to be found again. `config` is the text of its
-    /// config.json, `streams` are its standard streams as `ConsolePair` names them.
+    /// Chooses the paths of the cgroups and resctrl groups, and saves the record before any
+    /// of them exists, so that `delete --force` can find them. `config`: the text of
+    /// config.json. `streams`: the standard streams, as in `ConsolePair::names`.
     pub fn begin(&mut self, plan: &Plan, host: &Host, config: &[u8], streams: Vec<String>) -> Result<Record> {
         let mut cgroup = Cgroup::default();
         if !plan.cgroup.is_disabled {
@@ -106,14 +106,14 @@ impl CreateTransaction {
         Ok(record)
     }
 
-    /// Makes its cgroups, unless systemd will, and opens them; and its resctrl groups.
+    /// Creates and opens the cgroups, unless systemd creates them, and the resctrl groups.
     pub fn make_groups(&mut self, plan: &Plan, record: &mut Record) -> Result<CgroupHandle> {
         let cgroup = &mut record.cgroup;
         let mut handle = CgroupHandle::default();
         if !plan.cgroup.is_disabled && cgroup.unit.is_none() {
             self.cgroup.pure_v2 = cgroup.pure_v2;
             cgroup.create(&plan.cgroup, &mut self.cgroup.dirs)?;
-            delegate(plan, cgroup)?;
+            delegate_to_container_root(plan, cgroup)?;
             handle = cgroup.open()?;
         }
         if let (Some(groups), Some(plan)) = (&record.resctrl, &plan.resctrl) {
@@ -122,17 +122,17 @@ impl CreateTransaction {
         Ok(handle)
     }
 
-    /// Has systemd make the cgroup around `pid`, and says whether that was needed.
+    /// Has systemd start a unit with `pid` in it. Returns whether the plan has a unit.
     pub fn enter_unit(&mut self, plan: &Plan, record: &mut Record, pid: Pid) -> Result<bool> {
         let Some(unit) = record.cgroup.unit.clone() else { return Ok(false) };
         record.cgroup.start_unit(&plan.cgroup, &unit, &plan.id, pid)?;
         self.cgroup = record.cgroup.clone();
         record.cgroup.complete_unit(&plan.cgroup, pid)?;
-        delegate(plan, &record.cgroup)?;
+        delegate_to_container_root(plan, &record.cgroup)?;
         Ok(true)
     }
 
-    /// All of it stays.
+    /// Keeps everything. Panics unless `dir` and `init` are set.
     pub fn commit(&mut self) -> (Pid, OwnedFd, StateDir) {
         match (self.init.take(), self.dir.take()) {
             (Some((pid, pidfd)), Some(dir)) => (pid, pidfd, dir),
@@ -140,18 +140,19 @@ impl CreateTransaction {
         }
     }
 
-    /// `poststop` is owed where other hooks have begun: runtime.md, "Lifecycle".
+    /// Kills init and removes what has been created; failures are logged. The poststop hooks
+    /// run if other hooks have begun (runtime-spec, runtime.md, "Lifecycle").
     pub fn rollback(&mut self, poststop: &[Hook], log: &Log) {
         let record = self.dir.as_ref().and_then(|dir| Record::load(dir).ok().flatten());
-        // While there is a namespace for them to come out of.
+        // Before init dies, and its network namespace with the devices.
         if let Some(mut devices) = self.devices.take() {
             devices.move_back(log);
         }
         if let Some((pid, pidfd)) = self.init.take() {
             child::kill(pid, &pidfd);
         }
-        if let Err(error) = teardown::remove(&self.cgroup, true, || self.resctrl.remove(), self.dir.take()) {
-            log.warn(&format!("clear up after the error that follows: {}", error.chain()));
+        if let Err(error) = teardown::remove_container(&self.cgroup, true, || self.resctrl.remove(), self.dir.take()) {
+            log.warn(&format!("roll back after the error that follows: {}", error.chain()));
         }
         if let Some(record) = record.filter(|record| record.hooks_begun) {
             hooks::run_poststop(poststop, &record, log);
@@ -159,9 +160,10 @@ impl CreateTransaction {
     }
 }
 
-/// A cgroup that the container may write to, in namespaces of its own, is its root's:
-/// or a systemd inside could make none below. On cgroup v1 delegation is not safe.
-fn delegate(plan: &Plan, cgroup: &Cgroup) -> Result<()> {
+/// chowns a cgroup that is mounted writable in a container with user and cgroup
+/// namespaces of its own to the container's root, for a systemd in it. Only on
+/// cgroup v2: delegation of v1 is not safe (cgroups(7), "Cgroup delegation").
+fn delegate_to_container_root(plan: &Plan, cgroup: &Cgroup) -> Result<()> {
     let writable = |mount: &MountPlan| {
         matches!(mount.kind, MountKind::Cgroup { .. }) && (mount.attr.set | mount.recursive_attr.set) & ATTR_RDONLY == 0
     };

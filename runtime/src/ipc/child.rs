@@ -1,11 +1,11 @@
-//! Children of this process: their end, their status, their death.
+//! Children of this process: waiting, exit status, killing.
 //!
-//! waitid(2) reports the status of a traced child to its tracer first, and to the
-//! parent only after that has taken it: ptrace(2), "Death under ptrace". Whoever is
-//! in a container's pid namespace may trace what it sees there and never wait for it.
-//! So nothing waits by waitid. The end of a process shows at its pidfd, traced or not
-//! (`do_notify_pidfd` in kernel/signal.c), and a status that a tracer keeps back is
-//! still in /proc/PID/stat.
+//! waitid(2) reports a traced child to its tracer first, and to its parent only after the
+//! tracer has taken the status (ptrace(2), "Death under ptrace"). A process in a
+//! container's pid namespace may trace others there and never wait. So nothing blocks in
+//! waitid(2): a pidfd polls as readable when the process ends, traced or not
+//! (`do_notify_pidfd`, kernel/signal.c), and the status that the tracer has not taken is
+//! in /proc/PID/stat.
 
 use crate::bail;
 use crate::error::{Context, Error, Result};
@@ -23,7 +23,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// As the kernel keeps it, wait(2).
+    /// From a wait status, wait(2).
     fn of(status: i32) -> Self {
         if libc::WIFSIGNALED(status) {
             Exit::Signal(libc::WTERMSIG(status))
@@ -32,7 +32,7 @@ impl Exit {
         }
     }
 
-    /// As a shell's: the signal's number and 128.
+    /// As a shell's `$?`: the status, or 128 + the signal's number.
     pub fn code(self) -> u8 {
         match self {
             Exit::Status(code) => code as u8,
@@ -41,17 +41,17 @@ impl Exit {
     }
 }
 
-/// Waits until the child has ended, and reaps it unless its tracer has to first.
-/// The child must be out of the reach of whoever could stop it for ever: else see
-/// `ipc/watch.rs`.
+/// Waits until the child has ended, and reaps it unless a tracer has to first. No time
+/// limit: only for a child that the container can neither stop nor freeze; else
+/// `ipc/watch.rs`. Errors: those of poll(2).
 pub fn wait(pid: Pid, pidfd: &OwnedFd) -> Result<()> {
-    until_end(pidfd, None).doing(|| format!("wait for process {pid}"))?;
+    wait_exited(pidfd, None).doing(|| format!("wait for process {pid}"))?;
     reap(pid);
     Ok(())
 }
 
-/// Whether the process has ended within `limit`. It is not reaped.
-pub fn until_end(pidfd: impl AsFd, limit: Option<&Timespec>) -> rustix::io::Result<bool> {
+/// Whether the process ends within `limit`; without `limit` it waits. Does not reap.
+pub fn wait_exited(pidfd: impl AsFd, limit: Option<&Timespec>) -> rustix::io::Result<bool> {
     loop {
         match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], limit) {
             Ok(count) => return Ok(count > 0),
@@ -61,60 +61,62 @@ pub fn until_end(pidfd: impl AsFd, limit: Option<&Timespec>) -> rustix::io::Resu
     }
 }
 
-/// Never waits.
+/// waitid(2) with WNOHANG; errors are ignored.
 fn reap(pid: Pid) {
     let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
 }
 
-/// How the child, which has ended, did so. It is reaped unless its tracer has to first.
-pub fn exit(pid: Pid, pidfd: &OwnedFd) -> Result<Exit> {
-    exit_by(pid, pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+/// Exit status of a child that has ended. Reaps it, unless a tracer has to first.
+pub fn reap_exit(pid: Pid, pidfd: &OwnedFd) -> Result<Exit> {
+    exit_with(pid, pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
 }
 
-/// The same, and the child stays to be reaped.
-pub fn look_at_exit(pid: Pid, pidfd: &OwnedFd) -> Result<Exit> {
-    exit_by(pid, pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
+/// The same with WNOWAIT: the child stays a zombie.
+pub fn peek_exit(pid: Pid, pidfd: &OwnedFd) -> Result<Exit> {
+    exit_with(pid, pidfd, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)
 }
 
-fn exit_by(pid: Pid, pidfd: &OwnedFd, options: WaitIdOptions) -> Result<Exit> {
+fn exit_with(pid: Pid, pidfd: &OwnedFd, options: WaitIdOptions) -> Result<Exit> {
     match waitid(WaitId::Pid(pid), options).doing(|| format!("wait for process {pid}"))? {
         Some(status) => match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Ok(Exit::Status(code)),
             (_, Some(signal)) => Ok(Exit::Signal(signal)),
-            _ => Err(Error::new(format!("process {pid} has ended, and in no way that waitid(2) knows"))),
+            _ => Err(Error::new(format!("wait for process {pid}: waitid(2) returned neither a status nor a signal"))),
         },
-        None => kept_back(pid, pidfd),
+        None => exit_from_proc(pid, pidfd),
     }
 }
 
-/// The status that a tracer has not taken yet.
-fn kept_back(pid: Pid, pidfd: &OwnedFd) -> Result<Exit> {
+/// The status of a zombie whose tracer has not taken it yet.
+fn exit_from_proc(pid: Pid, pidfd: &OwnedFd) -> Result<Exit> {
     let number = pid.as_raw_nonzero().get();
     let stat = state::process::read(pidfd, number, "stat")?;
-    stat.as_deref().and_then(exit_code).map(Exit::of).ok_or_else(|| {
-        Error::new(format!("process {number} has ended, and the process that traces it keeps its status back"))
+    stat.as_deref().and_then(parse_exit_code).map(Exit::of).ok_or_else(|| {
+        Error::new(format!(
+            "process {number} has ended, but its tracer has not taken its exit status (ptrace(2)): end the tracer"
+        ))
     })
 }
 
-/// Field 52 of proc_pid_stat(5); the first after the command's name is the third.
-fn exit_code(stat: &str) -> Option<i32> {
+/// Field 52 (parse_exit_code) of proc_pid_stat(5). The name in field 2 may have spaces and `)`.
+fn parse_exit_code(stat: &str) -> Option<i32> {
     stat[stat.rfind(')')? + 1..].split_whitespace().nth(52 - 3)?.parse().ok()
 }
 
-/// Kills the child and reaps it. One that is frozen ends when it is thawed, and is
-/// then reaped by whoever inherits it, as is one that a tracer keeps back: neither is
-/// waited for.
+/// Sends SIGKILL and reaps. Waits one second at most: a frozen child ends when it is
+/// thawed, and is reaped, as one whose tracer does not wait, by the process that
+/// inherits it.
 pub fn kill(pid: Pid, pidfd: &OwnedFd) {
     const MOMENT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-    // It may be dead already; it is reaped either way.
+    // ESRCH: it has ended already, and is reaped below.
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
-    if let Ok(true) = until_end(pidfd, Some(&MOMENT)) {
+    if let Ok(true) = wait_exited(pidfd, Some(&MOMENT)) {
         reap(pid);
     }
 }
 
-/// Reaps the children that have ended, but for `pid`: orphans that came to a
-/// subreaper. Those behind `pid` in the kernel's list wait for the next call.
+/// Reaps children that have ended, except `pid`: orphans that a subreaper inherits. Stops
+/// where the kernel reports `pid`; the remaining ones are reaped by the next call.
 pub fn reap_orphans(pid: Pid) -> Result<()> {
     loop {
         match sys::signal::ended_child() {
@@ -125,15 +127,19 @@ pub fn reap_orphans(pid: Pid) -> Result<()> {
     }
 }
 
-/// The process that an intermediate one has made.
-pub fn sibling(number: i32) -> Result<(Pid, OwnedFd)> {
-    let Some(pid) = Pid::from_raw(number) else { bail!("the intermediate process made none") };
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the new process")?;
-    // A process that is seen in a container may have had a hand in the number: a child of
-    // this process's own is believed, whose number can't be reused yet.
-    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    let child = waitid(WaitId::PidFd(pidfd.as_fd()), look);
-    child.doing(|| format!("the intermediate process named process {number}, which it has not made"))?;
+/// Opens the sibling (CLONE_PARENT) that an intermediate process has made: pid and pidfd.
+/// Errors: `number` is no child of the caller.
+pub fn open_sibling(number: i32) -> Result<(Pid, OwnedFd)> {
+    let Some(pid) = Pid::from_raw(number) else { bail!("the intermediate process could not make the final process") };
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "pidfd_open of the new process")?;
+    // A process that is visible in the container may have been made to send another
+    // number. Only a child of the caller is accepted; its pid is not reused before it is
+    // reaped.
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let child = waitid(WaitId::PidFd(pidfd.as_fd()), options);
+    child.doing(|| {
+        format!("process {number} is not a child of the runtime: the intermediate process sent a wrong pid")
+    })?;
     Ok((pid, pidfd))
 }
 
@@ -143,18 +149,18 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn an_exit_is_told_by_wait_and_by_proc_alike() {
+    fn waitid_and_proc_give_the_same_exit_status() {
         for (script, expected, code) in [("exit 7", Exit::Status(7), 7), ("kill -9 $$", Exit::Signal(9), 137)] {
             #[expect(clippy::zombie_processes, reason = "what is tested reaps it")]
             let child = Command::new("/bin/sh").args(["-c", script]).spawn().unwrap();
             let pid = Pid::from_child(&child);
             let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-            assert!(until_end(&pidfd, None).unwrap());
-            assert_eq!(look_at_exit(pid, &pidfd).unwrap(), expected);
-            assert_eq!(kept_back(pid, &pidfd).unwrap(), expected);
-            assert_eq!(exit(pid, &pidfd).unwrap(), expected);
+            assert!(wait_exited(&pidfd, None).unwrap());
+            assert_eq!(peek_exit(pid, &pidfd).unwrap(), expected);
+            assert_eq!(exit_from_proc(pid, &pidfd).unwrap(), expected);
+            assert_eq!(reap_exit(pid, &pidfd).unwrap(), expected);
             assert_eq!(expected.code(), code);
-            assert!(exit(pid, &pidfd).is_err(), "reaped");
+            assert!(reap_exit(pid, &pidfd).is_err(), "reaped");
         }
     }
 }

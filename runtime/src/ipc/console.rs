@@ -1,4 +1,4 @@
-//! Opens what the plan has between the caller and a new process.
+//! Opens the console socket or the pipes between the caller and a new process.
 
 use super::pair::ConsolePair;
 use super::{socket, streams};
@@ -9,8 +9,8 @@ use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::path::Path;
 
-/// Connects to the console socket, or makes the connection and the pipes that the plan
-/// has.
+/// Connects to the console socket, or makes a socket pair or the pipes of the plan.
+/// Errors: those of connect(2), socketpair(2), pipe(2).
 pub fn open(plan: &StreamsPlan) -> Result<ConsolePair> {
     match &plan.console {
         Console::Socket(path) => Ok(ConsolePair::terminal(None, connect(path)?)),
@@ -20,7 +20,7 @@ pub fn open(plan: &StreamsPlan) -> Result<ConsolePair> {
             let (caller, process) = pair.doing(|| "make a console socket")?;
             Ok(ConsolePair::terminal(Some(caller), process))
         }
-        Console::None => streams::open(&plan.streams),
+        Console::None => streams::make_pipes(&plan.streams),
     }
 }
 

@@ -1,5 +1,5 @@
-//! How processes of ours, the caller's and the container's speak to each other:
-//! sockets, descriptors that are passed, streams and terminals.
+//! Communication between firn's processes, with the caller and with the container:
+//! sockets, passed descriptors, streams and terminals.
 
 pub mod child;
 pub mod console;

@@ -1,6 +1,5 @@
-//! Readiness of a container whose caller is a service of systemd's, sd_notify(3):
-//! the container gets a socket of its own, and that it is ready is handed on to
-//! the caller's.
+//! sd_notify(3) for a container that is started by a service of systemd: the container
+//! gets a notify socket of its own, and its READY=1 is forwarded to the caller's.
 
 use super::socket;
 use crate::error::{Context, Result};
@@ -13,21 +12,21 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
-/// Whether whoever called wants to hear of readiness.
+/// Whether the caller has NOTIFY_SOCKET set.
 pub fn is_wanted() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|path| !path.is_empty())
 }
 
-/// Makes the directory of the socket in the container's state directory.
+/// Makes the socket's directory in the state directory, mode 0755.
 pub fn make_directory(dir: &StateDir) -> Result<()> {
     let mode = Mode::from_raw_mode(0o755);
-    // Whatever the caller's mask is: the container's user must reach the socket.
+    // chmod(2) past the umask: the container's user must reach the socket.
     rustix::fs::mkdirat(dir, NOTIFY_DIRECTORY, mode)
         .and_then(|()| rustix::fs::chmodat(dir, NOTIFY_DIRECTORY, mode, rustix::fs::AtFlags::empty()))
         .doing(|| "make the directory of the notify socket")
 }
 
-/// Hears the container and speaks to the caller's service manager.
+/// The container's notify socket, and the caller's.
 #[derive(Debug)]
 pub struct Proxy {
     container: OwnedFd,
@@ -35,34 +34,35 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Before the container starts. None where nobody listens, any more or at all,
-    /// or where the container was not made for it.
+    /// Binds the container's socket; to be called before the container starts. None if
+    /// NOTIFY_SOCKET is unset or nobody listens there, or if the container was created
+    /// without the directory. Errors: those of connect(2), bind(2).
     pub fn listen(dir: &StateDir) -> Result<Option<Self>> {
         let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else { return Ok(None) };
         if !dir.has(NOTIFY_DIRECTORY) {
             return Ok(None);
         }
-        // Of another family: it is not forwarded.
+        // An address family other than AF_UNIX is not forwarded.
         let address = match notify_socket::parse_address(&path) {
             Err(Errno::AFNOSUPPORT) => return Ok(None),
             address => address,
         };
         let connect = || {
-            let manager = datagrams()?;
+            let manager = datagram_socket()?;
             rustix::net::connect(&manager, &address?)?;
             Ok::<_, Errno>(manager)
         };
         let manager = match connect() {
-            // Left over from a service that is gone.
+            // A stale socket of a service that has ended.
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
             result => result.doing(|| format!("connect to NOTIFY_SOCKET {}", path.display()))?,
         };
         let bind = || {
-            let container = datagrams()?;
-            // By descriptor, for a socket's path holds 108 bytes.
-            let place = format!("/proc/self/fd/{}/{}", dir.as_fd().as_raw_fd(), NOTIFY_SOCKET.to_string_lossy());
-            rustix::net::bind(&container, &SocketAddrUnix::new(place)?)?;
-            // Whoever the container's user is.
+            let container = datagram_socket()?;
+            // By descriptor: sun_path holds 108 bytes (unix(7)).
+            let path_by_fd = format!("/proc/self/fd/{}/{}", dir.as_fd().as_raw_fd(), NOTIFY_SOCKET.to_string_lossy());
+            rustix::net::bind(&container, &SocketAddrUnix::new(path_by_fd)?)?;
+            // For any user of the container.
             rustix::fs::chmodat(dir, NOTIFY_SOCKET, Mode::from_raw_mode(0o777), rustix::fs::AtFlags::empty())?;
             Ok::<_, Errno>(container)
         };
@@ -70,49 +70,52 @@ impl Proxy {
         Ok(Some(Proxy { container, manager }))
     }
 
-    /// Waits until the container is ready, or its init has ended. Its main process
-    /// is `main` to the service manager, which has it all when this returns.
-    pub fn pass_on(&self, init: impl AsFd, main: i32) -> Result<()> {
+    /// Waits until the container sends READY=1, which is forwarded with MAINPID=`main`, or
+    /// until init ends. Returns when the service manager has read both.
+    pub fn forward_ready(&self, init: impl AsFd, main: i32) -> Result<()> {
         let mut buffer = [0u8; 4096];
         loop {
             let mut fds = [PollFd::new(&self.container, PollFlags::IN), PollFd::new(&init, PollFlags::IN)];
             match poll(&mut fds, None) {
                 Err(Errno::INTR) => continue,
-                result => result.doing(|| "wait for the container to be ready")?,
+                result => result.doing(|| "wait until the container is ready (READY=1)")?,
             };
             if fds[0].revents().is_empty() {
                 return Ok(());
             }
-            let length =
-                rustix::net::recv(&self.container, &mut buffer, RecvFlags::empty()).doing(|| "hear the container")?.1;
-            // Nothing else: a container could speak about what is not its own.
+            let length = rustix::net::recv(&self.container, &mut buffer, RecvFlags::empty())
+                .doing(|| "receive from the container's notify socket")?
+                .1;
+            // Only READY=1: MAINPID, FDSTORE and the like would act on the caller's service.
             if buffer[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                self.tell(b"READY=1\n")?;
-                self.tell(format!("MAINPID={main}\n").as_bytes())?;
+                self.send_to_manager(b"READY=1\n")?;
+                self.send_to_manager(format!("MAINPID={main}\n").as_bytes())?;
                 return self.barrier();
             }
         }
     }
 
-    fn tell(&self, text: &[u8]) -> Result<()> {
-        rustix::net::send(&self.manager, text, SendFlags::NOSIGNAL).doing(|| "tell the service manager").map(drop)
+    fn send_to_manager(&self, text: &[u8]) -> Result<()> {
+        rustix::net::send(&self.manager, text, SendFlags::NOSIGNAL)
+            .doing(|| "send to the service manager (NOTIFY_SOCKET)")
+            .map(drop)
     }
 
-    /// sd_notify_barrier(3): the other end of a pipe is closed when all before it
-    /// has been read.
+    /// sd_notify_barrier(3): the manager closes the passed end of a pipe when it has read all
+    /// messages before. Waits 30 s at most.
     fn barrier(&self) -> Result<()> {
-        const PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
-        let what = || "wait for the service manager";
-        let (near, far) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(what)?;
-        socket::send(&self.manager, b"BARRIER=1", far.as_fd()).doing(what)?;
-        drop(far);
-        match poll(&mut [PollFd::new(&near, PollFlags::empty())], Some(&PATIENCE)) {
+        const BARRIER_TIMEOUT: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+        let what = || "wait for the service manager (sd_notify_barrier)";
+        let (read_end, write_end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(what)?;
+        socket::send(&self.manager, b"BARRIER=1", write_end.as_fd()).doing(what)?;
+        drop(write_end);
+        match poll(&mut [PollFd::new(&read_end, PollFlags::empty())], Some(&BARRIER_TIMEOUT)) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(errno).doing(what),
         }
     }
 }
 
-fn datagrams() -> rustix::io::Result<OwnedFd> {
+fn datagram_socket() -> rustix::io::Result<OwnedFd> {
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }

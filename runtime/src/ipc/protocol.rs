@@ -1,18 +1,18 @@
-//! What the runtime and init say to each other, both ends. It is a fixed order;
-//! steps in brackets happen only when the plan needs them:
+//! The protocol between the runtime and init, both ends. The order is fixed; messages in
+//! brackets are sent only if the plan needs them:
 //!
 //! ```text
 //! runtime                                init
-//!    |  <-  [NamespacesMade]                |   (not by the clone)
+//!    |  <-  [NamespacesMade]                |   (unshared after the clone)
 //!    |  [Mapped: ids are mapped]  ------>  |   (init waits before it mounts)
 //!    |  [Placed: systemd has its cgroup] ->|   (a scope is made around init)
-//!    |  <-  [MapMount: with a mount's fd]   |   (may come again)
+//!    |  <-  [MapMount: with a mount's fd]   |   (repeated for each mount)
 //!    |  [MountMapped]  ----------------->  |
 //!    |  <------  [Hooks: mounts are made]  |
-//!    |  [HooksDone]  ------------------->  |   (then it leaves the host's root)
-//!    |  <-  [Filter: with its listener]    |   (for the seccomp agent)
+//!    |  [HooksDone]  ------------------->  |   (then init enters its root)
+//!    |  <-  [Filter: with its notify fd]    |   (for the seccomp agent)
 //!    |  [HandedOver]  ------------------>  |
-//!    |  <-  [Pid: of the process that ...] |   (where a pid namespace is joined)
+//!    |  <-  [Pid: of the final process]     |   (where a pid namespace is joined)
 //!    |  <------  Ready                     |
 //!    |  (record, pid file, start FIFO)     |
 //!    |  Go  ---------------------------->  |   (create: waits for `start` next)
@@ -20,15 +20,14 @@
 //! ```
 //!
 //! After Go, init writes nothing but its error (`Error::to_bytes`): to this channel
-//! (`run`, `exec`), or to the FIFO of `start` (`state/start.rs`). Both close when
-//! its program runs.
+//! (`run`, `exec`), or to the start FIFO (`state/start.rs`). Both are FD_CLOEXEC: EOF
+//! means that execve(2) succeeded.
 //!
-//! From Ready on the container's seccomp filter applies to init. What has no
-//! descriptor goes by read(2) and write(2), which any profile allows that a
-//! program can live with.
+//! From Ready on, the container's seccomp filter applies to init. Messages without a
+//! descriptor use read(2) and write(2) alone, which every usable profile allows.
 //!
-//! Either side that dies closes its end, and the other one notices: no init is
-//! left behind by a runtime that was killed.
+//! A process that dies closes its end, and the other reads EOF: an init whose runtime was
+//! killed ends.
 
 use super::socket;
 use super::watch::Watch;
@@ -40,30 +39,35 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use std::sync::Arc;
 
-/// An error text is cut here; one message is one packet.
+/// Largest packet in bytes; an error text is cut to it. SOCK_SEQPACKET: a message is one
+/// packet.
 const MAX: usize = 8192;
 
+const SEND: &str = "set up the process: send to its init or runtime";
+const RECEIVE: &str = "set up the process: receive from its init or runtime";
+
+/// A message of the protocol, either direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// From a process that makes its namespaces by itself: it has.
+    /// Init has unshared the namespaces that the clone did not make.
     NamespacesMade,
     Mapped,
     Placed,
-    /// A mount's number in the plan: it shall have its id mapping, and its
-    /// descriptor comes along.
+    /// Map the mount with this number in the plan; its descriptor is attached.
     MapMount(u32),
     MountMapped,
     Hooks,
     HooksDone,
-    /// The seccomp filter is loaded; the descriptor of its listener comes along.
+    /// The seccomp filter is loaded; its notify descriptor is attached.
     Filter,
     HandedOver,
-    /// From an intermediate process: no other fits into the cgroup beside it.
+    /// Of the intermediate process of `exec`: the cgroup's `pids` limit leaves no room for a
+    /// second process.
     Full,
     Ready,
     Go,
     Failed(String),
-    /// From an intermediate process, which ends: the pid of the one that it made.
+    /// The last message of an intermediate process: the pid of the process that it made.
     Pid(i32),
 }
 
@@ -76,11 +80,11 @@ impl Message {
     }
 }
 
-/// One end of the conversation.
+/// One end of the channel.
 #[derive(Debug)]
 pub struct Channel {
     socket: OwnedFd,
-    /// What ends waiting for the other side.
+    /// What else ends a wait.
     watch: Option<Arc<Watch>>,
 }
 
@@ -89,7 +93,7 @@ impl Channel {
         Channel { socket, watch: None }
     }
 
-    /// From now on a wait for the other side ends by these, too.
+    /// Lets waits on this end stop at signals, or at the end of the container.
     pub fn watch(&mut self, watch: Arc<Watch>) {
         self.watch = Some(watch);
     }
@@ -98,8 +102,8 @@ impl Channel {
         self.watch.as_ref().map_or(Ok(()), |watch| watch.wait(self.socket.as_fd()))
     }
 
-    /// After Go: waits until the program runs. EOF means that execve succeeded. Errors:
-    /// that of a program that could not be run.
+    /// After Go: waits until execve(2) of the program; EOF means that it succeeded. Errors:
+    /// the error that init sends (`Error::from_bytes`).
     pub fn wait_for_exec(&self) -> Result<()> {
         let (mut text, mut packet) = (Vec::new(), [0u8; MAX]);
         loop {
@@ -108,49 +112,51 @@ impl Channel {
                 Ok(0) | Err(Errno::CONNRESET) => break,
                 Ok(length) => text.extend(&packet[..length]),
                 Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno).doing(|| "hear from init"),
+                Err(errno) => return Err(errno).doing(|| "wait for init to execute the program"),
             }
         }
         if text.is_empty() { Ok(()) } else { Err(Error::from_bytes(&text)) }
     }
 
-    /// The runtime's end and init's.
+    /// A channel: the runtime's end and init's.
     pub fn pair() -> Result<(Channel, Channel)> {
         let flags = SocketFlags::CLOEXEC;
         let (a, b) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-            .doing(|| "make the channel to init")?;
+            .doing(|| "socketpair for the container's init")?;
         Ok((Channel::new(a), Channel::new(b)))
     }
 
-    /// A second descriptor of this end, which closes on exec.
+    /// Duplicates this end, with FD_CLOEXEC.
     pub fn try_clone(&self) -> Result<Channel> {
-        self.socket.try_clone().map(Channel::new).doing(|| "keep the channel")
+        self.socket.try_clone().map(Channel::new).doing(|| "duplicate the channel of init")
     }
 
+    /// Sends a message without a descriptor. Errors: EPIPE where the other process has ended.
     pub fn send(&self, message: &Message) -> Result<()> {
         let packet = encode(message);
-        rustix::io::write(&self.socket, &packet).map(drop).doing(|| "send to the other side of create")
+        rustix::io::write(&self.socket, &packet).map(drop).doing(|| SEND)
     }
 
-    /// The same for one who asked and waits. If it is gone, the next `receive` tells.
+    /// The same for a reply: EPIPE is ignored, and the next `receive` returns None.
     pub fn answer(&self, message: &Message) -> Result<()> {
         match rustix::io::write(&self.socket, &encode(message)) {
             Ok(_) | Err(Errno::PIPE) => Ok(()),
-            Err(errno) => Err(errno).doing(|| "send to the other side of create"),
+            Err(errno) => Err(errno).doing(|| SEND),
         }
     }
 
+    /// Sends a message with a descriptor (SCM_RIGHTS).
     pub fn send_with(&self, message: &Message, fd: BorrowedFd<'_>) -> Result<()> {
-        socket::send(&self.socket, &encode(message), fd).doing(|| "send to the other side of create")
+        socket::send(&self.socket, &encode(message), fd).doing(|| SEND)
     }
 
-    /// A message and the descriptor that comes with it. None when the other side
-    /// is gone; its failure is an error here.
+    /// Receives a message and its descriptor. None at EOF. Errors: the text of
+    /// [`Message::Failed`].
     pub fn receive_with(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
         self.wait()?;
         let (packet, fd) = match socket::receive(&self.socket, MAX) {
             Err(Errno::CONNRESET) => return Ok(None),
-            result => result.doing(|| "hear from the other side of create")?,
+            result => result.doing(|| RECEIVE)?,
         };
         if packet.is_empty() {
             return Ok(None);
@@ -158,7 +164,8 @@ impl Channel {
         decode(&packet)?.succeeded().map(|message| Some((message, fd)))
     }
 
-    /// None when the other side is gone; its failure is an error here.
+    /// Receives a message without a descriptor. None at EOF. Errors: the text of
+    /// [`Message::Failed`].
     pub fn receive(&self) -> Result<Option<Message>> {
         self.wait()?;
         let mut packet = [0u8; MAX];
@@ -166,7 +173,7 @@ impl Channel {
             match rustix::io::read(&self.socket, &mut packet[..]) {
                 Err(Errno::INTR) => {}
                 Err(Errno::CONNRESET) => return Ok(None),
-                result => break result.doing(|| "hear from the other side of create")?,
+                result => break result.doing(|| RECEIVE)?,
             }
         };
         match &packet[..length] {
@@ -175,33 +182,32 @@ impl Channel {
         }
     }
 
-    /// A message that is there already.
+    /// The same without waiting: None also if no message is queued.
     pub fn receive_now(&self) -> Result<Option<Message>> {
         let mut packet = [0u8; MAX];
         match rustix::net::recv(&self.socket, &mut packet[..], RecvFlags::DONTWAIT) {
             Err(Errno::AGAIN | Errno::CONNRESET) => Ok(None),
-            result => match &packet[..result.doing(|| "hear from the other side of create")?.1] {
+            result => match &packet[..result.doing(|| RECEIVE)?.1] {
                 [] => Ok(None),
                 packet => decode(packet)?.succeeded().map(Some),
             },
         }
     }
 
-    /// The end of a process that has done the one thing that it is there for, and
-    /// says how that went.
+    /// Sends the outcome as the last message, and exits with status 0.
     pub fn leave(&self, outcome: Result<Message>) -> ! {
-        let last_word = outcome.unwrap_or_else(|error| Message::Failed(error.chain()));
-        // If the runtime is gone there is nobody to tell.
-        let _ = self.send(&last_word);
+        let message = outcome.unwrap_or_else(|error| Message::Failed(error.chain()));
+        // EPIPE: the runtime has ended.
+        let _ = self.send(&message);
         sys::exec::exit(0)
     }
 
-    /// Waits, in init, for the one message that comes next.
+    /// Waits, in init, for `wanted`. Errors: another message, or EOF.
     pub fn expect(&self, wanted: &Message) -> Result<()> {
         match self.receive()? {
             Some(message) if message == *wanted => Ok(()),
-            Some(message) => bail!("the runtime said {message:?} where {wanted:?} comes next"),
-            None => bail!("the runtime is gone"),
+            Some(message) => bail!("init received {message:?} where {wanted:?} was expected"),
+            None => bail!("the runtime ended while init was being set up"),
         }
     }
 }
@@ -253,7 +259,7 @@ fn decode(packet: &[u8]) -> Result<Message> {
         b"g" => Message::Go,
         [b'f', text @ ..] => Message::Failed(String::from_utf8_lossy(text).into_owned()),
         [b'p', a, b, c, d] => Message::Pid(i32::from_le_bytes([*a, *b, *c, *d])),
-        _ => bail!("a message that is none came from init"),
+        _ => bail!("init sent a malformed message"),
     })
 }
 
@@ -262,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_survive_the_way_and_an_end_is_noticed() {
+    fn messages_are_decoded_as_encoded_and_eof_is_an_error() {
         let (a, b) = Channel::pair().unwrap();
         let all = [
             Message::NamespacesMade,
@@ -287,7 +293,7 @@ mod tests {
         assert_eq!(b.receive().unwrap_err().chain(), "init: mount /proc: ü");
         drop(a);
         assert_eq!(b.receive().unwrap(), None);
-        assert_eq!(b.expect(&Message::Go).unwrap_err().chain(), "the runtime is gone");
+        assert_eq!(b.expect(&Message::Go).unwrap_err().chain(), "the runtime ended while init was being set up");
     }
 
     #[test]

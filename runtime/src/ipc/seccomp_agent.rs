@@ -1,6 +1,6 @@
-//! The runtime's part in handing the descriptor of a filter with
-//! SCMP_ACT_NOTIFY to the agent that answers its calls (config-linux.md,
-//! "Seccomp", listenerPath). How it comes out of init: `init/seccomp.rs`.
+//! Sends the notify descriptor of a filter with SCMP_ACT_NOTIFY to the seccomp agent
+//! (runtime-spec, config-linux.md, "Seccomp", listenerPath). Init's side:
+//! `init/seccomp.rs`.
 
 use super::socket;
 use crate::error::{Context, Result};
@@ -10,19 +10,20 @@ use crate::state::{Record, Status};
 use rustix::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Whose calls the agent is to answer.
+/// What the container process state (runtime-spec, config-linux.md, "The Container
+/// Process State") is made of.
 #[derive(Debug)]
 pub struct ProcessState<'a> {
     pub record: &'a Record,
     pub status: Status,
-    /// The container's init, as the host counts.
+    /// Pid of init in the host's pid namespace.
     pub init: i32,
-    /// The process whose filter it is.
+    /// Pid of the process with the filter, in the host's pid namespace.
     pub pid: i32,
 }
 
-/// One packet: the container process state of the specification, and beside it
-/// the descriptor.
+/// Sends one packet: the container process state as JSON, with the descriptor attached.
+/// Errors: those of connect(2) and sendmsg(2).
 pub fn hand_over(filter: &OwnedFd, listener: &Listener, of: &ProcessState<'_>) -> Result<()> {
     let what = || format!("seccomp listener {}", listener.path);
     let mut message = serde_json::json!({

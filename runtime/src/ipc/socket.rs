@@ -1,4 +1,4 @@
-//! Unix sockets of the host over which descriptors go.
+//! Unix sockets of the host, for passing descriptors.
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
@@ -9,14 +9,15 @@ use rustix::net::{
 use std::mem::MaybeUninit;
 use std::path::Path;
 
-/// Connects to a stream socket.
+/// Connects to the stream socket at `path`. Errors: those of connect(2), also for more than
+/// 108 bytes (unix(7)).
 pub fn connect(path: &Path) -> rustix::io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }
 
-/// Sends `word` and a descriptor in one packet.
+/// Sends `word` and a descriptor (SCM_RIGHTS) by one sendmsg(2).
 pub fn send(socket: impl AsFd, word: &[u8], fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -26,7 +27,7 @@ pub fn send(socket: impl AsFd, word: &[u8], fd: BorrowedFd<'_>) -> rustix::io::R
     Ok(())
 }
 
-/// Receives up to `room` bytes, and a descriptor if one comes with them.
+/// recvmsg(2) of up to `room` bytes, and of the descriptor, if one is attached.
 pub fn receive(socket: impl AsFd, room: usize) -> rustix::io::Result<(Vec<u8>, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -1,5 +1,5 @@
-//! The standard streams: the caller's are looked at, pipes are made in their place, and
-//! the new process takes them.
+//! Standard streams: the caller's are examined, pipes replace them, and the new process
+//! installs its ends.
 
 use super::pair::ConsolePair;
 use crate::error::{Context, Result};
@@ -13,9 +13,9 @@ use rustix::termios::tcgetwinsize;
 
 const STDIN: usize = 0;
 
-/// The caller's standard streams. `terminal`: whether the new process has one, which
-/// needs no more than the window's size.
-pub fn look_at_callers(terminal: bool) -> CallerStreams {
+/// Examines the caller's standard streams. `terminal`: the new process has a terminal, for
+/// which only the window size matters.
+pub fn probe_caller_streams(terminal: bool) -> CallerStreams {
     if terminal {
         let size = tcgetwinsize(rustix::stdio::stdin()).ok();
         let window = size.map(|size| ConsoleSize { height: size.ws_row, width: size.ws_col });
@@ -26,12 +26,12 @@ pub fn look_at_callers(terminal: bool) -> CallerStreams {
 }
 
 /// Makes the pipes of the plan.
-pub fn open(streams: &[Stream; 3]) -> Result<ConsolePair> {
+pub fn make_pipes(streams: &[Stream; 3]) -> Result<ConsolePair> {
     let mut pair = ConsolePair::default();
     for (number, stream) in streams.iter().enumerate() {
         match stream {
             Stream::Null | Stream::Inherit { pipe: None } => {}
-            Stream::Inherit { pipe: Some(inode) } | Stream::Give { pipe: inode } => pair.note_pipe(number, *inode),
+            Stream::Inherit { pipe: Some(inode) } | Stream::Give { pipe: inode } => pair.record_pipe(number, *inode),
             Stream::Relay { same_as } => match same_as {
                 Some(other) => share_pipe(&mut pair, *other, number),
                 None => make_pipe(&mut pair, number),
@@ -45,29 +45,29 @@ pub fn open(streams: &[Stream; 3]) -> Result<ConsolePair> {
 fn make_pipe(pair: &mut ConsolePair, number: usize) -> rustix::io::Result<()> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     let (caller, process) = if number == STDIN { (writer, reader) } else { (reader, writer) };
-    // Ours alone: the other end has flags of its own.
+    // O_NONBLOCK for this end only: the two ends are separate open file descriptions.
     rustix::fs::fcntl_setfl(&caller, rustix::fs::fcntl_getfl(&caller)? | OFlags::NONBLOCK)?;
-    pair.note_pipe(number, rustix::fs::fstat(&process)?.st_ino);
+    pair.record_pipe(number, rustix::fs::fstat(&process)?.st_ino);
     pair.caller.pipes.push((number as RawFd, caller));
     pair.process.pipes.push((number as RawFd, process));
     Ok(())
 }
 
-/// The process's end of the pipe for stream `other` once more, for stream `number`.
+/// Uses the pipe of stream `other` for stream `number` as well.
 fn share_pipe(pair: &mut ConsolePair, other: usize, number: usize) -> rustix::io::Result<()> {
     let made = pair.process.pipes.iter().find(|(made, _)| *made == other as RawFd);
     let (_, pipe) = made.ok_or(rustix::io::Errno::BADF)?;
     let process = rustix::io::fcntl_dupfd_cloexec(pipe, 0)?;
-    pair.note_pipe(number, rustix::fs::fstat(&process)?.st_ino);
+    pair.record_pipe(number, rustix::fs::fstat(&process)?.st_ino);
     pair.process.pipes.push((number as RawFd, process));
     Ok(())
 }
 
-/// In the new process: makes its ends of the pipes its standard streams.
-pub fn take(pipes: Vec<(RawFd, OwnedFd)>) {
+/// In the new process: dup2(2) of its pipe ends onto the standard streams.
+pub fn install(pipes: Vec<(RawFd, OwnedFd)>) {
     for (number, pipe) in pipes {
         if crate::sys::fds::place(pipe.as_fd(), number).is_err() {
-            // Never on with the caller's.
+            // It must not run on the caller's streams.
             crate::sys::exec::exit(255);
         }
     }

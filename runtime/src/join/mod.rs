@@ -20,7 +20,7 @@ use crate::create::{scheduler, serve};
 use crate::error::Context;
 use crate::error::{Error, Result};
 use crate::init::context::Task;
-use crate::ipc::child::{self, sibling};
+use crate::ipc::child::{self, open_sibling};
 use crate::ipc::pair::{ConsolePair, StreamEnds};
 use crate::ipc::protocol::{Channel, Message};
 use crate::ipc::seccomp_agent::{self, ProcessState};
@@ -99,7 +99,7 @@ pub fn join(container: &Container, plan: &ExecPlan, below: &[String], log: &Log)
         }
         Fork::Child => {
             drop((channel, intermediate, caller));
-            streams::take(process_ends.pipes);
+            streams::install(process_ends.pipes);
             // The foreground waits for signals with all of them blocked.
             let _ = sys::signal::unblock_all();
             let loads_late = plan.seccomp.as_ref().is_some_and(|filter| !lets_fork(filter, &plan.process));
@@ -142,7 +142,7 @@ fn made_by(
                     break Err(error);
                 }
             }
-            Ok(Some((Message::Pid(number), _))) => break sibling(number),
+            Ok(Some((Message::Pid(number), _))) => break open_sibling(number),
             Ok(other) => break Err(Error::new(format!("the intermediate process said {other:?}"))),
             Err(error) => break Err(error),
         }

@@ -1,4 +1,4 @@
-//! `checkpoint`: a container becomes images.
+//! `checkpoint`: dumps a container to images with CRIU.
 
 use super::{delete, prepare};
 use crate::criu::dump::{self, Dump};
@@ -8,11 +8,11 @@ use crate::log::Log;
 use crate::state::{Record, StateDir, Status};
 use std::path::Path;
 
-/// Saves a container. It is gone afterwards, unless `dump` leaves it running. Errors:
-/// [`Kind::WrongState`], what criu says.
+/// Dumps a container, and deletes it unless `dump` leaves it running. Errors:
+/// [`Kind::WrongState`]; what CRIU reports.
 pub fn checkpoint(root: &Path, id: &str, dump: &Dump, log: &Log) -> Result<()> {
     criu::need_root()?;
-    super::need_one_thread()?;
+    super::require_single_thread()?;
     let dir = StateDir::open(root, id)?;
     let record = Record::need(&dir)?;
     match Status::of(&dir, &record) {

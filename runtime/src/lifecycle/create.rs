@@ -1,5 +1,5 @@
-//! Making a container, in order: lock and record, sources, cgroup, clone, serve init,
-//! record again. Whatever fails on the way takes back what was made.
+//! Creation of a container, in order: lock and record, mount sources, cgroup, clone, serve
+//! init, record again. On an error the `CreateTransaction` is rolled back.
 
 use super::prepare::{self, Options, Prepared};
 use crate::cgroup::CgroupHandle;
@@ -24,7 +24,7 @@ use rustix::process::Pid;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A container whose init has been told to go on.
+/// A container whose init has received [`Message::Go`].
 #[derive(Debug)]
 pub struct Created {
     pub dir: StateDir,
@@ -33,25 +33,27 @@ pub struct Created {
     pub pid: Pid,
     pub pidfd: OwnedFd,
     pub channel: Channel,
-    /// The caller's side of its streams, for the foreground.
+    /// The caller's ends of its streams, for the foreground.
     pub streams: StreamEnds,
 }
 
-/// `create`: the program waits for `start`.
+/// Creates a container that waits for `start`. Errors: `Kind::AlreadyExists`,
+/// `Kind::InvalidId`; what the plan refuses; what the kernel refuses.
 pub fn create(options: &Options, log: &Log) -> Result<()> {
-    super::need_one_thread()?;
+    super::require_single_thread()?;
     make(options, false, log).map(drop)
 }
 
-/// Makes a container, up to where its init waits for `start`, or goes on by itself.
+/// Creates a container. Its init waits for `start`, or with `starts_at_once` runs the
+/// program.
 pub fn make(options: &Options, starts_at_once: bool, log: &Log) -> Result<Created> {
     let prepared = prepare::prepare(options, starts_at_once, log)?;
     let ConsolePair { caller, process, names } = console::open(&prepared.plan.process.streams)?;
     let pidfd_socket = options.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
-    let outside = Outside { streams: process, names, pidfd_socket, pid_file: options.pid_file.as_deref() };
+    let caller_handles = CallerHandles { streams: process, names, pidfd_socket, pid_file: options.pid_file.as_deref() };
 
     let mut transaction = CreateTransaction::new(StateDir::create(&options.root, &options.id)?);
-    match in_order(&mut transaction, &prepared, outside, log) {
+    match create_in_order(&mut transaction, &prepared, caller_handles, log) {
         Ok((record, channel)) => {
             let (pid, pidfd, dir) = transaction.commit();
             Ok(Created { dir, record, plan: prepared.plan, pid, pidfd, channel, streams: caller })
@@ -63,24 +65,24 @@ pub fn make(options: &Options, starts_at_once: bool, log: &Log) -> Result<Create
     }
 }
 
-/// What the caller has opened or named, and the container or the caller gets.
-struct Outside<'a> {
+/// Descriptors and paths of the caller.
+struct CallerHandles<'a> {
     streams: StreamEnds,
-    /// Of the streams that are pipes.
+    /// As in [`ConsolePair::names`].
     names: Vec<String>,
     pidfd_socket: Option<OwnedFd>,
     pid_file: Option<&'a Path>,
 }
 
-fn in_order(
+fn create_in_order(
     transaction: &mut CreateTransaction,
     prepared: &Prepared,
-    outside: Outside<'_>,
+    caller_handles: CallerHandles<'_>,
     log: &Log,
 ) -> Result<(Record, Channel)> {
     let Prepared { config, host, plan } = prepared;
-    let mut record = transaction.begin(plan, host, config, outside.names)?;
-    let StreamEnds { console, pipes } = outside.streams;
+    let mut record = transaction.begin(plan, host, config, caller_handles.names)?;
+    let StreamEnds { console, pipes } = caller_handles.streams;
     let mut sources = sources::open(plan, console, host.may_mount())?;
     if sources.are_found {
         idmap_mounts::map_from_outside(plan, &mut sources, host)?;
@@ -100,9 +102,9 @@ fn in_order(
     let (pid, pidfd) = match clone::clone_init(plan, &sources, &cgroup_handle)? {
         Fork::Parent { pid, pidfd } => (pid, pidfd),
         Fork::Child => {
-            streams::take(pipes);
-            // With the directory goes init's part in the lock: flock(2) belongs
-            // to all who inherit it.
+            streams::install(pipes);
+            // Init closes its copy of the state directory: the lock (flock(2)) belongs to the
+            // open file description, and would be held as long as init lives.
             drop((channel, transaction.dir.take()));
             init::run(plan, &record, Handles { sources, cgroup_handle, channel: init_end, start_fifo })
         }
@@ -131,15 +133,15 @@ fn in_order(
         channel.send(&Message::Placed)?;
     }
     log.debug(|| compat::IN_INIT.to_owned());
-    serve::until_ready(&channel, plan, host, &mut record, transaction)?;
-    announce(transaction, &mut record, plan, outside.pidfd_socket, outside.pid_file)?;
+    serve::serve_until_ready(&channel, plan, host, &mut record, transaction)?;
+    announce(transaction, &mut record, plan, caller_handles.pidfd_socket, caller_handles.pid_file)?;
     drop(start_fifo);
     log.debug(|| compat::GOES_ON.to_owned());
     channel.send(&Message::Go)?;
     Ok((record, channel))
 }
 
-/// The container is ready: from here on others find it.
+/// Publishes the container: record, pidfd socket, pid file, start FIFO.
 fn announce(
     transaction: &CreateTransaction,
     record: &mut Record,
@@ -158,7 +160,7 @@ fn announce(
     if plan.starts_at_once { Ok(()) } else { state::start::publish(dir) }
 }
 
-/// Closes the runtime's copies of what init has now.
+/// Closes the runtime's copies of init's descriptors.
 fn close_init_copies(init_end: Channel, sources: Sources, cgroup_handle: CgroupHandle) {
     let mut batch = CloseBatch::default();
     sources.into_fds().chain(cgroup_handle.into_fds()).for_each(|fd| batch.add(fd));

@@ -1,4 +1,4 @@
-//! `delete`, and the end of a container however it comes.
+//! `delete`, and removal of a container after `run`, `checkpoint` or a failure.
 
 use crate::create::{hooks, teardown};
 use crate::error::{Context, Error, Kind, Result};
@@ -9,15 +9,15 @@ use crate::state::{self, Record, StateDir, Status};
 use rustix::process::{Signal, pidfd_send_signal};
 use std::path::Path;
 
-/// Removes a container that has stopped, or was never started. `force`: kills it first
-/// if it runs, and an absent one is no error.
+/// Deletes a container that has stopped or was never started. `force`: kills a running one
+/// first, and an absent one is no error. Errors: [`Kind::NotFound`], [`Kind::WrongState`].
 pub fn delete(root: &Path, id: &str, force: bool, log: &Log) -> Result<()> {
     if force {
         kill_init(root, id);
     }
     let dir = match StateDir::find(root, id)? {
         Some(dir) => dir,
-        // Absent: that is what was wanted.
+        // rm -f semantics.
         None if force => return Ok(()),
         None => return Err(state::dir::absent(id)),
     };
@@ -31,15 +31,16 @@ pub fn delete(root: &Path, id: &str, force: bool, log: &Log) -> Result<()> {
             return Err(Error::of_kind(Kind::WrongState, text));
         }
     }
-    // A create that was cut off may have left half a config.
+    // After an interrupted create, config.json may be incomplete.
     let hooks = if record.pid == 0 && !record.hooks_begun { Vec::new() } else { Record::hooks(&dir)?.poststop };
     destroy(dir, &record, &hooks, log)
 }
 
-/// Before the lock, which another command holds as long as it waits for something
-/// in the container. What goes wrong here shows again when all is cleared up.
+/// Kills init before the lock is taken: another command holds the lock while it waits for
+/// a process of the container. Errors are ignored: they recur when the container is
+/// removed.
 fn kill_init(root: &Path, id: &str) {
-    let Ok(dir) = StateDir::look(root, id) else { return };
+    let Ok(dir) = StateDir::open_unlocked(root, id) else { return };
     let Ok(Some(record)) = Record::load(&dir) else { return };
     if let Ok(Some(init)) = state::process::open(record.pid, record.start_time) {
         let _ = record.cgroup.thaw_for_kill();
@@ -47,8 +48,8 @@ fn kill_init(root: &Path, id: &str) {
     }
 }
 
-/// With `force` also a record that can't be read gives way: nothing better can be done
-/// with it.
+/// Loads the record. With `force`, one that can't be read is reported as a warning and
+/// dropped: its resources are unknown.
 fn record(dir: &StateDir, force: bool, log: &Log) -> Result<Option<Record>> {
     match Record::load(dir) {
         Err(error) if force => {
@@ -59,7 +60,7 @@ fn record(dir: &StateDir, force: bool, log: &Log) -> Result<Option<Record>> {
     }
 }
 
-/// Kills everything in the container, and waits until it is gone.
+/// Kills all processes of the container and waits until they have ended.
 pub fn kill(record: &Record) -> Result<()> {
     if let Some(init) = state::process::open(record.pid, record.start_time)? {
         record.cgroup.thaw_for_kill()?;
@@ -75,7 +76,8 @@ pub fn kill(record: &Record) -> Result<()> {
     record.cgroup.kill_all()
 }
 
-/// When the foreground is over. A container that can't be waited for may run on.
+/// Deletes the container after the foreground. `waited`: the wait's outcome; after an
+/// error the container may still run, and is killed.
 pub fn after_foreground(
     waited: &Result<u8>,
     dir: StateDir,
@@ -89,12 +91,14 @@ pub fn after_foreground(
     destroy(dir, record, poststop, log)
 }
 
-/// Removes all that is left of a container whose init is gone.
+/// Removes cgroup, resctrl groups and state directory of a container whose init has ended,
+/// then runs the poststop hooks.
 pub fn destroy(dir: StateDir, record: &Record, poststop: &[Hook], log: &Log) -> Result<()> {
-    // Other processes did not end with its init, or that is not known.
+    // Without a pid namespace of its own, processes may outlive init; and after an
+    // interrupted create it is unknown whether there are any.
     let outlived = !record.own_pid_namespace || record.pid == 0;
     let remove_groups = || record.resctrl.as_ref().map_or(Ok(()), Groups::remove);
-    teardown::remove(&record.cgroup, outlived, remove_groups, Some(dir))?;
+    teardown::remove_container(&record.cgroup, outlived, remove_groups, Some(dir))?;
     hooks::run_poststop(poststop, record, log);
     Ok(())
 }

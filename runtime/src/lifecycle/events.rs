@@ -1,4 +1,4 @@
-//! `events`: what a container uses, and that it ran out of memory.
+//! `events`: resource usage of a container, and OOM kills.
 
 use crate::cgroup::{oom, stats};
 use crate::compat;
@@ -19,12 +19,13 @@ pub enum Event {
     Oom,
 }
 
-/// The statistics of a container now. Errors: [`Kind::NotRunning`].
+/// Current statistics of a container, in runc's schema. Errors: [`Kind::NotRunning`].
 pub fn statistics(root: &Path, id: &str) -> Result<Value> {
     Ok(collect(&running(root, id)?))
 }
 
-/// Statistics every `interval` and each OOM kill, until init ends.
+/// Reports statistics every `interval`, and each OOM kill, until init ends. Errors:
+/// [`Kind::NotRunning`]; those of `on_event`.
 pub fn watch(root: &Path, id: &str, interval: Duration, mut on_event: impl FnMut(Event) -> Result<()>) -> Result<()> {
     let record = running(root, id)?;
     let init = state::process::open(record.pid, record.start_time)?.ok_or_else(not_running)?;
@@ -54,7 +55,7 @@ pub fn watch(root: &Path, id: &str, interval: Duration, mut on_event: impl FnMut
 }
 
 fn running(root: &Path, id: &str) -> Result<Record> {
-    let dir = StateDir::look(root, id)?;
+    let dir = StateDir::open_unlocked(root, id)?;
     let record = Record::need(&dir)?;
     match Status::of(&dir, &record) {
         Status::Stopped | Status::Creating => Err(not_running()),

@@ -1,4 +1,4 @@
-//! `exec`: another process in a container that runs.
+//! `exec`: starts a further process in a running container.
 
 use super::foreground;
 use super::prepare::attachment;
@@ -19,26 +19,26 @@ use crate::sys;
 use rustix::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-/// What belongs to the new process beside its description.
+/// Options of `exec`, besides the process itself.
 #[derive(Debug, Default)]
 pub struct ExecOptions {
-    /// Leave it running and return.
+    /// Return when the program runs.
     pub detach: bool,
     pub console: Console,
-    /// Descriptors of the caller that the program keeps.
+    /// Descriptors of the caller that are passed to the program.
     pub preserved_fds: Vec<RawFd>,
-    /// A Unix socket that gets a pidfd of the process.
+    /// Unix socket to which a pidfd of the process is sent.
     pub pidfd_socket: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
-    /// Also into a paused container.
+    /// Join a paused container as well.
     pub ignore_paused: bool,
     /// Below the container's cgroup: `PATH`, or `CONTROLLER:PATH` on v1.
     pub cgroup: Vec<String>,
 }
 
-/// Runs a process in container `id`; `describe` makes it from the config's own. Returns
-/// its exit status, or 0 where it was left running. All signals are blocked from here on:
-/// the foreground passes them on.
+/// Runs a process in container `id`; `describe` derives it from the config's `process`.
+/// Returns its exit status, or 0 with `detach`. Blocks all signals of the caller: the
+/// foreground forwards them.
 pub fn exec(
     root: &Path,
     id: &str,
@@ -46,8 +46,8 @@ pub fn exec(
     mut options: ExecOptions,
     log: &Log,
 ) -> Result<u8> {
-    super::need_one_thread()?;
-    let dir = StateDir::look(root, id)?;
+    super::require_single_thread()?;
+    let dir = StateDir::open_unlocked(root, id)?;
     let container = Container::find(&dir, options.ignore_paused)?;
     let process = describe(container.spec.process.as_ref())?;
     sys::signal::block_all().doing(|| "block signals")?;
@@ -73,7 +73,7 @@ pub fn exec(
     foreground::wait(joined.pid, &joined.pidfd, joined.streams)
 }
 
-/// Lets it become its program.
+/// Lets the process execute its program.
 fn begin(joined: &Joined, pid_file: Option<&Path>, log: &Log) -> Result<()> {
     if let Some(path) = pid_file {
         pid_file::write(path, joined.pid.as_raw_nonzero().get())?;

@@ -1,4 +1,4 @@
-//! `kill`: a signal for a container.
+//! `kill`: sends a signal to a container.
 
 use crate::compat;
 use crate::error::{Context, Error, Kind, Result};
@@ -8,16 +8,16 @@ use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::path::Path;
 
-/// Sends `signal` to init, or to every process of the container. Errors:
+/// Sends `signal` to init, or with `all` to every process in the cgroup. Errors:
 /// [`Kind::NotRunning`].
 pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {
-    let dir = StateDir::look(root, id)?;
+    let dir = StateDir::open_unlocked(root, id)?;
     let record = Record::need(&dir)?;
-    // Where init is no process 1, the others do not end with it; and they may have
-    // outlived it, as under runc.
+    // Without a pid namespace of its own, processes do not die with init, and may have
+    // outlived it: SIGKILL then reaches all, as under runc.
     let outlive = signal == libc::SIGKILL && !record.own_pid_namespace;
     if all || (outlive && !record.cgroup.processes().is_empty()) {
-        // Not while another command holds the lock, which may be about to pause it.
+        // The lock: another command that holds it may be about to pause the container.
         record.cgroup.signal_all(signal, dir.try_lock())?;
         return thaw_after(signal, &record);
     }
@@ -34,7 +34,7 @@ pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {
     thaw_after(signal, &record)
 }
 
-/// A frozen process of cgroup v1 does not even die.
+/// On cgroup v1 a frozen process does not die of SIGKILL before it is thawed.
 fn thaw_after(signal: i32, record: &Record) -> Result<()> {
     if signal == libc::SIGKILL {
         record.cgroup.thaw_for_kill()?;

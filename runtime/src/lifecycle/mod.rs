@@ -1,20 +1,19 @@
-//! A container's life: each verb of the command line as a function, with the order of
-//! its events on one screen.
+//! The verbs of the command line as functions; each shows the order of its steps.
 //!
 //! | module | verb |
 //! |---|---|
 //! | [`prepare`] | options and bundle → plan |
-//! | [`create`], [`start`], [`run`] | a container comes to be |
-//! | [`exec`], [`mounts`] | something joins one that runs |
-//! | [`state`], [`processes`], [`events`] | what is known of it |
-//! | [`update`], [`pause`], [`kill`] | it is changed |
-//! | [`checkpoint`], [`restore`] | images |
-//! | [`delete`] | its end, also after `run` and `checkpoint` |
-//! | [`foreground`] | standing in for a process: terminal, streams, signals, status |
+//! | [`create`], [`start`], [`run`] | create and start a container |
+//! | [`exec`], [`mounts`] | join a running one |
+//! | [`state`], [`processes`], [`events`] | report on it |
+//! | [`update`], [`pause`], [`kill`] | change it |
+//! | [`checkpoint`], [`restore`] | CRIU images |
+//! | [`delete`] | remove it, also after `run` and `checkpoint` |
+//! | [`foreground`] | terminal, streams, signals and exit status of a foreground process |
 //!
-//! `create`, `run`, `exec` and `restore` clone, and may execute the program anew before
-//! that ([`crate::cli::run`]): they refuse a process with threads. A program that has
-//! threads runs the binary for them, and uses the others as they are.
+//! `create`, `run`, `exec` and `restore` clone, and may re-execute the program first
+//! ([`crate::cli::run`]), so they refuse a process with several threads. A program with
+//! threads runs the firn binary for them; the other functions have no such limit.
 
 pub mod checkpoint;
 pub mod create;
@@ -37,12 +36,12 @@ use crate::error::{Context, Result};
 use crate::sys;
 use rustix::io::Errno;
 
-/// A child has the caller's memory and one of its threads: a lock that another thread
-/// held would stay locked in it for ever, clone(2).
-fn need_one_thread() -> Result<()> {
+/// Refuses a multi-threaded caller: in the child of a raw clone only one thread exists, and
+/// a lock that another held stays locked (fork(2)).
+fn require_single_thread() -> Result<()> {
     match sys::clone::has_one_thread() {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Errno::BUSY).doing(|| "this process has threads: run the firn program instead"),
+        Ok(false) => Err(Errno::BUSY).doing(|| "this process has several threads: run the firn program instead"),
         Err(errno) => Err(errno).doing(|| "count this process's threads"),
     }
 }

@@ -1,4 +1,4 @@
-//! `mounts`: mounts come into a container that runs, and go again.
+//! `mounts`: adds mounts to a running container, and removes them.
 
 use crate::error::Result;
 use crate::join;
@@ -9,12 +9,12 @@ use crate::state::StateDir;
 use crate::state::container::Container;
 use std::path::Path;
 
-/// Mounts all of `list`, in order, or none of it.
+/// Adds the mounts of `list` in order; after an error none of them remains.
 pub fn add(root: &Path, id: &str, list: &[Mount]) -> Result<()> {
     with_container(root, id, list, |container, plans| join::mounts::add(container, &plans))
 }
 
-/// Unmounts the destinations of `list`, the last first.
+/// Unmounts the destinations of `list`, in reverse order.
 pub fn remove(root: &Path, id: &str, list: &[Mount]) -> Result<()> {
     with_container(root, id, list, |container, plans| {
         let targets: Vec<InRoot> = plans.into_iter().rev().map(|plan| plan.target).collect();
@@ -28,8 +28,8 @@ fn with_container(
     list: &[Mount],
     act: impl FnOnce(&Container, Vec<MountPlan>) -> Result<()>,
 ) -> Result<()> {
-    super::need_one_thread()?;
-    // Locked: it stays the same container until this is done.
+    super::require_single_thread()?;
+    // Locked, so that the container can't be deleted and created anew meanwhile.
     let dir = StateDir::open(root, id)?;
     let container = Container::find(&dir, true)?;
     let (bundle, rootfs) = (&container.record.bundle, &container.record.rootfs);

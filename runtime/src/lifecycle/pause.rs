@@ -1,10 +1,10 @@
-//! `pause` and `resume`: all processes of a container stop for a while, in its freezer.
+//! `pause` and `resume`: the cgroup freezer.
 
 use crate::error::{Error, Kind, Result};
 use crate::state::{Record, StateDir, Status};
 use std::path::Path;
 
-/// Errors: [`Kind::WrongState`] where it does not run.
+/// Freezes all processes. Errors: [`Kind::WrongState`] unless running or created.
 pub fn pause(root: &Path, id: &str) -> Result<()> {
     let (dir, record) = open(root, id)?;
     match Status::of(&dir, &record) {
@@ -13,7 +13,7 @@ pub fn pause(root: &Path, id: &str) -> Result<()> {
     }
 }
 
-/// Errors: [`Kind::WrongState`] where it is not paused.
+/// Thaws all processes. Errors: [`Kind::WrongState`] unless paused.
 pub fn resume(root: &Path, id: &str) -> Result<()> {
     let (dir, record) = open(root, id)?;
     match Status::of(&dir, &record) {

@@ -1,5 +1,5 @@
-//! From the options of a new container to its plan: the bundle is read, and what the
-//! plan needs of the caller and of the host is asked.
+//! From the options of a new container to its plan: reads the bundle, and queries the
+//! caller and the host for what the plan needs.
 
 use crate::bail;
 use crate::cgroup::systemd;
@@ -20,40 +20,40 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Options of a new container, as `create`, `run` and `restore` take them.
+/// Options of `create`, `run` and `restore`.
 #[derive(Debug, Default)]
 pub struct Options {
     pub id: String,
-    /// The directory of the state directories.
+    /// `--root`: the parent of the state directories.
     pub root: PathBuf,
     pub bundle: PathBuf,
     /// Instead of the bundle's config.json.
     pub config: Option<PathBuf>,
     pub console: Console,
-    /// A Unix socket that gets a pidfd of init.
+    /// Unix socket to which a pidfd of init is sent.
     pub pidfd_socket: Option<PathBuf>,
     pub pid_file: Option<PathBuf>,
-    /// Descriptors of the caller that the program keeps, those of `listen_fds` included.
+    /// Descriptors of the caller that are passed to the program, including `listen_fds`.
     pub preserved_fds: Vec<RawFd>,
-    /// How many of them a service manager opened, sd_listen_fds(3).
+    /// Number of them from socket activation, sd_listen_fds(3).
     pub listen_fds: u32,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     pub cgroup_manager: Manager,
 }
 
-/// Who makes the container's cgroup.
+/// Which manager creates the container's cgroup.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Manager {
     #[default]
     Cgroupfs,
-    /// The machine's systemd, or that of an ordinary user.
+    /// systemd's system instance, or for an unprivileged caller its user instance.
     Systemd,
-    /// The container stays in the caller's cgroup.
+    /// None: the container stays in the caller's cgroup.
     Disabled,
 }
 
-/// A container of which nothing has been made yet.
+/// The input of a creation; nothing has been created yet.
 #[derive(Debug)]
 pub struct Prepared {
     /// The text of its config.json.
@@ -62,7 +62,8 @@ pub struct Prepared {
     pub plan: Plan,
 }
 
-/// Plans a new container. `starts_at_once`: it does not wait for `start`.
+/// Plans a new container. `starts_at_once`: it does not wait for `start`. Errors: what
+/// can't be read or parsed, what the plan refuses.
 pub fn prepare(options: &Options, starts_at_once: bool, log: &Log) -> Result<Prepared> {
     let bundle = std::path::absolute(&options.bundle).doing(|| format!("bundle {}", options.bundle.display()))?;
     let path = options.config.clone().unwrap_or_else(|| bundle.join("config.json"));
@@ -93,12 +94,12 @@ pub fn prepare(options: &Options, starts_at_once: bool, log: &Log) -> Result<Pre
     Ok(Prepared { config, host, plan })
 }
 
-/// How a new process is attached to the caller.
+/// The console, and the standard streams of the caller.
 pub fn attachment(console: Console, terminal: bool) -> Attachment {
-    Attachment { console, streams: streams::look_at_callers(terminal) }
+    Attachment { console, streams: streams::probe_caller_streams(terminal) }
 }
 
-/// The plan of a container that exists, from the config with which it was made.
+/// The plan of an existing container, from the config.json in its state directory.
 pub fn plan_of(dir: &StateDir, record: &Record) -> Result<Plan> {
     let spec = Record::need_config(dir)?;
     let notify_directory = dir.has(NOTIFY_DIRECTORY).then(|| notify_directory(dir.path())).transpose()?;
@@ -113,7 +114,7 @@ pub fn plan_of(dir: &StateDir, record: &Record) -> Result<Plan> {
         notify_directory,
         ..Request::default()
     };
-    // Its warnings were given when it was made.
+    // Warnings were logged at creation.
     plan::plan(&spec, request, &Host::probe()?, &Log::quiet())
 }
 
@@ -133,7 +134,7 @@ fn manager(manager: Manager, host: &Host) -> Result<CgroupManager> {
         bail!("systemd is not running on this host, so it can't manage cgroups: use --cgroup-manager cgroupfs");
     }
     if of_user && !host.cgroups.pure_v2 {
-        // As under runc: of v1, systemd delegates no controller to a user.
+        // As under runc: systemd delegates no controller of v1 to a user instance.
         bail!(
             "an ordinary user's systemd manages cgroups of v2 alone, and this host has v1: use --cgroup-manager cgroupfs"
         );
@@ -141,7 +142,7 @@ fn manager(manager: Manager, host: &Host) -> Result<CgroupManager> {
     Ok(CgroupManager::Systemd { of_user })
 }
 
-/// What firn.json and the closure that it names say.
+/// Reads the bundle's firn.json, and the list of the closure that it names.
 fn roots(bundle: &Path) -> Result<Option<RootsPlan>> {
     let Some((roots, _)) = spec::roots::read(bundle)? else { return Ok(None) };
     let closure = roots.root.as_ref().and_then(|root| root.closure.as_deref());

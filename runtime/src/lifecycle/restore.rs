@@ -1,4 +1,4 @@
-//! `restore`: images become a container.
+//! `restore`: creates a container from images of CRIU.
 
 use super::prepare::{self, Options, Prepared};
 use super::{delete, foreground};
@@ -16,12 +16,12 @@ use crate::sys;
 use rustix::fd::OwnedFd;
 use rustix::process::Pid;
 
-/// Returns the exit status of the container's init, or 0 where it was left running.
+/// Restores a container. Returns the exit status of its init, or 0 with `detach`.
 pub fn restore(mut options: Options, restore: &Restore, detach: bool, log: &Log) -> Result<u8> {
     criu::need_root()?;
-    super::need_one_thread()?;
+    super::require_single_thread()?;
     if !detach {
-        sys::prctl::set_child_subreaper().doing(|| "become the parent of orphans")?;
+        sys::prctl::set_child_subreaper().doing(|| "PR_SET_CHILD_SUBREAPER")?;
         sys::signal::block_all().doing(|| "block signals")?;
         if options.console == Console::None {
             options.console = Console::Foreground;
@@ -33,7 +33,7 @@ pub fn restore(mut options: Options, restore: &Restore, detach: bool, log: &Log)
         return Ok(0);
     }
     let Restored { dir, record, plan, pid, pidfd, streams } = restored;
-    // Others may pause or delete it while it runs.
+    // Unlocked: pause and delete must work while it runs.
     dir.unlock()?;
     let status = foreground::wait(pid, &pidfd, streams);
     if dir.lock_again()? {
@@ -42,14 +42,14 @@ pub fn restore(mut options: Options, restore: &Restore, detach: bool, log: &Log)
     status
 }
 
-/// A container that runs again.
+/// A restored, running container.
 struct Restored {
     dir: StateDir,
     record: Record,
     plan: Plan,
     pid: Pid,
     pidfd: OwnedFd,
-    /// The caller's side of its streams.
+    /// The caller's ends of its streams.
     streams: StreamEnds,
 }
 

@@ -1,4 +1,4 @@
-//! `run`: create and start in one; in the foreground it stands in for the program.
+//! `run`: creates and starts a container, and waits for it in the foreground.
 
 use super::create::{self, Created};
 use super::prepare::Options;
@@ -10,21 +10,21 @@ use crate::log::Log;
 use crate::plan::request::Console;
 use crate::sys;
 
-/// What `run` does with the container when it runs, and when it has ended.
+/// Options of `run`, besides those of `create`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RunOptions {
-    /// Leave it running and return.
+    /// Return when the program runs.
     pub detach: bool,
-    /// Keep its state after it has ended.
+    /// Keep the state directory after the container has stopped.
     pub keep: bool,
 }
 
-/// Returns the program's exit status, or 0 where it was left running. All signals are
-/// blocked from here on: the foreground passes them on.
+/// Returns the program's exit status, or 0 with `detach`. Blocks all signals of the
+/// caller: the foreground forwards them.
 pub fn run(mut options: Options, run: RunOptions, log: &Log) -> Result<u8> {
-    super::need_one_thread()?;
+    super::require_single_thread()?;
     if !run.detach {
-        sys::prctl::set_child_subreaper().doing(|| "become the parent of orphans")?;
+        sys::prctl::set_child_subreaper().doing(|| "PR_SET_CHILD_SUBREAPER")?;
         if options.console == Console::None {
             options.console = Console::Foreground;
         }
@@ -34,16 +34,16 @@ pub fn run(mut options: Options, run: RunOptions, log: &Log) -> Result<u8> {
     let begun = Proxy::listen(&created.dir).and_then(|proxy| begin(&created).map(|()| proxy));
     let proxy = match begun {
         Ok(proxy) => proxy,
-        Err(error) => return Err(undo(created, log, error)),
+        Err(error) => return Err(roll_back(created, log, error)),
     };
     if run.detach {
         return wait_until_ready(&created, proxy);
     }
     if let Some(proxy) = proxy {
-        pass_readiness_on(&created, proxy)?;
+        forward_readiness(&created, proxy)?;
     }
     let Created { dir, record, plan, pid, pidfd, streams, .. } = created;
-    // Others may pause or delete it while it runs.
+    // Unlocked: pause and delete must work while it runs.
     dir.unlock()?;
     let status = foreground::wait(pid, &pidfd, streams);
     if !run.keep && dir.lock_again()? {
@@ -54,37 +54,37 @@ pub fn run(mut options: Options, run: RunOptions, log: &Log) -> Result<u8> {
 
 fn wait_until_ready(created: &Created, proxy: Option<Proxy>) -> Result<u8> {
     if let Some(proxy) = proxy {
-        // Others may pause or delete it meanwhile.
+        // Unlocked: pause and delete must work meanwhile.
         created.dir.unlock()?;
         // No time limit. Signals are unblocked, so that the caller can interrupt.
         sys::signal::unblock_all().doing(|| "unblock signals")?;
-        proxy.pass_on(&created.pidfd, created.record.pid)?;
+        proxy.forward_ready(&created.pidfd, created.record.pid)?;
     }
     Ok(0)
 }
 
-/// Beside the foreground, whose process is the main one to the service manager.
-fn pass_readiness_on(created: &Created, proxy: Proxy) -> Result<()> {
-    let init = created.pidfd.try_clone().doing(|| "watch the container")?;
+/// Forwards readiness in a thread beside the foreground, with this process as MAINPID.
+fn forward_readiness(created: &Created, proxy: Proxy) -> Result<()> {
+    let init = created.pidfd.try_clone().doing(|| "duplicate the pidfd of init")?;
     let own = std::process::id() as i32;
-    // What can't be told to the service manager is its timeout's affair.
-    let thread = std::thread::Builder::new().spawn(move || drop(proxy.pass_on(&init, own)));
-    thread.map(drop).doing(|| "make a thread for readiness")
+    // If it can't be forwarded, the service manager's start timeout applies.
+    let thread = std::thread::Builder::new().spawn(move || drop(proxy.forward_ready(&init, own)));
+    thread.map(drop).doing(|| "start a thread for NOTIFY_SOCKET")
 }
 
-/// Waits until init has become its program, then runs the hooks of that moment.
+/// Waits until init has executed its program, then runs the poststart hooks.
 fn begin(created: &Created) -> Result<()> {
     let Created { channel, plan, record, .. } = created;
     channel.wait_for_exec()?;
     start::run_poststart(&plan.hooks, record)
 }
 
-fn undo(created: Created, log: &Log, error: Error) -> Error {
+fn roll_back(created: Created, log: &Log, error: Error) -> Error {
     child::kill(created.pid, &created.pidfd);
     let Created { dir, record, plan, .. } = created;
     let cleared = delete::kill(&record).and_then(|()| delete::destroy(dir, &record, &plan.hooks.poststop, log));
     if let Err(error) = cleared {
-        log.warn(&format!("clear up after the error that follows: {}", error.chain()));
+        log.warn(&format!("roll back after the error that follows: {}", error.chain()));
     }
     error
 }

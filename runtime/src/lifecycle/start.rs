@@ -1,4 +1,4 @@
-//! `start`: the program of a created container runs.
+//! `start`: runs the program of a created container.
 
 use super::delete;
 use crate::bail;
@@ -11,9 +11,9 @@ use crate::state::oci_state::state_json;
 use crate::state::{self, Record, StateDir, Status};
 use std::path::Path;
 
-/// Returns when the program runs and, where a service manager waits for it, is ready.
-/// Errors: that the container is not created, or that its program could not be run; it
-/// is gone after a poststart hook that fails.
+/// Returns when the program runs, and with NOTIFY_SOCKET when it is ready. Errors: the
+/// container is not in state created; the program could not be executed; a poststart hook
+/// failed, after which the container is deleted.
 pub fn start(root: &Path, id: &str, log: &Log) -> Result<()> {
     let dir = StateDir::open(root, id)?;
     let record = Record::need(&dir)?;
@@ -33,19 +33,19 @@ pub fn start(root: &Path, id: &str, log: &Log) -> Result<()> {
         return Err(error);
     }
     if let (Some(proxy), Some(init)) = (proxy, state::process::open(record.pid, record.start_time)?) {
-        // Others may pause or delete it meanwhile.
+        // Unlocked: pause and delete must work meanwhile.
         dir.unlock()?;
-        proxy.pass_on(&init, record.pid)?;
+        proxy.forward_ready(&init, record.pid)?;
     }
     Ok(())
 }
 
-/// After a hook that fails, the container must not go on: runtime.md,
-/// "Lifecycle" step 9.
+/// Runs the poststart hooks; if one fails, kills the container (runtime-spec, runtime.md,
+/// "Lifecycle" step 9).
 pub fn run_poststart(hooks: &Hooks, record: &Record) -> Result<()> {
     let state = state_json(record, Status::Running, record.pid);
     hooks::run("poststart", &hooks.poststart, record.hooks_directory(), &state).inspect_err(|_| {
-        // The hook's error is the one to tell.
+        // The hook's error takes precedence.
         let _ = delete::kill(record);
     })
 }

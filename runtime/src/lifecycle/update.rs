@@ -1,4 +1,4 @@
-//! `update`: other limits for a container that is there.
+//! `update`: changes limits of an existing container.
 
 use crate::bail;
 use crate::cgroup::{settings, systemd};
@@ -12,18 +12,17 @@ use crate::state::{Record, StateDir, Status};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// What is to change.
+/// The changes.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Fields of `linux.resources`. Null and, where zero stands for "not set", zero leave
-    /// what was there.
+    /// Fields of `linux.resources`. Null, and zero where it means "not set", change nothing.
     pub resources: Map<String, Value>,
-    /// Lines of schemata for the container's resctrl group.
+    /// Schemata lines for the container's resctrl group.
     pub schemata: Vec<String>,
 }
 
-/// Lays the changes over the container's config, and writes the files of the controllers
-/// that they concern. Errors: [`Kind::NotRunning`]; a limit that the kernel refuses.
+/// Merges the changes into the container's config.json, and writes the files of the
+/// controllers concerned. Errors: [`Kind::NotRunning`]; a limit that the kernel refuses.
 pub fn update(root: &Path, id: &str, changes: Changes) -> Result<()> {
     let dir = StateDir::open(root, id)?;
     let record = Record::need(&dir)?;
@@ -65,13 +64,13 @@ fn apply(record: &Record, spec: &Spec, touched: &[String]) -> Result<()> {
         settings::refuse_less_than_used(&record.cgroup, &list)?;
     }
     if let Some(unit) = &record.cgroup.unit {
-        // systemd would write its own values again at its next reload.
+        // Otherwise systemd restores its own values at the next daemon-reload.
         systemd::set_properties(unit, &systemd::properties::of_settings(&list))?;
     }
     settings::change(&record.cgroup, &list)
 }
 
-/// Which controllers a field of `linux.resources` speaks of.
+/// The controllers that a field of `linux.resources` concerns.
 fn controllers(field: &str) -> &'static [&'static str] {
     match field {
         "memory" => &["memory"],
@@ -86,20 +85,20 @@ fn controllers(field: &str) -> &'static [&'static str] {
     }
 }
 
-/// What the value has under a key, in whatever case it is written.
+/// The value of a key, compared without case as Go's encoding/json does; null if absent.
 fn field<'a>(value: &'a mut Value, name: &str) -> &'a mut Value {
     let key = value.as_object().map_or(name, |object| keys::find(object, name)).to_owned();
     &mut value[key]
 }
 
-/// `linux.resources` with the specification's own keys.
+/// `linux.resources` with the keys spelled as in the specification.
 fn canonical(resources: Value) -> serde_json::Result<Value> {
     let resources: Option<Resources> = keys::from_value(resources)?;
     serde_json::to_value(resources.unwrap_or_default())
 }
 
-/// Lays the fields of `group` that are `new` over the `old`. Null and, where zero
-/// stands for "not set", zero leave what was there, as under runc.
+/// Merges the fields of `new` in `group` into `old`. Null, and zero where it means "not
+/// set", change nothing, as under runc.
 fn merge(old: &mut Value, new: &Value, group: &str) {
     const ZERO_COUNTS: [(&str, &str); 4] =
         [("cpu", "idle"), ("cpu", "burst"), ("memory", "swappiness"), ("pids", "limit")];

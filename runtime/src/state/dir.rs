@@ -94,7 +94,7 @@ impl StateRoot {
     }
 
     /// The directory of a container, to read only. None where there is none.
-    pub fn look(&self, id: &str) -> Result<Option<StateDir>> {
+    pub fn open_unlocked(&self, id: &str) -> Result<Option<StateDir>> {
         check_id(id)?;
         StateDir::open_at(&self.fd, Path::new(id), self.path.join(id))
     }
@@ -112,7 +112,7 @@ impl StateDir {
             }
             Err(errno) => return Err(errno).doing(|| format!("make {}", root.path.join(id).display())),
         }
-        let dir = root.look(id)?.ok_or_else(|| absent(id))?;
+        let dir = root.open_unlocked(id)?.ok_or_else(|| absent(id))?;
         dir.lock()?;
         Ok(dir)
     }
@@ -141,7 +141,7 @@ impl StateDir {
 
     /// Opens the directory to read only; what is read is whole, for files are
     /// replaced and never changed.
-    pub fn look(root: &Path, id: &str) -> Result<Self> {
+    pub fn open_unlocked(root: &Path, id: &str) -> Result<Self> {
         Self::seek(root, id)?.ok_or_else(|| absent(id))
     }
 

@@ -1,8 +1,8 @@
-//! The caller's standard streams, read and written without ever waiting: the
-//! foreground has all signals blocked, and while it waited, it could pass none on.
+//! Reads and writes the caller's standard streams without blocking: the foreground has all
+//! signals blocked, and could forward none while it waits.
 //!
-//! O_NONBLOCK belongs to the open file description, fcntl(2), which the caller has as
-//! well: it is not ours to set. So terminals and pipes are opened once more.
+//! O_NONBLOCK is a flag of the open file description (fcntl(2)), which the caller shares,
+//! so terminals and pipes are opened again through /proc/self/fd.
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,8 +10,7 @@ use rustix::fs::{FileType, Mode, OFlags, makedev};
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::termios::isatty;
 
-/// A pipe takes so much at once when poll(2) says that it takes anything: a page at
-/// least, pipe(7).
+/// Bytes that a pipe takes without blocking when poll(2) reports POLLOUT: PIPE_BUF, pipe(7).
 pub const PIECE: usize = 4096;
 
 #[derive(Debug)]
@@ -22,10 +21,10 @@ pub struct CallerStream {
 
 #[derive(Debug)]
 enum Kind {
-    /// With an open file description of our own.
+    /// Opened again, with O_NONBLOCK.
     Opened(OwnedFd),
     Socket,
-    /// As it is, by so much at once as should not wait after poll(2).
+    /// The caller's descriptor; at most so many bytes at once as do not block after poll(2).
     Borrowed {
         most: usize,
     },
@@ -48,7 +47,7 @@ impl CallerStream {
         PollFd::from_borrowed_fd(self.as_fd(), flags)
     }
 
-    /// EAGAIN where there is nothing after all.
+    /// EAGAIN if there is nothing to read.
     pub fn read(&self, buffer: &mut [u8]) -> rustix::io::Result<usize> {
         match &self.kind {
             Kind::Socket => rustix::net::recv(self.stream, buffer, RecvFlags::DONTWAIT).map(|(length, _)| length),
@@ -56,7 +55,7 @@ impl CallerStream {
         }
     }
 
-    /// EAGAIN where there is no room after all.
+    /// EAGAIN if there is no room.
     pub fn write(&self, bytes: &[u8]) -> rustix::io::Result<usize> {
         match &self.kind {
             Kind::Opened(fd) => rustix::io::write(fd, bytes),
@@ -81,18 +80,18 @@ impl Kind {
         let most = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Socket => return Kind::Socket,
             FileType::Fifo => PIECE,
-            // Opening the multiplexer makes another terminal: pts(4).
+            // Opening /dev/ptmx would make another terminal: pts(4).
             FileType::CharacterDevice if isatty(stream) && stat.st_rdev == makedev(5, 2) => {
                 return Kind::Borrowed { most: 1 };
             }
             FileType::CharacterDevice if isatty(stream) => 1,
-            // Files never make anybody wait for a reader.
+            // Regular files never block for a reader.
             _ => return Kind::Borrowed { most: PIECE },
         };
         let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
         let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        // It can be somebody else's, as after su(1). A signal then waits for the reader if
-        // the terminal is stopped between poll(2) and write(2).
+        // EACCES: a terminal of another user, as after su(1). Then a write blocks if the
+        // terminal is stopped between poll(2) and write(2).
         rustix::fs::open(path, flags, Mode::empty()).map_or(Kind::Borrowed { most }, Kind::Opened)
     }
 }

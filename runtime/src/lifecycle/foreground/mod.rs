@@ -1,5 +1,5 @@
-//! Standing in for a process in the foreground: its signals, its terminal or streams, and
-//! its exit status.
+//! The foreground of `run`, `exec` and `restore`: forwards signals, relays terminal or
+//! streams, and returns the exit status.
 
 mod caller_stream;
 mod process;
@@ -12,9 +12,9 @@ use process::Foreground;
 use rustix::fd::OwnedFd;
 use rustix::process::Pid;
 
-/// Waits for `pid`, a child, with all signals blocked: they go to the child. What
-/// there is of `streams` is joined to our own terminal and streams. Returns its exit
-/// status, or 128 and the signal that ended it.
+/// Waits for the child `pid`, with all signals blocked: they are forwarded to it. `streams`
+/// are relayed to the caller's terminal and streams. Returns its exit status, or 128 + the
+/// number of the signal that ended it.
 pub fn wait(pid: Pid, pidfd: &OwnedFd, mut streams: StreamEnds) -> Result<u8> {
     let process = Foreground::new(pid, pidfd)?;
     match streams.console.take() {

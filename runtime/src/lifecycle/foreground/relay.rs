@@ -1,5 +1,4 @@
-//! Between the caller's streams and the pipes that the process in the foreground
-//! has in their place.
+//! Relays data between the caller's streams and the pipes of the foreground process.
 
 use super::caller_stream::{CallerStream, PIECE};
 use super::process::Foreground;
@@ -12,11 +11,11 @@ use rustix::io::Errno;
 use rustix::process::getpgrp;
 use rustix::termios::tcgetpgrp;
 
-/// In the background the terminal's input is somebody else's. Nothing tells when
-/// that changes, so it is looked at again, but only while there is input.
+/// Polling interval while firn is a background process group and the terminal has input.
+/// No event reports the change to the foreground (tcsetpgrp(3)).
 const BACKGROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// Passes the streams and signals on until the process has ended; returns its status.
+/// Relays streams and signals until the process has ended; returns its exit status.
 pub fn pump(streams: StreamEnds, mut process: Foreground<'_>) -> Result<u8> {
     let (mut input, mut outputs) = (None, Vec::new());
     for (number, pipe) in streams.pipes {
@@ -43,16 +42,16 @@ pub fn pump(streams: StreamEnds, mut process: Foreground<'_>) -> Result<u8> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The process has not read all that it has got.
+    /// The process has not read everything from the pipe.
     Full,
-    /// It has, and gets what comes next.
+    /// The pipe is empty: read the next piece of input.
     Empty,
-    /// The same, but our process group must not read from the terminal.
+    /// The same, but reading the terminal would fail: a background process group.
     Background,
 }
 
-/// The caller's input. What is read of it and not by the process is lost to whoever
-/// reads next, so the pipe has room for one piece only.
+/// The caller's stdin. What is read and not consumed by the process is lost to the next
+/// reader of it, so the pipe holds one piece only.
 struct Input {
     pipe: OwnedFd,
     from: CallerStream,
@@ -61,19 +60,19 @@ struct Input {
 
 impl Input {
     fn new(pipe: OwnedFd) -> Self {
-        // Else it has room for more.
+        // The default is 64 KiB, pipe(7).
         let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIECE);
         Input { pipe, from: CallerStream::input(), state: State::Full }
     }
 
-    /// The pipe always: that nobody can read from it any more shows by itself.
+    /// The pipe is always polled: POLLERR reports that its reader has closed it.
     fn wanted(&self) -> impl Iterator<Item = PollFd<'_>> {
         let room = if self.state == State::Full { PollFlags::OUT } else { PollFlags::empty() };
         let stdin = self.from.wanted(PollFlags::IN);
         [PollFd::new(&self.pipe, room)].into_iter().chain((self.state == State::Empty).then_some(stdin))
     }
 
-    /// None when there is no more to come, or nobody for it.
+    /// Relays one piece. None at EOF of either side.
     fn step(mut self, pipe: bool, stdin: bool) -> Option<Self> {
         match self.state {
             State::Full if pipe => self.state = State::Empty,
@@ -91,7 +90,7 @@ impl Input {
                         self.state = State::Full;
                     }
                     Err(Errno::INTR | Errno::AGAIN) => {}
-                    // In the background, by now, with SIGTTIN blocked: tty_ioctl(4).
+                    // EIO: in a background process group with SIGTTIN blocked (tty_ioctl(4)).
                     Err(Errno::IO) if is_in_background() => self.state = State::Background,
                     Err(_) => return None,
                 }
@@ -101,13 +100,13 @@ impl Input {
     }
 }
 
-/// Whether standard input is our controlling terminal, and other processes than
-/// ours are in its foreground.
+/// Whether stdin is the controlling terminal, and another process group is in its
+/// foreground.
 fn is_in_background() -> bool {
     tcgetpgrp(rustix::stdio::stdin()).is_ok_and(|foreground| foreground != getpgrp())
 }
 
-/// What the process writes, on its way to the caller's stream.
+/// Output of the process, for the caller's stdout or stderr.
 struct Output {
     pipe: OwnedFd,
     to: CallerStream,
@@ -122,7 +121,7 @@ impl Output {
         }
     }
 
-    /// False when there is no more to come, or nobody for it.
+    /// Relays one piece. False at EOF, or if the caller has closed its stream.
     fn step(&mut self) -> bool {
         if self.buffer.is_empty() {
             return self.read();
@@ -145,8 +144,8 @@ impl Output {
         !self.buffer.is_empty()
     }
 
-    /// What the process wrote before its end. What it has left behind may write on
-    /// for ever: that is not waited for.
+    /// Relays what is in the pipe after the process's end, without waiting for EOF: other
+    /// processes may keep the pipe open.
     fn finish(&mut self, process: &mut Foreground<'_>) {
         let mut left = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0);
         loop {

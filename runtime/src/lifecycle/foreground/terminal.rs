@@ -1,4 +1,4 @@
-//! Our own terminal, joined to that of the process.
+//! Relays data between the caller's terminal and the pty of the foreground process.
 
 use super::caller_stream::CallerStream;
 use super::process::Foreground;
@@ -11,42 +11,43 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
-/// Receives the pty master and passes bytes and signals on until the process has ended;
-/// returns its status.
+/// Receives the pty master, and relays data and signals until the process has ended;
+/// returns its exit status.
 pub fn pump(console: OwnedFd, process: Foreground<'_>) -> Result<u8> {
     let master = receive(&console)?;
     drop(console);
     Terminal::join(master)?.pump(process)
 }
 
-/// The one descriptor that init sends.
+/// Receives the pty master (SCM_RIGHTS) from init.
 fn receive(console: &OwnedFd) -> Result<OwnedFd> {
-    match socket::receive(console, 64).doing(|| "receive the terminal")? {
+    match socket::receive(console, 64).doing(|| "receive the pty master")? {
         (_, Some(master)) => Ok(master),
-        _ => bail!("init sent no terminal"),
+        _ => bail!("receive the pty master: init closed the console socket"),
     }
 }
 
-/// Our own terminal, if we have one, joined to the container's.
+/// The caller's terminal, if there is one, and the pty master.
 struct Terminal {
     master: OwnedFd,
-    /// How ours was before it became raw.
+    /// Settings of the caller's terminal before it was made raw.
     before: Option<Termios>,
 }
 
 impl Terminal {
     fn join(master: OwnedFd) -> Result<Self> {
-        // Ours alone: init, whose program has its other end, has let go of it.
-        let flags = fcntl_getfl(&master).doing(|| "set up the terminal")?;
-        fcntl_setfl(&master, flags | OFlags::NONBLOCK).doing(|| "set up the terminal")?;
+        // O_NONBLOCK affects no other process: init has closed its copy of the master.
+        let flags = fcntl_getfl(&master).doing(|| "fcntl of the pty master")?;
+        fcntl_setfl(&master, flags | OFlags::NONBLOCK).doing(|| "fcntl of the pty master")?;
         let stdin = rustix::stdio::stdin();
         let mut before = None;
         if let Ok(settings) = tcgetattr(stdin) {
             let mut raw = settings.clone();
             raw.make_raw();
-            // It ends lines as its owner likes; the container's does not.
+            // Output post-processing of the caller's terminal stays on: the container's has
+            // ONLCR cleared.
             raw.output_modes |= OutputModes::OPOST;
-            tcsetattr(stdin, OptionalActions::Now, &raw).doing(|| "make the terminal raw")?;
+            tcsetattr(stdin, OptionalActions::Now, &raw).doing(|| "tcsetattr of the terminal")?;
             before = Some(settings);
         }
         let terminal = Terminal { master, before };
@@ -56,7 +57,7 @@ impl Terminal {
 
     fn resize(&self) {
         if let Ok(size) = tcgetwinsize(rustix::stdio::stdin()) {
-            // The program may have closed its end.
+            // EIO: the program has closed its end.
             let _ = tcsetwinsize(&self.master, size);
         }
     }
@@ -93,10 +94,9 @@ impl Terminal {
         output.step(|buffer| rustix::io::read(&self.master, buffer), |bytes| stdout.write(bytes), None)
     }
 
-    /// What the program wrote at its end. A process that it left behind may hold
-    /// the terminal, and write to it, for ever: so this stops when nothing has
-    /// come for a moment, and after much more than a terminal has room for.
-    /// Where nobody holds it, its end shows at once.
+    /// Relays the output before the process's end. Other processes may keep the pty open and
+    /// write to it, so this stops when 100 ms pass without output, or after far more reads
+    /// than the pty's buffer holds. If no process has it open, EIO ends it at once.
     fn last_output(&self, output: &mut Copy, stdout: &CallerStream, process: &mut Foreground<'_>) -> Result<()> {
         const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
         const MOST_READS: u32 = 1000;
@@ -116,14 +116,14 @@ impl Terminal {
     }
 }
 
-/// The end of our input is the end-of-file character of the terminal.
+/// VEOF of the pty: sent at EOF of the caller's input.
 const END_OF_INPUT: u8 = 4;
 
-/// What is on its way in one direction.
+/// A buffer for one direction.
 #[derive(Debug, Default)]
 struct Copy {
     buffer: Vec<u8>,
-    /// Nothing more will be read.
+    /// EOF: nothing more is read.
     ended: bool,
 }
 
@@ -132,8 +132,7 @@ impl Copy {
         self.ended && self.buffer.is_empty()
     }
 
-    /// What to wait for: of what is open only, for one that has hung up says so for
-    /// ever.
+    /// What to poll. A side that has hung up is left out: it would report POLLHUP for ever.
     fn wanted<'fd>(&self, from: &PollFd<'fd>, to: &PollFd<'fd>) -> Option<PollFd<'fd>> {
         match (self.buffer.is_empty(), self.ended) {
             (false, _) => Some(to.clone()),
@@ -142,8 +141,8 @@ impl Copy {
         }
     }
 
-    /// Reads or writes what there is, with `end` behind the last of it. A terminal whose
-    /// other end is closed answers EIO.
+    /// Reads or writes once; `end` is appended at EOF. EIO is the EOF of a pty whose other
+    /// end is closed.
     fn step(
         &mut self,
         read: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>,
@@ -159,7 +158,7 @@ impl Copy {
                 }
                 Ok(length) => self.buffer.extend_from_slice(&buffer[..length]),
                 Err(Errno::INTR | Errno::AGAIN) => {}
-                Err(errno) => return Err(errno).doing(|| "read from the terminal"),
+                Err(errno) => return Err(errno).doing(|| "read from the pty"),
             }
             return Ok(());
         }
@@ -167,7 +166,7 @@ impl Copy {
             Ok(length) => drop(self.buffer.drain(..length)),
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(Errno::PIPE | Errno::IO) => *self = Copy { buffer: Vec::new(), ended: true },
-            Err(errno) => return Err(errno).doing(|| "copy the terminal's output"),
+            Err(errno) => return Err(errno).doing(|| "relay terminal data"),
         }
         Ok(())
     }
@@ -176,7 +175,7 @@ impl Copy {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            // Whatever happened, people want their terminal back.
+            // On every path out, also an error.
             let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, before);
         }
     }
