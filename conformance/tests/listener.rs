@@ -1,7 +1,7 @@
 //! SCMP_ACT_NOTIFY: the agent at listenerPath gets the filter's descriptor and
 //! answers the container's calls.
 
-use firn::internals::sys::seccomp_agent::{answer, next_call};
+use firn::internals::sys::seccomp_agent::{receive_notification, respond};
 use firn_conformance::harness::descriptors::receive;
 use firn_conformance::harness::place::program;
 use firn_conformance::harness::{Bundle, Runtime, Scratch};
@@ -50,8 +50,8 @@ fn serve(filter: &OwnedFd) {
             return;
         }
         // Its caller may be gone by now.
-        let Ok(call) = next_call(filter.as_fd()) else { continue };
-        let _ = answer(filter.as_fd(), &call, directories.contains(&call.number).then_some(OWN_ERROR));
+        let Ok(call) = receive_notification(filter.as_fd()) else { continue };
+        let _ = respond(filter.as_fd(), &call, directories.contains(&call.number).then_some(OWN_ERROR));
     }
 }
 

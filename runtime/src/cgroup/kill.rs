@@ -122,7 +122,7 @@ impl Cgroup {
                 }
                 let still: HashSet<Pid> = listed_in(&dir).into_iter().collect();
                 for (pid, pidfd) in held.into_iter().filter(|(pid, _)| still.contains(pid)) {
-                    match crate::sys::signal::send(pidfd.as_fd(), signal) {
+                    match crate::sys::signal::pidfd_send_signal(pidfd.as_fd(), signal) {
                         Ok(()) if sent.len() < MOST_HELD => sent.push(pidfd),
                         Ok(()) | Err(Errno::SRCH) => {}
                         Err(errno) => return Err(errno).doing(|| format!("send signal {signal} to process {pid}")),

@@ -161,7 +161,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     }
     signal::reset_at_start();
     if enters {
-        signal::default_ignored();
+        signal::reset_ignored();
     }
     let is_exec = arguments.iter().skip(1).any(|argument| argument == "exec");
     let cli = match Cli::try_parse_from(arguments) {
@@ -172,7 +172,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     // Listed before anything is opened: a number that the caller has closed would
     // soon be one of ours, and --preserve-fds would hand it over. Such numbers are
     // passed over, as by crun, for podman's --preserve-fd names any it likes.
-    let preserved_fds = match fds::open_among(3, cli.preserve_fds()) {
+    let preserved_fds = match fds::open_in_range(3, cli.preserve_fds()) {
         Ok(preserved) => preserved,
         Err(error) => {
             Log::default().error(&format!("--preserve-fds: list /proc/self/fd: {error}"));
@@ -181,7 +181,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     };
     // Neither hooks nor a container get what the caller left open by mistake
     // (CVE-2024-21626); --preserve-fds says what was not.
-    if let Err(errno) = fds::cloexec_from(3) {
+    if let Err(errno) = fds::set_cloexec_from(3) {
         Log::default().error(&format!("mark inherited descriptors close-on-exec: {}", crate::error::errno_text(errno)));
         return failure;
     }

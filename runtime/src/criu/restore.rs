@@ -92,8 +92,8 @@ struct Work<'a> {
 impl Work<'_> {
     fn run(&self, transaction: &mut CreateTransaction, mut record: Record) -> Result<Record> {
         let plan = self.plan;
-        let mut sources = sources::open(plan, None, true)?;
-        sources.open_rest(plan)?;
+        let mut sources = sources::open_sources(plan, None, true)?;
+        sources.open_deferred(plan)?;
         let cgroup_handle = transaction.make_groups(plan, &mut record)?;
         let place = transaction.dir()?.make_mount_place()?;
         let criu = self.fork(&sources, &cgroup_handle, &record.keyring, &place)?;
@@ -121,7 +121,7 @@ impl Work<'_> {
             for (number, pipe) in &self.streams.pipes {
                 let owner = plan.process.owner.map(rustix::fs::Uid::from_raw);
                 rustix::fs::fchown(pipe, owner, None).doing(|| "give a standard stream its owner")?;
-                sys::fds::place(pipe.as_fd(), *number).doing(|| "give criu a pipe as a standard stream")?;
+                sys::fds::dup2(pipe.as_fd(), *number).doing(|| "give criu a pipe as a standard stream")?;
             }
             // criu keeps no keys: what it restores has the session keyring that it has,
             // and that must not be our caller's.
@@ -229,10 +229,10 @@ impl Work<'_> {
         let plan = self.plan;
         let Some(init) = Pid::from_raw(pid) else { bail!("criu told no pid of the new namespaces") };
         if plan.namespaces.makes(clone::NEWNET) {
-            network::loopback_up_in(sources::network(sources, init)?.as_fd())?;
+            network::loopback_up_in(sources::open_network_namespace(sources, init)?.as_fd())?;
         }
         if !plan.net_devices.is_empty() {
-            let namespace = sources::network(sources, init)?;
+            let namespace = sources::open_network_namespace(sources, init)?;
             // In a namespace that was joined they are still where `create` moved them.
             let joined = plan.namespaces.joins(clone::NEWNET);
             let left =
@@ -253,7 +253,7 @@ impl Work<'_> {
 
     fn hand_over(&self, master: Option<OwnedFd>) -> Result<()> {
         match (&self.streams.console, master) {
-            (Some(socket), Some(master)) => console::send(socket, &master),
+            (Some(socket), Some(master)) => console::send_master(socket, &master),
             (None, _) => bail!("the images have a terminal, but process.terminal is false"),
             (_, None) => bail!("criu sent no terminal"),
         }

@@ -29,7 +29,7 @@ pub fn mount(plan: &Plan, sources: &[Option<Source>], place: &Path) -> Result<()
             attach(&tree, open_directory(place)?).doing(what)?;
             tree
         }
-        Some(roots) => overlay::mount(roots, place)?,
+        Some(roots) => overlay::mount_root(roots, place)?,
     };
     // criu wants the root alone on its place: what was mounted to make places
     // goes again, and so does what lies under an overlay.
@@ -62,7 +62,7 @@ fn make_places(root: &RootFd, mounts: &[MountPlan], sources: &[Option<Source>]) 
                 && above.target != mount.target
                 && above.target.contains(&mount.target)
         };
-        let is_link = matches!(sources.get(number), Some(Some(Source::Link(_))));
+        let is_link = matches!(sources.get(number), Some(Some(Source::Symlink(_))));
         if is_link || mounts[..number].iter().any(inside) {
             continue;
         }

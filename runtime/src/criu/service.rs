@@ -158,14 +158,14 @@ fn steps(
     socket: &OwnedFd,
     channel: &Channel,
 ) -> Result<std::convert::Infallible> {
-    sys::signal::default_sigpipe();
+    sys::signal::reset_sigpipe();
     sys::signal::unblock_all().doing(|| "unblock signals")?;
     (inside.prepare)()?;
     channel.send(&Message::Ready)?;
     channel.expect(&Message::Go)?;
     let number = socket.as_raw_fd();
     for fd in inside.keep.iter().map(AsRawFd::as_raw_fd).chain([number]) {
-        sys::fds::keep_open(fd).doing(|| "keep a descriptor for criu")?;
+        sys::fds::clear_cloexec(fd).doing(|| "keep a descriptor for criu")?;
     }
     let arguments = [b"criu".to_vec(), b"swrk".to_vec(), number.to_string().into_bytes()];
     let environment = std::env::vars_os().map(|(name, value)| join(&name, &value));

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 /// Drops from the bounding set all that the config does not name, also those
 /// that only a newer kernel knows.
-pub fn bound(task: &Task<'_>) -> Result<()> {
+pub fn drop_bounding(task: &Task<'_>) -> Result<()> {
     for capability in (0..=MAX).filter(|bit| task.process.caps.bounding & 1 << bit == 0) {
         match prctl::drop_bounding(capability) {
             Ok(()) => {}
@@ -23,17 +23,17 @@ pub fn bound(task: &Task<'_>) -> Result<()> {
 
 /// What is had between the change of user and execve: the program's own, and
 /// CAP_SYS_ADMIN where a filter is loaded without no_new_privs.
-pub fn lower(task: &Task<'_>) -> Result<()> {
+pub fn set_capabilities(task: &Task<'_>) -> Result<()> {
     let sets = task.process.caps;
     let for_filter = if task.filter.is_some() && !task.has_no_new_privs() { SYS_ADMIN } else { 0 };
     let (effective, permitted) = (sets.effective | for_filter, sets.permitted | for_filter);
-    caps::set(effective & permitted, permitted, sets.inheritable).doing(|| "set the capabilities")
+    caps::capset(effective & permitted, permitted, sets.inheritable).doing(|| "set the capabilities")
 }
 
-pub fn keep(task: &Task<'_>) -> Result<()> {
+pub fn drop_filter_capability(task: &Task<'_>) -> Result<()> {
     let sets = task.process.caps;
     if task.filter.is_some() && !task.has_no_new_privs() && sets.permitted & SYS_ADMIN == 0 {
-        caps::set(sets.effective & sets.permitted, sets.permitted, sets.inheritable)
+        caps::capset(sets.effective & sets.permitted, sets.permitted, sets.inheritable)
             .doing(|| "set the capabilities")?;
     }
     Ok(())

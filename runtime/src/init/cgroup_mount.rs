@@ -3,7 +3,7 @@
 
 use crate::error::{Context, Result};
 use crate::mount::attach::attach;
-use crate::mount::file_system::{FileSystem, attributes};
+use crate::mount::file_system::{FsContext, fsmount_attributes};
 use crate::mount::target::open_target;
 use crate::path::RootFd;
 use crate::plan::mounts::{MountKind, MountPlan};
@@ -13,15 +13,20 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::mount::MoveMountFlags;
 
-pub fn mount(root: &RootFd, mount: &MountPlan, cgroups: &[(String, OwnedFd)], batch: &mut CloseBatch) -> Result<()> {
+pub fn mount_cgroups(
+    root: &RootFd,
+    mount: &MountPlan,
+    cgroups: &[(String, OwnedFd)],
+    batch: &mut CloseBatch,
+) -> Result<()> {
     let target = open_target(root, mount, true, batch)?;
     if let [(name, tree)] = cgroups
         && name.is_empty()
     {
-        check_options(mount)?;
+        check_v2_options(mount)?;
         attach(tree, &target).doing(|| "attach the container's cgroup")?;
     } else {
-        hierarchies(mount, &target, cgroups, batch)?;
+        mount_v1_hierarchies(mount, &target, cgroups, batch)?;
     }
     batch.add(target);
     Ok(())
@@ -30,27 +35,27 @@ pub fn mount(root: &RootFd, mount: &MountPlan, cgroups: &[(String, OwnedFd)], ba
 /// Options of cgroup v2 are those of the one hierarchy that the machine has: from a
 /// cgroup namespace the kernel takes what it knows and changes nothing
 /// (cgroup_reconfigure), and the plan has no others.
-fn check_options(mount: &MountPlan) -> Result<()> {
+fn check_v2_options(mount: &MountPlan) -> Result<()> {
     let MountKind::Cgroup { data } = &mount.kind else { return Ok(()) };
     if data.is_empty() {
         return Ok(());
     }
-    let fs = FileSystem::open("cgroup2")?;
-    data.iter().try_for_each(|(name, value)| fs.set(name, value.as_deref()))
+    let fs = FsContext::open("cgroup2")?;
+    data.iter().try_for_each(|(name, value)| fs.set_option(name, value.as_deref()))
 }
 
 /// cgroup v1: a tmpfs with one directory for each hierarchy, and a link for
 /// each controller of those that have several.
-fn hierarchies(
+fn mount_v1_hierarchies(
     mount: &MountPlan,
     target: &OwnedFd,
     cgroups: &[(String, OwnedFd)],
     batch: &mut CloseBatch,
 ) -> Result<()> {
-    let fs = FileSystem::open("tmpfs")?;
-    fs.set("source", Some("tmpfs"))?;
-    fs.set("mode", Some("0755"))?;
-    let top = fs.mount(attributes(mount.attr.set & !ATTR_RDONLY), batch)?;
+    let fs = FsContext::open("tmpfs")?;
+    fs.set_option("source", Some("tmpfs"))?;
+    fs.set_option("mode", Some("0755"))?;
+    let top = fs.mount(fsmount_attributes(mount.attr.set & !ATTR_RDONLY), batch)?;
     attach(&top, target).doing(|| "attach the tmpfs of the cgroups")?;
     for (name, tree) in cgroups {
         let what = || format!("show the cgroup {name}");

@@ -23,24 +23,24 @@ pub struct Task<'a> {
     pub process: &'a ProcessPlan,
     pub filter: Option<&'a Filter>,
     /// This process is not the program's, which it makes in a pid namespace at the end.
-    pub is_outside: bool,
+    pub is_intermediate: bool,
     /// The filter is loaded by the process that is seen inside, which has no right to
     /// do so but no_new_privs.
-    pub loads_late: bool,
+    pub loads_filter_late: bool,
     pub console_socket: Option<OwnedFd>,
     /// The container's root directory.
     pub root: Option<RootFd>,
     /// Made by the first step that needs it.
     pub proc: Option<ProcFd>,
     /// The working directory is entered by the user, for root may not.
-    pub enters_as_user: bool,
+    pub enters_cwd_as_user: bool,
     /// The program, as execve gets it.
     pub program: Option<CString>,
     pub env: Vec<CString>,
     /// Arguments and environment, made while memory can still be had.
     pub vectors: Option<(CVec, CVec)>,
     /// The runtime has said Go: an error is bare text from here on.
-    pub has_gone_on: bool,
+    pub go_received: bool,
 }
 
 #[derive(Debug)]
@@ -56,9 +56,9 @@ pub struct Init<'a> {
     pub kernel_mounts: Vec<(InRoot, RootFd)>,
     /// The new file systems that were mounted, until devices are made; those that
     /// become read-only when all is made, until then.
-    pub own_mounts: Vec<OwnMount>,
+    pub created_mounts: Vec<CreatedMount>,
     /// Numbers of those that have no descriptor any more.
-    pub own_ids: Vec<u64>,
+    pub created_mount_ids: Vec<u64>,
     /// Of the time namespace that will be made.
     pub time_offsets: Option<OwnedFd>,
     /// /dev, until it is filled; None where it is the host's.
@@ -69,7 +69,7 @@ pub struct Init<'a> {
 
 /// A file system that is neither the image's nor the host's.
 #[derive(Debug)]
-pub struct OwnMount {
+pub struct CreatedMount {
     pub target: InRoot,
     pub tree: OwnedFd,
     pub read_only_last: bool,
@@ -77,9 +77,9 @@ pub struct OwnMount {
 
 impl Init<'_> {
     /// Opens `path` as the container would see it.
-    pub fn open(&self, path: &InRoot, flags: OFlags) -> Result<rustix::io::Result<OwnedFd>> {
+    pub fn open_in_container(&self, path: &InRoot, flags: OFlags) -> Result<rustix::io::Result<OwnedFd>> {
         for (at, mount) in self.kernel_mounts.iter().rev() {
-            if let Some(below) = path.below(at) {
+            if let Some(below) = path.strip_prefix(at) {
                 return Ok(mount.open(&below, flags));
             }
         }
@@ -87,8 +87,8 @@ impl Init<'_> {
     }
 
     /// Tells whoever still listens: `create` or `run`, or later `start`.
-    pub fn fail(&mut self, error: &Error) {
-        match (self.task.has_gone_on, &self.start_fifo) {
+    pub fn report_error(&mut self, error: &Error) {
+        match (self.task.go_received, &self.start_fifo) {
             (false, _) => drop(self.channel.send(&Message::Failed(error.chain()))),
             (true, Some(fifo)) => drop(crate::path::write_all(fifo, &error.to_bytes())),
             (true, None) => drop(crate::path::write_all(&self.channel, &error.to_bytes())),
@@ -102,23 +102,23 @@ impl<'a> Task<'a> {
         Task {
             process,
             filter,
-            is_outside: false,
-            loads_late: false,
+            is_intermediate: false,
+            loads_filter_late: false,
             console_socket,
             root: None,
             proc: None,
-            enters_as_user: false,
+            enters_cwd_as_user: false,
             program: None,
             env: process.env.clone(),
             vectors: None,
-            has_gone_on: false,
+            go_received: false,
         }
     }
 
     /// Whether it has them by the time that its filter is loaded. Loading one without
     /// takes CAP_SYS_ADMIN, which nobody may have who is seen inside.
     pub fn has_no_new_privs(&self) -> bool {
-        self.process.no_new_privs || (self.loads_late && self.process.caps.permitted & SYS_ADMIN == 0)
+        self.process.no_new_privs || (self.loads_filter_late && self.process.caps.permitted & SYS_ADMIN == 0)
     }
 
     /// The container's root, once there is one.

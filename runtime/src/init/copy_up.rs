@@ -4,7 +4,7 @@
 
 use crate::bail;
 use crate::error::{Context, Result};
-use crate::path::kernel_fs::kernel_type;
+use crate::path::kernel_fs::kernel_fs_type;
 use crate::path::write_all;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
@@ -14,19 +14,19 @@ use std::ffi::CStr;
 const MAX_DEPTH: u32 = 200;
 
 /// Copies what is in `from` (O_PATH, a directory) into the new file system `to`.
-pub fn copy(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
-    directory(from, to, MAX_DEPTH).doing(|| "copy the directory under the tmpfs into it")
+pub fn copy_up(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+    copy_directory(from, to, MAX_DEPTH).doing(|| "copy the directory under the tmpfs into it")
 }
 
-fn refuse_kernel(fd: &OwnedFd) -> Result<()> {
-    match kernel_type(fd)? {
+fn refuse_kernel_fs(fd: &OwnedFd) -> Result<()> {
+    match kernel_fs_type(fd)? {
         Some(kind) => bail!("it is in {kind}, which is not copied"),
         None => Ok(()),
     }
 }
 
-fn directory(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
-    refuse_kernel(from)?;
+fn copy_directory(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
+    refuse_kernel_fs(from)?;
     if depth == 0 {
         bail!("it is more than {MAX_DEPTH} levels deep");
     }
@@ -36,13 +36,13 @@ fn directory(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
         let entry = entry.doing(|| "list it")?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
-            one(&listing, to, name, depth).doing(|| name.to_string_lossy().into_owned())?;
+            copy_entry(&listing, to, name, depth).doing(|| name.to_string_lossy().into_owned())?;
         }
     }
     Ok(())
 }
 
-fn one(from: &OwnedFd, to: &OwnedFd, name: &CStr, depth: u32) -> Result<()> {
+fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &CStr, depth: u32) -> Result<()> {
     let what = || "copy it";
     let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).doing(what)?;
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
@@ -51,26 +51,26 @@ fn one(from: &OwnedFd, to: &OwnedFd, name: &CStr, depth: u32) -> Result<()> {
             rustix::fs::mkdirat(to, name, mode).doing(what)?;
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let below = |dir| rustix::fs::openat(dir, name, flags, Mode::empty()).doing(what);
-            directory(&below(from)?, &below(to)?, depth - 1)?;
+            copy_directory(&below(from)?, &below(to)?, depth - 1)?;
         }
         FileType::Symlink => {
             let text = rustix::fs::readlinkat(from, name, Vec::new()).doing(what)?;
             rustix::fs::symlinkat(&*text, to, name).doing(what)?;
         }
-        FileType::RegularFile => file(from, to, name, mode)?,
+        FileType::RegularFile => copy_file(from, to, name, mode)?,
         // Device nodes, sockets and fifos: a fresh node each.
         kind => rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev).doing(what)?,
     }
-    own(to, name, &stat)
+    set_owner_and_mode(to, name, &stat)
 }
 
-fn file(from: &OwnedFd, to: &OwnedFd, name: &CStr, mode: Mode) -> Result<()> {
+fn copy_file(from: &OwnedFd, to: &OwnedFd, name: &CStr, mode: Mode) -> Result<()> {
     let what = || "copy it";
     let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let source = rustix::fs::openat(from, name, read, Mode::empty()).doing(what)?;
     // One may be mounted there.
-    refuse_kernel(&source)?;
+    refuse_kernel_fs(&source)?;
     // No more than there is now, for somebody may write to it without end.
     let mut left = rustix::fs::fstat(&source).doing(what)?.st_size as usize;
     let target = rustix::fs::openat(to, name, write, mode).doing(what)?;
@@ -88,7 +88,7 @@ fn file(from: &OwnedFd, to: &OwnedFd, name: &CStr, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-fn own(to: &OwnedFd, name: &CStr, stat: &Stat) -> Result<()> {
+fn set_owner_and_mode(to: &OwnedFd, name: &CStr, stat: &Stat) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).doing(|| "give it its owner")?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {

@@ -1,7 +1,7 @@
 //! The links of /dev: runtime-linux.md "Dev symbolic links", and /dev/ptmx.
 //! Nothing that lies there already is taken away: it is the image's.
 
-use super::console::is_multiplexer;
+use super::console::is_devpts_ptmx;
 use super::context::Init;
 use crate::error::{Context, Result};
 use crate::mount::attach::{attach, clone_mount};
@@ -18,10 +18,10 @@ const LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd/2", "stderr"),
 ];
 
-pub fn make_all(init: &mut Init<'_>) -> Result<()> {
+pub fn create_links(init: &mut Init<'_>) -> Result<()> {
     let (last, done): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut init.own_mounts).into_iter().partition(|mount| mount.read_only_last);
-    init.own_mounts = last;
+        std::mem::take(&mut init.created_mounts).into_iter().partition(|mount| mount.read_only_last);
+    init.created_mounts = last;
     let mut batch = CloseBatch::default();
     done.into_iter().for_each(|mount| batch.add(mount.tree));
     let Some(dev) = &init.dev else { return Ok(()) };
@@ -35,7 +35,7 @@ pub fn make_all(init: &mut Init<'_>) -> Result<()> {
         }
     }
     match rustix::fs::symlinkat("pts/ptmx", dev, "ptmx") {
-        Err(Errno::EXIST) => cover_ptmx(root, dev),
+        Err(Errno::EXIST) => bind_over_ptmx(root, dev),
         result => result.doing(String::new),
     }
     .doing(|| "make the link /dev/ptmx")
@@ -45,7 +45,7 @@ pub fn make_all(init: &mut Init<'_>) -> Result<()> {
 /// its multiplexer is laid over that. A node with ptmx's number is one, for the
 /// kernel looks for a devpts at `pts` beside it (devpts_mntget); a link is followed
 /// by nobody but the container.
-fn cover_ptmx(root: &RootFd, dev: &OwnedFd) -> Result<()> {
+fn bind_over_ptmx(root: &RootFd, dev: &OwnedFd) -> Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let there = rustix::fs::openat(dev, "ptmx", flags, Mode::empty()).doing(|| "open what is there")?;
     let stat = rustix::fs::fstat(&there).doing(|| "look at what is there")?;
@@ -54,8 +54,8 @@ fn cover_ptmx(root: &RootFd, dev: &OwnedFd) -> Result<()> {
         FileType::CharacterDevice if stat.st_rdev == rustix::fs::makedev(5, 2) => return Ok(()),
         _ => {}
     }
-    let Ok(own) = root.open_plain(&InRoot::new("/dev/pts/ptmx"), OFlags::PATH) else { return Ok(()) };
-    if !is_multiplexer(&own)? {
+    let Ok(own) = root.open_no_symlinks(&InRoot::new("/dev/pts/ptmx"), OFlags::PATH) else { return Ok(()) };
+    if !is_devpts_ptmx(&own)? {
         return Ok(());
     }
     let tree = clone_mount(&own, false).doing(|| "copy the devpts's own")?;

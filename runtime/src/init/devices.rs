@@ -17,26 +17,26 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
 /// A /dev that the config binds from somewhere is not ours to fill.
-pub fn is_ours(plan: &Plan) -> bool {
+pub fn fills_dev(plan: &Plan) -> bool {
     let dev = InRoot::new("/dev");
     plan.namespaces.makes(clone::NEWNS)
         && !plan.mounts.iter().any(|m| m.target == dev && matches!(m.kind, MountKind::Bind { .. }))
 }
 
-pub fn make_all(init: &mut Init<'_>) -> Result<()> {
-    if !is_ours(init.plan) {
+pub fn create_devices(init: &mut Init<'_>) -> Result<()> {
+    if !fills_dev(init.plan) {
         return Ok(());
     }
     let dev_path = InRoot::new("/dev");
     // The file system that was mounted there, wherever links of the image's put it.
-    let mounted = init.own_mounts.iter().rposition(|mount| mount.target == dev_path && !mount.read_only_last);
-    let mounted = mounted.map(|number| init.own_mounts.remove(number).tree);
+    let mounted = init.created_mounts.iter().rposition(|mount| mount.target == dev_path && !mount.read_only_last);
+    let mounted = mounted.map(|number| init.created_mounts.remove(number).tree);
     let opened = match &mounted {
         Some(_) => None,
-        None => Some(directory(init, &dev_path, None).doing(|| "fill /dev")?),
+        None => Some(open_device_directory(init, &dev_path, None).doing(|| "fill /dev")?),
     };
     if let Some(dev) = mounted.as_ref().or(opened.as_ref()) {
-        make_nodes(init, &dev_path, dev)?;
+        create_nodes(init, &dev_path, dev)?;
     }
     init.dev = opened.or(mounted);
     Ok(())
@@ -44,21 +44,21 @@ pub fn make_all(init: &mut Init<'_>) -> Result<()> {
 
 /// A directory in which nodes may be made, itself made where it is missing. `dev`: a
 /// file system of the container's own that `init` does not list any more.
-pub fn directory(init: &Init<'_>, path: &InRoot, dev: Option<&OwnedFd>) -> Result<OwnedFd> {
+pub fn open_device_directory(init: &Init<'_>, path: &InRoot, dev: Option<&OwnedFd>) -> Result<OwnedFd> {
     let root = init.task.root()?;
-    root.directory(path, &|directory| refuse_foreign(root, dev, init, directory))
+    root.open_or_create_directory(path, &|directory| refuse_foreign_mount(root, dev, init, directory))
 }
 
 /// Nodes are made in the container's root and in file systems that were mounted for
 /// it alone. A link of the image's, /dev itself or one below it, would lead to a
 /// volume: root of the host would fill that.
-fn refuse_foreign(root: &RootFd, dev: Option<&OwnedFd>, init: &Init<'_>, directory: &OwnedFd) -> Result<()> {
+fn refuse_foreign_mount(root: &RootFd, dev: Option<&OwnedFd>, init: &Init<'_>, directory: &OwnedFd) -> Result<()> {
     let id = |fd| mount_id(fd).doing(|| "look at its mount");
     let wanted = id(directory)?;
-    if mount_id(root).doing(|| "look at the root's mount")? == wanted || init.own_ids.contains(&wanted) {
+    if mount_id(root).doing(|| "look at the root's mount")? == wanted || init.created_mount_ids.contains(&wanted) {
         return Ok(());
     }
-    for own in dev.into_iter().chain(init.own_mounts.iter().map(|mount| &mount.tree)) {
+    for own in dev.into_iter().chain(init.created_mounts.iter().map(|mount| &mount.tree)) {
         if id(own)? == wanted {
             return Ok(());
         }
@@ -69,20 +69,21 @@ fn refuse_foreign(root: &RootFd, dev: Option<&OwnedFd>, init: &Init<'_>, directo
     )
 }
 
-fn make_nodes(init: &Init<'_>, dev_path: &InRoot, dev: &OwnedFd) -> Result<()> {
+fn create_nodes(init: &Init<'_>, dev_path: &InRoot, dev: &OwnedFd) -> Result<()> {
     for (number, node) in init.plan.devices.iter().enumerate() {
         let what = || format!("make device {}", node.path);
         let (above, name) = node.path.parent_and_name();
-        let other = if above == *dev_path { None } else { Some(directory(init, &above, Some(dev)).doing(what)?) };
+        let other =
+            if above == *dev_path { None } else { Some(open_device_directory(init, &above, Some(dev)).doing(what)?) };
         let dir = other.as_ref().unwrap_or(dev);
         if let Some(tree) = init.sources.nodes.get(number) {
-            bind(dir, &name, tree).doing(what)?;
+            bind_node(dir, &name, tree).doing(what)?;
             continue;
         }
-        match make(dir, &name, node) {
+        match create_node(dir, &name, node) {
             // The caller itself is root of a user namespace only.
             Err(Errno::PERM) if host::is_rootless() => {
-                sources::device(node).and_then(|tree| bind(dir, &name, &tree)).doing(what)?;
+                sources::clone_device(node).and_then(|tree| bind_node(dir, &name, &tree)).doing(what)?;
             }
             made => made.doing(what)?,
         }
@@ -90,11 +91,11 @@ fn make_nodes(init: &Init<'_>, dev_path: &InRoot, dev: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-fn make(dir: &OwnedFd, name: &[u8], node: &Node) -> rustix::io::Result<()> {
+fn create_node(dir: &OwnedFd, name: &[u8], node: &Node) -> rustix::io::Result<()> {
     let device = rustix::fs::makedev(node.major, node.minor);
     match rustix::fs::mknodat(dir, name, node.kind, Mode::from_raw_mode(node.mode), device) {
         Ok(()) => {}
-        Err(Errno::EXIST) => return same(dir, name, node),
+        Err(Errno::EXIST) => return check_existing_node(dir, name, node),
         Err(errno) => return Err(errno),
     }
     if node.uid != 0 || node.gid != 0 {
@@ -106,7 +107,7 @@ fn make(dir: &OwnedFd, name: &[u8], node: &Node) -> rustix::io::Result<()> {
 
 /// What lies there already must be that very device: an image could have put
 /// anything in its place.
-fn same(dir: &OwnedFd, name: &[u8], node: &Node) -> rustix::io::Result<()> {
+fn check_existing_node(dir: &OwnedFd, name: &[u8], node: &Node) -> rustix::io::Result<()> {
     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
     let number = rustix::fs::makedev(node.major, node.minor);
@@ -114,7 +115,7 @@ fn same(dir: &OwnedFd, name: &[u8], node: &Node) -> rustix::io::Result<()> {
     if is_device { Ok(()) } else { Err(Errno::EXIST) }
 }
 
-fn bind(dir: &OwnedFd, name: &[u8], tree: &OwnedFd) -> Result<()> {
+fn bind_node(dir: &OwnedFd, name: &[u8], tree: &OwnedFd) -> Result<()> {
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::openat(dir, name, flags | OFlags::EXCL, Mode::from_raw_mode(0o666)) {
         Ok(_) | Err(Errno::EXIST) => {}

@@ -14,15 +14,16 @@ use std::ffi::{CStr, CString};
 
 /// Finds the program as the user that runs it, so that a missing one is an
 /// error of `create`, in the words that engines look for.
-pub fn find(task: &mut Task<'_>) -> Result<()> {
+pub fn find_program(task: &mut Task<'_>) -> Result<()> {
     let Some(name) = task.process.args.first() else { return Err(Error::new("process.args must not be empty")) };
     let text = name.to_string_lossy();
     let program = if name.to_bytes().contains(&b'/') {
-        let path = if name.to_bytes().starts_with(b"/") { InRoot::new(name.to_bytes()) } else { relative(task, name) };
-        check(task, &path).doing(|| format!("exec {text:?}: stat {text}"))?;
+        let path =
+            if name.to_bytes().starts_with(b"/") { InRoot::new(name.to_bytes()) } else { resolve_relative(task, name) };
+        check_executable(task, &path).doing(|| format!("exec {text:?}: stat {text}"))?;
         name.clone()
     } else {
-        search(task, name)?
+        search_path(task, name)?
     };
     task.program = Some(program);
     Ok(())
@@ -30,11 +31,11 @@ pub fn find(task: &mut Task<'_>) -> Result<()> {
 
 /// A name with a slash that does not begin with one counts from the working
 /// directory.
-fn relative(task: &Task<'_>, name: &CStr) -> InRoot {
+fn resolve_relative(task: &Task<'_>, name: &CStr) -> InRoot {
     task.process.cwd.join(name.to_bytes())
 }
 
-fn search(task: &Task<'_>, name: &CStr) -> Result<CString> {
+fn search_path(task: &Task<'_>, name: &CStr) -> Result<CString> {
     let text = name.to_string_lossy();
     let path = task.env.iter().rev().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="));
     let mut denied = false;
@@ -44,7 +45,7 @@ fn search(task: &Task<'_>, name: &CStr) -> Result<CString> {
     for dir in path.unwrap_or_default().split(|b| *b == b':') {
         let place = if dir.starts_with(b"/") { InRoot::new(dir) } else { task.process.cwd.join(dir) };
         let place = place.join(name.to_bytes());
-        match check(task, &place) {
+        match check_executable(task, &place) {
             Ok(()) => {
                 let full = if dir.is_empty() { b"." } else { dir };
                 let full = [full, b"/", name.to_bytes()].concat();
@@ -63,7 +64,7 @@ fn search(task: &Task<'_>, name: &CStr) -> Result<CString> {
 
 /// A regular file that this user may execute. No magic link is followed, so
 /// that /proc/self/exe, which is the runtime itself, is no program.
-fn check(task: &Task<'_>, path: &InRoot) -> rustix::io::Result<()> {
+fn check_executable(task: &Task<'_>, path: &InRoot) -> rustix::io::Result<()> {
     let root = task.root.as_ref().ok_or(Errno::BADF)?;
     let file = root.open(path, OFlags::PATH)?;
     if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
@@ -74,18 +75,18 @@ fn check(task: &Task<'_>, path: &InRoot) -> rustix::io::Result<()> {
 
 /// The last that is done for the program before its filter is in. Of descriptors
 /// stay the standard streams, the preserved ones, and `kept`, which close on exec.
-pub fn let_go(task: &mut Task<'_>, kept: &[BorrowedFd<'_>]) -> Result<()> {
-    signal::default_sigpipe();
+pub fn prepare_exec(task: &mut Task<'_>, kept: &[BorrowedFd<'_>]) -> Result<()> {
+    signal::reset_sigpipe();
     let argv = CVec::new(task.process.args.clone());
     task.vectors = Some((argv, CVec::new(std::mem::take(&mut task.env))));
-    fds::close_all_but(&task.process.preserved_fds, kept)?;
+    fds::close_except(&task.process.preserved_fds, kept)?;
     // The caller's: the program's is in `vectors`.
-    environment::wipe();
+    environment::overwrite();
     Ok(())
 }
 
 /// Becomes the program; returns only the error.
-pub fn exec(task: &mut Task<'_>) -> Error {
+pub fn exec_program(task: &mut Task<'_>) -> Error {
     let (Some(program), Some((argv, envp))) = (&task.program, &task.vectors) else {
         return Error::new("no program was found");
     };

@@ -8,16 +8,16 @@ use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// Of what the caller left open, which closes on exec, the program gets what it
 /// shall; and nobody else may look into this process meanwhile.
-pub fn hide(task: &Task<'_>) -> Result<()> {
+pub fn preserve_and_hide(task: &Task<'_>) -> Result<()> {
     for number in &task.process.preserved_fds {
-        sys::fds::keep_open(*number).doing(|| format!("preserve descriptor {number} (--preserve-fds)"))?;
+        sys::fds::clear_cloexec(*number).doing(|| format!("preserve descriptor {number} (--preserve-fds)"))?;
     }
     sys::prctl::set_dumpable(false).doing(|| "close this process to others")
 }
 
 /// Closes everything but the standard streams, the preserved descriptors and
 /// `kept`.
-pub fn close_all_but(preserved: &[RawFd], kept: &[BorrowedFd<'_>]) -> Result<()> {
+pub fn close_except(preserved: &[RawFd], kept: &[BorrowedFd<'_>]) -> Result<()> {
     let kept = kept.iter().map(AsRawFd::as_raw_fd).chain(preserved.iter().copied());
     let mut kept: Vec<u32> = kept.map(|number| number as u32).collect();
     kept.sort_unstable();

@@ -4,7 +4,7 @@
 use super::context::Init;
 use crate::error::{Context, Result};
 use crate::mount::attach::{attach, clone_mount};
-use crate::mount::file_system::FileSystem;
+use crate::mount::file_system::FsContext;
 use crate::path::InRoot;
 use crate::sys::clone;
 use crate::sys::fds::CloseBatch;
@@ -17,11 +17,11 @@ use rustix::mount::MountAttrFlags;
 const PRIVATE: MountAttr = MountAttr { set: 0, clear: 0, propagation: PROPAGATION_PRIVATE, userns_fd: 0 };
 const READ_ONLY: MountAttr = MountAttr { set: ATTR_RDONLY, clear: 0, propagation: 0, userns_fd: 0 };
 
-pub fn read_only_paths(init: &mut Init<'_>) -> Result<()> {
+pub fn make_paths_read_only(init: &mut Init<'_>) -> Result<()> {
     let mut batch = CloseBatch::default();
     for path in &init.plan.readonly {
         let what = || format!("make {path} read-only");
-        let target = match init.open(path, OFlags::PATH)? {
+        let target = match init.open_in_container(path, OFlags::PATH)? {
             Err(Errno::NOENT | Errno::NOTDIR) => continue,
             result => result.doing(what)?,
         };
@@ -34,32 +34,38 @@ pub fn read_only_paths(init: &mut Init<'_>) -> Result<()> {
     Ok(())
 }
 
-pub fn masked_paths(init: &mut Init<'_>) -> Result<()> {
+pub fn mask_paths(init: &mut Init<'_>) -> Result<()> {
     let null = init.sources.null.take();
     if let Some(null) = &null {
         // It is a peer of the host's /dev, where that is shared: what a container mounts over
         // a mask would show on the host's /dev/null. Copies are private as it is.
         setattr(null.as_fd(), false, &PRIVATE).doing(|| "make the null device's mount private")?;
     }
-    let mut file = Cover::new(null);
-    let mut directory = Cover::new(None);
+    let mut file = Mask::new(null);
+    let mut directory = Mask::new(None);
     let mut batch = CloseBatch::default();
     for path in &init.plan.masked {
-        mask(init, path, &mut file, &mut directory, &mut batch).doing(|| format!("mask {path}"))?;
+        mask_path(init, path, &mut file, &mut directory, &mut batch).doing(|| format!("mask {path}"))?;
     }
     Ok(())
 }
 
-fn mask(init: &Init<'_>, path: &InRoot, file: &mut Cover, directory: &mut Cover, batch: &mut CloseBatch) -> Result<()> {
-    match init.open(path, OFlags::PATH | OFlags::DIRECTORY)? {
+fn mask_path(
+    init: &Init<'_>,
+    path: &InRoot,
+    file: &mut Mask,
+    directory: &mut Mask,
+    batch: &mut CloseBatch,
+) -> Result<()> {
+    match init.open_in_container(path, OFlags::PATH | OFlags::DIRECTORY)? {
         Ok(target) => {
             if directory.mount.is_none() {
-                directory.mount = Some(empty_directory(batch)?);
+                directory.mount = Some(create_empty_directory(batch)?);
             }
-            directory.lay(target, batch)
+            directory.cover(target, batch)
         }
-        Err(Errno::NOTDIR) => match init.open(path, OFlags::PATH)? {
-            Ok(target) => file.lay(target, batch),
+        Err(Errno::NOTDIR) => match init.open_in_container(path, OFlags::PATH)? {
+            Ok(target) => file.cover(target, batch),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(errno) => Err(errno).doing(|| "open it"),
         },
@@ -68,11 +74,11 @@ fn mask(init: &Init<'_>, path: &InRoot, file: &mut Cover, directory: &mut Cover,
     }
 }
 
-fn empty_directory(batch: &mut CloseBatch) -> Result<OwnedFd> {
-    let fs = FileSystem::open("tmpfs")?;
-    fs.set("source", Some("tmpfs"))?;
-    fs.set("nr_inodes", Some("1"))?;
-    fs.set("mode", Some("0755"))?;
+fn create_empty_directory(batch: &mut CloseBatch) -> Result<OwnedFd> {
+    let fs = FsContext::open("tmpfs")?;
+    fs.set_option("source", Some("tmpfs"))?;
+    fs.set_option("nr_inodes", Some("1"))?;
+    fs.set_option("mode", Some("0755"))?;
     let flags =
         MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     fs.mount(flags, batch)
@@ -80,17 +86,17 @@ fn empty_directory(batch: &mut CloseBatch) -> Result<OwnedFd> {
 
 /// One mount that covers many places: itself the first, a copy each other.
 /// (A mount can be copied when it is attached; detached only since 6.15.)
-struct Cover {
+struct Mask {
     mount: Option<OwnedFd>,
     attached: bool,
 }
 
-impl Cover {
+impl Mask {
     fn new(mount: Option<OwnedFd>) -> Self {
-        Cover { mount, attached: false }
+        Mask { mount, attached: false }
     }
 
-    fn lay(&mut self, target: OwnedFd, batch: &mut CloseBatch) -> Result<()> {
+    fn cover(&mut self, target: OwnedFd, batch: &mut CloseBatch) -> Result<()> {
         let Some(mount) = &self.mount else { crate::bail!("there is nothing to cover it with") };
         if self.attached {
             let copy = clone_mount(mount, false).doing(|| "copy the cover")?;
@@ -106,15 +112,15 @@ impl Cover {
 }
 
 /// Mounts whose places below are made.
-pub fn last_read_only<'a>(mounts: impl IntoIterator<Item = &'a OwnedFd>) -> Result<()> {
+pub fn make_mounts_read_only<'a>(mounts: impl IntoIterator<Item = &'a OwnedFd>) -> Result<()> {
     mounts
         .into_iter()
         .try_for_each(|mount| setattr(mount.as_fd(), false, &READ_ONLY).doing(|| "make a mount read-only"))
 }
 
-pub fn read_only_root(init: &mut Init<'_>) -> Result<()> {
-    let last = std::mem::take(&mut init.own_mounts);
-    last_read_only(last.iter().filter(|mount| mount.read_only_last).map(|mount| &mount.tree))?;
+pub fn make_root_read_only(init: &mut Init<'_>) -> Result<()> {
+    let last = std::mem::take(&mut init.created_mounts);
+    make_mounts_read_only(last.iter().filter(|mount| mount.read_only_last).map(|mount| &mount.tree))?;
     if !init.plan.readonly_root || !init.plan.namespaces.makes(clone::NEWNS) {
         return Ok(());
     }

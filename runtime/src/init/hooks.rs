@@ -9,7 +9,7 @@ use crate::state::Status;
 use crate::state::oci_state::state_json;
 use crate::sys::clone;
 
-pub fn run_create(init: &mut Init<'_>) -> Result<()> {
+pub fn run_create_hooks(init: &mut Init<'_>) -> Result<()> {
     let hooks = &init.plan.hooks;
     let all = [&hooks.prestart, &hooks.create_runtime, &hooks.create_container];
     if all.iter().any(|hooks| !hooks.is_empty()) {
@@ -21,10 +21,10 @@ pub fn run_create(init: &mut Init<'_>) -> Result<()> {
     }
     // In the root, as under runc, and by descriptor.
     rustix::process::fchdir(init.task.root()?).doing(|| "change to the new root")?;
-    run("createContainer", &hooks.create_container, None, &state(init, Status::Creating))
+    run("createContainer", &hooks.create_container, None, &hook_state(init, Status::Creating))
 }
 
-pub fn run_start(init: &mut Init<'_>) -> Result<()> {
+pub fn run_start_hooks(init: &mut Init<'_>) -> Result<()> {
     let mut hooks = init.plan.hooks.start_container.clone();
     if hooks.is_empty() {
         return Ok(());
@@ -36,12 +36,12 @@ pub fn run_start(init: &mut Init<'_>) -> Result<()> {
     for hook in &mut hooks {
         hook.env.get_or_insert_with(|| env.clone());
     }
-    run("startContainer", &hooks, None, &state(init, Status::Created))
+    run("startContainer", &hooks, None, &hook_state(init, Status::Created))
 }
 
 /// In its own pid namespace init has another number than on the host, and does
 /// not know that one.
-fn state(init: &Init<'_>, status: Status) -> String {
+fn hook_state(init: &Init<'_>, status: Status) -> String {
     let own = init.plan.namespaces.makes(clone::NEWPID);
     let pid = if own { 1 } else { rustix::process::getpid().as_raw_nonzero().get() };
     state_json(init.record, status, pid)

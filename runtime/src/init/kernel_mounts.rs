@@ -12,12 +12,12 @@ use std::path::PathBuf;
 /// root, out of reach; but a user namespace may mount a procfs without masks
 /// where one without masks is, and so they must be gone.
 #[expect(clippy::disallowed_methods, reason = "paths of the host, before the root is entered")]
-pub fn take_away(init: &mut Init<'_>) -> Result<()> {
+pub fn unmount_kernel_fs(init: &mut Init<'_>) -> Result<()> {
     // Which needs one to be made from.
     init.task.proc()?;
     let own = std::fs::canonicalize(&init.plan.rootfs).doing(|| "find the root's place")?;
     let text = std::fs::read_to_string("/proc/self/mountinfo").doing(|| "read /proc/self/mountinfo")?;
-    for place in whole(&text).filter(|place| !place.starts_with(&own)) {
+    for place in whole_mounts(&text).filter(|place| !place.starts_with(&own)) {
         match rustix::mount::unmount(&place, UnmountFlags::DETACH) {
             // In a user namespace it is locked to what the host has.
             Err(Errno::INVAL | Errno::PERM) => {
@@ -34,18 +34,18 @@ pub fn take_away(init: &mut Init<'_>) -> Result<()> {
 }
 
 /// Places of whole file systems of these types, proc_pid_mountinfo(5).
-fn whole(mountinfo: &str) -> impl Iterator<Item = PathBuf> {
+fn whole_mounts(mountinfo: &str) -> impl Iterator<Item = PathBuf> {
     mountinfo.lines().filter_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
         let mut fields = mount.split(' ').skip(3);
         let (root, place) = (fields.next()?, fields.next()?);
         let kind = file_system.split(' ').next()?;
-        (root == "/" && matches!(kind, "proc" | "sysfs")).then(|| unescaped(place))
+        (root == "/" && matches!(kind, "proc" | "sysfs")).then(|| unescape(place))
     })
 }
 
 /// The kernel writes a blank as \040, and so on.
-fn unescaped(text: &str) -> PathBuf {
+fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -72,7 +72,7 @@ mod tests {
     fn whole_kernel_mounts_are_found_by_their_real_names() {
         let text = "22 1 0:5 / /proc rw - proc proc rw\n23 1 0:6 /sys /a rw - proc x rw\n\
                     24 1 0:7 / /a\\040b/sys rw shared:2 - sysfs sysfs rw\n25 1 8:1 / / rw - ext4 /dev/x rw\n";
-        let found: Vec<_> = whole(text).collect();
+        let found: Vec<_> = whole_mounts(text).collect();
         assert_eq!(found, [PathBuf::from("/proc"), PathBuf::from("/a b/sys")]);
     }
 }

@@ -7,13 +7,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Of who sets the container up: where it makes another process at the end, it does so
 /// as the container's user.
-pub fn set_first(init: &mut Init<'_>) -> Result<()> {
+pub fn set_for_init(init: &mut Init<'_>) -> Result<()> {
     let process = init.task.process;
-    if init.plan.namespaces.joins_pid() { set_before_clone(process) } else { set(process) }
+    if init.plan.namespaces.joins_pid() { set_before_clone(process) } else { set_limits(process) }
 }
 
-pub fn set(process: &ProcessPlan) -> Result<()> {
-    process.rlimits.iter().try_for_each(|(resource, limit)| one(*resource, *limit))
+pub fn set_limits(process: &ProcessPlan) -> Result<()> {
+    process.rlimits.iter().try_for_each(|(resource, limit)| set_limit(*resource, *limit))
 }
 
 /// All but the number of processes, which would stop the clone that is still
@@ -26,12 +26,12 @@ pub fn set_before_clone(process: &ProcessPlan) -> Result<()> {
             let most = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a.max(b));
             limit = Rlimit { current: now.current, maximum: most(now.maximum, limit.maximum) };
         }
-        one(*resource, limit)?;
+        set_limit(*resource, limit)?;
     }
     Ok(())
 }
 
-fn one(resource: Resource, limit: Rlimit) -> Result<()> {
+fn set_limit(resource: Resource, limit: Rlimit) -> Result<()> {
     setrlimit(resource, limit).doing(|| {
         let number = |n: Option<u64>| n.map_or("unlimited".to_owned(), |n| n.to_string());
         let name = format!("{resource:?}").to_uppercase();

@@ -3,7 +3,7 @@
 use super::context::Task;
 use crate::error::Result;
 
-pub fn label(task: &mut Task<'_>) -> Result<()> {
+pub fn set_exec_label(task: &mut Task<'_>) -> Result<()> {
     let process = task.process;
     if let Some(profile) = &process.apparmor {
         // The module's own file first (Linux 5.8), the shared one before that.

@@ -69,51 +69,51 @@ pub const STEPS: &[(&str, Step)] = &[
     ("pid namespace", pid_namespace::prepare),
     ("time offsets", namespaces::open_time_offsets),
     ("ids", ids::become_root),
-    ("session keyring", keyring::make),
-    ("descriptors", |init| fds::hide(&init.task)),
-    ("session", |_| console::new_session()),
+    ("session keyring", keyring::join_for_init),
+    ("descriptors", |init| fds::preserve_and_hide(&init.task)),
+    ("session", |_| console::start_session()),
     ("cgroup", cgroup::enter),
-    ("namespaces", namespaces::join_and_make),
+    ("namespaces", namespaces::join_and_unshare),
     ("loopback", loopback::bring_up),
-    ("sources", |init| init.sources.open_late(init.plan, &init.record.cgroup)),
-    ("root file system", rootfs::mount),
+    ("sources", |init| init.sources.open_in_init(init.plan, &init.record.cgroup)),
+    ("root file system", rootfs::mount_rootfs),
     ("mounts", mounts::mount_all),
-    ("devices", devices::make_all),
-    ("device links", dev_links::make_all),
-    ("make the working directory", |init| working_dir::make(&init.task)),
-    ("console", console::open_for_init),
-    ("hooks", hooks::run_create),
-    ("names", names::set),
-    ("sysctls", sysctl::write_all),
-    ("enter the root", pivot::enter),
-    ("read-only paths", finish_rootfs::read_only_paths),
-    ("masked paths", finish_rootfs::masked_paths),
-    ("read-only root", finish_rootfs::read_only_root),
-    ("security labels", |init| lsm::label(&mut init.task)),
-    ("scheduling", sched::set_all),
-    ("limits", limits::set_first),
-    ("standard streams", |init| console::give_streams(&init.task)),
-    ("capability bounds", |init| caps::bound(&init.task)),
-    ("no new privileges", |init| user::no_new_privs(&init.task)),
-    ("working directory", |init| working_dir::enter(&mut init.task)),
+    ("devices", devices::create_devices),
+    ("device links", dev_links::create_links),
+    ("make the working directory", |init| working_dir::create(&init.task)),
+    ("console", console::open_init_console),
+    ("hooks", hooks::run_create_hooks),
+    ("names", names::set_names),
+    ("sysctls", sysctl::write_sysctls),
+    ("enter the root", pivot::enter_root),
+    ("read-only paths", finish_rootfs::make_paths_read_only),
+    ("masked paths", finish_rootfs::mask_paths),
+    ("read-only root", finish_rootfs::make_root_read_only),
+    ("security labels", |init| lsm::set_exec_label(&mut init.task)),
+    ("scheduling", sched::set_for_init),
+    ("limits", limits::set_for_init),
+    ("standard streams", |init| console::set_up_streams(&init.task)),
+    ("capability bounds", |init| caps::drop_bounding(&init.task)),
+    ("no new privileges", |init| user::set_no_new_privs(&init.task)),
+    ("working directory", |init| working_dir::enter_as_root(&mut init.task)),
     ("join the pid namespace", pid_namespace::join),
     ("user", |init| user::become_user(&mut init.task)),
     ("working directory as the user", |init| working_dir::enter_as_user(&init.task)),
-    ("program", |init| exec::find(&mut init.task)),
-    ("last descriptors", wait_start::let_go),
+    ("program", |init| exec::find_program(&mut init.task)),
+    ("last descriptors", wait_start::prepare_exec),
     ("seccomp", |init| seccomp::load_early(&init.task, &init.channel)),
-    ("capabilities", |init| caps::keep(&init.task)),
-    ("process", pid_namespace::enter),
-    ("session and limits of the process", pid_namespace::complete),
+    ("capabilities", |init| caps::drop_filter_capability(&init.task)),
+    ("process", pid_namespace::fork_program),
+    ("session and limits of the process", pid_namespace::complete_program),
     ("seccomp in the pid namespace", |init| seccomp::load_late(&init.task, &init.channel)),
-    ("ready", wait_start::ready),
-    ("wait for start", wait_start::wait),
-    ("start hooks", hooks::run_start),
+    ("ready", wait_start::report_ready),
+    ("wait for start", wait_start::wait_for_start),
+    ("start hooks", hooks::run_start_hooks),
 ];
 
 /// What init has open from its first instruction on.
 #[derive(Debug)]
-pub struct Handles {
+pub struct InitHandles {
     pub sources: Sources,
     pub cgroup_handle: CgroupHandle,
     /// To the runtime.
@@ -123,17 +123,17 @@ pub struct Handles {
 }
 
 /// Runs the steps and then the program; never returns.
-pub fn run(plan: &Plan, record: &Record, handles: Handles) -> ! {
+pub fn run(plan: &Plan, record: &Record, handles: InitHandles) -> ! {
     if plan.starts_at_once {
         // The foreground waits for signals with all of them blocked; not so init.
         let _ = sys::signal::unblock_all();
     }
     // What is made gets the modes that are asked for, until the user's mask is set.
     rustix::process::umask(Mode::empty());
-    let Handles { mut sources, cgroup_handle, channel, start_fifo } = handles;
+    let InitHandles { mut sources, cgroup_handle, channel, start_fifo } = handles;
     let task = Task {
-        is_outside: plan.namespaces.joins_pid(),
-        loads_late: plan.loads_filter_late(),
+        is_intermediate: plan.namespaces.joins_pid(),
+        loads_filter_late: plan.loads_filter_late(),
         ..Task::new(&plan.process, plan.seccomp.as_ref(), sources.console_socket.take())
     };
     let mut init = Init {
@@ -144,15 +144,15 @@ pub fn run(plan: &Plan, record: &Record, handles: Handles) -> ! {
         cgroup_handle,
         channel,
         kernel_mounts: Vec::new(),
-        own_mounts: Vec::new(),
-        own_ids: Vec::new(),
+        created_mounts: Vec::new(),
+        created_mount_ids: Vec::new(),
         time_offsets: None,
         dev: None,
         start_fifo,
     };
     let steps = STEPS.iter().try_for_each(|(_, step)| step(&mut init));
-    let error = steps.err().unwrap_or_else(|| exec::exec(&mut init.task));
-    init.fail(&error);
+    let error = steps.err().unwrap_or_else(|| exec::exec_program(&mut init.task));
+    init.report_error(&error);
     sys::exec::exit(1)
 }
 

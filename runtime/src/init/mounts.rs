@@ -1,7 +1,7 @@
 //! The mounts of config.json, descriptor to descriptor: a source is a detached
 //! mount, a target is opened inside the root, and move_mount(2) joins the two.
 
-use super::context::{Init, OwnMount};
+use super::context::{CreatedMount, Init};
 use super::{cgroup_mount, copy_up, devices};
 use crate::bail;
 use crate::create::idmap_mounts;
@@ -9,11 +9,11 @@ use crate::error::{Context, Error, Result};
 use crate::ipc::protocol::Message;
 use crate::mount::attach::{attach, clone_mount, mount_id};
 use crate::mount::bind_source::{self, Source};
-use crate::mount::file_system::{self, attributes};
+use crate::mount::file_system::{self, fsmount_attributes};
 use crate::mount::sources::{self, Cgroups};
 use crate::mount::target::open_target;
-use crate::mount::{ProcFd, aside, bind_options, procfs};
-use crate::path::in_root::Missing;
+use crate::mount::{ProcFd, bind_options, private_mntns, procfs};
+use crate::path::in_root::IfMissing;
 use crate::path::kernel_fs::{self, PROC_SUPER_MAGIC, SYSFS_MAGIC};
 use crate::path::{InRoot, RootFd};
 use crate::plan::mounts::{MountKind, MountPlan};
@@ -27,54 +27,54 @@ use std::path::Path;
 
 /// So many new file systems keep their descriptors until devices are made, for a
 /// process has a limit of open files.
-const KEPT: usize = 64;
+const MAX_OPEN_MOUNTS: usize = 64;
 
 pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
     let mut batch = CloseBatch::default();
     let mut kernel_mounts = Vec::new();
-    let mut dev_is_known = !devices::is_ours(init.plan);
+    let mut dev_is_known = !devices::fills_dev(init.plan);
     for (number, mount) in init.plan.mounts.iter().enumerate() {
         let what = || format!("mount {}", mount.target);
         if !dev_is_known && InRoot::new("/dev").contains(&mount.target) {
             dev_is_known = true;
             if mount.target != InRoot::new("/dev") {
                 // Before places are made below it.
-                devices::directory(init, &InRoot::new("/dev"), None).doing(what)?;
+                devices::open_device_directory(init, &InRoot::new("/dev"), None).doing(what)?;
             }
         }
-        let cgroups = cgroups(init, mount).doing(what)?;
+        let cgroups = clone_cgroups_for(init, mount).doing(what)?;
         let source = match init.sources.mounts.get_mut(number).and_then(Option::take) {
             // The host's paths are in reach until the root is entered, and where a
             // source is left to its turn there is no user namespace.
-            Some(Source::Later(known)) => {
+            Some(Source::Deferred(known)) => {
                 let (host, root) = (&init.sources.root, init.task.root.as_ref());
                 bind_source::bind_source(mount, host, root, (false, known), &mut batch).doing(what)?
             }
             source => source,
         };
-        if matches!(source, Some(Source::Inside(_))) {
+        if matches!(source, Some(Source::InRoot(_))) {
             // Its copies are looked at by it.
             init.task.proc()?;
         }
         let map = |tree: &OwnedFd| map_ids(init, number, mount, tree);
-        let place = Inside { root: init.task.root()?, proc: init.task.proc.as_ref() };
+        let place = MountContext { root: init.task.root()?, proc: init.task.proc.as_ref() };
         let tree = mount_one(&place, mount, source, &map, &cgroups, &mut batch).doing(what)?;
         match (&mount.kind, tree) {
             (MountKind::FileSystem { kind, .. }, Some(tree)) if matches!(kind.as_str(), "proc" | "sysfs") => {
                 kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
             }
             // The host's, where an engine gives the container the host's pids.
-            (MountKind::Bind { .. }, Some(tree)) if is_of_kernel(mount, &tree) => {
+            (MountKind::Bind { .. }, Some(tree)) if is_proc_or_sysfs(mount, &tree) => {
                 kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
             }
             (MountKind::FileSystem { .. }, Some(tree)) => {
-                if init.own_mounts.len() > KEPT && !mount.read_only_last {
-                    init.own_ids.push(mount_id(&tree).doing(what)?);
+                if init.created_mounts.len() > MAX_OPEN_MOUNTS && !mount.read_only_last {
+                    init.created_mount_ids.push(mount_id(&tree).doing(what)?);
                     batch.add(tree);
                     continue;
                 }
                 let (target, read_only_last) = (mount.target.clone(), mount.read_only_last);
-                init.own_mounts.push(OwnMount { target, tree, read_only_last });
+                init.created_mounts.push(CreatedMount { target, tree, read_only_last });
             }
             (_, tree) => tree.into_iter().for_each(|tree| batch.add(tree)),
         }
@@ -96,26 +96,26 @@ fn map_ids(init: &Init<'_>, number: usize, mount: &MountPlan, tree: &OwnedFd) ->
     namespace.map_or(Ok(()), |namespace| idmap_mounts::apply(mount, tree, namespace.as_fd()))
 }
 
-fn is_of_kernel(mount: &MountPlan, tree: &OwnedFd) -> bool {
+fn is_proc_or_sysfs(mount: &MountPlan, tree: &OwnedFd) -> bool {
     let is_place = ["/proc", "/sys"].iter().any(|place| InRoot::new(place) == mount.target);
-    is_place && kernel_fs::magic(tree).is_ok_and(|magic| [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&magic))
+    is_place && kernel_fs::fs_magic(tree).is_ok_and(|magic| [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&magic))
 }
 
 /// Those for a cgroup mount. They can be attached once, and where the caller has
 /// opened them there is one set.
-fn cgroups(init: &mut Init<'_>, mount: &MountPlan) -> Result<Cgroups> {
+fn clone_cgroups_for(init: &mut Init<'_>, mount: &MountPlan) -> Result<Cgroups> {
     if !matches!(mount.kind, MountKind::Cgroup { .. }) {
         return Ok(Vec::new());
     }
-    if sources::has_callers_rights(init.plan) {
-        return sources::cgroups(init.plan, mount, &init.record.cgroup);
+    if sources::init_has_caller_rights(init.plan) {
+        return sources::clone_cgroups(init.plan, mount, &init.record.cgroup);
     }
     init.sources.cgroups.take().ok_or_else(|| Error::new("in a user namespace there can be one cgroup mount"))
 }
 
 /// Where mounts are made.
 #[derive(Debug, Clone, Copy)]
-pub struct Inside<'a> {
+pub struct MountContext<'a> {
     pub root: &'a RootFd,
     /// Needed for binds whose source lies in the root.
     pub proc: Option<&'a ProcFd>,
@@ -124,7 +124,7 @@ pub struct Inside<'a> {
 /// Returns the mount that is now attached, if it has one descriptor. `map` gives
 /// what is not from outside its id mapping.
 pub fn mount_one(
-    place: &Inside<'_>,
+    place: &MountContext<'_>,
     mount: &MountPlan,
     source: Option<Source>,
     map: &dyn Fn(&OwnedFd) -> Result<()>,
@@ -136,18 +136,18 @@ pub fn mount_one(
         MountKind::Bind { .. } => {
             let tree = match source {
                 Some(Source::Tree(tree)) => tree,
-                Some(Source::Link(text)) => return make_link(root, &mount.target, &text, batch).map(|()| None),
-                Some(Source::Inside(path)) => match source_inside(place, mount, &path, map)? {
+                Some(Source::Symlink(text)) => return create_symlink(root, &mount.target, &text, batch).map(|()| None),
+                Some(Source::InRoot(path)) => match open_source_in_root(place, mount, &path, map)? {
                     Source::Tree(tree) => tree,
-                    Source::Link(text) => return make_link(root, &mount.target, &text, batch).map(|()| None),
-                    Source::Inside(_) | Source::Later(_) => bail!("its source leads to itself"),
+                    Source::Symlink(text) => return create_symlink(root, &mount.target, &text, batch).map(|()| None),
+                    Source::InRoot(_) | Source::Deferred(_) => bail!("its source leads to itself"),
                 },
-                Some(Source::Later(_)) | None => bail!("its source was not opened"),
+                Some(Source::Deferred(_)) | None => bail!("its source was not opened"),
             };
             let target = open_target(root, mount, is_directory(&tree)?, batch)?;
-            attach_at(tree, target, batch)
+            attach_to_target(tree, target, batch)
         }
-        MountKind::Cgroup { .. } => cgroup_mount::mount(root, mount, cgroups, batch).map(|()| None),
+        MountKind::Cgroup { .. } => cgroup_mount::mount_cgroups(root, mount, cgroups, batch).map(|()| None),
         MountKind::FileSystem { kind, source, data, copy_up } => {
             let keeps_mode = kind == "tmpfs" && !data.iter().any(|(name, _)| name == "mode");
             let was_there = keeps_mode && root.open(&mount.target, OFlags::PATH).is_ok();
@@ -159,27 +159,27 @@ pub fn mount_one(
                 mode = Some(format!("{:o}", stat.st_mode & 0o7777));
             }
             let more = mode.as_deref().map(|mode| ("mode", mode));
-            let tree = match file_system::make(kind, source, data, more, attributes(mount.attr.set), batch) {
-                Err(error) if kind == "sysfs" && error.errno() == Some(Errno::PERM) => hosts_sysfs(mount)?,
+            let tree = match file_system::create(kind, source, data, more, fsmount_attributes(mount.attr.set), batch) {
+                Err(error) if kind == "sysfs" && error.errno() == Some(Errno::PERM) => clone_host_sysfs(mount)?,
                 tree => tree?,
             };
             if *copy_up {
-                copy_up::copy(&target, &tree)?;
+                copy_up::copy_up(&target, &tree)?;
             }
             if kind == "proc" {
-                procfs::check(&tree)?;
+                procfs::check_is_procfs(&tree)?;
             }
-            recursive_options(&tree, mount)?;
+            set_recursive_options(&tree, mount)?;
             map(&tree)?;
-            attach_at(tree, target, batch)
+            attach_to_target(tree, target, batch)
         }
     }
 }
 
 /// A part of what has been mounted so far, whatever links of the image's lead to
 /// it: but never of the kernel's file systems, which would show without their masks.
-fn source_inside(
-    place: &Inside<'_>,
+fn open_source_in_root(
+    place: &MountContext<'_>,
     mount: &MountPlan,
     path: &InRoot,
     map: &dyn Fn(&OwnedFd) -> Result<()>,
@@ -188,15 +188,15 @@ fn source_inside(
     let MountKind::Bind { recursive, links, .. } = mount.kind else { bail!("it is no bind mount") };
     let flags = if links.follows_source() { OFlags::empty() } else { OFlags::NOFOLLOW };
     let found = place.root.open(path, OFlags::PATH | flags).doing(what)?;
-    if let Some(text) = bind_source::link_to_copy(&found, links).doing(what)? {
-        return Ok(Source::Link(text));
+    if let Some(text) = bind_source::read_symlink_to_copy(&found, links).doing(what)? {
+        return Ok(Source::Symlink(text));
     }
     let tree = match (recursive, place.proc) {
-        (true, Some(proc)) => aside::copy_of_subtree(place.root, proc, path, flags).doing(what)?,
+        (true, Some(proc)) => private_mntns::clone_subtree(place.root, proc, path, flags).doing(what)?,
         (true, None) => bail!("{}: there is no procfs to look at its mounts", what()),
         (false, _) => clone_mount(&found, false).doing(what)?,
     };
-    if let Some(kind) = kernel_fs::kernel_type(&tree).doing(what)? {
+    if let Some(kind) = kernel_fs::kernel_fs_type(&tree).doing(what)? {
         bail!("{} leads to {kind}, which must not show a second time without its masks", what());
     }
     map(&tree)?;
@@ -205,10 +205,10 @@ fn source_inside(
 
 /// The symbolic link that a bind with `copy-symlink` has for a source. One with
 /// the same text may be there.
-fn make_link(root: &RootFd, path: &InRoot, text: &[u8], batch: &mut CloseBatch) -> Result<()> {
+fn create_symlink(root: &RootFd, path: &InRoot, text: &[u8], batch: &mut CloseBatch) -> Result<()> {
     let what = || format!("make the link {path}");
     let (above, name) = path.parent_and_name();
-    let dir = root.open_or_make(&above, Missing::Directory, Mode::from_raw_mode(0o755))?;
+    let dir = root.open_or_create(&above, IfMissing::Directory, Mode::from_raw_mode(0o755))?;
     match rustix::fs::symlinkat(text, &dir, &*name) {
         Ok(()) => {}
         Err(Errno::EXIST) => {
@@ -225,16 +225,16 @@ fn make_link(root: &RootFd, path: &InRoot, text: &[u8], batch: &mut CloseBatch) 
 
 /// A new one belongs to a network namespace of the user namespace's: without one
 /// there is the host's, as under crun.
-fn hosts_sysfs(mount: &MountPlan) -> Result<OwnedFd> {
+fn clone_host_sysfs(mount: &MountPlan) -> Result<OwnedFd> {
     let what = || "bind the host's /sys, for a new sysfs needs a network namespace of the container's own";
-    let tree = bind_options::copy_tree(Path::new("/sys"), true).doing(what)?;
+    let tree = bind_options::clone_tree(Path::new("/sys"), true).doing(what)?;
     let attr = MountAttr { set: mount.attr.set, propagation: attr::PROPAGATION_SLAVE, ..MountAttr::default() };
     setattr(tree.as_fd(), true, &attr).doing(what)?;
     Ok(tree)
 }
 
 /// What fsmount(2) can't set: propagation, and attributes given recursively.
-fn recursive_options(tree: &OwnedFd, mount: &MountPlan) -> Result<()> {
+fn set_recursive_options(tree: &OwnedFd, mount: &MountPlan) -> Result<()> {
     let propagation = mount.propagation.map_or(0, |(kind, _)| kind);
     let rest = MountAttr { propagation, ..mount.recursive_attr };
     if rest.is_noop() {
@@ -243,7 +243,7 @@ fn recursive_options(tree: &OwnedFd, mount: &MountPlan) -> Result<()> {
     setattr(tree.as_fd(), true, &rest).doing(|| "set the mount's options")
 }
 
-fn attach_at(tree: OwnedFd, target: OwnedFd, batch: &mut CloseBatch) -> Result<Option<OwnedFd>> {
+fn attach_to_target(tree: OwnedFd, target: OwnedFd, batch: &mut CloseBatch) -> Result<Option<OwnedFd>> {
     match attach(&tree, &target) {
         Err(Errno::NOTDIR | Errno::INVAL) if is_directory(&tree)? != is_directory(&target)? => {
             let kind = |directory| if directory { "a directory" } else { "a file" };

@@ -4,7 +4,7 @@ use super::context::Init;
 use crate::error::{Context, Result};
 use crate::sys::prctl;
 
-pub fn set(init: &mut Init<'_>) -> Result<()> {
+pub fn set_names(init: &mut Init<'_>) -> Result<()> {
     if let Some(name) = &init.plan.hostname {
         prctl::set_hostname(name).doing(|| format!("set the host name {name:?}"))?;
     }

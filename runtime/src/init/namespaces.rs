@@ -10,7 +10,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-pub fn join_and_make(init: &mut Init<'_>) -> Result<()> {
+pub fn join_and_unshare(init: &mut Init<'_>) -> Result<()> {
     for (kind, file) in &init.sources.namespaces {
         // These two were joined before the clone: they count for children only,
         // or had to own the new namespaces.
@@ -19,7 +19,7 @@ pub fn join_and_make(init: &mut Init<'_>) -> Result<()> {
         }
         let name = KINDS.iter().find(|(_, flag)| flag == kind).map_or("", |(name, _)| name);
         match clone::setns(file.as_fd(), *kind) {
-            Err(Errno::PERM) if is_own(file, *kind)? => {}
+            Err(Errno::PERM) if is_current(file, *kind)? => {}
             result => result.doing(|| format!("join the {name} namespace"))?,
         }
     }
@@ -32,7 +32,7 @@ pub fn join_and_make(init: &mut Init<'_>) -> Result<()> {
 
 /// Whether we are in it already: joined with rights that we have no more.
 #[expect(clippy::disallowed_methods, reason = "still the host's /proc")]
-fn is_own(file: &OwnedFd, kind: u64) -> Result<bool> {
+fn is_current(file: &OwnedFd, kind: u64) -> Result<bool> {
     let name = match kind {
         clone::NEWNET => "net",
         clone::NEWIPC => "ipc",

@@ -17,24 +17,24 @@ use crate::mount::{ProcFd, procfs};
 use crate::sys::clone;
 use rustix::fd::{AsFd, OwnedFd};
 
-fn joined<'a>(init: &'a Init<'_>) -> Option<&'a OwnedFd> {
+fn joined_pid_namespace<'a>(init: &'a Init<'_>) -> Option<&'a OwnedFd> {
     init.sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWPID).map(|(_, fd)| fd)
 }
 
 /// First of all, while the host's paths and rights are there.
 pub fn prepare(init: &mut Init<'_>) -> Result<()> {
-    let Some(namespace) = joined(init) else { return Ok(()) };
-    procfs::of_containers_are_of(namespace.try_clone().doing(|| "keep the pid namespace")?);
+    let Some(namespace) = joined_pid_namespace(init) else { return Ok(()) };
+    procfs::set_joined_pid_namespace(namespace.try_clone().doing(|| "keep the pid namespace")?);
     if init.plan.namespaces.has(clone::NEWUSER) {
         // In a user namespace none of our own pid namespace can be made. This one is
         // the host's, which no container has shaped.
         init.task.proc = Some(ProcFd::of_host()?);
     }
-    if init.plan.namespaces.enters_by_itself() { enter_by_itself(init) } else { Ok(()) }
+    if init.plan.namespaces.enters_by_itself() { join_and_unshare_early(init) } else { Ok(()) }
 }
 
 /// Namespaces of the host's can't be joined with the rights of a new user namespace.
-fn enter_by_itself(init: &Init<'_>) -> Result<()> {
+fn join_and_unshare_early(init: &Init<'_>) -> Result<()> {
     join_early(&init.sources);
     setns(init)?;
     clone::unshare(init.plan.namespaces.new & AT_CLONE).doing(|| "make the container's namespaces")?;
@@ -47,12 +47,12 @@ pub fn join(init: &mut Init<'_>) -> Result<()> {
 }
 
 fn setns(init: &Init<'_>) -> Result<()> {
-    let Some(namespace) = joined(init) else { return Ok(()) };
+    let Some(namespace) = joined_pid_namespace(init) else { return Ok(()) };
     clone::setns(namespace.as_fd(), clone::NEWPID).doing(|| "join the pid namespace")
 }
 
 /// Makes the process that becomes the program, and returns in that one alone.
-pub fn enter(init: &mut Init<'_>) -> Result<()> {
+pub fn fork_program(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.joins_pid() {
         return Ok(());
     }
@@ -63,10 +63,10 @@ pub fn enter(init: &mut Init<'_>) -> Result<()> {
 }
 
 /// What a child does not inherit.
-pub fn complete(init: &mut Init<'_>) -> Result<()> {
+pub fn complete_program(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.joins_pid() {
         return Ok(());
     }
-    console::session(&init.task)?;
-    limits::set(init.task.process)
+    console::start_session_with_terminal(&init.task)?;
+    limits::set_limits(init.task.process)
 }

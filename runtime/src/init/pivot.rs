@@ -9,10 +9,10 @@ use rustix::fd::AsFd;
 use rustix::mount::{MoveMountFlags, UnmountFlags};
 
 #[expect(clippy::disallowed_methods, reason = ". and / only, around the change of root")]
-pub fn enter(init: &mut Init<'_>) -> Result<()> {
+pub fn enter_root(init: &mut Init<'_>) -> Result<()> {
     let own_mounts = init.plan.namespaces.makes(clone::NEWNS);
     if own_mounts && init.plan.no_pivot {
-        kernel_mounts::take_away(init)?;
+        kernel_mounts::unmount_kernel_fs(init)?;
     }
     let root = init.task.root()?;
     rustix::process::fchdir(root).doing(|| "change to the new root")?;

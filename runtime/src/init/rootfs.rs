@@ -14,7 +14,7 @@ use crate::sys::mount::{
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
-pub fn mount(init: &mut Init<'_>) -> Result<()> {
+pub fn mount_rootfs(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.makes(clone::NEWNS) {
         // In a joined one the path is that of the namespace.
         init.task.root = Some(RootFd::new(open_directory(&init.plan.rootfs)?));
@@ -32,11 +32,11 @@ pub fn mount(init: &mut Init<'_>) -> Result<()> {
             rustix::mount::move_mount(&tree, c"", CWD, place.as_path(), flags).doing(what)?;
             tree
         }
-        Some(roots) => overlay::mount(roots, place)?,
+        Some(roots) => overlay::mount_root(roots, place)?,
     };
     let root = RootFd::new(tree);
     if let Some(closure) = init.plan.roots.as_ref().and_then(|roots| roots.closure.as_ref()) {
-        store_view::mount(&root, closure, init.plan.root_propagation == PROPAGATION_SHARED)?;
+        store_view::mount_closure(&root, closure, init.plan.root_propagation == PROPAGATION_SHARED)?;
     }
     init.task.root = Some(root);
     Ok(())

@@ -7,14 +7,14 @@ use crate::sys;
 
 /// Of init. Where it makes another process at the end, the runtime sets the policy of
 /// that one.
-pub fn set_all(init: &mut Init<'_>) -> Result<()> {
+pub fn set_for_init(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.joins_pid() {
         set_policy(init.task.process, 0)?;
     }
-    set(&init.task)
+    set_attributes(&init.task)
 }
 
-pub fn set(task: &Task<'_>) -> Result<()> {
+pub fn set_attributes(task: &Task<'_>) -> Result<()> {
     if let Some(priority) = task.process.io_priority {
         sys::sched::set_io_priority(priority).doing(|| "set process.ioPriority")?;
     }

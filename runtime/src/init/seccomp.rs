@@ -18,15 +18,15 @@ use std::sync::atomic::{AtomicI32, Ordering};
 /// By whoever sets the container up, unless the filter would keep it from making the
 /// container's process.
 pub fn load_early(task: &Task<'_>, runtime: &Channel) -> Result<()> {
-    match (task.filter, task.is_outside) {
-        _ if task.loads_late => Ok(()),
+    match (task.filter, task.is_intermediate) {
+        _ if task.loads_filter_late => Ok(()),
         (Some(filter @ Filter { listener: Some(_), .. }), true) => load_and_send(filter, runtime),
-        _ => load(task, runtime),
+        _ => load_filter(task, runtime),
     }
 }
 
 pub fn load_late(task: &Task<'_>, runtime: &Channel) -> Result<()> {
-    if task.loads_late { load(task, runtime) } else { Ok(()) }
+    if task.loads_filter_late { load_filter(task, runtime) } else { Ok(()) }
 }
 
 /// A process whose children are in another pid namespace can have no other thread,
@@ -39,42 +39,42 @@ fn load_and_send(filter: &Filter, runtime: &Channel) -> Result<()> {
 }
 
 /// `runtime` hands the listener over to the agent, where there is one.
-pub fn load(task: &Task<'_>, runtime: &Channel) -> Result<()> {
+pub fn load_filter(task: &Task<'_>, runtime: &Channel) -> Result<()> {
     let Some(filter) = task.filter else { return Ok(()) };
     match &filter.listener {
         None => sys::seccomp::load(&filter.program, filter.flags).map(drop).doing(|| "load the filter"),
-        Some(_) => load_and_hand_over(filter, runtime),
+        Some(_) => load_with_sender(filter, runtime),
     }
 }
 
 /// Where the thread that loads the filter and the one that hands its descriptor
 /// over meet: a number that is one of these, or the descriptor.
-static MEETING: AtomicI32 = AtomicI32::new(NOT_LOADED);
+static LISTENER: AtomicI32 = AtomicI32::new(NOT_LOADED);
 const NOT_LOADED: i32 = -1;
-const HANDED: i32 = -2;
+const HANDED_OVER: i32 = -2;
 const FAILED: i32 = -3;
 
 /// From the moment that the filter is in, any call of this thread may wait for an
 /// agent that has yet to get the descriptor. So another thread sends it, to whom
 /// the filter does not apply, and this one waits without a system call.
-fn load_and_hand_over(filter: &Filter, runtime: &Channel) -> Result<()> {
+fn load_with_sender(filter: &Filter, runtime: &Channel) -> Result<()> {
     let channel = runtime.try_clone()?;
     let thread = std::thread::Builder::new().stack_size(64 << 10);
-    drop(thread.spawn(move || courier(&channel)).doing(|| "make the thread that hands the listener over")?);
+    drop(thread.spawn(move || send_listener(&channel)).doing(|| "make the thread that hands the listener over")?);
     let listener = match sys::seccomp::load(&filter.program, filter.flags) {
         Ok(Some(listener)) => listener,
         result => {
-            MEETING.store(FAILED, Ordering::Release);
+            LISTENER.store(FAILED, Ordering::Release);
             result.doing(|| "load the filter")?;
             bail!("the filter has no listener");
         }
     };
     // Until it is handed over, closing it would be a call that waits for ever.
     let listener = std::mem::ManuallyDrop::new(listener);
-    MEETING.store(listener.as_raw_fd(), Ordering::Release);
+    LISTENER.store(listener.as_raw_fd(), Ordering::Release);
     loop {
-        match MEETING.load(Ordering::Acquire) {
-            HANDED => {
+        match LISTENER.load(Ordering::Acquire) {
+            HANDED_OVER => {
                 // Nobody may answer the container's calls but the agent.
                 drop(std::mem::ManuallyDrop::into_inner(listener));
                 return Ok(());
@@ -87,9 +87,9 @@ fn load_and_hand_over(filter: &Filter, runtime: &Channel) -> Result<()> {
 
 /// The other thread: waits for the descriptor, sends it, and ends before the
 /// container's own code runs, for it has more rights.
-fn courier(channel: &Channel) -> ! {
+fn send_listener(channel: &Channel) -> ! {
     let listener = loop {
-        match MEETING.load(Ordering::Acquire) {
+        match LISTENER.load(Ordering::Acquire) {
             NOT_LOADED => std::thread::sleep(std::time::Duration::from_micros(20)),
             FAILED => sys::exec::exit_thread(),
             number => break number,
@@ -99,7 +99,7 @@ fn courier(channel: &Channel) -> ! {
         channel.send_with(&Message::Filter, listener.as_fd())?;
         channel.expect(&Message::HandedOver)
     });
-    MEETING.store(if sent.is_ok() { HANDED } else { FAILED }, Ordering::Release);
+    LISTENER.store(if sent.is_ok() { HANDED_OVER } else { FAILED }, Ordering::Release);
     // Without the C library's clean-up: whoever waits for a lock that it takes
     // would make a call.
     sys::exec::exit_thread()

@@ -3,8 +3,8 @@
 
 use crate::error::{Context, Result};
 use crate::mount::attach::attach;
-use crate::mount::file_system::FileSystem;
-use crate::path::in_root::Missing;
+use crate::mount::file_system::FsContext;
+use crate::path::in_root::IfMissing;
 use crate::path::{InRoot, RootFd};
 use crate::plan::roots::{Closure, DEFAULT_STORE};
 use crate::sys::fds::CloseBatch;
@@ -18,17 +18,17 @@ use std::ffi::OsStr;
 /// each path, which becomes read-only as a whole.
 /// `shared`: what is mounted in it later shows in mount namespaces that are made
 /// from the container's.
-pub fn mount(root: &RootFd, closure: &Closure, shared: bool) -> Result<()> {
+pub fn mount_closure(root: &RootFd, closure: &Closure, shared: bool) -> Result<()> {
     let what = || "show the closure at /nix/store";
-    let fs = FileSystem::open("tmpfs")?;
-    fs.set("source", Some("nix-store"))?;
-    fs.set("mode", Some("0755"))?;
+    let fs = FsContext::open("tmpfs")?;
+    fs.set_option("source", Some("nix-store"))?;
+    fs.set_option("mode", Some("0755"))?;
     let mut batch = CloseBatch::default();
     let view = fs.mount(MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, &mut batch)?;
-    let target = root.open_or_make(&InRoot::new(DEFAULT_STORE), Missing::Directory, Mode::from_raw_mode(0o755))?;
+    let target = root.open_or_create(&InRoot::new(DEFAULT_STORE), IfMissing::Directory, Mode::from_raw_mode(0o755))?;
     attach(&view, &target).doing(what)?;
     for name in &closure.names {
-        show(&view, closure, name, &mut batch)
+        add_store_path(&view, closure, name, &mut batch)
             .doing(|| format!("show {} at /nix/store", closure.store.join(name).display()))?;
     }
     let read_only =
@@ -42,7 +42,7 @@ pub fn mount(root: &RootFd, closure: &Closure, shared: bool) -> Result<()> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a link of the host's store")]
-fn show(view: &OwnedFd, closure: &Closure, name: &OsStr, batch: &mut CloseBatch) -> rustix::io::Result<()> {
+fn add_store_path(view: &OwnedFd, closure: &Closure, name: &OsStr, batch: &mut CloseBatch) -> rustix::io::Result<()> {
     let path = closure.store.join(name);
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     let tree = rustix::mount::open_tree(CWD, &path, flags)?;

@@ -8,7 +8,7 @@ use crate::sys::{ids, prctl};
 use rustix::fs::Mode;
 use std::ffi::CString;
 
-pub fn no_new_privs(task: &Task<'_>) -> Result<()> {
+pub fn set_no_new_privs(task: &Task<'_>) -> Result<()> {
     if task.has_no_new_privs() {
         prctl::set_no_new_privs().doing(|| "set no_new_privs")?;
     }
@@ -32,7 +32,7 @@ pub fn become_user(task: &mut Task<'_>) -> Result<()> {
     };
     become_id("group", process.gid, ids::set_gid(process.gid))?;
     become_id("user", process.uid, ids::set_uid(process.uid))?;
-    caps::lower(task)?;
+    caps::set_capabilities(task)?;
     caps::raise_ambient(task)
 }
 
@@ -47,14 +47,14 @@ fn set_home(task: &mut Task<'_>) -> Result<()> {
         task.env.remove(at);
     }
     // A passwd that can't be read is the image's own trouble.
-    let passwd = task.root()?.read(&InRoot::new("/etc/passwd"), LIMIT).ok().flatten().unwrap_or_default();
-    let home = home(&passwd, task.process.uid).unwrap_or(b"/");
+    let passwd = task.root()?.read_file(&InRoot::new("/etc/passwd"), LIMIT).ok().flatten().unwrap_or_default();
+    let home = home_of(&passwd, task.process.uid).unwrap_or(b"/");
     task.env.push(CString::new([b"HOME=", home].concat()).unwrap_or_else(|_| c"HOME=/".to_owned()));
     Ok(())
 }
 
 /// The sixth field of the line whose third is `uid`, passwd(5).
-fn home(passwd: &[u8], uid: u32) -> Option<&[u8]> {
+fn home_of(passwd: &[u8], uid: u32) -> Option<&[u8]> {
     let uid = uid.to_string();
     let line = passwd.split(|b| *b == b'\n').find(|line| line.split(|b| *b == b':').nth(2) == Some(uid.as_bytes()))?;
     line.split(|b| *b == b':').nth(5).filter(|home| !home.is_empty())
@@ -62,14 +62,14 @@ fn home(passwd: &[u8], uid: u32) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::home;
+    use super::home_of;
 
     #[test]
     fn home_is_the_sixth_field_of_the_users_line() {
         let passwd = b"root:x:0:0:root:/root:/bin/sh\nbad\nx:x:10:1::/home/x:/bin/sh\ny:x:11:1:::/bin/sh";
-        assert_eq!(home(passwd, 0), Some(&b"/root"[..]));
-        assert_eq!(home(passwd, 10), Some(&b"/home/x"[..]));
-        assert_eq!(home(passwd, 11), None);
-        assert_eq!(home(passwd, 1), None);
+        assert_eq!(home_of(passwd, 0), Some(&b"/root"[..]));
+        assert_eq!(home_of(passwd, 10), Some(&b"/home/x"[..]));
+        assert_eq!(home_of(passwd, 11), None);
+        assert_eq!(home_of(passwd, 1), None);
     }
 }

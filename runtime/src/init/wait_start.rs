@@ -12,14 +12,14 @@ use crate::sys::{self, clone};
 use rustix::fd::AsFd;
 
 /// Before the filter, which may deny the calls.
-pub fn let_go(init: &mut Init<'_>) -> Result<()> {
+pub fn prepare_exec(init: &mut Init<'_>) -> Result<()> {
     if init.start_fifo.is_some() && init.plan.namespaces.makes(clone::NEWPID) {
         // Process 1 is spared what it does not handle, and a container that was
         // only created must end by the signals that end one that runs.
-        sys::signal::end_by(&[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP]);
+        sys::signal::exit_on(&[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP]);
     }
     let kept: Vec<_> = init.start_fifo.iter().map(AsFd::as_fd).chain([init.channel.as_fd()]).collect();
-    exec::let_go(&mut init.task, &kept)?;
+    exec::prepare_exec(&mut init.task, &kept)?;
     if init.start_fifo.is_some() && init.record.owner != 0 && !init.plan.namespaces.joins_pid() {
         // An ordinary user has no right over the user namespace in which init's memory was
         // made, which joining the namespaces of a process that is not dumpable takes:
@@ -30,15 +30,15 @@ pub fn let_go(init: &mut Init<'_>) -> Result<()> {
 }
 
 /// Everything that can fail for the config's sake has been done.
-pub fn ready(init: &mut Init<'_>) -> Result<()> {
+pub fn report_ready(init: &mut Init<'_>) -> Result<()> {
     init.channel.send(&Message::Ready)?;
     init.channel.expect(&Message::Go)?;
-    init.task.has_gone_on = true;
+    init.task.go_received = true;
     Ok(())
 }
 
 /// `create`: waits for `start`, which hears of errors from then on. `run` has
 /// said Go and listens itself.
-pub fn wait(init: &mut Init<'_>) -> Result<()> {
+pub fn wait_for_start(init: &mut Init<'_>) -> Result<()> {
     init.start_fifo.as_ref().map_or(Ok(()), start::wait)
 }

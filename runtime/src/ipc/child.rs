@@ -119,7 +119,7 @@ pub fn kill(pid: Pid, pidfd: &OwnedFd) {
 /// where the kernel reports `pid`; the remaining ones are reaped by the next call.
 pub fn reap_orphans(pid: Pid) -> Result<()> {
     loop {
-        match sys::signal::ended_child() {
+        match sys::signal::exited_child() {
             Ok(Some(child)) if child != pid => reap(child),
             Ok(_) | Err(Errno::CHILD) => return Ok(()),
             Err(errno) => return Err(errno).doing(|| "wait for a child"),

@@ -66,7 +66,7 @@ fn share_pipe(pair: &mut ConsolePair, other: usize, number: usize) -> rustix::io
 /// In the new process: dup2(2) of its pipe ends onto the standard streams.
 pub fn install(pipes: Vec<(RawFd, OwnedFd)>) {
     for (number, pipe) in pipes {
-        if crate::sys::fds::place(pipe.as_fd(), number).is_err() {
+        if crate::sys::fds::dup2(pipe.as_fd(), number).is_err() {
             // It must not run on the caller's streams.
             crate::sys::exec::exit(255);
         }

@@ -24,7 +24,7 @@ impl Watch {
     /// that is joined.
     pub fn new(init: Option<&OwnedFd>) -> Result<Self> {
         let init = init.map(OwnedFd::try_clone).transpose().doing(|| "duplicate the pidfd of init")?;
-        Ok(Watch { signals: signal::signalfd_of(&TERMINATING).doing(|| "signalfd")?, init })
+        Ok(Watch { signals: signal::signalfd_for(&TERMINATING).doing(|| "signalfd")?, init })
     }
 
     /// Waits until `fd` is readable or at EOF. Errors: a terminating signal, by number and
@@ -42,7 +42,7 @@ impl Watch {
             match ready[..] {
                 [true, ..] => return Ok(()),
                 [_, true, ..] => {
-                    let number = signal::next_of(self.signals.as_fd()).doing(|| "read the signalfd")?;
+                    let number = signal::read_signalfd(self.signals.as_fd()).doing(|| "read the signalfd")?;
                     bail!("interrupted by signal {number} ({})", signal::description(number));
                 }
                 [_, _, true] => bail!("the container has ended"),

@@ -10,14 +10,14 @@ use crate::sys::clone::{self, Fork};
 use rustix::io::Errno;
 
 /// Into the container's own cgroup, or those below it.
-pub fn open(container: &Container, below: &[String]) -> Result<CgroupHandle> {
+pub fn open_cgroup(container: &Container, below: &[String]) -> Result<CgroupHandle> {
     let mut cgroup = container.record.cgroup.clone();
-    below.iter().try_for_each(|below| descend(&mut cgroup, below))?;
+    below.iter().try_for_each(|below| descend_into(&mut cgroup, below))?;
     cgroup.open()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's cgroups")]
-fn descend(cgroup: &mut Cgroup, below: &str) -> Result<()> {
+fn descend_into(cgroup: &mut Cgroup, below: &str) -> Result<()> {
     let (controllers, path) = match below.split_once(':') {
         Some((controllers, path)) => (Some(controllers), path),
         None => (None, below),
@@ -45,7 +45,7 @@ fn descend(cgroup: &mut Cgroup, below: &str) -> Result<()> {
 /// processes at its top (EBUSY): then into the cgroup that its init is in. A user
 /// who is in another part of the tree may not move anybody there (EACCES), but
 /// systemd, whose unit it is, may; it is returned if it has to.
-pub fn fork_into(container: &Container, handle: CgroupHandle) -> Result<(Fork, CgroupHandle, Option<&Unit>)> {
+pub fn fork_into_cgroup(container: &Container, handle: CgroupHandle) -> Result<(Fork, CgroupHandle, Option<&Unit>)> {
     match clone::clone3(0, handle.clone_into()) {
         Err(Errno::BUSY | Errno::OPNOTSUPP) => {
             let beside = handle.replace_v2(&init_cgroup(container)?)?;

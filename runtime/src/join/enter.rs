@@ -1,6 +1,6 @@
 //! Into the container: its cgroup, its namespaces, its root.
 
-use super::inside::Inside;
+use super::context::JoinContext;
 use crate::create::clone::drop_groups;
 use crate::error::{Context, Result};
 use crate::init::context::Task;
@@ -17,10 +17,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::sched_setaffinity;
 
-pub fn enter_cgroup(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
-    match inside.wait_for_place {
-        true => inside.channel.expect(&Message::Placed)?,
-        false => inside.handle.enter()?,
+pub fn enter_cgroup(task: &mut Task<'_>, context: &JoinContext<'_>) -> Result<()> {
+    match context.moved_by_systemd {
+        true => context.channel.expect(&Message::Placed)?,
+        false => context.handle.enter()?,
     }
     match &task.process.cpu_affinity {
         [_, Some(last)] => sched_setaffinity(None, last).doing(|| "set process.execCPUAffinity.final"),
@@ -30,15 +30,15 @@ pub fn enter_cgroup(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
 }
 
 /// All namespaces in one call, then the root that init has.
-pub fn enter_namespaces(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> {
-    if inside.named & clone::NEWUSER != 0 {
+pub fn enter_namespaces(task: &mut Task<'_>, context: &JoinContext<'_>) -> Result<()> {
+    if context.named_namespaces & clone::NEWUSER != 0 {
         drop_groups(task.process)?;
     }
-    join_namespaces(inside).doing(|| "join the container's namespaces")?;
-    if let Some(root) = &inside.root {
-        enter_root(root).doing(|| "enter the container's root")?;
+    join_namespaces(context).doing(|| "join the container's namespaces")?;
+    if let Some(root) = &context.root {
+        chroot_to(root).doing(|| "enter the container's root")?;
     }
-    if inside.named & clone::NEWUSER != 0 {
+    if context.named_namespaces & clone::NEWUSER != 0 {
         // Without a mapping for root we stay who we are.
         let _ = sys::ids::set_gid(0);
         let _ = sys::ids::set_uid(0);
@@ -51,12 +51,12 @@ pub fn enter_namespaces(task: &mut Task<'_>, inside: &Inside<'_>) -> Result<()> 
 /// restores into a time namespace of its own. To join one's own again changes
 /// nothing, but for a user namespace (EINVAL), and takes rights over it (EPERM) that
 /// a user has over those alone that it made.
-fn join_namespaces(inside: &Inside<'_>) -> Result<()> {
-    let init = inside.container.init.as_fd();
-    let all = KINDS.iter().fold(0, |all, (_, kind)| all | kind) & !clone::NEWUSER | inside.named;
+fn join_namespaces(context: &JoinContext<'_>) -> Result<()> {
+    let init = context.container.init.as_fd();
+    let all = KINDS.iter().fold(0, |all, (_, kind)| all | kind) & !clone::NEWUSER | context.named_namespaces;
     match clone::setns(init, all) {
         Err(Errno::PERM | Errno::INVAL) => {
-            let kinds = inside.named | others_of(&inside.container.record)?;
+            let kinds = context.named_namespaces | differing_namespaces(&context.container.record)?;
             if kinds == 0 { Ok(()) } else { clone::setns(init, kinds).doing(|| "setns") }
         }
         result => result.doing(|| "setns"),
@@ -65,7 +65,7 @@ fn join_namespaces(inside: &Inside<'_>) -> Result<()> {
 
 /// The namespaces of init in which this process is not.
 #[expect(clippy::disallowed_methods, reason = "still the host's /proc")]
-fn others_of(record: &Record) -> Result<u64> {
+fn differing_namespaces(record: &Record) -> Result<u64> {
     let mut kinds = 0;
     for (name, kind) in KINDS.into_iter().filter(|(_, kind)| *kind != clone::NEWUSER) {
         let file = match name {
@@ -89,7 +89,7 @@ fn others_of(record: &Record) -> Result<u64> {
 /// Where init has its root: without a mount namespace of its own it is somewhere
 /// below that of the host, or of whoever's namespace was joined.
 #[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's /proc")]
-pub fn root_of(record: &Record) -> Result<OwnedFd> {
+pub fn open_init_root(record: &Record) -> Result<OwnedFd> {
     let path = format!("/proc/{}/root", record.pid);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(&path, flags, Mode::empty()).doing(|| format!("open {path}"))?;
@@ -101,7 +101,7 @@ pub fn root_of(record: &Record) -> Result<OwnedFd> {
 }
 
 #[expect(clippy::disallowed_methods, reason = ". and / only, around the change of root")]
-fn enter_root(root: &OwnedFd) -> rustix::io::Result<()> {
+fn chroot_to(root: &OwnedFd) -> rustix::io::Result<()> {
     rustix::process::fchdir(root)?;
     rustix::process::chroot(c".")?;
     rustix::process::chdir(c"/")

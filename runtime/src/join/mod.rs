@@ -7,10 +7,10 @@
 #![deny(clippy::disallowed_methods)]
 
 mod cgroup;
+mod context;
 mod enter;
-mod inside;
 pub mod mounts;
-mod room;
+mod pids_limit;
 mod steps;
 
 use crate::bail;
@@ -35,7 +35,7 @@ use crate::state::Status;
 use crate::state::container::Container;
 use crate::sys;
 use crate::sys::clone::{self, Fork};
-use inside::Inside;
+use context::JoinContext;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -56,21 +56,21 @@ pub struct Joined {
 pub fn join(container: &Container, plan: &ExecPlan, below: &[String], log: &Log) -> Result<Joined> {
     let ConsolePair { caller, process: process_ends, .. } = console::open(&plan.process.streams)?;
     let namespaces = &plan.namespaces;
-    let named = namespaces.join.iter().fold(namespaces.new, |all, (kind, _)| all | kind);
+    let named_namespaces = namespaces.join.iter().fold(namespaces.new, |all, (kind, _)| all | kind);
     // In a mount namespace of its own the root is the namespace's.
-    let root = if namespaces.makes(clone::NEWNS) { None } else { Some(enter::root_of(&container.record)?) };
+    let root = if namespaces.makes(clone::NEWNS) { None } else { Some(enter::open_init_root(&container.record)?) };
     let (mut channel, process_end) = Channel::pair()?;
     let (mut intermediate, intermediate_end) = Channel::pair()?;
     let watch = Arc::new(Watch::new(Some(&container.init))?);
     channel.watch(Arc::clone(&watch));
     intermediate.watch(Arc::clone(&watch));
-    let handle = cgroup::open(container, below)?;
+    let handle = cgroup::open_cgroup(container, below)?;
     if let [Some(initial), _] = &plan.process.cpu_affinity {
         // Inherited: the new process begins its life in the cgroup.
         sched_setaffinity(None, initial).doing(|| "set process.execCPUAffinity.initial")?;
     }
     log.debug(|| format!("nsexec: affinity: {}", affinity()));
-    let (fork, handle, attach) = cgroup::fork_into(container, handle)?;
+    let (fork, handle, attach) = cgroup::fork_into_cgroup(container, handle)?;
     match fork {
         Fork::Parent { pid, pidfd } => {
             if let Some(unit) = attach {
@@ -83,13 +83,13 @@ pub fn join(container: &Container, plan: &ExecPlan, below: &[String], log: &Log)
             }
             drop((process_end, intermediate_end, handle, process_ends));
             let mut listener = None;
-            let (pid, pidfd) = made_by((pid, &pidfd), &intermediate, &watch, container, &mut listener)?;
+            let (pid, pidfd) = wait_for_program((pid, &pidfd), &intermediate, &watch, container, &mut listener)?;
             log.debug(|| format!("{}: the new process is {}", compat::CLONED, pid.as_raw_nonzero()));
             log.debug(|| compat::IN_INIT.to_owned());
             let grouped = container.record.resctrl.as_ref().map_or(Ok(()), |groups| groups.add(pid));
-            let agent = Agent { container, filter: plan.seccomp.as_ref(), pid };
-            let told = grouped.and_then(|()| listener.map_or(Ok(()), |listener| agent.hand_over(&listener)));
-            match told.and_then(|()| until_ready(&channel, &plan.process, &agent)) {
+            let agent = FilterHandover { container, filter: plan.seccomp.as_ref(), pid };
+            let handed_over = grouped.and_then(|()| listener.map_or(Ok(()), |listener| agent.hand_over(&listener)));
+            match handed_over.and_then(|()| wait_until_ready(&channel, &plan.process, &agent)) {
                 Ok(()) => Ok(Joined { pid, pidfd, channel, streams: caller }),
                 Err(error) => {
                     child::kill(pid, &pidfd);
@@ -102,22 +102,33 @@ pub fn join(container: &Container, plan: &ExecPlan, below: &[String], log: &Log)
             streams::install(process_ends.pipes);
             // The foreground waits for signals with all of them blocked.
             let _ = sys::signal::unblock_all();
-            let loads_late = plan.seccomp.as_ref().is_some_and(|filter| !lets_fork(filter, &plan.process));
+            let loads_filter_late = plan.seccomp.as_ref().is_some_and(|filter| !lets_fork(filter, &plan.process));
             let task = Task {
-                is_outside: true,
-                loads_late,
+                is_intermediate: true,
+                loads_filter_late,
                 ..Task::new(&plan.process, plan.seccomp.as_ref(), process_ends.console)
             };
-            let wait_for_place = attach.is_some();
+            let moved_by_systemd = attach.is_some();
             let parent = Some(intermediate_end);
-            steps::run(task, Inside { container, named, root, handle, wait_for_place, channel: process_end, parent })
+            steps::run(
+                task,
+                JoinContext {
+                    container,
+                    named_namespaces,
+                    root,
+                    handle,
+                    moved_by_systemd,
+                    channel: process_end,
+                    parent,
+                },
+            )
         }
     }
 }
 
 /// The process that the intermediate one has made, once that one has ended; and the
 /// listener of a filter that it has loaded for that process.
-fn made_by(
+fn wait_for_program(
     (intermediate, pidfd): (Pid, &OwnedFd),
     channel: &Channel,
     watch: &Watch,
@@ -134,7 +145,7 @@ fn made_by(
                 }
             }
             Ok(Some((Message::Full, _))) => {
-                match room::take_out(intermediate, container.record.cgroup.pure_v2) {
+                match pids_limit::move_out(intermediate, container.record.cgroup.pure_v2) {
                     Ok(place) => left = Some(place),
                     Err(error) => break Err(error),
                 }
@@ -149,7 +160,7 @@ fn made_by(
     };
     let mut ended = if made.is_ok() { watch.wait(pidfd.as_fd()) } else { Ok(()) };
     if let (Ok((pid, _)), Some(left), Ok(())) = (&made, &left, &ended) {
-        ended = room::put_in(*pid, left, watch);
+        ended = pids_limit::move_in(*pid, left, watch);
     }
     // It has ended, or is held up: then it is not waited for.
     child::kill(intermediate, pidfd);
@@ -170,13 +181,13 @@ fn affinity() -> String {
 }
 
 /// Whose filter the agent gets, where there is one.
-struct Agent<'a> {
+struct FilterHandover<'a> {
     container: &'a Container,
     filter: Option<&'a Filter>,
     pid: Pid,
 }
 
-impl Agent<'_> {
+impl FilterHandover<'_> {
     fn hand_over(&self, descriptor: &OwnedFd) -> Result<()> {
         let agent = self.filter.and_then(|filter| filter.listener.as_ref());
         let Some(agent) = agent else { bail!("the new process sent the listener of a filter that has none") };
@@ -186,7 +197,7 @@ impl Agent<'_> {
     }
 }
 
-fn until_ready(channel: &Channel, plan: &ProcessPlan, agent: &Agent<'_>) -> Result<()> {
+fn wait_until_ready(channel: &Channel, plan: &ProcessPlan, agent: &FilterHandover<'_>) -> Result<()> {
     if let Some(adjustment) = plan.oom_score_adj {
         serve::adjust_oom_score(agent.pid, adjustment)?;
     }

@@ -2,13 +2,13 @@
 
 use crate::bail;
 use crate::error::{Context, Error, Result};
-use crate::init::finish_rootfs::last_read_only;
-use crate::init::mounts::{Inside, mount_one};
+use crate::init::finish_rootfs::make_mounts_read_only;
+use crate::init::mounts::{MountContext, mount_one};
 use crate::ipc::child;
 use crate::ipc::protocol::{Channel, Message};
 use crate::mount::ProcFd;
 use crate::mount::attach::open_directory;
-use crate::mount::bind_source::{Kind, RootPlace, Source, bind_source};
+use crate::mount::bind_source::{HostRoot, Source, SourceKind, bind_source};
 use crate::path::{InRoot, RootFd};
 use crate::plan::mounts::{MountKind, MountPlan};
 use crate::plan::namespaces;
@@ -23,7 +23,7 @@ use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
 
 /// Adds mounts, in order. Those before one that fails are taken away again.
-pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
+pub fn add_mounts(container: &Container, mounts: &[MountPlan]) -> Result<()> {
     for mount in mounts {
         if matches!(mount.kind, MountKind::Cgroup { .. }) || mount.idmap.is_some() {
             bail!("mount {}: cgroups and id mappings are for the container's config", mount.target);
@@ -36,26 +36,26 @@ pub fn add(container: &Container, mounts: &[MountPlan]) -> Result<()> {
         }
     }
     let binds = mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { .. }));
-    let place = if binds { RootPlace::find(&container.record.rootfs)? } else { RootPlace::default() };
+    let place = if binds { HostRoot::resolve(&container.record.rootfs)? } else { HostRoot::default() };
     let mut batch = CloseBatch::default();
-    let source = |mount| bind_source(mount, &place, None, (false, Kind::Unknown), &mut batch);
+    let source = |mount| bind_source(mount, &place, None, (false, SourceKind::Unknown), &mut batch);
     let sources = mounts.iter().map(source).collect::<Result<Vec<_>>>()?;
     drop(batch);
-    inside(container, |root, proc| {
+    run_in_container(container, |root, proc| {
         let mut trees = Vec::new();
-        let added = add_all(&Inside { root, proc: Some(proc) }, mounts, sources, &mut trees);
+        let added = mount_all(&MountContext { root, proc: Some(proc) }, mounts, sources, &mut trees);
         if added.is_err() {
             for tree in trees.iter().rev() {
                 // The error that brought us here is the one to tell.
-                let _ = take_away(proc, tree);
+                let _ = umount_detach(proc, tree);
             }
         }
         added
     })
 }
 
-fn add_all(
-    place: &Inside<'_>,
+fn mount_all(
+    place: &MountContext<'_>,
     mounts: &[MountPlan],
     sources: Vec<Option<Source>>,
     trees: &mut Vec<OwnedFd>,
@@ -71,40 +71,40 @@ fn add_all(
             trees.push(tree);
         }
     }
-    last_read_only(&last)
+    make_mounts_read_only(&last)
 }
 
 /// Takes away what is mounted at these places, whatever uses it still.
-pub fn remove(container: &Container, targets: &[InRoot]) -> Result<()> {
-    inside(container, |root, proc| {
-        targets.iter().try_for_each(|target| unmount(root, proc, target).doing(|| format!("unmount {target}")))
+pub fn remove_mounts(container: &Container, targets: &[InRoot]) -> Result<()> {
+    run_in_container(container, |root, proc| {
+        targets.iter().try_for_each(|target| unmount_target(root, proc, target).doing(|| format!("unmount {target}")))
     })
 }
 
-fn unmount(root: &RootFd, proc: &ProcFd, target: &InRoot) -> Result<()> {
+fn unmount_target(root: &RootFd, proc: &ProcFd, target: &InRoot) -> Result<()> {
     if target.is_root() {
         bail!("it is the root file system");
     }
     // A link of the container's could lead to what masks its /proc.
-    let place = match root.open_plain(target, OFlags::PATH) {
+    let place = match root.open_no_symlinks(target, OFlags::PATH) {
         Err(Errno::LOOP) => bail!("it lies behind a symbolic link: name the place itself"),
         result => result.doing(|| "open it")?,
     };
-    match take_away(proc, &place) {
+    match umount_detach(proc, &place) {
         Err(Errno::INVAL) => Err(Error::new("nothing is mounted there")),
         result => result.doing(|| "take it away"),
     }
 }
 
 /// umount(2) takes a path: that of the descriptor in a procfs of our own.
-fn take_away(proc: &ProcFd, place: &OwnedFd) -> rustix::io::Result<()> {
+fn umount_detach(proc: &ProcFd, place: &OwnedFd) -> rustix::io::Result<()> {
     rustix::process::fchdir(proc.as_fd())?;
     rustix::mount::unmount(format!("self/fd/{}", place.as_raw_fd()), UnmountFlags::DETACH)
 }
 
 /// Runs `work` in a process that is in the container's user and mount namespaces,
 /// and in no other of them: nobody in the container can see it.
-fn inside(container: &Container, work: impl FnOnce(&RootFd, &ProcFd) -> Result<()>) -> Result<()> {
+fn run_in_container(container: &Container, work: impl FnOnce(&RootFd, &ProcFd) -> Result<()>) -> Result<()> {
     let linux = container.spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
     if !linux.makes(clone::NEWNS) {
         bail!("the container has no mount namespace of its own: what is mounted there would be mounted for others too");
@@ -123,13 +123,13 @@ fn inside(container: &Container, work: impl FnOnce(&RootFd, &ProcFd) -> Result<(
         }
         Fork::Child => {
             drop(near);
-            let done = enter(&container.init, kinds).and_then(|(root, proc)| work(&root, &proc));
+            let done = enter_mount_namespace(&container.init, kinds).and_then(|(root, proc)| work(&root, &proc));
             far.leave(done.map(|()| Message::Ready))
         }
     }
 }
 
-fn enter(init: &OwnedFd, kinds: u64) -> Result<(RootFd, ProcFd)> {
+fn enter_mount_namespace(init: &OwnedFd, kinds: u64) -> Result<(RootFd, ProcFd)> {
     sys::prctl::set_dumpable(false).doing(|| "close this process to others")?;
     // Where /proc is the container's, none could be made.
     let proc = ProcFd::new()?;

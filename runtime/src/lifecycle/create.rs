@@ -7,7 +7,7 @@ use crate::compat;
 use crate::create::transaction::CreateTransaction;
 use crate::create::{clone, idmap_mounts, serve};
 use crate::error::Result;
-use crate::init::{self, Handles};
+use crate::init::{self, InitHandles};
 use crate::ipc::pair::{ConsolePair, StreamEnds};
 use crate::ipc::protocol::{Channel, Message};
 use crate::ipc::watch::Watch;
@@ -83,8 +83,8 @@ fn create_in_order(
     let Prepared { config, host, plan } = prepared;
     let mut record = transaction.begin(plan, host, config, caller_handles.names)?;
     let StreamEnds { console, pipes } = caller_handles.streams;
-    let mut sources = sources::open(plan, console, host.may_mount())?;
-    if sources.are_found {
+    let mut sources = sources::open_sources(plan, console, host.may_mount())?;
+    if sources.are_opened {
         idmap_mounts::map_from_outside(plan, &mut sources, host)?;
     }
     let cgroup_handle = transaction.make_groups(plan, &mut record)?;
@@ -106,7 +106,7 @@ fn create_in_order(
             // Init closes its copy of the state directory: the lock (flock(2)) belongs to the
             // open file description, and would be held as long as init lives.
             drop((channel, transaction.dir.take()));
-            init::run(plan, &record, Handles { sources, cgroup_handle, channel: init_end, start_fifo })
+            init::run(plan, &record, InitHandles { sources, cgroup_handle, channel: init_end, start_fifo })
         }
     };
     transaction.init = Some((pid, pidfd));
@@ -122,7 +122,8 @@ fn create_in_order(
         groups.add(pid)?;
     }
     if !plan.net_devices.is_empty() {
-        transaction.devices = Some(devices::move_in(&plan.net_devices, sources::network(&sources, pid)?, log)?);
+        transaction.devices =
+            Some(devices::move_in(&plan.net_devices, sources::open_network_namespace(&sources, pid)?, log)?);
     }
     if let Some(adjustment) = plan.process.oom_score_adj {
         serve::adjust_oom_score(pid, adjustment)?;

@@ -27,7 +27,7 @@ pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {
         _ => state::process::open(record.pid, record.start_time)?,
     };
     let init = init.ok_or_else(not_running)?;
-    match sys::signal::send(init.as_fd(), signal) {
+    match sys::signal::pidfd_send_signal(init.as_fd(), signal) {
         Err(Errno::SRCH) => return Err(not_running()),
         result => result.doing(|| format!("send signal {signal} to process {}", record.pid))?,
     }

@@ -11,14 +11,14 @@ use std::path::Path;
 
 /// Adds the mounts of `list` in order; after an error none of them remains.
 pub fn add(root: &Path, id: &str, list: &[Mount]) -> Result<()> {
-    with_container(root, id, list, |container, plans| join::mounts::add(container, &plans))
+    with_container(root, id, list, |container, plans| join::mounts::add_mounts(container, &plans))
 }
 
 /// Unmounts the destinations of `list`, in reverse order.
 pub fn remove(root: &Path, id: &str, list: &[Mount]) -> Result<()> {
     with_container(root, id, list, |container, plans| {
         let targets: Vec<InRoot> = plans.into_iter().rev().map(|plan| plan.target).collect();
-        join::mounts::remove(container, &targets)
+        join::mounts::remove_mounts(container, &targets)
     })
 }
 

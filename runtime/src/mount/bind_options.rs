@@ -3,7 +3,7 @@
 use crate::error::{Context, Result};
 use crate::plan::mounts::{MountKind, MountPlan};
 use crate::sys::mount::{
-    ATTR_ATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_OF_BINDS, ATTR_RDONLY, MountAttr,
+    ATTR_ATIME, ATTR_BIND_REMOUNT, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MountAttr,
     PROPAGATION_SLAVE, setattr,
 };
 use rustix::fd::{AsFd, OwnedFd};
@@ -13,7 +13,7 @@ use rustix::mount::OpenTreeFlags;
 use std::path::Path;
 
 /// A copy of the mount at `path`, attached nowhere.
-pub fn copy_tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
+pub fn clone_tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -34,7 +34,7 @@ pub fn apply(mount: &MountPlan, tree: OwnedFd, in_user_namespace: bool) -> Resul
     if own.set | own.clear != 0 {
         let what = || format!("look at bind mount source {}", source.display());
         // In a user namespace the kernel would lock what the source has.
-        let locked = if in_user_namespace { flags_of(&tree).doing(what)? } else { 0 };
+        let locked = if in_user_namespace { lockable_flags(&tree).doing(what)? } else { 0 };
         if locked & own.clear != 0 {
             return Err(Errno::PERM).doing(|| {
                 format!(
@@ -44,7 +44,7 @@ pub fn apply(mount: &MountPlan, tree: OwnedFd, in_user_namespace: bool) -> Resul
                 )
             });
         }
-        replacing.clear |= ATTR_OF_BINDS & !own.set & !locked;
+        replacing.clear |= ATTR_BIND_REMOUNT & !own.set & !locked;
     }
     if own.set & (ATTR_ATIME | ATTR_NODIRATIME) | own.clear & ATTR_ATIME != 0 {
         replacing.clear |= ATTR_ATIME | ATTR_NODIRATIME & !own.set;
@@ -52,8 +52,8 @@ pub fn apply(mount: &MountPlan, tree: OwnedFd, in_user_namespace: bool) -> Resul
     let mut below = MountAttr { propagation: if deep { propagation } else { 0 }, ..mount.recursive_attr };
     if !recursive {
         // There is nothing below: one call does both.
-        own = join(below, own);
-        replacing = join(below, replacing);
+        own = merge_attrs(below, own);
+        replacing = merge_attrs(below, replacing);
         below = MountAttr::default();
     }
     let apply = |recursive, attr: &MountAttr| match attr.is_noop() {
@@ -68,15 +68,15 @@ pub fn apply(mount: &MountPlan, tree: OwnedFd, in_user_namespace: bool) -> Resul
     Ok(tree)
 }
 
-/// Those of ATTR_OF_BINDS that a mount has and that can be locked; statvfs(3) has
+/// Those of ATTR_BIND_REMOUNT that a mount has and that can be locked; statvfs(3) has
 /// the same numbers for them.
-fn flags_of(tree: &OwnedFd) -> rustix::io::Result<u64> {
+fn lockable_flags(tree: &OwnedFd) -> rustix::io::Result<u64> {
     let flags = rustix::fs::fstatvfs(tree)?.f_flag.bits();
     Ok(flags & (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC))
 }
 
 /// Both, of which the second decides where they contradict each other.
-pub fn join(first: MountAttr, second: MountAttr) -> MountAttr {
+pub fn merge_attrs(first: MountAttr, second: MountAttr) -> MountAttr {
     MountAttr {
         set: first.set & !second.clear | second.set,
         clear: first.clear & !second.set | second.clear,

@@ -9,7 +9,7 @@
 
 use super::bind_options;
 use crate::error::{Context, Result};
-use crate::path::kernel_fs::{PROC_SUPER_MAGIC, magic};
+use crate::path::kernel_fs::{PROC_SUPER_MAGIC, fs_magic};
 use crate::path::{InRoot, RootFd};
 use crate::plan::mounts::{Links, MountKind, MountPlan};
 use crate::sys::fds::CloseBatch;
@@ -27,18 +27,18 @@ const MAX_LINKS: u32 = 40;
 #[derive(Debug)]
 pub enum Source {
     /// Init opens it when its mount's turn comes.
-    Later(Kind),
+    Deferred(SourceKind),
     /// A detached mount, with its options.
     Tree(OwnedFd),
     /// A path of the container's root, opened when the mounts before it are made.
-    Inside(InRoot),
+    InRoot(InRoot),
     /// The text of a symbolic link that is made again in the container.
-    Link(Vec<u8>),
+    Symlink(Vec<u8>),
 }
 
 /// What a source is known to be, which spares a look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SourceKind {
     File,
     Unknown,
 }
@@ -47,34 +47,34 @@ impl Source {
     pub fn tree(&self) -> Option<&OwnedFd> {
         match self {
             Source::Tree(tree) => Some(tree),
-            Source::Later(_) | Source::Inside(_) | Source::Link(_) => None,
+            Source::Deferred(_) | Source::InRoot(_) | Source::Symlink(_) => None,
         }
     }
 
     pub fn into_tree(self) -> Option<OwnedFd> {
         match self {
             Source::Tree(tree) => Some(tree),
-            Source::Later(_) | Source::Inside(_) | Source::Link(_) => None,
+            Source::Deferred(_) | Source::InRoot(_) | Source::Symlink(_) => None,
         }
     }
 }
 
 /// The directory that `root.path` names, on the host.
 #[derive(Debug, Clone, Default)]
-pub struct RootPlace {
+pub struct HostRoot {
     /// Without symbolic links.
     path: PathBuf,
 }
 
-impl RootPlace {
-    pub fn find(path: &Path) -> Result<Self> {
-        let path = match open_plain(path, Links::default(), Kind::File) {
-            Ok(_) => Ok(without_parents(path)),
+impl HostRoot {
+    pub fn resolve(path: &Path) -> Result<Self> {
+        let path = match open_no_symlinks(path, Links::default(), SourceKind::File) {
+            Ok(_) => Ok(normalize(path)),
             Err(Errno::LOOP) => real_path(path),
             Err(errno) => Err(errno),
         }
         .doing(|| format!("root {}", path.display()))?;
-        Ok(RootPlace { path })
+        Ok(HostRoot { path })
     }
 
     /// Asked for only where a link is on the way to a source.
@@ -91,40 +91,40 @@ fn identity(fd: impl AsFd) -> rustix::io::Result<(u64, u64)> {
 
 /// `path` without symbolic links, as the kernel has it.
 fn real_path(path: &Path) -> rustix::io::Result<PathBuf> {
-    name_of(&rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+    path_of_fd(&rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-fn name_of(place: &OwnedFd) -> rustix::io::Result<PathBuf> {
+fn path_of_fd(place: &OwnedFd) -> rustix::io::Result<PathBuf> {
     let name = rustix::fs::readlink(format!("/proc/self/fd/{}", place.as_raw_fd()), Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(name.into_bytes())))
 }
 
 /// What a path of the host leads to.
-enum Place {
+enum Resolved {
     Host(OwnedFd),
-    Inside(InRoot),
+    InRoot(InRoot),
 }
 
 /// The source of a bind, None for other mounts. `mounted` is the container's root
 /// once it is mounted on its place, which an overlay gives another identity.
 pub fn bind_source(
     mount: &MountPlan,
-    root: &RootPlace,
+    root: &HostRoot,
     mounted: Option<&RootFd>,
-    (in_user_namespace, known): (bool, Kind),
+    (in_user_namespace, known): (bool, SourceKind),
     batch: &mut CloseBatch,
 ) -> Result<Option<Source>> {
     let MountKind::Bind { source, recursive, inside, links } = &mount.kind else { return Ok(None) };
     if let Some(path) = inside {
-        return Ok(Some(Source::Inside(path.clone())));
+        return Ok(Some(Source::InRoot(path.clone())));
     }
     let what = || format!("bind mount source {}", source.display());
-    let place = match find(source, root, mounted, (*links, known)).doing(what)? {
-        Place::Inside(path) => return Ok(Some(Source::Inside(path))),
-        Place::Host(place) => place,
+    let place = match resolve(source, root, mounted, (*links, known)).doing(what)? {
+        Resolved::InRoot(path) => return Ok(Some(Source::InRoot(path))),
+        Resolved::Host(place) => place,
     };
-    if let Some(text) = link_to_copy(&place, *links).doing(what)? {
-        return Ok(Some(Source::Link(text)));
+    if let Some(text) = read_symlink_to_copy(&place, *links).doing(what)? {
+        return Ok(Some(Source::Symlink(text)));
     }
     let tree = clone_of(&place, *recursive).doing(what)?;
     batch.add(place);
@@ -132,7 +132,7 @@ pub fn bind_source(
 }
 
 /// The text of the link at `place`, for crun's option `copy-symlink`.
-pub fn link_to_copy(place: &OwnedFd, links: Links) -> rustix::io::Result<Option<Vec<u8>>> {
+pub fn read_symlink_to_copy(place: &OwnedFd, links: Links) -> rustix::io::Result<Option<Vec<u8>>> {
     if !links.copy || FileType::from_raw_mode(fstat(place)?.st_mode) != FileType::Symlink {
         return Ok(None);
     }
@@ -148,29 +148,34 @@ fn clone_of(place: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
     rustix::mount::open_tree(place, c"", flags)
 }
 
-fn find(source: &Path, root: &RootPlace, mounted: Option<&RootFd>, (links, known): (Links, Kind)) -> Result<Place> {
+fn resolve(
+    source: &Path,
+    root: &HostRoot,
+    mounted: Option<&RootFd>,
+    (links, known): (Links, SourceKind),
+) -> Result<Resolved> {
     // Without symbolic links on the way the text is the real path: then only its
     // beginning can be the root's.
-    match open_plain(source, links, known) {
-        Ok(place) => match without_parents(source).strip_prefix(&root.path) {
+    match open_no_symlinks(source, links, known) {
+        Ok(place) => match normalize(source).strip_prefix(&root.path) {
             Ok(rest) if !root.path.as_os_str().is_empty() => {
-                Ok(Place::Inside(InRoot::new(rest.as_os_str().as_bytes())))
+                Ok(Resolved::InRoot(InRoot::new(rest.as_os_str().as_bytes())))
             }
-            _ => Ok(Place::Host(place)),
+            _ => Ok(Resolved::Host(place)),
         },
         Err(Errno::LOOP) => {
             let mut ids = vec![root.identity()?];
             if let Some(mounted) = mounted {
                 ids.push(identity(mounted).doing(|| "look at the container's root")?);
             }
-            walk(source, &ids, links)
+            resolve_stepwise(source, &ids, links)
         }
         Err(errno) => Err(errno).doing(String::new),
     }
 }
 
 /// The same path without `..`, which may be read as text where nothing is a link.
-fn without_parents(path: &Path) -> PathBuf {
+fn normalize(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {
@@ -181,14 +186,14 @@ fn without_parents(path: &Path) -> PathBuf {
     clean
 }
 
-fn open_plain(source: &Path, links: Links, known: Kind) -> rustix::io::Result<OwnedFd> {
+fn open_no_symlinks(source: &Path, links: Links, known: SourceKind) -> rustix::io::Result<OwnedFd> {
     let flags =
         OFlags::PATH | OFlags::CLOEXEC | if links.follows_source() { OFlags::empty() } else { OFlags::NOFOLLOW };
     let open = |flags| rustix::fs::openat2(CWD, source, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
     // A directory is asked for first, for that mounts what autofs has there.
     match known {
-        Kind::File => open(flags),
-        Kind::Unknown => match open(flags | OFlags::DIRECTORY) {
+        SourceKind::File => open(flags),
+        SourceKind::Unknown => match open(flags | OFlags::DIRECTORY) {
             Err(Errno::NOTDIR) => open(flags),
             result => result,
         },
@@ -196,60 +201,60 @@ fn open_plain(source: &Path, links: Links, known: Kind) -> rustix::io::Result<Ow
 }
 
 /// Goes to `source` step by step, as the kernel would, and stops at the root.
-fn walk(source: &Path, ids: &[(u64, u64)], links: Links) -> Result<Place> {
+fn resolve_stepwise(source: &Path, ids: &[(u64, u64)], links: Links) -> Result<Resolved> {
     let top = || rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let mut left = MAX_LINKS;
     let mut at = top().doing(|| "open /")?;
     // What is still to be gone, the next component last.
     let mut rest: Vec<OsString> = Vec::new();
-    push(&mut rest, source.as_os_str());
+    push_components(&mut rest, source.as_os_str());
     loop {
         let what = || format!("look up {}", source.display());
         if ids.contains(&identity(&at).doing(what)?) {
-            match inside(&mut rest) {
-                Some(path) => return Ok(Place::Inside(path)),
+            match rest_in_root(&mut rest) {
+                Some(path) => return Ok(Resolved::InRoot(path)),
                 // `..` led out of the root again.
-                None => at = step(&at, OsStr::new(".."), false).doing(what)?,
+                None => at = open_component(&at, OsStr::new(".."), false).doing(what)?,
             }
             continue;
         }
-        let Some(name) = rest.pop() else { return Ok(Place::Host(at)) };
-        let next = step(&at, &name, false).doing(what)?;
+        let Some(name) = rest.pop() else { return Ok(Resolved::Host(at)) };
+        let next = open_component(&at, &name, false).doing(what)?;
         if FileType::from_raw_mode(fstat(&next).doing(what)?.st_mode) != FileType::Symlink {
             at = next;
             continue;
         }
         if rest.is_empty() && !links.follows_source() {
-            return Ok(Place::Host(next));
+            return Ok(Resolved::Host(next));
         }
         let Some(fewer) = left.checked_sub(1) else { return Err(Errno::LOOP).doing(what) };
         left = fewer;
-        if is_magic(&at, &name).doing(what)? {
+        if is_magic_link(&at, &name).doing(what)? {
             // procfs has the object itself: there is no path to be gone.
-            at = step(&at, &name, true).doing(what)?;
+            at = open_component(&at, &name, true).doing(what)?;
             continue;
         }
         let text = rustix::fs::readlinkat(&next, c"", Vec::new()).doing(what)?.into_bytes();
         if text.starts_with(b"/") {
             at = top().doing(|| "open /")?;
         }
-        push(&mut rest, OsStr::from_bytes(&text));
+        push_components(&mut rest, OsStr::from_bytes(&text));
     }
 }
 
-fn push(rest: &mut Vec<OsString>, path: &OsStr) {
+fn push_components(rest: &mut Vec<OsString>, path: &OsStr) {
     let parts = path.as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
     rest.extend(parts.rev().map(|part| OsString::from_vec(part.to_vec())));
 }
 
-fn step(at: &OwnedFd, name: &OsStr, follow: bool) -> rustix::io::Result<OwnedFd> {
+fn open_component(at: &OwnedFd, name: &OsStr, follow: bool) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
     rustix::fs::openat(at, name, flags, Mode::empty())
 }
 
 /// Whether a symbolic link is a magic one of procfs, as /proc/PID/fd/N.
-fn is_magic(at: &OwnedFd, name: &OsStr) -> rustix::io::Result<bool> {
-    if magic(at)? != PROC_SUPER_MAGIC {
+fn is_magic_link(at: &OwnedFd, name: &OsStr) -> rustix::io::Result<bool> {
+    if fs_magic(at)? != PROC_SUPER_MAGIC {
         return Ok(false);
     }
     let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -262,7 +267,7 @@ fn is_magic(at: &OwnedFd, name: &OsStr) -> rustix::io::Result<bool> {
 
 /// What is left of a path at the root directory, as a path inside. None where its
 /// text leads out again: `rest` is then what comes after that `..`.
-fn inside(rest: &mut Vec<OsString>) -> Option<InRoot> {
+fn rest_in_root(rest: &mut Vec<OsString>) -> Option<InRoot> {
     let mut depth = 0usize;
     for number in (0..rest.len()).rev() {
         if rest[number] != ".." {
@@ -279,25 +284,25 @@ fn inside(rest: &mut Vec<OsString>) -> Option<InRoot> {
 }
 
 /// An error where the source leads to nothing, on the host or in the root.
-pub fn check_exists(source: &Path, root: &RootPlace, links: Links) -> Result<Kind> {
+pub fn check_exists(source: &Path, root: &HostRoot, links: Links) -> Result<SourceKind> {
     let flags = if links.follows_source() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     match rustix::fs::statat(CWD, source, flags) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(Kind::Unknown),
-        Ok(_) => Ok(Kind::File),
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(SourceKind::Unknown),
+        Ok(_) => Ok(SourceKind::File),
         // A link of the image's means another place in the root than on the host.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-            find(source, root, None, (links, Kind::Unknown)).map(|_| Kind::Unknown)
+            resolve(source, root, None, (links, SourceKind::Unknown)).map(|_| SourceKind::Unknown)
         }
         Err(errno) => Err(errno).doing(String::new),
     }
 }
 
 /// Whether the container's root lies below the source. As for [`check_exists`].
-pub fn holds_root(source: &Path, root: &RootPlace) -> Result<bool> {
+pub fn contains_root(source: &Path, root: &HostRoot) -> Result<bool> {
     match real_path(source) {
         Ok(source) => Ok(root.path.starts_with(source)),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-            find(source, root, None, (Links::default(), Kind::Unknown)).map(|_| false)
+            resolve(source, root, None, (Links::default(), SourceKind::Unknown)).map(|_| false)
         }
         Err(errno) => Err(errno).doing(String::new),
     }
@@ -316,10 +321,10 @@ mod tests {
     }
 
     fn found(source: &Path, root: &Path) -> String {
-        let root = RootPlace::find(root).unwrap();
-        match find(source, &root, None, (Links::default(), Kind::Unknown)).unwrap() {
-            Place::Inside(path) => format!("inside {path}"),
-            Place::Host(place) => name_of(&place).unwrap().display().to_string(),
+        let root = HostRoot::resolve(root).unwrap();
+        match resolve(source, &root, None, (Links::default(), SourceKind::Unknown)).unwrap() {
+            Resolved::InRoot(path) => format!("inside {path}"),
+            Resolved::Host(place) => path_of_fd(&place).unwrap().display().to_string(),
         }
     }
 

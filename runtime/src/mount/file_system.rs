@@ -1,6 +1,6 @@
 //! A file system that is being made, fsopen(2).
 
-use super::aside;
+use super::private_mntns;
 use crate::error::{Context, Error, Result};
 use crate::mount::procfs;
 use crate::plan::mount_options::CONTEXTS;
@@ -12,11 +12,11 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use std::ffi::CString;
 
 /// Bytes of one string that fsconfig(2) takes: its NUL is the 256th.
-pub const LONGEST: usize = 255;
+pub const MAX_STRING: usize = 255;
 
 /// A new file system with its options, attached nowhere yet. Where one of the
 /// options is too long for fsconfig(2), by mount(2).
-pub fn make(
+pub fn create(
     kind: &str,
     source: &str,
     data: &[(String, Option<String>)],
@@ -26,10 +26,10 @@ pub fn make(
 ) -> Result<OwnedFd> {
     let more = more.map(|(name, value)| (name, Some(value)));
     let options = || data.iter().map(|(name, value)| (name.as_str(), value.as_deref())).chain(more);
-    let is_long = |text: &str| text.len() > LONGEST;
+    let is_long = |text: &str| text.len() > MAX_STRING;
     if is_long(source) || options().any(|(name, value)| is_long(name) || value.is_some_and(is_long)) {
-        let text: Vec<String> = options().map(|(name, value)| in_one_string(name, value)).collect();
-        let tree = aside::classic(kind, source, &text.join(","))?;
+        let text: Vec<String> = options().map(|(name, value)| mount_option(name, value)).collect();
+        let tree = private_mntns::mount_legacy(kind, source, &text.join(","))?;
         let set = u64::from(attributes.bits());
         let clear = if set & (attr::ATTR_ATIME | attr::ATTR_NODIRATIME) == 0 { 0 } else { attr::ATTR_ATIME };
         let attributes = attr::MountAttr { set, clear, ..attr::MountAttr::default() };
@@ -38,85 +38,86 @@ pub fn make(
         }
         return Ok(tree);
     }
-    let fs = FileSystem::open(kind)?;
-    fs.set("source", Some(source))?;
+    let fs = FsContext::open(kind)?;
+    fs.set_option("source", Some(source))?;
     for (name, value) in options() {
-        fs.set(name, value.map(|value| without_quotes(name, value)))?;
+        fs.set_option(name, value.map(|value| unquote_context(name, value)))?;
     }
     fs.mount(attributes, batch)
 }
 
 /// An option as it stands in the string of mount(2), where a security context is
 /// quoted: it may have commas.
-fn in_one_string(name: &str, value: Option<&str>) -> String {
+fn mount_option(name: &str, value: Option<&str>) -> String {
     match value {
         None => name.to_owned(),
-        Some(value) if CONTEXTS.contains(&name) => format!("{name}=\"{}\"", without_quotes(name, value)),
+        Some(value) if CONTEXTS.contains(&name) => format!("{name}=\"{}\"", unquote_context(name, value)),
         Some(value) => format!("{name}={value}"),
     }
 }
 
-fn without_quotes<'a>(name: &str, value: &'a str) -> &'a str {
+fn unquote_context<'a>(name: &str, value: &'a str) -> &'a str {
     let quoted = || value.strip_prefix('"')?.strip_suffix('"');
     if CONTEXTS.contains(&name) { quoted().unwrap_or(value) } else { value }
 }
 
 /// Mount attributes as fsmount(2) takes them; their values are the same.
-pub fn attributes(set: u64) -> MountAttrFlags {
+pub fn fsmount_attributes(set: u64) -> MountAttrFlags {
     debug_assert_eq!(attr::ATTR_RDONLY, u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()));
     MountAttrFlags::from_bits_retain(set as u32)
 }
 
 /// Its errors have the kernel's own words in them.
 #[derive(Debug)]
-pub struct FileSystem {
+pub struct FsContext {
     context: OwnedFd,
     kind: String,
 }
 
-impl FileSystem {
+impl FsContext {
     pub fn open(kind: &str) -> Result<Self> {
         if kind == "proc" {
-            return Ok(FileSystem { context: procfs::context_of_containers()?, kind: kind.to_owned() });
+            return Ok(FsContext { context: procfs::open_container_context()?, kind: kind.to_owned() });
         }
         match rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC) {
-            Ok(context) => Ok(FileSystem { context, kind: kind.to_owned() }),
+            Ok(context) => Ok(FsContext { context, kind: kind.to_owned() }),
             Err(Errno::NODEV) => Err(Error::new(format!("this kernel has no file system {kind:?}"))),
             Err(errno) => Err(errno).doing(|| format!("open file system {kind:?}")),
         }
     }
 
     /// A value, or a flag where there is none.
-    pub fn set(&self, name: &str, value: Option<&str>) -> Result<()> {
+    pub fn set_option(&self, name: &str, value: Option<&str>) -> Result<()> {
         match value {
             None => rustix::mount::fsconfig_set_flag(&self.context, name),
             Some(value) => rustix::mount::fsconfig_set_string(&self.context, name, value),
         }
-        .doing(|| self.told(&format!("{} option {name:?}", self.kind)))
+        .doing(|| self.with_kernel_log(&format!("{} option {name:?}", self.kind)))
     }
 
     /// A value that need not be text.
-    pub fn set_bytes(&self, name: &str, value: &[u8]) -> rustix::io::Result<()> {
+    pub fn set_option_bytes(&self, name: &str, value: &[u8]) -> rustix::io::Result<()> {
         let value = CString::new(value).map_err(|_| Errno::INVAL)?;
         rustix::mount::fsconfig_set_string(&self.context, name, value)
     }
 
     /// A directory, by a descriptor (Linux 6.13, for overlay).
-    pub fn set_directory(&self, name: &str, directory: &OwnedFd) -> rustix::io::Result<()> {
+    pub fn set_option_fd(&self, name: &str, directory: &OwnedFd) -> rustix::io::Result<()> {
         rustix::mount::fsconfig_set_fd(&self.context, name, directory)
     }
 
     /// The mount, attached nowhere yet.
     pub fn mount(self, attributes: MountAttrFlags, batch: &mut CloseBatch) -> Result<OwnedFd> {
-        rustix::mount::fsconfig_create(&self.context).doing(|| self.told(&format!("make the {}", self.kind)))?;
+        rustix::mount::fsconfig_create(&self.context)
+            .doing(|| self.with_kernel_log(&format!("make the {}", self.kind)))?;
         let mount = rustix::mount::fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-            .doing(|| self.told(&format!("mount the {}", self.kind)))?;
+            .doing(|| self.with_kernel_log(&format!("mount the {}", self.kind)))?;
         batch.add(self.context);
         Ok(mount)
     }
 
     /// `what`, with what the kernel noted: lines such as `e tmpfs: Bad value`.
-    pub fn told(&self, what: &str) -> String {
+    pub fn with_kernel_log(&self, what: &str) -> String {
         let mut buffer = [0u8; 1024];
         let mut text = what.to_owned();
         while let Ok(length @ 1..) = rustix::io::read(&self.context, &mut buffer) {

@@ -11,15 +11,15 @@
 //! | `overlay` | a root of layers |
 //! | `target` | the place inside the root |
 //! | `attach` | move_mount(2), descriptor to descriptor |
-//! | `aside` | what takes a mount namespace of its own: the classic mount(2) |
+//! | `private_mntns` | what takes a mount namespace of its own: the classic mount(2) |
 //! | `procfs`, `procfs_helper` | a private procfs; one of a pid namespace that is joined |
 
-pub mod aside;
 pub mod attach;
 pub mod bind_options;
 pub mod bind_source;
 pub mod file_system;
 pub mod overlay;
+pub mod private_mntns;
 pub mod procfs;
 mod procfs_helper;
 pub mod sources;

@@ -2,7 +2,7 @@
 //! something alone where there are no layers.
 
 use super::attach::{attach, open_directory};
-use super::file_system::{self, FileSystem, LONGEST, attributes};
+use super::file_system::{self, FsContext, MAX_STRING, fsmount_attributes};
 use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::plan::roots::{RootsPlan, Upper};
@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 /// Mounts the root on `place` and returns its descriptor. What is written goes
 /// below `place` first, out of the container's sight: the overlay that covers
 /// it keeps its own hold of it.
-pub fn mount(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
+pub fn mount_root(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
     let open = |layer: &PathBuf| open_directory(layer.as_path()).doing(|| format!("layer {}", layer.display()));
     let layers = roots.layers.iter().map(open).collect::<Result<Vec<_>>>()?;
     let writable = match &roots.upper {
-        Upper::Tmpfs(options) => tmpfs(options)?,
-        Upper::Directory(path) => bind(path)?,
+        Upper::Tmpfs(options) => create_upper_tmpfs(options)?,
+        Upper::Directory(path) => clone_upper_directory(path)?,
     };
     let what = || format!("mount the root on {}", place.display());
     attach(&writable, open_directory(place)?).doing(what)?;
@@ -37,14 +37,14 @@ pub fn mount(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
         }
     }
     let paths = Paths { layers: &roots.layers, upper: place.join("upper"), work: place.join("work") };
-    match one_by_one(&paths, &layers) {
+    match create_overlay(&paths, &layers) {
         Ok(overlay) => {
             attach(&overlay, open_directory(place)?).doing(what)?;
             Ok(overlay)
         }
         // An unknown option: told at once since 6.5, and at the end before that.
         Err(error) if matches!(error.errno(), Some(Errno::INVAL | Errno::NOENT)) => {
-            match all_in_one(&paths, place) {
+            match mount_overlay_legacy(&paths, place) {
                 // This kernel knew it: the first error says more.
                 Err(second) if second.errno().is_some() => Err(error),
                 result => result,
@@ -61,18 +61,18 @@ struct Paths<'a> {
     work: PathBuf,
 }
 
-fn tmpfs(options: &str) -> Result<OwnedFd> {
+fn create_upper_tmpfs(options: &str) -> Result<OwnedFd> {
     let option = |option: &str| match option.split_once('=') {
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
         None => (option.to_owned(), None),
     };
     let given = options.split(',').filter(|option| !option.is_empty()).map(option);
     let data: Vec<_> = std::iter::once(("mode".to_owned(), Some("0755".to_owned()))).chain(given).collect();
-    file_system::make("tmpfs", "tmpfs", &data, None, attributes(0), &mut CloseBatch::default())
+    file_system::create("tmpfs", "tmpfs", &data, None, fsmount_attributes(0), &mut CloseBatch::default())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the upper directory is the host's")]
-fn bind(path: &Path) -> Result<OwnedFd> {
+fn clone_upper_directory(path: &Path) -> Result<OwnedFd> {
     match std::fs::create_dir(path) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -83,15 +83,15 @@ fn bind(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Since Linux 6.7: layers highest first, each by itself.
-fn one_by_one(paths: &Paths<'_>, layers: &[OwnedFd]) -> Result<OwnedFd> {
-    let fs = FileSystem::open("overlay")?;
-    fs.set("source", Some("overlay"))?;
+fn create_overlay(paths: &Paths<'_>, layers: &[OwnedFd]) -> Result<OwnedFd> {
+    let fs = FsContext::open("overlay")?;
+    fs.set_option("source", Some("overlay"))?;
     for (path, layer) in paths.layers.iter().zip(layers).rev() {
-        set_directory(&fs, "lowerdir+", path, Some(layer))
-            .doing(|| fs.told(&format!("overlay layer {}", path.display())))?;
+        set_layer_option(&fs, "lowerdir+", path, Some(layer))
+            .doing(|| fs.with_kernel_log(&format!("overlay layer {}", path.display())))?;
     }
     for (name, path) in [("upperdir", &paths.upper), ("workdir", &paths.work)] {
-        set_directory(&fs, name, path, None).doing(|| fs.told(&format!("overlay {name}")))?;
+        set_layer_option(&fs, name, path, None).doing(|| fs.with_kernel_log(&format!("overlay {name}")))?;
     }
     fs.mount(MountAttrFlags::empty(), &mut CloseBatch::default())
 }
@@ -100,31 +100,31 @@ fn one_by_one(paths: &Paths<'_>, layers: &[OwnedFd]) -> Result<OwnedFd> {
 /// for fsconfig(2) or has a character that overlay takes for an escape; and before
 /// Linux 6.13, which brought that, as the working directory.
 #[expect(clippy::disallowed_methods, reason = ". only, a directory of the host's")]
-fn set_directory(fs: &FileSystem, name: &str, path: &Path, directory: Option<&OwnedFd>) -> rustix::io::Result<()> {
+fn set_layer_option(fs: &FsContext, name: &str, path: &Path, directory: Option<&OwnedFd>) -> rustix::io::Result<()> {
     let text = path.as_os_str().as_bytes();
-    if text.len() <= LONGEST && !text.contains(&b'\\') {
-        return fs.set_bytes(name, text);
+    if text.len() <= MAX_STRING && !text.contains(&b'\\') {
+        return fs.set_option_bytes(name, text);
     }
     let opened = match directory {
         Some(_) => None,
         None => Some(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?),
     };
     let Some(directory) = directory.or(opened.as_ref()) else { return Err(Errno::NOENT) };
-    match fs.set_directory(name, directory) {
+    match fs.set_option_fd(name, directory) {
         Err(Errno::INVAL) => {}
         result => return result,
     }
     let before = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::process::fchdir(directory)?;
-    let result = fs.set_bytes(name, b".");
+    let result = fs.set_option_bytes(name, b".");
     rustix::process::fchdir(before)?;
     result
 }
 
-/// Before 6.7: all of them in one string. By the classic mount(2), which takes a
+/// Before 6.7: all of them in one string. By the classic mount_root(2), which takes a
 /// page of options, where fsconfig(2) takes 255 bytes of each.
 #[expect(clippy::disallowed_methods, reason = "the caller's place for the root, before it is entered")]
-fn all_in_one(paths: &Paths<'_>, place: &Path) -> Result<OwnedFd> {
+fn mount_overlay_legacy(paths: &Paths<'_>, place: &Path) -> Result<OwnedFd> {
     const PAGE: usize = 4096;
     let mut options = b"lowerdir=".to_vec();
     for (number, layer) in paths.layers.iter().rev().enumerate() {

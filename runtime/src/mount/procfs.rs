@@ -23,15 +23,15 @@ pub struct ProcFd(OwnedFd);
 impl ProcFd {
     /// A new procfs of the caller's pid namespace, mounted nowhere.
     pub fn new() -> Result<Self> {
-        let make = || mount(&rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?);
+        let make = || mount_detached(&rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?);
         make().map(ProcFd).doing(|| "make a private procfs")
     }
 
     /// One of the container's pid namespace, where the caller is not in it. It has no
     /// `self`.
-    pub fn of_container() -> Result<Self> {
-        let tree = mount(&context_of_containers()?).doing(|| "make a private procfs")?;
-        check(&tree)?;
+    pub fn of_joined_namespace() -> Result<Self> {
+        let tree = mount_detached(&open_container_context()?).doing(|| "make a private procfs")?;
+        check_is_procfs(&tree)?;
         Ok(ProcFd(tree))
     }
 
@@ -40,7 +40,7 @@ impl ProcFd {
     pub fn of_host() -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let place = rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open the host's /proc")?;
-        check(&place)?;
+        check_is_procfs(&place)?;
         Ok(ProcFd(place))
     }
 
@@ -53,7 +53,7 @@ impl ProcFd {
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
         let what = || format!("read /proc/{path}");
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
-        let file = path::openat2_again(&self.0, path, OFlags::RDONLY | OFlags::NOFOLLOW, resolve).doing(what)?;
+        let file = path::openat2_retry(&self.0, path, OFlags::RDONLY | OFlags::NOFOLLOW, resolve).doing(what)?;
         crate::path::read_all(&file, 4095).doing(what)
     }
 
@@ -63,12 +63,12 @@ impl ProcFd {
         // `self` is a symbolic link within procfs; magic links lead out of it.
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = path::openat2_again(&self.0, path, flags, resolve).doing(what)?;
+        let file = path::openat2_retry(&self.0, path, flags, resolve).doing(what)?;
         write_all(&file, value.as_bytes()).doing(what)
     }
 }
 
-fn mount(context: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+fn mount_detached(context: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     rustix::mount::fsconfig_create(context)?;
     let attributes =
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
@@ -76,7 +76,7 @@ fn mount(context: &OwnedFd) -> rustix::io::Result<OwnedFd> {
 }
 
 /// That it is a procfs.
-pub fn check(place: &OwnedFd) -> Result<()> {
+pub fn check_is_procfs(place: &OwnedFd) -> Result<()> {
     match rustix::fs::fstatfs(place).doing(|| "look at a procfs")?.f_type as u64 {
         PROC_SUPER_MAGIC => Ok(()),
         _ => bail!("what should be a procfs is none"),
@@ -85,24 +85,24 @@ pub fn check(place: &OwnedFd) -> Result<()> {
 
 /// The pid namespace that the container joins. Of this process: there is one
 /// container in its life.
-static JOINED: OnceLock<OwnedFd> = OnceLock::new();
+static JOINED_PID_NAMESPACE: OnceLock<OwnedFd> = OnceLock::new();
 
 /// From here on the container's procfs show the processes of this pid namespace.
-pub fn of_containers_are_of(pid_namespace: OwnedFd) {
-    let _ = JOINED.set(pid_namespace);
+pub fn set_joined_pid_namespace(pid_namespace: OwnedFd) {
+    let _ = JOINED_PID_NAMESPACE.set(pid_namespace);
 }
 
 /// A new procfs for the container, to be configured.
-pub fn context_of_containers() -> Result<OwnedFd> {
+pub fn open_container_context() -> Result<OwnedFd> {
     let what = || "open file system \"proc\"";
-    let Some(namespace) = JOINED.get() else {
+    let Some(namespace) = JOINED_PID_NAMESPACE.get() else {
         return rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC).doing(what);
     };
     let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC).doing(what)?;
     match rustix::mount::fsconfig_set_fd(&context, "pidns", namespace) {
         Ok(()) => Ok(context),
         // Before Linux 6.17 it is the pid namespace of whoever opens it.
-        Err(Errno::INVAL) => procfs_helper::open(namespace.as_fd()).doing(what),
+        Err(Errno::INVAL) => procfs_helper::open_context(namespace.as_fd()).doing(what),
         Err(errno) => Err(errno).doing(|| "make a procfs of the pid namespace that is joined"),
     }
 }

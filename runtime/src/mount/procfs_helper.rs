@@ -18,12 +18,12 @@ use rustix::mount::{FsOpenFlags, MountFlags, UnmountFlags};
 
 /// The file system context, which may be anything: the processes of the pid namespace
 /// can have a hand in it.
-pub fn open(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub fn open_context(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
     let (near, far) = Channel::pair()?;
     match clone::clone3(0, None).doing(|| "clone a process for a procfs")? {
         Fork::Child => {
             drop(near);
-            let made = outside(pid_namespace, &far);
+            let made = run_intermediate(pid_namespace, &far);
             made.unwrap_or_else(|error| far.leave(Err(error)));
             sys::exec::exit(0)
         }
@@ -40,13 +40,13 @@ pub fn open(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
 }
 
 /// Gives away what it has, outside of the pid namespace.
-fn outside(pid_namespace: BorrowedFd<'_>, channel: &Channel) -> Result<()> {
+fn run_intermediate(pid_namespace: BorrowedFd<'_>, channel: &Channel) -> Result<()> {
     sys::prctl::set_dumpable(false).doing(|| "close a process to others")?;
     clone::setns(pid_namespace, clone::NEWPID).doing(|| "join the pid namespace")?;
     clone::unshare(clone::NEWUSER | clone::NEWNS).doing(
         || "make a user namespace, in which a procfs of the pid namespace that is joined is opened (before Linux 6.17)",
     )?;
-    let place = empty_root().doing(|| "make an empty root")?;
+    let place = enter_empty_root().doing(|| "make an empty root")?;
     let number = channel.as_fd().as_raw_fd() as u32;
     let closed = sys::fds::close_range(0, number - 1);
     closed.doing(|| "close descriptors")?;
@@ -70,7 +70,7 @@ fn outside(pid_namespace: BorrowedFd<'_>, channel: &Channel) -> Result<()> {
 
 /// A tmpfs that can't be written, and nothing else in the mount namespace.
 #[expect(clippy::disallowed_methods, reason = "paths of the host, before it is left")]
-fn empty_root() -> Result<OwnedFd> {
+fn enter_empty_root() -> Result<OwnedFd> {
     let private = MountAttr { propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
     setattr_root(&private).doing(|| "cut it off from the host")?;
     // Any directory that every host has.

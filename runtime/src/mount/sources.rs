@@ -10,13 +10,13 @@
 //!
 //! `at_its_turn` has the binds that are exceptions.
 
-use super::bind_options::{copy_tree, join};
-use super::bind_source::{Kind, RootPlace, Source, bind_source, check_exists, holds_root};
-use super::file_system::FileSystem;
+use super::bind_options::{clone_tree, merge_attrs};
+use super::bind_source::{HostRoot, Source, SourceKind, bind_source, check_exists, contains_root};
+use super::file_system::FsContext;
 use crate::bail;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Result};
-use crate::path::kernel_fs::kernel_type;
+use crate::path::kernel_fs::kernel_fs_type;
 use crate::plan::Plan;
 use crate::plan::devices::Node;
 use crate::plan::mounts::{MountKind, MountPlan};
@@ -39,11 +39,11 @@ pub type Cgroups = Vec<(String, OwnedFd)>;
 #[derive(Debug, Default)]
 pub struct Sources {
     /// Whether the caller has done its part; if it may not mount, init does it.
-    pub are_found: bool,
+    pub are_opened: bool,
     /// For each mount of the plan, its source; none where it is no bind.
     pub mounts: Vec<Option<Source>>,
     /// The root directory as the host has it, where there are binds.
-    pub root: RootPlace,
+    pub root: HostRoot,
     /// User namespaces with the mappings of mounts, by their number.
     pub idmaps: Vec<(usize, OwnedFd)>,
     /// The container's cgroups with the names under which they are shown, as
@@ -60,7 +60,7 @@ pub struct Sources {
     pub console_socket: Option<OwnedFd>,
 }
 
-pub fn open(plan: &Plan, console_socket: Option<OwnedFd>, may_mount: bool) -> Result<Sources> {
+pub fn open_sources(plan: &Plan, console_socket: Option<OwnedFd>, may_mount: bool) -> Result<Sources> {
     let namespaces = plan.namespaces.join.iter().map(|(kind, path)| {
         let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         Ok((*kind, file.doing(|| format!("open namespace {}", path.display()))?))
@@ -93,7 +93,7 @@ fn refuse_sysctls_of_the_host(plan: &Plan, joined: &[(u64, OwnedFd)]) -> Result<
 }
 
 /// The network namespace of an init that has just been made.
-pub fn network(sources: &Sources, init: Pid) -> Result<OwnedFd> {
+pub fn open_network_namespace(sources: &Sources, init: Pid) -> Result<OwnedFd> {
     let what = || "open the container's network namespace";
     match sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWNET) {
         Some((_, joined)) => joined.try_clone().doing(what),
@@ -107,7 +107,7 @@ pub fn network(sources: &Sources, init: Pid) -> Result<OwnedFd> {
 impl Sources {
     /// All descriptors that are open, to be closed.
     pub fn into_fds(self) -> impl Iterator<Item = OwnedFd> {
-        let Sources { are_found: _, mounts, root: _, idmaps, cgroups, null, nodes, namespaces, console_socket } = self;
+        let Sources { are_opened: _, mounts, root: _, idmaps, cgroups, null, nodes, namespaces, console_socket } = self;
         let mounts = mounts.into_iter().flatten().filter_map(Source::into_tree);
         let namespaces = idmaps.into_iter().map(|(_, fd)| fd).chain(namespaces.into_iter().map(|(_, fd)| fd));
         let cgroups = cgroups.into_iter().flatten().map(|(_, fd)| fd);
@@ -116,31 +116,31 @@ impl Sources {
 
     fn open_mounts(&mut self, plan: &Plan) -> Result<()> {
         if plan.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { .. })) {
-            self.root = RootPlace::find(&plan.rootfs)?;
+            self.root = HostRoot::resolve(&plan.rootfs)?;
         }
         let in_user_namespace = plan.namespaces.has(clone::NEWUSER);
         let mut batch = CloseBatch::default();
         self.mounts = plan
             .mounts
             .iter()
-            .map(|mount| match at_its_turn(plan, mount, &self.root)? {
-                Some(known) => Ok(Some(Source::Later(known))),
-                None => bind_source(mount, &self.root, None, (in_user_namespace, Kind::Unknown), &mut batch),
+            .map(|mount| match deferred_kind(plan, mount, &self.root)? {
+                Some(known) => Ok(Some(Source::Deferred(known))),
+                None => bind_source(mount, &self.root, None, (in_user_namespace, SourceKind::Unknown), &mut batch),
             })
             .collect::<Result<_>>()?;
-        self.null = if plan.masked.is_empty() { None } else { Some(dev_null()?) };
+        self.null = if plan.masked.is_empty() { None } else { Some(clone_dev_null()?) };
         if plan.namespaces.has(clone::NEWUSER) {
-            self.nodes = plan.devices.iter().map(device).collect::<Result<_>>()?;
+            self.nodes = plan.devices.iter().map(clone_device).collect::<Result<_>>()?;
         }
-        self.are_found = true;
+        self.are_opened = true;
         Ok(())
     }
 
     /// What init would open at its turn, for somebody else.
-    pub fn open_rest(&mut self, plan: &Plan) -> Result<()> {
+    pub fn open_deferred(&mut self, plan: &Plan) -> Result<()> {
         let in_user_namespace = plan.namespaces.has(clone::NEWUSER);
         for (source, mount) in self.mounts.iter_mut().zip(&plan.mounts) {
-            if let Some(Source::Later(known)) = *source {
+            if let Some(Source::Deferred(known)) = *source {
                 *source = bind_source(mount, &self.root, None, (in_user_namespace, known), &mut CloseBatch::default())?;
             }
         }
@@ -148,12 +148,12 @@ impl Sources {
     }
 
     /// What the caller could not open, and the cgroup that systemd has made.
-    pub fn open_late(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
-        if !self.are_found {
+    pub fn open_in_init(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
+        if !self.are_opened {
             self.open_mounts(plan)?;
         }
-        if self.cgroups.is_none() && !has_callers_rights(plan) {
-            self.cgroups = cgroups_of_first(plan, cgroup)?;
+        if self.cgroups.is_none() && !init_has_caller_rights(plan) {
+            self.cgroups = clone_cgroups_of_first_mount(plan, cgroup)?;
         }
         Ok(())
     }
@@ -162,15 +162,15 @@ impl Sources {
     pub fn open_cgroups(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
         // A view of a cgroup namespace is made in it.
         let by_init = cgroup.dirs.is_empty() && plan.namespaces.has(clone::NEWCGROUP);
-        if self.are_found && !has_callers_rights(plan) && !by_init {
-            self.cgroups = cgroups_of_first(plan, cgroup)?;
+        if self.are_opened && !init_has_caller_rights(plan) && !by_init {
+            self.cgroups = clone_cgroups_of_first_mount(plan, cgroup)?;
         }
         Ok(())
     }
 }
 
 /// Whether init sees the caller's mounts, and with the caller's rights.
-pub fn has_callers_rights(plan: &Plan) -> bool {
+pub fn init_has_caller_rights(plan: &Plan) -> bool {
     plan.namespaces.makes(clone::NEWNS) && !plan.namespaces.has(clone::NEWUSER)
 }
 
@@ -184,24 +184,24 @@ pub fn has_callers_rights(plan: &Plan) -> bool {
 ///   longer has the host for a peer or a master, and a bind may be meant to;
 /// - a source that holds the container's root would show what is mounted there so
 ///   far, a bare /proc too.
-fn at_its_turn(plan: &Plan, mount: &MountPlan, root: &RootPlace) -> Result<Option<Kind>> {
+fn deferred_kind(plan: &Plan, mount: &MountPlan, root: &HostRoot) -> Result<Option<SourceKind>> {
     let MountKind::Bind { source, recursive, inside: None, links } = &mount.kind else { return Ok(None) };
     let follows_host = matches!(plan.root_propagation, 0 | PROPAGATION_SLAVE);
-    if !has_callers_rights(plan) || mount.idmap.is_some() || !follows_host {
+    if !init_has_caller_rights(plan) || mount.idmap.is_some() || !follows_host {
         return Ok(None);
     }
     let what = || format!("bind mount source {}", source.display());
     if !recursive || !links.follows_source() {
         return check_exists(source, root, *links).doing(what).map(Some);
     }
-    Ok((!holds_root(source, root).doing(what)?).then_some(Kind::Unknown))
+    Ok((!contains_root(source, root).doing(what)?).then_some(SourceKind::Unknown))
 }
 
 /// Whatever lies at /dev/null of the host must be the null device before it is
 /// laid over a file that the container shall not see (CVE-2025-31133).
-fn dev_null() -> Result<OwnedFd> {
+fn clone_dev_null() -> Result<OwnedFd> {
     let what = || "open /dev/null";
-    let tree = copy_tree(Path::new("/dev/null"), false).doing(what)?;
+    let tree = clone_tree(Path::new("/dev/null"), false).doing(what)?;
     let stat = rustix::fs::fstat(&tree).doing(what)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || stat.st_rdev != rustix::fs::makedev(1, 3) {
         bail!("/dev/null of the host is not the null device");
@@ -210,40 +210,40 @@ fn dev_null() -> Result<OwnedFd> {
 }
 
 /// The host's node at the same path, as a detached mount.
-pub fn device(node: &Node) -> Result<OwnedFd> {
+pub fn clone_device(node: &Node) -> Result<OwnedFd> {
     let path = Path::new("/").join(node.path.to_string());
     let what = || format!("open device {}", path.display());
-    let tree = copy_tree(&path, false).doing(what)?;
+    let tree = clone_tree(&path, false).doing(what)?;
     let attr = MountAttr { set: ATTR_NOSUID | ATTR_NOEXEC, ..MountAttr::default() };
     setattr(tree.as_fd(), false, &attr).doing(what)?;
     Ok(tree)
 }
 
-fn cgroups_of_first(plan: &Plan, cgroup: &Cgroup) -> Result<Option<Cgroups>> {
+fn clone_cgroups_of_first_mount(plan: &Plan, cgroup: &Cgroup) -> Result<Option<Cgroups>> {
     let mount = plan.mounts.iter().find(|mount| matches!(mount.kind, MountKind::Cgroup { .. }));
-    mount.map(|mount| cgroups(plan, mount, cgroup)).transpose()
+    mount.map(|mount| clone_cgroups(plan, mount, cgroup)).transpose()
 }
 
 /// Opens the cgroups for a cgroup mount, once they exist. With a cgroup
 /// namespace a container sees its own as the root; without one the whole
 /// hierarchy of cgroup v2, as under every runtime.
-pub fn cgroups(plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) -> Result<Cgroups> {
+pub fn clone_cgroups(plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) -> Result<Cgroups> {
     let private = plan.namespaces.has(clone::NEWCGROUP);
     // As if it had been mounted here: what others mount below does not show, and
     // criu finds no sharing that it could not restore.
     let own = MountAttr { propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
-    let mut attr = join(join(own, mount.recursive_attr), mount.attr);
+    let mut attr = merge_attrs(merge_attrs(own, mount.recursive_attr), mount.attr);
     if !private && plan.namespaces.has(clone::NEWUSER) {
         // Other people's cgroups of the same user's (CVE-2023-25809).
-        attr = join(attr, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() });
+        attr = merge_attrs(attr, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() });
     }
     if cgroup.dirs.is_empty() {
-        return without_own(private, attr);
+        return clone_parent_hierarchies(private, attr);
     }
-    let open = |dir: &crate::cgroup::Dir| {
+    let clone_dir = |dir: &crate::cgroup::Dir| {
         let path = if cgroup.pure_v2 && !private { Path::new("/sys/fs/cgroup") } else { &dir.path };
         let name = if cgroup.pure_v2 { "" } else { dir.shown_as() };
-        let tree = match copy_tree(path, true) {
+        let tree = match clone_tree(path, true) {
             // A hierarchy that is not mounted here.
             Err(Errno::NOENT) => return Ok(None),
             tree => tree.doing(|| format!("open cgroup {}", path.display()))?,
@@ -251,27 +251,27 @@ pub fn cgroups(plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) -> Result<Cgroup
         setattr(tree.as_fd(), true, &attr).doing(|| format!("open cgroup {}", path.display()))?;
         Ok(Some((name.to_owned(), tree)))
     };
-    cgroup.dirs.iter().filter_map(|dir| open(dir).transpose()).collect()
+    cgroup.dirs.iter().filter_map(|dir| clone_dir(dir).transpose()).collect()
 }
 
 /// What a container without a cgroup of its own sees, as an ordinary user's: the
 /// hierarchies in which it is, read-only, for none of it is the container's.
-fn without_own(private: bool, attr: MountAttr) -> Result<Cgroups> {
+fn clone_parent_hierarchies(private: bool, attr: MountAttr) -> Result<Cgroups> {
     const MOUNT: &str = "/sys/fs/cgroup";
     let what = || format!("show {MOUNT}");
-    let attr = join(attr, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() });
+    let attr = merge_attrs(attr, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() });
     let top = match rustix::fs::open(MOUNT, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(Vec::new()),
         top => top.doing(what)?,
     };
-    let tree = if private && kernel_type(&top)? == Some("cgroup2") {
+    let tree = if private && kernel_fs_type(&top)? == Some("cgroup2") {
         // From the caller's cgroup on, which is where the namespace begins.
-        let fs = FileSystem::open("cgroup2")?;
-        fs.set("source", Some("cgroup2"))?;
+        let fs = FsContext::open("cgroup2")?;
+        fs.set_option("source", Some("cgroup2"))?;
         fs.mount(MountAttrFlags::empty(), &mut CloseBatch::default())?
     } else {
         // In a user namespace the mounts below go along, or it is refused.
-        copy_tree(Path::new(MOUNT), true).doing(what)?
+        clone_tree(Path::new(MOUNT), true).doing(what)?
     };
     setattr(tree.as_fd(), true, &attr).doing(what)?;
     Ok(vec![(String::new(), tree)])

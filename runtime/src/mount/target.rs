@@ -2,7 +2,7 @@
 
 use crate::bail;
 use crate::error::{Context, Result};
-use crate::path::in_root::Missing;
+use crate::path::in_root::IfMissing;
 use crate::path::kernel_fs::{self, PROC_SUPER_MAGIC};
 use crate::path::{InRoot, RootFd};
 use crate::plan::mounts::{MountKind, MountPlan, may_cover};
@@ -15,16 +15,16 @@ use rustix::io::Errno;
 pub fn open_target(root: &RootFd, mount: &MountPlan, directory: bool, batch: &mut CloseBatch) -> Result<OwnedFd> {
     let path = &mount.target;
     if matches!(mount.kind, MountKind::Bind { links, .. } if links.target_nofollow) {
-        return link_as_target(root, path, batch);
+        return open_existing_target(root, path, batch);
     }
-    let (missing, mode) = if directory { (Missing::Directory, 0o755) } else { (Missing::File, 0o644) };
+    let (missing, mode) = if directory { (IfMissing::Directory, 0o755) } else { (IfMissing::File, 0o644) };
     let mode = Mode::from_raw_mode(mode);
     // Without links the text of the path is the place; no mount may cover
     // more of /proc than the plan has checked (CVE-2019-16884).
-    match root.open_plain(path, OFlags::PATH) {
+    match root.open_no_symlinks(path, OFlags::PATH) {
         Ok(target) => return Ok(target),
         Err(Errno::NOENT) => {
-            if let Some(target) = root.make_plain(path, missing, mode, batch)? {
+            if let Some(target) = root.create_no_symlinks(path, missing, mode, batch)? {
                 return Ok(target);
             }
         }
@@ -34,10 +34,10 @@ pub fn open_target(root: &RootFd, mount: &MountPlan, directory: bool, batch: &mu
     if let MountKind::FileSystem { kind, .. } = &mount.kind
         && matches!(kind.as_str(), "proc" | "sysfs")
     {
-        refuse_links(root, path, kind)?;
+        refuse_symlink(root, path, kind)?;
     }
-    let target = root.open_or_make(path, missing, mode)?;
-    let magic = kernel_fs::magic(&target).doing(|| "look at the target")?;
+    let target = root.open_or_create(path, missing, mode)?;
+    let magic = kernel_fs::fs_magic(&target).doing(|| "look at the target")?;
     if magic == PROC_SUPER_MAGIC && may_cover(path, &mount.kind) && !InRoot::new("/proc").contains(path) {
         bail!("{path} leads into /proc, where nothing may be mounted");
     }
@@ -45,14 +45,14 @@ pub fn open_target(root: &RootFd, mount: &MountPlan, directory: bool, batch: &mu
 }
 
 /// For a bind with `dest-nofollow`: what must be there already, itself.
-fn link_as_target(root: &RootFd, path: &InRoot, batch: &mut CloseBatch) -> Result<OwnedFd> {
+fn open_existing_target(root: &RootFd, path: &InRoot, batch: &mut CloseBatch) -> Result<OwnedFd> {
     let what = || "open the target, which dest-nofollow wants to be there";
     let (above, name) = path.parent_and_name();
     let dir = root.open(&above, OFlags::PATH | OFlags::DIRECTORY).doing(what)?;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = rustix::fs::openat(&dir, &*name, flags, Mode::empty()).doing(what)?;
     batch.add(dir);
-    if let Some(kind) = kernel_fs::kernel_type(&target)? {
+    if let Some(kind) = kernel_fs::kernel_fs_type(&target)? {
         bail!("{path} leads into {kind}, where nothing may be mounted by dest-nofollow");
     }
     Ok(target)
@@ -60,7 +60,7 @@ fn link_as_target(root: &RootFd, path: &InRoot, batch: &mut CloseBatch) -> Resul
 
 /// procfs and sysfs behind a link would leave the real /proc or /sys to the
 /// image (CVE-2023-27561).
-fn refuse_links(root: &RootFd, path: &InRoot, kind: &str) -> Result<()> {
+fn refuse_symlink(root: &RootFd, path: &InRoot, kind: &str) -> Result<()> {
     match root.open(path, OFlags::PATH | OFlags::NOFOLLOW) {
         Ok(found) => match FileType::from_raw_mode(rustix::fs::fstat(&found).doing(|| "look at the target")?.st_mode) {
             FileType::Directory => {

@@ -47,7 +47,7 @@ impl InRoot {
     }
 
     /// What is left of `self` below `base`.
-    pub fn below(&self, base: &InRoot) -> Option<InRoot> {
+    pub fn strip_prefix(&self, base: &InRoot) -> Option<InRoot> {
         base.contains(self).then(|| InRoot::new(&self.0[base.0.len()..]))
     }
 
@@ -57,15 +57,15 @@ impl InRoot {
 
     /// The directory above, and the last component (empty for the root).
     pub fn parent_and_name(&self) -> (InRoot, Vec<u8>) {
-        let (above, name) = self.split();
+        let (above, name) = self.split_last();
         (above, name.to_vec())
     }
 
-    fn kernel(&self) -> &OsStr {
+    fn as_os_str(&self) -> &OsStr {
         OsStr::from_bytes(if self.0.is_empty() { b"." } else { &self.0 })
     }
 
-    fn split(&self) -> (InRoot, &[u8]) {
+    fn split_last(&self) -> (InRoot, &[u8]) {
         match self.0.iter().rposition(|b| *b == b'/') {
             Some(at) => (InRoot(self.0[..at].to_vec()), &self.0[at + 1..]),
             None => (InRoot(Vec::new()), &self.0),
@@ -98,13 +98,13 @@ impl AsFd for RootFd {
 
 /// What to make where a look-up finds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
+pub enum IfMissing {
     Directory,
     File,
 }
 
 /// Whether something may be made in a directory.
-pub type Check<'a> = &'a dyn Fn(&OwnedFd) -> Result<()>;
+pub type DirectoryCheck<'a> = &'a dyn Fn(&OwnedFd) -> Result<()>;
 
 impl RootFd {
     pub fn new(fd: OwnedFd) -> Self {
@@ -113,33 +113,33 @@ impl RootFd {
 
     /// Opens `path` with `flags` as the container would see it.
     pub fn open(&self, path: &InRoot, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        self.open_how(path, flags, ResolveFlags::empty())
+        self.open_resolve(path, flags, ResolveFlags::empty())
     }
 
     /// As [`RootFd::open`], but no component may be a symbolic link.
-    pub fn open_plain(&self, path: &InRoot, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        self.open_how(path, flags, ResolveFlags::NO_SYMLINKS)
+    pub fn open_no_symlinks(&self, path: &InRoot, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        self.open_resolve(path, flags, ResolveFlags::NO_SYMLINKS)
     }
 
-    fn open_how(&self, path: &InRoot, flags: OFlags, more: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+    fn open_resolve(&self, path: &InRoot, flags: OFlags, more: ResolveFlags) -> rustix::io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
-        super::openat2_again(&self.0, path.kernel(), flags, resolve)
+        super::openat2_retry(&self.0, path.as_os_str(), flags, resolve)
     }
 
     /// Opens `path` as a place to mount on, and makes it where it is missing.
-    pub fn open_or_make(&self, path: &InRoot, missing: Missing, mode: Mode) -> Result<OwnedFd> {
+    pub fn open_or_create(&self, path: &InRoot, missing: IfMissing, mode: Mode) -> Result<OwnedFd> {
         match self.open(path, OFlags::PATH) {
-            Err(Errno::NOENT) => self.make(path, missing, mode, &|_| Ok(()), MAX_LINKS),
+            Err(Errno::NOENT) => self.create(path, missing, mode, &|_| Ok(()), MAX_LINKS),
             result => result.doing(|| format!("open {path} in the container's root")),
         }
     }
 
-    /// As [`RootFd::open_or_make`] for a directory in which something is to be made:
+    /// As [`RootFd::open_or_create`] for a directory in which something is to be made:
     /// `check` is asked about it, and about each in which one above it is made.
-    pub fn directory(&self, path: &InRoot, check: Check<'_>) -> Result<OwnedFd> {
+    pub fn open_or_create_directory(&self, path: &InRoot, check: DirectoryCheck<'_>) -> Result<OwnedFd> {
         let mode = Mode::from_raw_mode(0o755);
         let directory = match self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::NOENT) => self.make(path, Missing::Directory, mode, check, MAX_LINKS)?,
+            Err(Errno::NOENT) => self.create(path, IfMissing::Directory, mode, check, MAX_LINKS)?,
             result => result.doing(|| format!("open {path} in the container's root"))?,
         };
         check(&directory).doing(|| format!("use {path}"))?;
@@ -148,17 +148,17 @@ impl RootFd {
 
     /// Makes `path` in a directory that is reached without symbolic links. None
     /// where that is not so, or something is there already.
-    pub fn make_plain(
+    pub fn create_no_symlinks(
         &self,
         path: &InRoot,
-        missing: Missing,
+        missing: IfMissing,
         mode: Mode,
         batch: &mut CloseBatch,
     ) -> Result<Option<OwnedFd>> {
-        let (above, name) = path.split();
-        let Ok(parent) = self.open_plain(&above, OFlags::PATH | OFlags::DIRECTORY) else { return Ok(None) };
+        let (above, name) = path.split_last();
+        let Ok(parent) = self.open_no_symlinks(&above, OFlags::PATH | OFlags::DIRECTORY) else { return Ok(None) };
         let name = OsStr::from_bytes(name);
-        match make_entry(&parent, name, missing, mode) {
+        match create_entry(&parent, name, missing, mode) {
             Ok(()) => {}
             Err(Errno::EXIST) => return Ok(None),
             Err(errno) => return Err(errno).doing(|| format!("make {path} in the container's root")),
@@ -172,31 +172,38 @@ impl RootFd {
     /// Makes `path` and the directories above it. A symbolic link that leads
     /// nowhere is followed inside the root, as in an image whose resolv.conf
     /// points into an empty /run.
-    fn make(&self, path: &InRoot, missing: Missing, mode: Mode, check: Check<'_>, links: u32) -> Result<OwnedFd> {
-        let (above, name) = path.split();
+    fn create(
+        &self,
+        path: &InRoot,
+        missing: IfMissing,
+        mode: Mode,
+        check: DirectoryCheck<'_>,
+        links: u32,
+    ) -> Result<OwnedFd> {
+        let (above, name) = path.split_last();
         let parent = match self.open(&above, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::NOENT) => self.make(&above, Missing::Directory, Mode::from_raw_mode(0o755), check, links)?,
+            Err(Errno::NOENT) => self.create(&above, IfMissing::Directory, Mode::from_raw_mode(0o755), check, links)?,
             result => result.doing(|| format!("open {above} in the container's root"))?,
         };
         let name = OsStr::from_bytes(name);
         check(&parent).doing(|| format!("make {path}"))?;
-        match make_entry(&parent, name, missing, mode) {
+        match create_entry(&parent, name, missing, mode) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
-                return self.make_behind_link(path, &above, &parent, name, (missing, mode, check, links));
+                return self.create_through_symlink(path, &above, &parent, name, (missing, mode, check, links));
             }
             Err(errno) => return Err(errno).doing(|| format!("make {path} in the container's root")),
         }
         self.open(path, OFlags::PATH).doing(|| format!("open {path} in the container's root"))
     }
 
-    fn make_behind_link(
+    fn create_through_symlink(
         &self,
         path: &InRoot,
         above: &InRoot,
         parent: &OwnedFd,
         name: &OsStr,
-        (missing, mode, check, links): (Missing, Mode, Check<'_>, u32),
+        (missing, mode, check, links): (IfMissing, Mode, DirectoryCheck<'_>, u32),
     ) -> Result<OwnedFd> {
         let Some(links) = links.checked_sub(1) else {
             return Err(Errno::LOOP).doing(|| format!("follow {path} in the container's root"));
@@ -206,7 +213,7 @@ impl RootFd {
                 let target = target.to_bytes();
                 let target = if target.starts_with(b"/") { InRoot::new(target) } else { above.join(target) };
                 match self.open(&target, OFlags::PATH) {
-                    Err(Errno::NOENT) => self.make(&target, missing, mode, check, links),
+                    Err(Errno::NOENT) => self.create(&target, missing, mode, check, links),
                     result => result.doing(|| format!("open {target} in the container's root")),
                 }
             }
@@ -217,7 +224,7 @@ impl RootFd {
     }
 
     /// Reads a file of the container, `limit` bytes at most. None if there is none.
-    pub fn read(&self, path: &InRoot, limit: u64) -> Result<Option<Vec<u8>>> {
+    pub fn read_file(&self, path: &InRoot, limit: u64) -> Result<Option<Vec<u8>>> {
         let what = || format!("open {path} in the container's root");
         // NONBLOCK, for a fifo in a file's place would block the open for ever.
         let file = match self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
@@ -238,10 +245,10 @@ impl RootFd {
     }
 }
 
-fn make_entry(parent: &OwnedFd, name: &OsStr, missing: Missing, mode: Mode) -> rustix::io::Result<()> {
+fn create_entry(parent: &OwnedFd, name: &OsStr, missing: IfMissing, mode: Mode) -> rustix::io::Result<()> {
     match missing {
-        Missing::Directory => rustix::fs::mkdirat(parent, name, mode),
-        Missing::File => {
+        IfMissing::Directory => rustix::fs::mkdirat(parent, name, mode),
+        IfMissing::File => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
             rustix::fs::openat(parent, name, flags, mode).map(drop)
         }
@@ -257,7 +264,7 @@ mod tests {
     fn no_more_is_read_than_a_file_says_it_has() {
         #[expect(clippy::disallowed_methods, reason = "the machine's own root")]
         let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
-        let text = RootFd::new(root).read(&InRoot::new("/proc/self/environ"), 10).unwrap();
+        let text = RootFd::new(root).read_file(&InRoot::new("/proc/self/environ"), 10).unwrap();
         assert_eq!(text, Some(Vec::new()));
     }
 
@@ -275,6 +282,6 @@ mod tests {
         let proc = InRoot::new("/proc");
         assert!(proc.contains(&InRoot::new("/proc/sys")));
         assert!(!proc.contains(&InRoot::new("/process")));
-        assert_eq!(InRoot::new("/proc/sys").below(&proc), Some(InRoot::new("sys")));
+        assert_eq!(InRoot::new("/proc/sys").strip_prefix(&proc), Some(InRoot::new("sys")));
     }
 }

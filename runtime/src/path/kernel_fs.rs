@@ -8,7 +8,7 @@ pub const SYSFS_MAGIC: u64 = 0x6265_6572;
 
 /// Type and magic, linux/magic.h (smackfs: security/smack/smack.h). Whoever can
 /// write their files may reach the whole machine.
-const KERNEL: [(&str, u64); 14] = [
+const KERNEL_FILE_SYSTEMS: [(&str, u64); 14] = [
     ("proc", PROC_SUPER_MAGIC),
     ("sysfs", SYSFS_MAGIC),
     ("cgroup", 0x0027_e0eb),
@@ -26,18 +26,18 @@ const KERNEL: [(&str, u64); 14] = [
 ];
 
 /// The magic of the file system on which `fd` lies.
-pub fn magic(fd: impl AsFd) -> rustix::io::Result<u64> {
+pub fn fs_magic(fd: impl AsFd) -> rustix::io::Result<u64> {
     // A magic is 32 bits, which some ABIs extend by their sign.
     Ok(u64::from(rustix::fs::fstatfs(fd)?.f_type as u32))
 }
 
 /// The type of the file system on which `fd` lies, if it is one of the kernel's.
-pub fn kernel_type(fd: impl AsFd) -> Result<Option<&'static str>> {
-    let magic = magic(fd).doing(|| "look at its file system")?;
-    Ok(KERNEL.iter().find(|(_, known)| *known == magic).map(|(name, _)| *name))
+pub fn kernel_fs_type(fd: impl AsFd) -> Result<Option<&'static str>> {
+    let magic = fs_magic(fd).doing(|| "look at its file system")?;
+    Ok(KERNEL_FILE_SYSTEMS.iter().find(|(_, known)| *known == magic).map(|(name, _)| *name))
 }
 
 /// Whether a file system of this type, as mountinfo names it, is the kernel's.
-pub fn is_kernel_type(name: &str) -> bool {
-    KERNEL.iter().any(|(known, _)| *known == name) || name == "resctrl"
+pub fn is_kernel_fs(name: &str) -> bool {
+    KERNEL_FILE_SYSTEMS.iter().any(|(known, _)| *known == name) || name == "resctrl"
 }

@@ -17,17 +17,17 @@ const MAX_TRIES: u32 = 10_000;
 
 /// openat2(2), tried again while the kernel can't tell whether `..` has escaped.
 /// Errors: ESTALE when it never could.
-pub fn openat2_again(
+pub fn openat2_retry(
     dir: impl AsFd,
     path: impl rustix::path::Arg + Copy,
     flags: rustix::fs::OFlags,
     resolve: rustix::fs::ResolveFlags,
 ) -> rustix::io::Result<OwnedFd> {
     let flags = flags | rustix::fs::OFlags::CLOEXEC;
-    again(|| rustix::fs::openat2(&dir, path, flags, Mode::empty(), resolve))
+    retry_eagain(|| rustix::fs::openat2(&dir, path, flags, Mode::empty(), resolve))
 }
 
-fn again<T>(mut look_up: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+fn retry_eagain<T>(mut look_up: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     for _ in 0..MAX_TRIES {
         match look_up() {
             Err(rustix::io::Errno::AGAIN) => {}
@@ -119,9 +119,9 @@ mod tests {
 
     #[test]
     fn a_look_up_that_is_disturbed_without_end_is_given_up() {
-        assert_eq!(again(|| Err::<(), _>(Errno::AGAIN)), Err(Errno::STALE));
+        assert_eq!(retry_eagain(|| Err::<(), _>(Errno::AGAIN)), Err(Errno::STALE));
         let mut left = 3;
-        let result = again(|| {
+        let result = retry_eagain(|| {
             left -= 1;
             if left > 0 { Err(Errno::AGAIN) } else { Ok(()) }
         });

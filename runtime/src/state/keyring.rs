@@ -34,7 +34,7 @@ impl Keyring {
         if !is_new {
             return Ok(Keyring::Callers);
         }
-        let random = keys::random().doing(|| "make the name of a session keyring")?;
+        let random = keys::random_u128().doing(|| "make the name of a session keyring")?;
         Ok(Keyring::Named(format!("_ses.{id}.{random:032x}")))
     }
 }

@@ -64,7 +64,7 @@ pub fn read(pidfd: impl AsFd, pid: i32, file: &str) -> Result<Option<String>> {
     let path = format!("/proc/{pid}/{file}");
     let text = std::fs::read_to_string(&path);
     // After reading. A process that has not been waited for keeps its number.
-    if sys::signal::send(pidfd.as_fd(), 0) == Err(Errno::SRCH) {
+    if sys::signal::pidfd_send_signal(pidfd.as_fd(), 0) == Err(Errno::SRCH) {
         return Ok(None);
     }
     text.map(Some).doing(|| format!("read {path}"))

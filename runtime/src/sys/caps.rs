@@ -22,7 +22,7 @@ struct Data {
 }
 
 /// Sets the calling thread's three capability sets.
-pub fn set(effective: u64, permitted: u64, inheritable: u64) -> rustix::io::Result<()> {
+pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> rustix::io::Result<()> {
     let mut header = Header { version: VERSION_3, pid: 0 };
     let word = |shift: u32| Data {
         effective: (effective >> shift) as u32,

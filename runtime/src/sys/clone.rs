@@ -15,7 +15,7 @@ pub const NEWNET: u64 = libc::CLONE_NEWNET as u64;
 /// The new process becomes the caller's sibling.
 pub const PARENT: u64 = libc::CLONE_PARENT as u64;
 /// The new process has the caller's tracer, and stops before its first instruction.
-pub const TRACED: u64 = libc::CLONE_PTRACE as u64;
+pub const PTRACE: u64 = libc::CLONE_PTRACE as u64;
 
 const CLONE_PIDFD: u64 = libc::CLONE_PIDFD as u64;
 /// Linux 5.7.

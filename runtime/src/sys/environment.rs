@@ -3,7 +3,7 @@
 /// Overwrites it, in a process that has one thread and becomes another program: what may
 /// trace it, or read /proc/PID/environ, learns nothing of the caller. What was asked of
 /// it before stays as copies.
-pub fn wipe() {
+pub fn overwrite() {
     unsafe extern "C" {
         #[link_name = "environ"]
         static mut ENVIRON: *mut *mut libc::c_char;

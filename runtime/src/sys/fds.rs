@@ -8,7 +8,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 
 /// Marks every descriptor from `first` on close-on-exec (Linux 5.11).
-pub fn cloexec_from(first: u32) -> rustix::io::Result<()> {
+pub fn set_cloexec_from(first: u32) -> rustix::io::Result<()> {
     // SAFETY: setting a flag invalidates no descriptor.
     unsafe { syscall!(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC)? };
     Ok(())
@@ -49,7 +49,7 @@ pub fn open_standard_streams() -> rustix::io::Result<()> {
 /// Those of the `count` descriptors from `first` on that are open. To be asked
 /// before anything of ours is open: a number that the caller has left closed
 /// becomes one of ours sooner or later.
-pub fn open_among(first: u32, count: u32) -> std::io::Result<Vec<RawFd>> {
+pub fn open_in_range(first: u32, count: u32) -> std::io::Result<Vec<RawFd>> {
     if count == 0 {
         return Ok(Vec::new());
     }
@@ -80,7 +80,7 @@ pub fn duplicate(number: RawFd) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Takes close-on-exec from a descriptor that the caller left open.
-pub fn keep_open(number: RawFd) -> rustix::io::Result<()> {
+pub fn clear_cloexec(number: RawFd) -> rustix::io::Result<()> {
     // SAFETY: setting a flag invalidates no descriptor; a number that is none fails.
     super::check(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }.into())?;
     Ok(())
@@ -94,11 +94,11 @@ pub struct CloseBatch(Vec<OwnedFd>);
 
 impl CloseBatch {
     /// So many may lie here, for a process has a limit of open files.
-    const MOST: usize = 128;
+    const CAPACITY: usize = 128;
 
     pub fn add(&mut self, fd: OwnedFd) {
         self.0.push(fd);
-        if self.0.len() >= Self::MOST {
+        if self.0.len() >= Self::CAPACITY {
             self.close_all();
         }
     }
@@ -123,7 +123,7 @@ impl Drop for CloseBatch {
 }
 
 /// Makes `fd` appear under the number `target`, open across execve.
-pub fn place(fd: BorrowedFd<'_>, target: RawFd) -> rustix::io::Result<()> {
+pub fn dup2(fd: BorrowedFd<'_>, target: RawFd) -> rustix::io::Result<()> {
     // SAFETY: callers replace standard streams only, which Rust does not own.
     super::check(unsafe { libc::dup2(fd.as_raw_fd(), target) }.into())?;
     Ok(())

@@ -38,7 +38,7 @@ pub fn describe(key: Serial) -> rustix::io::Result<String> {
 }
 
 /// 128 random bits.
-pub fn random() -> rustix::io::Result<u128> {
+pub fn random_u128() -> rustix::io::Result<u128> {
     let mut bytes = [0u8; 16];
     // SAFETY: pointer and length belong to one live array.
     unsafe { syscall!(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), 0u32)? };

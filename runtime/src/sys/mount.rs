@@ -13,7 +13,7 @@ pub const ATTR_NOATIME: u64 = 0x10;
 pub const ATTR_STRICTATIME: u64 = 0x20;
 /// What mount(2) replaces as a whole when it remounts a bind. Not among them are
 /// those of access times.
-pub const ATTR_OF_BINDS: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYMFOLLOW;
+pub const ATTR_BIND_REMOUNT: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYMFOLLOW;
 pub const ATTR_NODIRATIME: u64 = 0x80;
 /// Linux 5.12.
 pub const ATTR_IDMAP: u64 = 0x10_0000;

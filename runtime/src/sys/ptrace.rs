@@ -4,7 +4,7 @@ use super::check;
 use rustix::process::Pid;
 
 /// Makes the parent the tracer of this process, and of what it clones with
-/// `clone::TRACED`.
+/// `clone::PTRACE`.
 pub fn trace_me() -> rustix::io::Result<()> {
     // SAFETY: PTRACE_TRACEME takes no other argument.
     check(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) }).map(drop)

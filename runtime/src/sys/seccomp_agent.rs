@@ -7,7 +7,7 @@ use rustix::fd::{AsRawFd, BorrowedFd};
 /// struct seccomp_notif, linux/seccomp.h: a call that waits for an agent.
 #[repr(C)]
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Call {
+pub struct Notification {
     pub id: u64,
     /// As the agent counts.
     pub pid: u32,
@@ -33,16 +33,16 @@ const NOTIF_SEND: libc::c_ulong = 0xc018_2101;
 const FLAG_CONTINUE: u32 = 1;
 
 /// What an agent does: waits for the next call.
-pub fn next_call(listener: BorrowedFd<'_>) -> rustix::io::Result<Call> {
+pub fn receive_notification(listener: BorrowedFd<'_>) -> rustix::io::Result<Notification> {
     // The kernel wants it zeroed.
-    let mut call = Call::default();
+    let mut call = Notification::default();
     // SAFETY: the kernel writes at most one struct of this size.
     check(unsafe { libc::ioctl(listener.as_raw_fd(), NOTIF_RECV, &raw mut call) }.into())?;
     Ok(call)
 }
 
 /// Lets the call fail with an errno, or go on.
-pub fn answer(listener: BorrowedFd<'_>, call: &Call, error: Option<i32>) -> rustix::io::Result<()> {
+pub fn respond(listener: BorrowedFd<'_>, call: &Notification, error: Option<i32>) -> rustix::io::Result<()> {
     let flags = if error.is_some() { 0 } else { FLAG_CONTINUE };
     let mut response = Response { id: call.id, value: 0, error: -error.unwrap_or(0), flags };
     // SAFETY: the kernel reads one struct of this size.

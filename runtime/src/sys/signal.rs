@@ -35,11 +35,11 @@ pub fn unblock_all() -> rustix::io::Result<()> {
 /// Sets what a program needs of its own signals, whatever the caller handed down
 /// across execve(2): first of all in each program.
 ///
-/// - SIGCHLD has its default. Where it is ignored the kernel reaps children by
+/// - SIGCHLD has its default. Where it is ignored_mask the kernel reaps children by
 ///   itself (wait(2), "NOTES"): no status is left to wait for, and a child's pid
 ///   can belong to another process before anybody has looked.
 /// - No signal is blocked.
-/// - SIGPIPE is ignored: a write to a reader that is gone is an error (EPIPE).
+/// - SIGPIPE is ignored_mask: a write to a reader that is gone is an error (EPIPE).
 pub fn reset_at_start() {
     // SAFETY: SIG_IGN runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
@@ -49,8 +49,8 @@ pub fn reset_at_start() {
     let _ = unblock_all();
 }
 
-/// This program ignores SIGPIPE, and an ignored signal stays ignored across execve.
-pub fn default_sigpipe() {
+/// This program ignores SIGPIPE, and an ignored_mask signal stays ignored_mask across execve.
+pub fn reset_sigpipe() {
     // SAFETY: SIG_DFL runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
@@ -58,9 +58,9 @@ pub fn default_sigpipe() {
 /// Gives every signal but SIGPIPE its default, for a container's program inherits
 /// dispositions: one that ignores SIGTERM without knowing can't be stopped, and a
 /// shell can't even trap it. crun does the same; runc's Go start-up does it.
-/// Only those that /proc/self/status names as ignored cost a call.
-pub fn default_ignored() {
-    let ignored = own_status().ok().and_then(|status| ignored(&status));
+/// Only those that /proc/self/status names as ignored_mask cost a call.
+pub fn reset_ignored() {
+    let ignored = own_status().ok().and_then(|status| ignored_mask(&status));
     for number in (1..=64).filter(|number| *number != libc::SIGPIPE) {
         if ignored.is_none_or(|mask| mask & 1 << (number - 1) != 0) {
             set_default(number);
@@ -85,15 +85,15 @@ fn own_status() -> rustix::io::Result<String> {
     Ok(String::from_utf8_lossy(&text[..length]).into_owned())
 }
 
-/// The mask of ignored signals, proc_pid_status(5).
-fn ignored(status: &str) -> Option<u64> {
+/// The mask of ignored_mask signals, proc_pid_status(5).
+fn ignored_mask(status: &str) -> Option<u64> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(mask.trim(), 16).ok()
 }
 
-/// Ends this process by each of `signals` that is not ignored; a program that
+/// Ends this process by each of `signals` that is not ignored_mask; a program that
 /// follows has their defaults again.
-pub fn end_by(signals: &[libc::c_int]) {
+pub fn exit_on(signals: &[libc::c_int]) {
     extern "C" fn end(signal: libc::c_int) {
         // SAFETY: _exit(2) may be called in a handler.
         unsafe { libc::_exit(128 + signal) }
@@ -109,7 +109,7 @@ pub fn end_by(signals: &[libc::c_int]) {
 }
 
 /// Sends `signal` (1–64) to the process behind `pidfd`.
-pub fn send(pidfd: rustix::fd::BorrowedFd<'_>, signal: i32) -> rustix::io::Result<()> {
+pub fn pidfd_send_signal(pidfd: rustix::fd::BorrowedFd<'_>, signal: i32) -> rustix::io::Result<()> {
     use rustix::fd::AsRawFd;
     // SAFETY: integers and no siginfo.
     unsafe { syscall!(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<u8>(), 0u32)? };
@@ -122,7 +122,7 @@ pub fn signalfd() -> rustix::io::Result<rustix::fd::OwnedFd> {
 }
 
 /// The same for some of them alone: the others stay pending.
-pub fn signalfd_of(numbers: &[libc::c_int]) -> rustix::io::Result<rustix::fd::OwnedFd> {
+pub fn signalfd_for(numbers: &[libc::c_int]) -> rustix::io::Result<rustix::fd::OwnedFd> {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the whole set.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
@@ -136,7 +136,7 @@ pub fn signalfd_of(numbers: &[libc::c_int]) -> rustix::io::Result<rustix::fd::Ow
 }
 
 /// Takes the next signal from a signalfd that can be read.
-pub fn next_of(signals: rustix::fd::BorrowedFd<'_>) -> rustix::io::Result<i32> {
+pub fn read_signalfd(signals: rustix::fd::BorrowedFd<'_>) -> rustix::io::Result<i32> {
     let mut record = [0u8; SIGNALFD_RECORD];
     rustix::io::read(signals, &mut record)?;
     let [a, b, c, d, ..] = record;
@@ -157,7 +157,7 @@ pub const SIGNALFD_RECORD: usize = size_of::<libc::signalfd_siginfo>();
 
 /// A child that has ended and waits to be reaped, waitid(2); rustix does not
 /// tell whose a status is.
-pub fn ended_child() -> rustix::io::Result<Option<rustix::process::Pid>> {
+pub fn exited_child() -> rustix::io::Result<Option<rustix::process::Pid>> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: waitid fills in the siginfo, which is zeroed before.
@@ -181,12 +181,12 @@ pub fn description(signal: i32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::ignored;
+    use super::ignored_mask;
 
     #[test]
     fn the_mask_of_ignored_signals_is_found() {
         let status = "Name:\tSigIgn: ffff\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000011000\nSigCgt:\t0\n";
-        assert_eq!(ignored(status), Some(0x11000));
-        assert_eq!(ignored("Name:\tx\n"), None);
+        assert_eq!(ignored_mask(status), Some(0x11000));
+        assert_eq!(ignored_mask("Name:\tx\n"), None);
     }
 }

@@ -64,7 +64,7 @@ impl<'a> Foreground<'a> {
         if matches!(number, libc::SIGPIPE | libc::SIGURG) {
             return Ok(());
         }
-        match signal::send(self.pidfd.as_fd(), number) {
+        match signal::pidfd_send_signal(self.pidfd.as_fd(), number) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(errno) => Err(errno).doing(|| format!("forward signal {number} to the container")),
         }
@@ -93,5 +93,5 @@ impl<'a> Foreground<'a> {
 
 /// Reads the signalfd without blocking.
 fn next_signal(signals: &OwnedFd) -> Option<i32> {
-    signal::next_of(signals.as_fd()).ok()
+    signal::read_signalfd(signals.as_fd()).ok()
 }

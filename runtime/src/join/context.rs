@@ -8,21 +8,21 @@ use rustix::fd::OwnedFd;
 
 /// Open in it, or known to it.
 #[derive(Debug)]
-pub struct Inside<'a> {
+pub struct JoinContext<'a> {
     pub container: &'a Container,
     /// CLONE_NEW* of the namespaces that the config names.
-    pub named: u64,
+    pub named_namespaces: u64,
     /// Of a container that shares its mount namespace with others.
     pub root: Option<OwnedFd>,
     pub handle: CgroupHandle,
     /// systemd moves us.
-    pub wait_for_place: bool,
+    pub moved_by_systemd: bool,
     pub channel: Channel,
     /// Of the intermediate process alone.
     pub parent: Option<Channel>,
 }
 
-impl Inside<'_> {
+impl JoinContext<'_> {
     pub fn parent(&self) -> Result<&Channel> {
         self.parent.as_ref().ok_or_else(|| Error::new("exec: the intermediate process has ended"))
     }

@@ -25,23 +25,23 @@ pub fn clone_traced(runtime: &Channel) -> Result<Option<Pid>> {
     runtime.send(&Message::Full)?;
     runtime.expect(&Message::Placed)?;
     ptrace::trace_me().doing(|| "have the new process stop at its start")?;
-    clone::fork_sibling(clone::TRACED).doing(|| "clone the new process")
+    clone::fork_sibling(clone::PTRACE).doing(|| "clone the new process")
 }
 
 /// The cgroup that the new process belongs in.
 #[derive(Debug)]
-pub struct Left(PathBuf);
+pub struct PidsCgroup(PathBuf);
 
 /// In the runtime: takes the intermediate process to where the runtime itself is.
-pub fn take_out(between: Pid, pure_v2: bool) -> Result<Left> {
-    let left = counted_in(&between.as_raw_nonzero().to_string(), pure_v2)?;
-    move_to(&counted_in("self", pure_v2)?, between)?;
-    Ok(Left(left))
+pub fn move_out(between: Pid, pure_v2: bool) -> Result<PidsCgroup> {
+    let left = pids_cgroup(&between.as_raw_nonzero().to_string(), pure_v2)?;
+    move_to_cgroup(&pids_cgroup("self", pure_v2)?, between)?;
+    Ok(PidsCgroup(left))
 }
 
 /// Moves the new process in, which is stopped, and lets it run.
-pub fn put_in(pid: Pid, left: &Left, watch: &Watch) -> Result<()> {
-    let children = signal::signalfd_of(&[libc::SIGCHLD]).doing(|| "watch the new process")?;
+pub fn move_in(pid: Pid, left: &PidsCgroup, watch: &Watch) -> Result<()> {
+    let children = signal::signalfd_for(&[libc::SIGCHLD]).doing(|| "watch the new process")?;
     let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
     loop {
         match waitid(WaitId::Pid(pid), options).doing(|| "wait for the new process")? {
@@ -50,14 +50,14 @@ pub fn put_in(pid: Pid, left: &Left, watch: &Watch) -> Result<()> {
             None => {}
         }
         watch.wait(children.as_fd())?;
-        signal::next_of(children.as_fd()).doing(|| "read a signal")?;
+        signal::read_signalfd(children.as_fd()).doing(|| "read a signal")?;
     }
-    move_to(&left.0, pid)?;
+    move_to_cgroup(&left.0, pid)?;
     ptrace::detach(pid).doing(|| "let the new process run")
 }
 
 #[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's cgroups")]
-fn move_to(dir: &Path, pid: Pid) -> Result<()> {
+fn move_to_cgroup(dir: &Path, pid: Pid) -> Result<()> {
     let what = || format!("move process {} into cgroup {}", pid.as_raw_nonzero(), dir.display());
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = rustix::fs::open(dir.join("cgroup.procs"), flags, Mode::empty()).doing(what)?;
@@ -66,13 +66,13 @@ fn move_to(dir: &Path, pid: Pid) -> Result<()> {
 
 /// Where a process counts: the hierarchy of the `pids` controller, cgroups(7).
 #[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's /proc")]
-fn counted_in(process: &str, pure_v2: bool) -> Result<PathBuf> {
+fn pids_cgroup(process: &str, pure_v2: bool) -> Result<PathBuf> {
     let path = format!("/proc/{process}/cgroup");
     let text = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;
-    directory(&text, pure_v2).ok_or_else(|| Error::new(format!("{path} has no cgroup that counts processes")))
+    pids_cgroup_path(&text, pure_v2).ok_or_else(|| Error::new(format!("{path} has no cgroup that counts processes")))
 }
 
-fn directory(text: &str, pure_v2: bool) -> Option<PathBuf> {
+fn pids_cgroup_path(text: &str, pure_v2: bool) -> Option<PathBuf> {
     let mut lines = text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
     let counts = |controllers: &str| match pure_v2 {
         true => controllers.is_empty(),
@@ -89,8 +89,8 @@ mod tests {
     #[test]
     fn processes_count_in_the_hierarchy_of_their_controller() {
         let text = "5:cpu,cpuacct:/x\n4:pids:/a/b\n0::/c:d\n";
-        assert_eq!(directory(text, false), Some("/sys/fs/cgroup/pids/a/b".into()));
-        assert_eq!(directory(text, true), Some("/sys/fs/cgroup/c:d".into()));
-        assert_eq!(directory("0::/\n", false), None);
+        assert_eq!(pids_cgroup_path(text, false), Some("/sys/fs/cgroup/pids/a/b".into()));
+        assert_eq!(pids_cgroup_path(text, true), Some("/sys/fs/cgroup/c:d".into()));
+        assert_eq!(pids_cgroup_path("0::/\n", false), None);
     }
 }

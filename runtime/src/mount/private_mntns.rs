@@ -8,7 +8,7 @@ use crate::bail;
 use crate::error::{Context, Error, Result};
 use crate::ipc::child;
 use crate::ipc::protocol::{Channel, Message};
-use crate::path::kernel_fs::is_kernel_type;
+use crate::path::kernel_fs::is_kernel_fs;
 use crate::path::{InRoot, RootFd};
 use crate::sys::clone::{self, Fork};
 use crate::sys::mount::{MountAttr, PROPAGATION_PRIVATE, setattr_root};
@@ -20,17 +20,17 @@ use std::ffi::CString;
 /// A mount of file system `kind` by mount(2), attached nowhere: it takes a page of
 /// options in all, where fsconfig(2) takes 255 bytes of each.
 #[expect(clippy::disallowed_methods, reason = "/ only, in a mount namespace of its own")]
-pub fn classic(kind: &str, source: &str, options: &str) -> Result<OwnedFd> {
+pub fn mount_legacy(kind: &str, source: &str, options: &str) -> Result<OwnedFd> {
     const PAGE: usize = 4096;
     if options.len() >= PAGE {
         bail!("{kind}: the kernel takes {} bytes of options, and there are {}", PAGE - 1, options.len());
     }
     let text = |text: &str| CString::new(text).map_err(|_| Error::new(format!("{kind}: an option has a NUL byte")));
     let (source, options) = (text(source)?, text(options)?);
-    run(None, |_| {
+    run_in_private_mntns(None, |_| {
         rustix::mount::mount(&*source, c"/", kind, MountFlags::empty(), &*options)
             .doing(|| format!("mount file system {kind:?}"))?;
-        top_of_root(false)
+        clone_topmost_mount(false)
     })
 }
 
@@ -38,8 +38,8 @@ pub fn classic(kind: &str, source: &str, options: &str) -> Result<OwnedFd> {
 /// kernel's file systems are among it: a second /proc would have no masks. The
 /// mounts of the copy stay what they are, whatever is renamed meanwhile.
 #[expect(clippy::disallowed_methods, reason = "/ only, in a mount namespace of its own")]
-pub fn copy_of_subtree(root: &RootFd, proc: &ProcFd, path: &InRoot, flags: OFlags) -> Result<OwnedFd> {
-    run(Some(root), |root| {
+pub fn clone_subtree(root: &RootFd, proc: &ProcFd, path: &InRoot, flags: OFlags) -> Result<OwnedFd> {
+    run_in_private_mntns(Some(root), |root| {
         let place = root.open(path, OFlags::PATH | flags).doing(|| "open it")?;
         let tree = clone_mount(&place, true).doing(|| "copy it")?;
         let top = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
@@ -51,7 +51,7 @@ pub fn copy_of_subtree(root: &RootFd, proc: &ProcFd, path: &InRoot, flags: OFlag
         }
         attach(&tree, top.doing(|| "open /")?).doing(|| "attach the copy")?;
         refuse_kernel_mounts(&tree, proc)?;
-        top_of_root(true)
+        clone_topmost_mount(true)
     })
 }
 
@@ -86,12 +86,12 @@ fn kernel_mount_below(mountinfo: &str, id: u64) -> Option<String> {
             break;
         }
     }
-    mounts.iter().find(|(own, _, kind)| within.contains(own) && is_kernel_type(kind)).map(|m| m.2.to_owned())
+    mounts.iter().find(|(own, _, kind)| within.contains(own) && is_kernel_fs(kind)).map(|m| m.2.to_owned())
 }
 
 /// A copy of what is mounted over `/`. A look-up that goes up from the root goes
 /// to the topmost mount on it.
-fn top_of_root(recursive: bool) -> Result<OwnedFd> {
+fn clone_topmost_mount(recursive: bool) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -102,7 +102,7 @@ fn top_of_root(recursive: bool) -> Result<OwnedFd> {
 /// Runs `work` in a process with a mount namespace of its own, whose root is `root`
 /// there, or the caller's directory; the mount that it makes goes with it but for
 /// the descriptor that comes back. Like the caller it is not dumpable.
-fn run(root: Option<&RootFd>, work: impl FnOnce(&RootFd) -> Result<OwnedFd>) -> Result<OwnedFd> {
+fn run_in_private_mntns(root: Option<&RootFd>, work: impl FnOnce(&RootFd) -> Result<OwnedFd>) -> Result<OwnedFd> {
     let (near, far) = Channel::pair()?;
     match clone::clone3(0, None).doing(|| "make a process with mounts of its own")? {
         Fork::Parent { pid, pidfd } => {
@@ -116,7 +116,7 @@ fn run(root: Option<&RootFd>, work: impl FnOnce(&RootFd) -> Result<OwnedFd>) -> 
         }
         Fork::Child => {
             drop(near);
-            let made = alone(root).and_then(|root| work(&root)).and_then(|tree| {
+            let made = enter_private_mntns(root).and_then(|root| work(&root)).and_then(|tree| {
                 far.send_with(&Message::Ready, tree.as_fd())?;
                 Ok(())
             });
@@ -131,7 +131,7 @@ fn run(root: Option<&RootFd>, work: impl FnOnce(&RootFd) -> Result<OwnedFd>) -> 
 /// Leaves the mount namespace. The working directory is what shows where `root` is
 /// in the copy.
 #[expect(clippy::disallowed_methods, reason = ". only, the root's place in the copy")]
-fn alone(root: Option<&RootFd>) -> Result<RootFd> {
+fn enter_private_mntns(root: Option<&RootFd>) -> Result<RootFd> {
     let what = || "make a copy of the mount namespace";
     if let Some(root) = root {
         rustix::process::fchdir(root).doing(what)?;
