@@ -183,7 +183,7 @@ macro_rules! bail {
 /// look for phrases such as `permission denied` in a runtime's messages.
 pub fn errno_text(errno: Errno) -> String {
     if errno == Errno::STALE {
-        // Also what `path::openat2_retry` ends with.
+        // After the attempts of `path::openat2_retry`.
         return "stale file handle: what lies there is being renamed or replaced all the time".into();
     }
     let text = std::io::Error::from(errno).to_string();

@@ -1,7 +1,12 @@
-//! A path inside the container's root, and the only ways to use one. There is
-//! no `AsRef<Path>`: what lies under the root belongs to the attacker, so every
-//! look-up goes through openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS) on the
-//! root's descriptor (CVE-2021-30465, CVE-2019-18837, CVE-2024-45310).
+//! Look-ups inside the container's root.
+//!
+//! What lies below the root is under the attacker's control: the image's symbolic links,
+//! and renames by processes that share a volume. A path that is checked and then used by
+//! name can be replaced in between by a link to the host (CVE-2021-30465), and a magic
+//! link such as /proc/self/exe leaves every root (CVE-2019-5736). So [`InRoot`] has no
+//! `AsRef<Path>`, and each look-up is one openat2(2) on the root's descriptor with
+//! RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS; what follows is done on the descriptor.
+//! Also against CVE-2019-18837 and CVE-2024-45310, of crun and runc.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::fds::CloseBatch;
@@ -12,17 +17,17 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
-/// How many symbolic links one look-up may follow, as in the kernel.
+/// MAXSYMLINKS of the kernel, path_resolution(7).
 const MAX_LINKS: u32 = 40;
 
-/// A cleaned path relative to a container's root: no leading slash, no empty,
-/// `.` or `..` component. Empty for the root itself.
+/// A normalized path relative to a container's root: no leading slash, no empty, `.` or
+/// `..` component. Empty for the root itself.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InRoot(Vec<u8>);
 
 impl InRoot {
-    /// Cleans `path` as text, as runc does with what config.json says: `..`
-    /// takes back the component before it and stops at the root.
+    /// Normalizes `path` lexically, as runc does with paths of config.json: `..` removes
+    /// the component before it, and is dropped at the root.
     pub fn new(path: impl AsRef<[u8]>) -> Self {
         let mut clean: Vec<&[u8]> = Vec::new();
         for part in path.as_ref().split(|b| *b == b'/') {
@@ -35,27 +40,29 @@ impl InRoot {
         InRoot(clean.join(&b'/'))
     }
 
+    /// Whether it is the root directory.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// `self` or something below it.
+    /// Whether `other` is `self` or below it.
     pub fn contains(&self, other: &InRoot) -> bool {
         self.is_root()
             || other.0 == self.0
             || (other.0.starts_with(&self.0) && other.0.get(self.0.len()) == Some(&b'/'))
     }
 
-    /// What is left of `self` below `base`.
+    /// `self` relative to `base`. None where it is not below it.
     pub fn strip_prefix(&self, base: &InRoot) -> Option<InRoot> {
         base.contains(self).then(|| InRoot::new(&self.0[base.0.len()..]))
     }
 
+    /// `name`, which may have several components, below `self`; normalized.
     pub fn join(&self, name: impl AsRef<[u8]>) -> InRoot {
         InRoot::new([&self.0, name.as_ref()].join(&b'/'))
     }
 
-    /// The directory above, and the last component (empty for the root).
+    /// The parent directory, and the last component (empty for the root).
     pub fn parent_and_name(&self) -> (InRoot, Vec<u8>) {
         let (above, name) = self.split_last();
         (above, name.to_vec())
@@ -73,7 +80,7 @@ impl InRoot {
     }
 }
 
-/// As the container's processes would write it.
+/// An absolute path, as the container's processes see it.
 impl fmt::Display for InRoot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "/{}", String::from_utf8_lossy(&self.0))
@@ -96,27 +103,29 @@ impl AsFd for RootFd {
     }
 }
 
-/// What to make where a look-up finds nothing.
+/// What is created where a look-up fails with ENOENT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfMissing {
     Directory,
     File,
 }
 
-/// Whether something may be made in a directory.
+/// Refuses a directory, by its descriptor, as a place to create something in.
 pub type DirectoryCheck<'a> = &'a dyn Fn(&OwnedFd) -> Result<()>;
 
 impl RootFd {
+    /// Takes the descriptor of a root directory (O_PATH or an attached mount).
     pub fn new(fd: OwnedFd) -> Self {
         RootFd(fd)
     }
 
-    /// Opens `path` with `flags` as the container would see it.
+    /// Opens `path` with `flags`; symbolic links resolve within the root. Errors: those of
+    /// openat2(2); ELOOP at a magic link; ESTALE as for [`super::openat2_retry`].
     pub fn open(&self, path: &InRoot, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         self.open_resolve(path, flags, ResolveFlags::empty())
     }
 
-    /// As [`RootFd::open`], but no component may be a symbolic link.
+    /// As [`RootFd::open`] with RESOLVE_NO_SYMLINKS: ELOOP where any component is a link.
     pub fn open_no_symlinks(&self, path: &InRoot, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         self.open_resolve(path, flags, ResolveFlags::NO_SYMLINKS)
     }
@@ -126,7 +135,7 @@ impl RootFd {
         super::openat2_retry(&self.0, path.as_os_str(), flags, resolve)
     }
 
-    /// Opens `path` as a place to mount on, and makes it where it is missing.
+    /// Opens `path` with O_PATH as the target of a mount, and creates it where it is missing.
     pub fn open_or_create(&self, path: &InRoot, missing: IfMissing, mode: Mode) -> Result<OwnedFd> {
         match self.open(path, OFlags::PATH) {
             Err(Errno::NOENT) => self.create(path, missing, mode, &|_| Ok(()), MAX_LINKS),
@@ -134,20 +143,21 @@ impl RootFd {
         }
     }
 
-    /// As [`RootFd::open_or_create`] for a directory in which something is to be made:
-    /// `check` is asked about it, and about each in which one above it is made.
+    /// Opens a directory in which something will be created, and creates it where it is
+    /// missing (mode 0755). `check` may refuse it, and each directory above it in which
+    /// one is created.
     pub fn open_or_create_directory(&self, path: &InRoot, check: DirectoryCheck<'_>) -> Result<OwnedFd> {
         let mode = Mode::from_raw_mode(0o755);
         let directory = match self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
             Err(Errno::NOENT) => self.create(path, IfMissing::Directory, mode, check, MAX_LINKS)?,
             result => result.doing(|| format!("open {path} in the container's root"))?,
         };
-        check(&directory).doing(|| format!("use {path}"))?;
+        check(&directory).doing(|| format!("create files in {path}"))?;
         Ok(directory)
     }
 
-    /// Makes `path` in a directory that is reached without symbolic links. None
-    /// where that is not so, or something is there already.
+    /// Creates `path` where no component of its parent is a symbolic link. None where one
+    /// is, or where `path` exists.
     pub fn create_no_symlinks(
         &self,
         path: &InRoot,
@@ -161,7 +171,7 @@ impl RootFd {
         match create_entry(&parent, name, missing, mode) {
             Ok(()) => {}
             Err(Errno::EXIST) => return Ok(None),
-            Err(errno) => return Err(errno).doing(|| format!("make {path} in the container's root")),
+            Err(errno) => return Err(errno).doing(|| format!("create {path} in the container's root")),
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = rustix::fs::openat(&parent, name, flags, Mode::empty());
@@ -169,9 +179,8 @@ impl RootFd {
         made.map(Some).doing(|| format!("open {path} in the container's root"))
     }
 
-    /// Makes `path` and the directories above it. A symbolic link that leads
-    /// nowhere is followed inside the root, as in an image whose resolv.conf
-    /// points into an empty /run.
+    /// Creates `path` and its missing parents. A dangling symbolic link is followed within
+    /// the root: an image's resolv.conf may point into an empty /run.
     fn create(
         &self,
         path: &InRoot,
@@ -186,17 +195,19 @@ impl RootFd {
             result => result.doing(|| format!("open {above} in the container's root"))?,
         };
         let name = OsStr::from_bytes(name);
-        check(&parent).doing(|| format!("make {path}"))?;
+        check(&parent).doing(|| format!("create {path}"))?;
         match create_entry(&parent, name, missing, mode) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
                 return self.create_through_symlink(path, &above, &parent, name, (missing, mode, check, links));
             }
-            Err(errno) => return Err(errno).doing(|| format!("make {path} in the container's root")),
+            Err(errno) => return Err(errno).doing(|| format!("create {path} in the container's root")),
         }
         self.open(path, OFlags::PATH).doing(|| format!("open {path} in the container's root"))
     }
 
+    /// `path` was missing, and mkdirat or O_EXCL say EEXIST: a dangling link, whose target
+    /// is created instead, or a race.
     fn create_through_symlink(
         &self,
         path: &InRoot,
@@ -217,16 +228,17 @@ impl RootFd {
                     result => result.doing(|| format!("open {target} in the container's root")),
                 }
             }
-            // Somebody else made it in between: it is there now.
+            // Created by another process since the look-up.
             Err(Errno::INVAL) => self.open(path, OFlags::PATH).doing(|| format!("open {path} in the container's root")),
             Err(errno) => Err(errno).doing(|| format!("follow {path} in the container's root")),
         }
     }
 
-    /// Reads a file of the container, `limit` bytes at most. None if there is none.
+    /// Reads a regular file of at most `limit` bytes. None where there is none.
     pub fn read_file(&self, path: &InRoot, limit: u64) -> Result<Option<Vec<u8>>> {
         let what = || format!("open {path} in the container's root");
-        // NONBLOCK, for a fifo in a file's place would block the open for ever.
+        // O_NONBLOCK: opening a FIFO without a writer would block. O_NOCTTY: a terminal
+        // would become ours.
         let file = match self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
             result => result.doing(what)?,
@@ -238,8 +250,8 @@ impl RootFd {
         if stat.st_size as u64 > limit {
             return Err(Error::new(format!("{path} in the container's root is larger than {limit} bytes")));
         }
-        // No more than that: files of procfs, to which a link may lead, have no size
-        // and any length.
+        // No more than st_size: a link may lead to a file of procfs, whose st_size is 0
+        // and whose content has any length.
         let text = super::read_exactly(&file, stat.st_size as usize).doing(|| format!("read {path}"))?;
         Ok(Some(text))
     }

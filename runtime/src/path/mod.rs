@@ -1,4 +1,5 @@
-//! Paths inside the container, which are never paths to us: only descriptors.
+//! Paths inside the container. They are opened relative to the descriptor of its root,
+//! never through a path of the host; and reads and writes on descriptors.
 
 #![deny(clippy::disallowed_methods)]
 
@@ -11,12 +12,13 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Mode;
 
-/// How often a look-up begins anew that a rename or a mount elsewhere has disturbed
-/// (EAGAIN of openat2(2)). Whoever renames without end must not hold us for ever.
+/// Attempts at an openat2(2) that fails with EAGAIN since a rename or a mount raced with
+/// it. Bounded: a container could rename in a loop and block the runtime for ever.
 const MAX_TRIES: u32 = 10_000;
 
-/// openat2(2), tried again while the kernel can't tell whether `..` has escaped.
-/// Errors: ESTALE when it never could.
+/// openat2(2), repeated on EAGAIN: with RESOLVE_IN_ROOT or RESOLVE_BENEATH the kernel
+/// can't tell whether `..` escaped while anything is renamed. O_CLOEXEC is added.
+/// Errors: ESTALE after 10,000 attempts.
 pub fn openat2_retry(
     dir: impl AsFd,
     path: impl rustix::path::Arg + Copy,
@@ -37,16 +39,16 @@ fn retry_eagain<T>(mut look_up: impl FnMut() -> rustix::io::Result<T>) -> rustix
     Err(rustix::io::Errno::STALE)
 }
 
-/// Reads to the end of `fd`, with a buffer for `expected` bytes to begin with
-/// and one byte more, so that the end shows without another allocation.
+/// Reads `fd` to its end. The buffer has `expected` bytes and one more, so that the end
+/// of a file of that size is seen without a second allocation.
 pub fn read_all(fd: impl AsFd, expected: usize) -> rustix::io::Result<Vec<u8>> {
     read(fd, expected + 1, true)
 }
 
-/// Reads to the end of a file or pipe that was opened with O_NONBLOCK, and waits for
-/// a pipe's writer. None if there is more than `limit` bytes.
+/// Reads a file or pipe, opened with O_NONBLOCK, to its end; waits for a pipe's writer.
+/// None where it has more than `limit` bytes.
 pub fn read_at_most(fd: impl AsFd, limit: usize) -> rustix::io::Result<Option<Vec<u8>>> {
-    // A fifo that nobody has opened yet would seem to be at its end.
+    // read(2) of a FIFO without a writer returns 0, as at its end; poll(2) waits for one.
     let mut poll = [PollFd::new(&fd, PollFlags::IN)];
     while rustix::event::poll(&mut poll, None).is_err_and(|errno| errno == rustix::io::Errno::INTR) {}
     let flags = rustix::fs::fcntl_getfl(&fd)?;
@@ -64,7 +66,7 @@ pub fn read_at_most(fd: impl AsFd, limit: usize) -> rustix::io::Result<Option<Ve
     }
 }
 
-/// Reads the `size` bytes that a regular file has, without asking for more.
+/// Reads `size` bytes, the st_size of a regular file, or less at its end.
 pub fn read_exactly(fd: impl AsFd, size: usize) -> rustix::io::Result<Vec<u8>> {
     read(fd, size, false)
 }
@@ -90,8 +92,8 @@ fn read(fd: impl AsFd, size: usize, grows: bool) -> rustix::io::Result<Vec<u8>> 
     Ok(buffer)
 }
 
-/// Reads a small file of the kernel's (procfs, cgroups) in one call: those give
-/// all they have, up to 4095 bytes here, at once.
+/// Reads a file of procfs or of cgroups by one read(2), which returns all of it: at most
+/// 4095 bytes.
 pub fn read_once(fd: impl AsFd) -> rustix::io::Result<Vec<u8>> {
     let mut buffer = vec![0; 4095];
     let length = rustix::io::read(&fd, &mut buffer)?;

@@ -1,4 +1,4 @@
-//! bpf(2): load and attach a device program of cgroup v2.
+//! bpf(2): loads and attaches a BPF_PROG_TYPE_CGROUP_DEVICE program of cgroup v2.
 
 use super::syscall;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -32,7 +32,9 @@ struct Attach {
     replace_bpf_fd: u32,
 }
 
-/// Loads a program of eBPF instructions, 8 bytes each.
+/// BPF_PROG_LOAD of a device program: eBPF instructions of 8 bytes each. Returns the
+/// program's descriptor. Errors: EPERM without CAP_BPF or CAP_SYS_ADMIN, EACCES or
+/// EINVAL where the verifier rejects it.
 pub fn load_device_program(instructions: &[u64]) -> rustix::io::Result<OwnedFd> {
     let attr = Load {
         prog_type: BPF_PROG_TYPE_CGROUP_DEVICE,
@@ -52,7 +54,8 @@ pub fn load_device_program(instructions: &[u64]) -> rustix::io::Result<OwnedFd> 
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Attaches a device program beside those that are there: all have to allow.
+/// BPF_PROG_ATTACH with BPF_F_ALLOW_MULTI: programs that are attached already stay, and
+/// an access needs the permission of all of them.
 pub fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let attr = Attach {
         target_fd: cgroup.as_raw_fd() as u32,

@@ -21,7 +21,8 @@ struct Data {
     inheritable: u32,
 }
 
-/// Sets the calling thread's three capability sets.
+/// Sets the calling thread's effective, permitted and inheritable sets, capset(2).
+/// Errors: EPERM where a capability is added that the permitted set lacks.
 pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> rustix::io::Result<()> {
     let mut header = Header { version: VERSION_3, pid: 0 };
     let word = |shift: u32| Data {
@@ -35,7 +36,7 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> rustix::io::R
     Ok(())
 }
 
-/// The calling thread's permitted set.
+/// The calling thread's permitted set, capget(2).
 pub fn permitted() -> rustix::io::Result<u64> {
     let mut header = Header { version: VERSION_3, pid: 0 };
     let mut data = [Data::default(); 2];

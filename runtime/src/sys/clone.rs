@@ -1,9 +1,10 @@
-//! clone3(2), setns(2), unshare(2).
+//! clone3(2), clone(2), setns(2), unshare(2).
 
 use super::syscall;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::process::Pid;
 
+/// CLONE_NEW* of clone(2): one bit for each kind of namespace.
 pub const NEWTIME: u64 = libc::CLONE_NEWTIME as u64;
 pub const NEWNS: u64 = libc::CLONE_NEWNS as u64;
 pub const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
@@ -12,9 +13,10 @@ pub const NEWIPC: u64 = libc::CLONE_NEWIPC as u64;
 pub const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
 pub const NEWPID: u64 = libc::CLONE_NEWPID as u64;
 pub const NEWNET: u64 = libc::CLONE_NEWNET as u64;
-/// The new process becomes the caller's sibling.
+/// CLONE_PARENT: the new process is the caller's sibling.
 pub const PARENT: u64 = libc::CLONE_PARENT as u64;
-/// The new process has the caller's tracer, and stops before its first instruction.
+/// CLONE_PTRACE: the new process has the caller's tracer, and is stopped by SIGSTOP
+/// before its first instruction.
 pub const PTRACE: u64 = libc::CLONE_PTRACE as u64;
 
 const CLONE_PIDFD: u64 = libc::CLONE_PIDFD as u64;
@@ -38,24 +40,25 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Which side of a clone one is on.
+/// The result of a clone: in the child, or in the parent with the child's pid and pidfd.
 #[derive(Debug)]
 pub enum Fork {
     Child,
     Parent { pid: Pid, pidfd: OwnedFd },
 }
 
-/// Forks with `flags` (CLONE_NEW*, CLONE_PARENT), into `cgroup` (a directory of
-/// cgroup v2) where one is given. The child shares no memory with the parent;
-/// the caller must be single-threaded, for a lock that another thread held
-/// would stay locked in the child for ever.
+/// Forks by clone3(2) with `flags` (CLONE_NEW*, CLONE_PARENT) into `cgroup`, a directory
+/// of cgroup v2 (CLONE_INTO_CGROUP, Linux 5.7). The child has a copy of the memory. The
+/// caller must be single-threaded: a lock that another thread holds would stay locked in
+/// the child. Errors: EBUSY where the cgroup has controllers enabled for its children
+/// (the no-internal-processes rule), EACCES, EAGAIN at a limit of processes.
 pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> rustix::io::Result<Fork> {
     debug_assert_eq!(has_one_thread(), Ok(true), "clone3 in a process with threads");
     let mut pidfd: libc::c_int = -1;
     let mut args = CloneArgs {
         flags: flags | CLONE_PIDFD,
         pidfd: &raw mut pidfd as u64,
-        // With CLONE_PARENT the kernel wants none and takes the parent's.
+        // clone3(2): must be 0 with CLONE_PARENT, which takes the parent's.
         exit_signal: if flags & PARENT == 0 { libc::SIGCHLD as u64 } else { 0 },
         ..CloneArgs::default()
     };
@@ -76,9 +79,9 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> rustix::io::Result<
     }
 }
 
-/// Forks a sibling by clone(2), with `flags` (CLONE_PTRACE). Seccomp profiles allow it
-/// that let a program fork: they can judge its flags, and not those of clone3(2). None
-/// in the child.
+/// Forks a sibling by clone(2) (CLONE_PARENT) with `flags` (CLONE_PTRACE). None in the
+/// child. By clone(2) and not clone3(2): a seccomp filter can inspect its flags, so
+/// profiles that let a program fork allow it; those of clone3(2) are in memory.
 pub fn fork_sibling(flags: u64) -> rustix::io::Result<Option<Pid>> {
     debug_assert_eq!(has_one_thread(), Ok(true), "clone in a process with threads");
     // SAFETY: without CLONE_VM and with no stack given this is a fork; nothing is
@@ -87,8 +90,8 @@ pub fn fork_sibling(flags: u64) -> rustix::io::Result<Option<Pid>> {
     Ok(i32::try_from(pid).ok().and_then(Pid::from_raw))
 }
 
-/// Whether the caller is the only thread of its process, in one call: with CLONE_THREAD,
-/// unshare(2) changes nothing and refuses where there are others.
+/// Whether the process is single-threaded, in one system call: unshare(CLONE_THREAD)
+/// changes nothing, and fails with EINVAL in a multi-threaded process, unshare(2).
 pub fn has_one_thread() -> rustix::io::Result<bool> {
     // SAFETY: CLONE_THREAD alone unshares nothing.
     match unsafe { syscall!(libc::SYS_unshare, libc::CLONE_THREAD) } {
@@ -98,14 +101,16 @@ pub fn has_one_thread() -> rustix::io::Result<bool> {
     }
 }
 
-/// Enters the namespaces `flags` of the process or namespace file behind `fd`.
+/// Joins the namespaces `flags` of `fd`: a pidfd (several at once, Linux 5.8) or a
+/// namespace file, setns(2).
 pub fn setns(fd: BorrowedFd<'_>, flags: u64) -> rustix::io::Result<()> {
     // SAFETY: setns takes two integers and touches no memory of ours.
     unsafe { syscall!(libc::SYS_setns, fd.as_raw_fd(), flags as libc::c_int)? };
     Ok(())
 }
 
-/// Leaves shared namespaces for new ones.
+/// Moves the caller into new namespaces `flags`, unshare(2); NEWPID and NEWTIME apply to
+/// its children alone.
 pub fn unshare(flags: u64) -> rustix::io::Result<()> {
     // SAFETY: only namespace flags are passed by callers; no CLONE_FILES or
     // CLONE_VM, so nothing that Rust relies on is unshared.

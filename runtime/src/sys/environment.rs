@@ -1,8 +1,9 @@
-//! The environment that the caller gave this process, as it lies in memory.
+//! The environment block of this process, environ(7).
 
-/// Overwrites it, in a process that has one thread and becomes another program: what may
-/// trace it, or read /proc/PID/environ, learns nothing of the caller. What was asked of
-/// it before stays as copies.
+/// Overwrites the environment block with zeros. A process that may ptrace this one, or
+/// read its /proc/PID/environ, would find the caller's environment (secrets of an
+/// engine) there after the fork. For a single-threaded process that execs next;
+/// variables that were read before are copies.
 pub fn overwrite() {
     unsafe extern "C" {
         #[link_name = "environ"]
@@ -21,10 +22,10 @@ pub fn overwrite() {
         }
         // SAFETY: a C string.
         let length = unsafe { libc::strlen(text) };
-        // SAFETY: the kernel's strings are on the stack, those of setenv(3) allocated: all
-        // can be written, and nobody else reads them.
+        // SAFETY: the kernel's strings are on the stack, those of setenv(3) on the heap:
+        // both are writable, and no reference to them is held.
         unsafe { text.write_bytes(0, length) };
-        // SAFETY: as for reading it. The vector ends here for who looks later.
+        // SAFETY: as for reading it. The vector ends here for later getenv(3).
         unsafe { entry.write(std::ptr::null_mut()) };
         // SAFETY: the null at the end has not been passed.
         entry = unsafe { entry.add(1) };

@@ -1,4 +1,4 @@
-//! execve(2) and execveat(2) with vectors that were prepared beforehand.
+//! execve(2) and execveat(2) with vectors that are allocated beforehand.
 
 use super::syscall;
 use rustix::fd::{AsRawFd, BorrowedFd};
@@ -13,18 +13,20 @@ pub struct CVec {
 }
 
 impl CVec {
+    /// The vector of `strings`, which it owns.
     pub fn new(strings: Vec<CString>) -> Self {
         let end = std::iter::once(std::ptr::null());
         let pointers = strings.iter().map(|string| string.as_ptr()).chain(end).collect();
         CVec { strings, pointers }
     }
 
+    /// The strings, without the terminating NULL.
     pub fn strings(&self) -> &[CString] {
         &self.strings
     }
 }
 
-/// Replaces the program; returns only the error.
+/// execve(2); returns only on error.
 pub fn execve(path: &CStr, argv: &CVec, envp: &CVec) -> Errno {
     let (argv, envp) = (argv.pointers.as_ptr(), envp.pointers.as_ptr());
     // SAFETY: `path` is a C string and both vectors end in NULL; their strings
@@ -35,7 +37,7 @@ pub fn execve(path: &CStr, argv: &CVec, envp: &CVec) -> Errno {
     }
 }
 
-/// Replaces the program by the file behind `fd`; returns only the error.
+/// execveat(2) of the file `fd` (AT_EMPTY_PATH); returns only on error.
 pub fn fexecve(fd: BorrowedFd<'_>, argv: &CVec, envp: &CVec) -> Errno {
     let (argv, envp) = (argv.pointers.as_ptr(), envp.pointers.as_ptr());
     // SAFETY: as in `execve`; the path is an empty C string.
@@ -46,24 +48,24 @@ pub fn fexecve(fd: BorrowedFd<'_>, argv: &CVec, envp: &CVec) -> Errno {
     }
 }
 
-/// Ends a forked child at once, without the exit handlers of its parent.
+/// _exit(2): ends the process without the exit handlers that a fork has inherited.
 pub fn exit(status: i32) -> ! {
     // SAFETY: _exit has no preconditions.
     unsafe { libc::_exit(status) }
 }
 
-/// Ends the calling thread alone, and runs nothing of the C library or of Rust:
-/// what the thread owns stays as it is.
+/// exit(2) of the calling thread alone. No code of the C library or of Rust runs: its
+/// stack and what it owns are leaked.
 pub fn exit_thread() -> ! {
     loop {
-        // SAFETY: exit(2) has no preconditions; the stack is leaked, so nothing
-        // that others may still see goes away.
+        // SAFETY: exit(2) has no preconditions; the stack is leaked, so no memory
+        // that another thread may see is freed.
         unsafe { libc::syscall(libc::SYS_exit, 0) };
     }
 }
 
-/// Whether this user may execute the file behind `fd`, an O_PATH descriptor
-/// (faccessat2(2), Linux 5.8).
+/// Whether the effective ids may execute the file `fd` (O_PATH), faccessat2(2) with
+/// AT_EACCESS (Linux 5.8). Errors: EACCES where they may not.
 pub fn may_execute(fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let flags = libc::AT_EACCESS | libc::AT_EMPTY_PATH;
     // SAFETY: the path is an empty C string; nothing is written.

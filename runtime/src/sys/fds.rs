@@ -1,4 +1,4 @@
-//! close_range(2), and descriptors that a caller left open on purpose.
+//! Descriptors by number: close_range(2), fcntl(2), dup2(2).
 
 use super::syscall;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -7,48 +7,49 @@ use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
 
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 
-/// Marks every descriptor from `first` on close-on-exec (Linux 5.11).
+/// Sets FD_CLOEXEC on every descriptor from `first` on, by close_range(2) with
+/// CLOSE_RANGE_CLOEXEC (Linux 5.11).
 pub fn set_cloexec_from(first: u32) -> rustix::io::Result<()> {
     // SAFETY: setting a flag invalidates no descriptor.
     unsafe { syscall!(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC)? };
     Ok(())
 }
 
-/// Closes the descriptors `first` to `last`; whoever owned them must have let
-/// go of them before.
+/// Closes the descriptors `first` to `last`, close_range(2). An `OwnedFd` of that range
+/// must have been given up (`into_raw_fd`) before.
 pub fn close_range(first: u32, last: u32) -> rustix::io::Result<()> {
     // SAFETY: as for close_from.
     unsafe { syscall!(libc::SYS_close_range, first, last, 0u32)? };
     Ok(())
 }
 
-/// Closes every descriptor from `first` on. For use just before execve only:
-/// every `OwnedFd` of the process above it is dead afterwards.
+/// Closes every descriptor from `first` on. Just before execve(2) or _exit(2) only:
+/// every `OwnedFd` in that range is invalid afterwards.
 pub fn close_from(first: u32) -> rustix::io::Result<()> {
     // SAFETY: the caller execs or exits next and drops no OwnedFd in between.
     unsafe { syscall!(libc::SYS_close_range, first, u32::MAX, 0u32)? };
     Ok(())
 }
 
-/// Opens /dev/null for each standard stream that the caller closed: the next file
-/// that we open would be taken for it, shown to hooks and given to the container's
-/// user. One poll(2) tells which are open.
+/// Opens /dev/null for each of descriptors 0 to 2 that is closed. Otherwise the next file
+/// opened, such as a descriptor of the host's, would get that number and be inherited by
+/// hooks and by the container's program as a standard stream. One poll(2) tells which
+/// are open (POLLNVAL).
 pub fn open_standard_streams() -> rustix::io::Result<()> {
     let mut streams = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
     // SAFETY: pointer and length belong to one live array.
     super::check(unsafe { libc::poll(streams.as_mut_ptr(), 3, 0) }.into())?;
     for stream in streams.iter().filter(|stream| stream.revents & libc::POLLNVAL != 0) {
         let null = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty())?;
-        // The lowest number that is free, open(2): it stays.
+        // The lowest free number, open(2): kept under it.
         debug_assert_eq!(null.as_raw_fd(), stream.fd);
         let _ = null.into_raw_fd();
     }
     Ok(())
 }
 
-/// Those of the `count` descriptors from `first` on that are open. To be asked
-/// before anything of ours is open: a number that the caller has left closed
-/// becomes one of ours sooner or later.
+/// The open descriptors among the `count` from `first` on, in ascending order. Must be
+/// asked before firn opens anything: a number that the caller left closed is reused.
 pub fn open_in_range(first: u32, count: u32) -> std::io::Result<Vec<RawFd>> {
     if count == 0 {
         return Ok(Vec::new());
@@ -59,19 +60,20 @@ pub fn open_in_range(first: u32, count: u32) -> std::io::Result<Vec<RawFd>> {
         let number = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
         numbers.extend(number.filter(|number| range.contains(number)).map(|number| number as RawFd));
     }
-    // The list itself was open, and is so no more.
+    // The directory stream itself was listed, and is closed by now.
     numbers.retain(|number| is_open(*number));
     numbers.sort_unstable();
     Ok(numbers)
 }
 
+/// Whether descriptor `number` is open, F_GETFD.
 pub fn is_open(number: RawFd) -> bool {
     // SAFETY: reading a flag invalidates no descriptor; a number that is none fails.
     unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
 }
 
-/// A descriptor of one's own for what the caller, or another thread, has open
-/// under `number`. EBADF where nothing is.
+/// An owned duplicate (F_DUPFD_CLOEXEC) of descriptor `number`, which the caller or
+/// another thread owns. Errors: EBADF where it is closed.
 pub fn duplicate(number: RawFd) -> rustix::io::Result<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC invalidates no descriptor; a number that is none fails.
     let fd = super::check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) }.into())?;
@@ -79,23 +81,24 @@ pub fn duplicate(number: RawFd) -> rustix::io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
-/// Takes close-on-exec from a descriptor that the caller left open.
+/// Clears FD_CLOEXEC on descriptor `number`. Errors: EBADF where it is closed.
 pub fn clear_cloexec(number: RawFd) -> rustix::io::Result<()> {
     // SAFETY: setting a flag invalidates no descriptor; a number that is none fails.
     super::check(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }.into())?;
     Ok(())
 }
 
-/// Descriptors that are done with. They are closed many at a time, each run of
-/// neighbouring numbers by one call: a container's start opens some hundred,
-/// and a close for each would be a fifth of all its system calls.
+/// Descriptors to close. They are closed many at a time, each run of consecutive numbers
+/// by one close_range(2): the creation of a container opens about a hundred, and a
+/// close(2) for each would be a fifth of all its system calls.
 #[derive(Debug, Default)]
 pub struct CloseBatch(Vec<OwnedFd>);
 
 impl CloseBatch {
-    /// So many may lie here, for a process has a limit of open files.
+    /// Descriptors held before they are closed, well below the usual RLIMIT_NOFILE of 1024.
     const CAPACITY: usize = 128;
 
+    /// Takes `fd` to be closed at the latest when the batch is dropped.
     pub fn add(&mut self, fd: OwnedFd) {
         self.0.push(fd);
         if self.0.len() >= Self::CAPACITY {
@@ -109,7 +112,7 @@ impl CloseBatch {
         let mut runs = numbers.as_slice();
         while let [first, ..] = runs {
             let length = (1..runs.len()).find(|n| runs[*n] != first + *n as u32).unwrap_or(runs.len());
-            // Closing what is ours can fail only by leaving it open.
+            // close_range(2) of owned descriptors has no error to act on.
             let _ = close_range(*first, first + length as u32 - 1);
             runs = &runs[length..];
         }
@@ -122,7 +125,7 @@ impl Drop for CloseBatch {
     }
 }
 
-/// Makes `fd` appear under the number `target`, open across execve.
+/// dup2(2): `target`, a standard stream, becomes a duplicate of `fd` without FD_CLOEXEC.
 pub fn dup2(fd: BorrowedFd<'_>, target: RawFd) -> rustix::io::Result<()> {
     // SAFETY: callers replace standard streams only, which Rust does not own.
     super::check(unsafe { libc::dup2(fd.as_raw_fd(), target) }.into())?;

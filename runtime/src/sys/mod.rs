@@ -22,7 +22,7 @@ pub mod tty;
 
 use rustix::io::Errno;
 
-/// Turns the C library's -1 into an errno, in one place.
+/// The C library's -1 as an errno.
 fn check(result: libc::c_long) -> rustix::io::Result<libc::c_long> {
     if result == -1 { Err(last_errno()) } else { Ok(result) }
 }
@@ -31,7 +31,7 @@ fn last_errno() -> Errno {
     std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
 }
 
-/// A system call whose arguments are plain integers and pointers, as a Result.
+/// syscall(2) with integers and pointers, as a Result.
 macro_rules! syscall {
     ($number:expr $(, $arg:expr)* $(,)?) => {
         $crate::sys::check(libc::syscall($number $(, $arg)*))

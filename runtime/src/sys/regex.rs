@@ -1,13 +1,13 @@
-//! Regular expressions of POSIX, regcomp(3): the C library has them already.
+//! POSIX extended regular expressions of the C library, regcomp(3).
 
 use std::ffi::CString;
 use std::mem::MaybeUninit;
 
-/// Compiled; freed when dropped.
+/// A compiled expression.
 pub struct Regex(Box<libc::regex_t>);
 
 impl Regex {
-    /// None where it is no regular expression.
+    /// Compiles `text` (REG_EXTENDED). None where it is not a regular expression.
     pub fn new(text: &str) -> Option<Self> {
         let text = CString::new(text).ok()?;
         let mut regex = Box::new(MaybeUninit::<libc::regex_t>::uninit());
@@ -18,9 +18,10 @@ impl Regex {
         (failed == 0).then(|| Regex(unsafe { regex.assume_init() }))
     }
 
+    /// Whether the expression matches anywhere in `text`.
     pub fn matches(&self, text: &str) -> bool {
         let Ok(text) = CString::new(text) else { return false };
-        // SAFETY: both are valid, and no places are asked for.
+        // SAFETY: both are valid, and no match offsets are requested.
         unsafe { libc::regexec(&raw const *self.0, text.as_ptr(), 0, std::ptr::null_mut(), 0) == 0 }
     }
 }

@@ -1,10 +1,10 @@
-//! seccomp(2): install a filter program.
+//! seccomp(2): installs a filter.
 
 use super::syscall;
 use rustix::fd::{FromRawFd, OwnedFd};
 
 const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
-/// The filter's notification descriptor is returned.
+/// SECCOMP_FILTER_FLAG_NEW_LISTENER: the result is the descriptor of user notifications.
 pub const FLAG_NEW_LISTENER: u32 = 1 << 3;
 
 /// struct sock_filter, linux/filter.h: one instruction of classic BPF.
@@ -23,8 +23,9 @@ struct Program {
     filter: *const Instruction,
 }
 
-/// Installs `filter`. Needs no_new_privs or CAP_SYS_ADMIN in the user
-/// namespace. Returns the listener where FLAG_NEW_LISTENER asked for one.
+/// SECCOMP_SET_MODE_FILTER for the calling thread. Returns the listener where `flags` has
+/// FLAG_NEW_LISTENER. Errors: EACCES without no_new_privs and without CAP_SYS_ADMIN in
+/// the user namespace; EINVAL for a program of more than 65535 instructions.
 pub fn load(filter: &[Instruction], flags: u32) -> rustix::io::Result<Option<OwnedFd>> {
     let len = u16::try_from(filter.len()).map_err(|_| rustix::io::Errno::INVAL)?;
     let program = Program { len, filter: filter.as_ptr() };

@@ -1,10 +1,10 @@
-//! Signal masks, dispositions and waiting, for the foreground of `run` and `exec`.
+//! Signal masks, dispositions, signalfd(2) and waiting.
 
 use super::{check, syscall};
 use rustix::fs::{Mode, OFlags};
 use std::mem::MaybeUninit;
 
-/// All signals: what the foreground blocks and then waits for.
+/// The set of all signals.
 fn full_set() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigfillset initialises the whole set.
@@ -13,8 +13,8 @@ fn full_set() -> libc::sigset_t {
     unsafe { set.assume_init() }
 }
 
-/// Blocks every signal. Must come before the clone, so that a child that ends
-/// at once is not missed.
+/// Blocks every signal. Before the clone, so that the SIGCHLD of a child that ends at
+/// once stays pending for signalfd(2).
 pub fn block_all() -> rustix::io::Result<()> {
     let set = full_set();
     // SAFETY: `set` is a valid set; the old mask is not asked for.
@@ -32,33 +32,33 @@ pub fn unblock_all() -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Sets what a program needs of its own signals, whatever the caller handed down
-/// across execve(2): first of all in each program.
+/// Sets the signal state that a program of ours needs, whatever the caller left across
+/// execve(2). To be called first in main.
 ///
-/// - SIGCHLD has its default. Where it is ignored_mask the kernel reaps children by
-///   itself (wait(2), "NOTES"): no status is left to wait for, and a child's pid
-///   can belong to another process before anybody has looked.
+/// - SIGCHLD has its default disposition. Where it is ignored_mask, the kernel reaps children
+///   itself (wait(2), "NOTES"): waitpid(2) has no status, and a child's pid can be reused
+///   before it is looked at.
 /// - No signal is blocked.
-/// - SIGPIPE is ignored_mask: a write to a reader that is gone is an error (EPIPE).
+/// - SIGPIPE is ignored_mask: write(2) without a reader fails with EPIPE.
 pub fn reset_at_start() {
     // SAFETY: SIG_IGN runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     // SAFETY: SIG_DFL runs no code of ours.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
-    // sigprocmask(2) fails for a bad address or a bad `how` only.
+    // sigprocmask(2) fails only for a bad address or `how`.
     let _ = unblock_all();
 }
 
-/// This program ignores SIGPIPE, and an ignored_mask signal stays ignored_mask across execve.
+/// SIGPIPE has its default again: an ignored_mask signal stays ignored_mask across execve(2).
 pub fn reset_sigpipe() {
     // SAFETY: SIG_DFL runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
-/// Gives every signal but SIGPIPE its default, for a container's program inherits
-/// dispositions: one that ignores SIGTERM without knowing can't be stopped, and a
-/// shell can't even trap it. crun does the same; runc's Go start-up does it.
-/// Only those that /proc/self/status names as ignored_mask cost a call.
+/// Gives every ignored_mask signal but SIGPIPE its default disposition, which the container's
+/// program inherits. A program that ignores SIGTERM without knowing can't be stopped,
+/// and a shell can't trap a signal that was ignored_mask on entry. crun does the same; in
+/// runc the start-up of Go does. Only signals in SigIgn of /proc/self/status cost a call.
 pub fn reset_ignored() {
     let ignored = own_status().ok().and_then(|status| ignored_mask(&status));
     for number in (1..=64).filter(|number| *number != libc::SIGPIPE) {
@@ -68,7 +68,7 @@ pub fn reset_ignored() {
     }
 }
 
-/// By the system call, for signal(3) refuses the C library's own two, 32 and 33.
+/// By rt_sigaction(2) itself: signal(3) refuses glibc's own signals, 32 and 33.
 fn set_default(number: libc::c_int) {
     // struct sigaction of the kernel: handler (SIG_DFL is 0), flags, restorer, mask.
     const DEFAULT: [u64; 4] = [0; 4];
@@ -79,20 +79,20 @@ fn set_default(number: libc::c_int) {
 
 fn own_status() -> rustix::io::Result<String> {
     let file = rustix::fs::open(c"/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    // One with very many groups has its masks further on: then all are set.
+    // With very many groups SigIgn is past the buffer: then all signals are set.
     let mut text = [0; 4096];
     let length = rustix::io::read(&file, &mut text)?;
     Ok(String::from_utf8_lossy(&text[..length]).into_owned())
 }
 
-/// The mask of ignored_mask signals, proc_pid_status(5).
+/// The mask after `SigIgn:` in /proc/PID/status, proc_pid_status(5).
 fn ignored_mask(status: &str) -> Option<u64> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(mask.trim(), 16).ok()
 }
 
-/// Ends this process by each of `signals` that is not ignored_mask; a program that
-/// follows has their defaults again.
+/// Sets a handler for each of `signals` that is not ignored_mask, which ends the process with
+/// 128 + the signal's number. execve(2) resets it to the default.
 pub fn exit_on(signals: &[libc::c_int]) {
     extern "C" fn end(signal: libc::c_int) {
         // SAFETY: _exit(2) may be called in a handler.
@@ -108,7 +108,8 @@ pub fn exit_on(signals: &[libc::c_int]) {
     }
 }
 
-/// Sends `signal` (1–64) to the process behind `pidfd`.
+/// pidfd_send_signal(2) of `signal` (1–64; 0 only checks). Errors: ESRCH where the
+/// process has ended and been reaped.
 pub fn pidfd_send_signal(pidfd: rustix::fd::BorrowedFd<'_>, signal: i32) -> rustix::io::Result<()> {
     use rustix::fd::AsRawFd;
     // SAFETY: integers and no siginfo.
@@ -116,12 +117,12 @@ pub fn pidfd_send_signal(pidfd: rustix::fd::BorrowedFd<'_>, signal: i32) -> rust
     Ok(())
 }
 
-/// The descriptor that delivers all blocked signals, signalfd(2).
+/// A signalfd(2) for all signals, non-blocking; they must be blocked.
 pub fn signalfd() -> rustix::io::Result<rustix::fd::OwnedFd> {
     signalfd_with(&full_set())
 }
 
-/// The same for some of them alone: the others stay pending.
+/// A signalfd(2) for `numbers` alone: other blocked signals stay pending.
 pub fn signalfd_for(numbers: &[libc::c_int]) -> rustix::io::Result<rustix::fd::OwnedFd> {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the whole set.
@@ -135,7 +136,7 @@ pub fn signalfd_for(numbers: &[libc::c_int]) -> rustix::io::Result<rustix::fd::O
     signalfd_with(&set)
 }
 
-/// Takes the next signal from a signalfd that can be read.
+/// Reads one signal's number from a signalfd. Errors: EAGAIN where none is pending.
 pub fn read_signalfd(signals: rustix::fd::BorrowedFd<'_>) -> rustix::io::Result<i32> {
     let mut record = [0u8; SIGNALFD_RECORD];
     rustix::io::read(signals, &mut record)?;
@@ -151,12 +152,11 @@ fn signalfd_with(set: &libc::sigset_t) -> rustix::io::Result<rustix::fd::OwnedFd
     Ok(unsafe { rustix::fd::OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// The size of one record that a signalfd delivers; its first four bytes are
-/// the signal's number.
+/// sizeof(struct signalfd_siginfo); its first four bytes are ssi_signo.
 pub const SIGNALFD_RECORD: usize = size_of::<libc::signalfd_siginfo>();
 
-/// A child that has ended and waits to be reaped, waitid(2); rustix does not
-/// tell whose a status is.
+/// A child that has exited and is not yet reaped, waitid(2) with WNOWAIT. By libc:
+/// rustix does not return si_pid.
 pub fn exited_child() -> rustix::io::Result<Option<rustix::process::Pid>> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -168,7 +168,7 @@ pub fn exited_child() -> rustix::io::Result<Option<rustix::process::Pid>> {
     Ok(rustix::process::Pid::from_raw(unsafe { info.si_pid() }))
 }
 
-/// The signal in words, such as "bad system call".
+/// strsignal(3) in lower case, such as "bad system call".
 pub fn description(signal: i32) -> String {
     // SAFETY: strsignal(3) takes any number.
     let text = unsafe { libc::strsignal(signal) };

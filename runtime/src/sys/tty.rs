@@ -1,10 +1,11 @@
-//! Pseudo-terminals by descriptor.
+//! Pseudo-terminals by descriptor, ioctl_tty(2).
 
 use super::{check, last_errno};
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Opens the other end of `master` without a path (Linux 4.13), so that no
-/// file system of the container decides what is opened (CVE-2025-52565).
+/// Opens the slave of `master` by TIOCGPTPEER (Linux 4.13). No path is looked up, so a
+/// /dev/pts/N that was replaced by a symbolic link does not decide what is opened and
+/// bound on /dev/console (CVE-2025-52565).
 pub fn open_peer(master: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     // SAFETY: TIOCGPTPEER takes open flags and returns a descriptor.
@@ -16,7 +17,7 @@ pub fn open_peer(master: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Lets the other end be opened.
+/// TIOCSPTLCK 0, as unlockpt(3): the slave may be opened.
 pub fn unlock(master: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let unlocked: libc::c_int = 0;
     // SAFETY: TIOCSPTLCK reads one int, which lives here.
@@ -24,7 +25,8 @@ pub fn unlock(master: BorrowedFd<'_>) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Makes the terminal the controlling one of the calling session leader.
+/// TIOCSCTTY: the terminal becomes the controlling one of the calling session leader.
+/// Errors: EPERM where the caller is not a session leader without a terminal.
 pub fn set_controlling(terminal: BorrowedFd<'_>) -> rustix::io::Result<()> {
     // SAFETY: TIOCSCTTY takes an int.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) }.into())?;
