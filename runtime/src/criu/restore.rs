@@ -11,6 +11,7 @@ use crate::cgroup::{Cgroup, CgroupHandle};
 use crate::create::hooks;
 use crate::create::transaction::CreateTransaction;
 use crate::error::{Context, Error, Result};
+use crate::host::proc_cgroup;
 use crate::init::console;
 use crate::ipc::pair::StreamEnds;
 use crate::log::Log;
@@ -265,11 +266,7 @@ impl Work<'_> {
 fn cgroup_roots(criu: Pid, list: &mut Writer) -> Result<()> {
     let path = format!("/proc/{}/cgroup", criu.as_raw_nonzero());
     let text = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;
-    for line in text.lines() {
-        // hierarchy-ID:controller-list:cgroup-path, cgroups(7)
-        let Some((controllers, path)) = line.split_once(':').and_then(|(_, rest)| rest.split_once(':')) else {
-            continue;
-        };
+    for (controllers, path) in proc_cgroup::hierarchies(&text) {
         for controller in controllers.split(',') {
             list.message(opts::CG_ROOT, &rpc::pair(controller.as_bytes(), path.as_bytes()));
         }

@@ -2,6 +2,7 @@
 //! Two reads: /proc/self/cgroup and the magic of /sys/fs/cgroup. mountinfo is
 //! not read: it has a line for every mount of the host.
 
+use super::proc_cgroup;
 use crate::error::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
@@ -61,14 +62,8 @@ impl Layout {
     }
 
     fn from_text(text: &str, pure_v2: bool) -> Self {
-        let mut hierarchies: Vec<Hierarchy> = text
-            .lines()
-            .filter_map(|line| {
-                // hierarchy-ID:controller-list:cgroup-path, cgroups(7)
-                let (_, rest) = line.split_once(':')?;
-                let (name, own) = rest.split_once(':')?;
-                Some(Hierarchy { name: name.to_owned(), mount: PathBuf::new(), own: own.to_owned() })
-            })
+        let mut hierarchies: Vec<Hierarchy> = proc_cgroup::hierarchies(text)
+            .map(|(name, own)| Hierarchy { name: name.to_owned(), mount: PathBuf::new(), own: own.to_owned() })
             .filter(|hierarchy| hierarchy.is_v2() || !pure_v2)
             .collect();
         for hierarchy in &mut hierarchies {

@@ -3,6 +3,7 @@
 //! ahead: each has its fallback where it is used (docs/KERNEL.md).
 
 pub mod cgroup_layout;
+pub mod proc_cgroup;
 
 use crate::error::{Context, Result};
 use crate::sys;

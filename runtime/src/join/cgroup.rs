@@ -3,6 +3,7 @@
 use crate::bail;
 use crate::cgroup::{Cgroup, CgroupHandle, Dir};
 use crate::error::{Context, Error, Result};
+use crate::host::proc_cgroup;
 use crate::plan::cgroup::unit::Unit;
 use crate::state::container::{Container, stopped};
 use crate::state::process;
@@ -63,9 +64,8 @@ pub fn fork_into_cgroup(container: &Container, handle: CgroupHandle) -> Result<(
 fn init_cgroup(container: &Container) -> Result<std::path::PathBuf> {
     let pid = container.record.pid;
     let text = process::read(&container.init, pid, "cgroup")?.ok_or_else(stopped)?;
-    let own = text
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
+    let own = proc_cgroup::hierarchies(&text)
+        .find_map(|(controllers, path)| controllers.is_empty().then(|| path.trim_start_matches('/')))
         .ok_or_else(|| Error::new(format!("/proc/{pid}/cgroup has no cgroup v2")))?;
     let mount = if container.record.cgroup.pure_v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" };
     Ok(std::path::Path::new(mount).join(own))

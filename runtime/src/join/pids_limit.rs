@@ -11,6 +11,7 @@
 
 use crate::bail;
 use crate::error::{Context, Error, Result};
+use crate::host::proc_cgroup;
 use crate::ipc::protocol::{Channel, Message};
 use crate::ipc::watch::Watch;
 use crate::sys::clone;
@@ -73,12 +74,12 @@ fn pids_cgroup(process: &str, pure_v2: bool) -> Result<PathBuf> {
 }
 
 fn pids_cgroup_path(text: &str, pure_v2: bool) -> Option<PathBuf> {
-    let mut lines = text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let mut hierarchies = proc_cgroup::hierarchies(text);
     let counts = |controllers: &str| match pure_v2 {
         true => controllers.is_empty(),
         false => controllers.split(',').any(|name| name == "pids"),
     };
-    let (controllers, path) = lines.find(|(controllers, _)| counts(controllers))?;
+    let (controllers, path) = hierarchies.find(|(controllers, _)| counts(controllers))?;
     Some(Path::new("/sys/fs/cgroup").join(controllers).join(path.trim_start_matches('/')))
 }
 

@@ -22,6 +22,7 @@ pub(crate) mod start;
 mod status;
 mod trust;
 
+pub use crate::host::proc_cgroup;
 pub use crate::time::rfc3339;
 pub use dir::{StateDir, StateRoot, check_id, default_root};
 pub use oci_state::State;

@@ -125,9 +125,13 @@ impl Drop for CloseBatch {
     }
 }
 
-/// dup2(2): `target`, a standard stream, becomes a duplicate of `fd` without FD_CLOEXEC.
+/// dup2(2): standard stream `target` (0 to 2) becomes a duplicate of `fd` without FD_CLOEXEC.
+/// Errors: EBADF for another number, which an `OwnedFd` may own.
 pub fn dup2(fd: BorrowedFd<'_>, target: RawFd) -> rustix::io::Result<()> {
-    // SAFETY: callers replace standard streams only, which Rust does not own.
+    if !(0..=2).contains(&target) {
+        return Err(rustix::io::Errno::BADF);
+    }
+    // SAFETY: no value of Rust's owns a standard stream.
     super::check(unsafe { libc::dup2(fd.as_raw_fd(), target) }.into())?;
     Ok(())
 }

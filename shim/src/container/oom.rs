@@ -1,6 +1,7 @@
 //! Whether the kernel's OOM killer has killed in a container's cgroup. cgroup v1 and v2 both count
 //! until the runtime removes the cgroup.
 
+use firn::state::proc_cgroup::hierarchies;
 use std::fs;
 use std::path::PathBuf;
 
@@ -27,10 +28,8 @@ impl OomCounters {
 /// monitor's (`own`) says nothing about the container, and one outside our cgroup namespace
 /// (`/..`) can't be found.
 fn counter_files(cgroups: &str, own: &str) -> Vec<PathBuf> {
-    let containers = cgroups.lines().filter(|line| own.lines().all(|ours| ours != *line));
-    let file = |line: &str| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (fields.next()?, fields.next()?);
+    let containers = hierarchies(cgroups).filter(|theirs| hierarchies(own).all(|ours| ours != *theirs));
+    let file = |(controllers, path): (&str, &str)| {
         if path == "/" || path.contains("/..") {
             return None;
         }
