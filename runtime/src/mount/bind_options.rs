@@ -1,4 +1,4 @@
-//! The options of a bind, on a copy of its source that is attached nowhere.
+//! The options of a bind mount, set on a detached copy of its source.
 
 use crate::error::{Context, Result};
 use crate::plan::mounts::{MountKind, MountPlan};
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use std::path::Path;
 
-/// A copy of the mount at `path`, attached nowhere.
+/// A detached copy of the mount at `path` of the host, open_tree(2).
 pub fn clone_tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
@@ -21,19 +21,21 @@ pub fn clone_tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
     rustix::mount::open_tree(CWD, path, flags)
 }
 
-/// The options of a bind on the copy of its source.
+/// Sets the options of a bind mount on `tree`, the copy of its source. Errors: EPERM where
+/// the config clears an option that is locked in a user namespace.
 pub fn apply(mount: &MountPlan, tree: OwnedFd, in_user_namespace: bool) -> Result<OwnedFd> {
     let MountKind::Bind { source, recursive, .. } = &mount.kind else { return Ok(tree) };
-    // A bind of the host's mount would be its peer, and what is mounted below
-    // it inside would show outside: a slave unless the config says otherwise.
+    // A copy is a peer of the host's mount: without a propagation of the config's it is
+    // made a slave, so that mounts below it inside do not propagate to the host.
     let (propagation, deep) = mount.propagation.unwrap_or((PROPAGATION_SLAVE, true));
     let mut own = MountAttr { propagation: if deep { 0 } else { propagation }, ..mount.attr };
-    // As with mount(8), options of a bind replace what its source has: all of it
-    // goes that is not named, but for what the kernel locks in a user namespace.
+    // As with mount(8), the options of a bind replace those of its source: flags that are
+    // not named are cleared, but for locked ones.
     let mut replacing = own;
     if own.set | own.clear != 0 {
-        let what = || format!("look at bind mount source {}", source.display());
-        // In a user namespace the kernel would lock what the source has.
+        let what = || format!("read the mount flags of bind mount source {}", source.display());
+        // The kernel locks the source's flags for a less privileged mount namespace,
+        // mount_namespaces(7): clearing one is EPERM.
         let locked = if in_user_namespace { lockable_flags(&tree).doing(what)? } else { 0 };
         if locked & own.clear != 0 {
             return Err(Errno::PERM).doing(|| {
@@ -51,7 +53,7 @@ pub fn apply(mount: &MountPlan, tree: OwnedFd, in_user_namespace: bool) -> Resul
     }
     let mut below = MountAttr { propagation: if deep { propagation } else { 0 }, ..mount.recursive_attr };
     if !recursive {
-        // There is nothing below: one call does both.
+        // No mounts below: one mount_setattr(2) for both.
         own = merge_attrs(below, own);
         replacing = merge_attrs(below, replacing);
         below = MountAttr::default();
@@ -64,18 +66,17 @@ pub fn apply(mount: &MountPlan, tree: OwnedFd, in_user_namespace: bool) -> Resul
         Err(Errno::PERM) if replacing != own => apply(false, &own),
         result => result,
     });
-    applied.doing(|| format!("bind mount options of {}", source.display()))?;
+    applied.doing(|| format!("set the bind mount options of {}", source.display()))?;
     Ok(tree)
 }
 
-/// Those of ATTR_BIND_REMOUNT that a mount has and that can be locked; statvfs(3) has
-/// the same numbers for them.
+/// The flags of `tree` that can be locked. ST_* of statvfs(3) have the values of MOUNT_ATTR_*.
 fn lockable_flags(tree: &OwnedFd) -> rustix::io::Result<u64> {
     let flags = rustix::fs::fstatvfs(tree)?.f_flag.bits();
     Ok(flags & (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC))
 }
 
-/// Both, of which the second decides where they contradict each other.
+/// Both changes in one; `second` wins where they contradict each other.
 pub fn merge_attrs(first: MountAttr, second: MountAttr) -> MountAttr {
     MountAttr {
         set: first.set & !second.clear | second.set,

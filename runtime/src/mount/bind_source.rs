@@ -1,12 +1,13 @@
-//! The source of a bind mount: a file or directory of the host, or one of the
-//! container's own root, by whatever name of the host's it is reached.
+//! The source of a bind mount: a file or directory of the host, or one in the container's
+//! root file system, by whatever path of the host it is named.
 //!
-//! What lies below the root belongs to the image. A symbolic link there that the
-//! host's paths were followed through would lead to the host's files, or in init's
-//! mount namespace to the container's /proc before it is masked. So the walk to a
-//! source stops at the root directory, which is known by device and inode and not
-//! by name, and what is left of the path is looked up inside the root.
+//! What lies below the root is the image's. If a source below it were looked up by the
+//! host's path, a symbolic link of the image would lead to the host's files; and within
+//! init's mount namespace to the container's /proc before its paths are masked. So the
+//! look-up stops where it meets the root directory, which is recognized by device and
+//! inode, and not by name; the rest of the path is looked up inside the root.
 
+use super::attach::clone_mount;
 use super::bind_options;
 use crate::error::{Context, Result};
 use crate::path::kernel_fs::{PROC_SUPER_MAGIC, fs_magic};
@@ -16,34 +17,37 @@ use crate::sys::fds::CloseBatch;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat};
 use rustix::io::Errno;
-use rustix::mount::OpenTreeFlags;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-/// Symbolic links that one look-up may follow, as in the kernel.
+/// MAXSYMLINKS of the kernel, path_resolution(7).
 const MAX_LINKS: u32 = 40;
 
+/// The source of a bind mount, as far as it is opened.
 #[derive(Debug)]
 pub enum Source {
-    /// Init opens it when its mount's turn comes.
+    /// Opened by init, just before it is mounted.
     Deferred(SourceKind),
-    /// A detached mount, with its options.
+    /// A detached mount with its options set.
     Tree(OwnedFd),
-    /// A path of the container's root, opened when the mounts before it are made.
+    /// A path in the container's root, opened once the mounts before it are made.
     InRoot(InRoot),
-    /// The text of a symbolic link that is made again in the container.
+    /// The target of a symbolic link that is created anew in the container (`copy-symlink`).
     Symlink(Vec<u8>),
 }
 
-/// What a source is known to be, which spares a look-up.
+/// The known file type of a source, which saves an openat2(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceKind {
+    /// Not a directory.
     File,
+    /// Not looked at, or a directory.
     Unknown,
 }
 
 impl Source {
+    /// The mount, where it is one.
     pub fn tree(&self) -> Option<&OwnedFd> {
         match self {
             Source::Tree(tree) => Some(tree),
@@ -51,6 +55,7 @@ impl Source {
         }
     }
 
+    /// The mount, where it is one.
     pub fn into_tree(self) -> Option<OwnedFd> {
         match self {
             Source::Tree(tree) => Some(tree),
@@ -59,14 +64,15 @@ impl Source {
     }
 }
 
-/// The directory that `root.path` names, on the host.
+/// The host's directory that `root.path` of the config names.
 #[derive(Debug, Clone, Default)]
 pub struct HostRoot {
-    /// Without symbolic links.
+    /// Absolute, without symbolic links.
     path: PathBuf,
 }
 
 impl HostRoot {
+    /// Resolves `path`. Errors: ENOENT and the like of openat2(2).
     pub fn resolve(path: &Path) -> Result<Self> {
         let path = match open_no_symlinks(path, Links::default(), SourceKind::File) {
             Ok(_) => Ok(normalize(path)),
@@ -77,7 +83,7 @@ impl HostRoot {
         Ok(HostRoot { path })
     }
 
-    /// Asked for only where a link is on the way to a source.
+    /// Device and inode; stat(2) only where a symbolic link is on the way to a source.
     fn identity(&self) -> Result<(u64, u64)> {
         let stat = rustix::fs::stat(&self.path).doing(|| format!("root {}", self.path.display()))?;
         Ok((stat.st_dev, stat.st_ino))
@@ -89,24 +95,25 @@ fn identity(fd: impl AsFd) -> rustix::io::Result<(u64, u64)> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// `path` without symbolic links, as the kernel has it.
+/// `path` without symbolic links, by /proc/self/fd.
 fn real_path(path: &Path) -> rustix::io::Result<PathBuf> {
     path_of_fd(&rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// The path of an open file, by readlink(2) of /proc/self/fd/N.
 fn path_of_fd(place: &OwnedFd) -> rustix::io::Result<PathBuf> {
     let name = rustix::fs::readlink(format!("/proc/self/fd/{}", place.as_raw_fd()), Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(name.into_bytes())))
 }
 
-/// What a path of the host leads to.
+/// What a path of the host resolves to.
 enum Resolved {
     Host(OwnedFd),
     InRoot(InRoot),
 }
 
-/// The source of a bind, None for other mounts. `mounted` is the container's root
-/// once it is mounted on its place, which an overlay gives another identity.
+/// Opens the source of a bind mount; None for mounts of another kind. `mounted` is the
+/// container's root once it is attached: an overlay there has another device and inode.
 pub fn bind_source(
     mount: &MountPlan,
     root: &HostRoot,
@@ -126,12 +133,13 @@ pub fn bind_source(
     if let Some(text) = read_symlink_to_copy(&place, *links).doing(what)? {
         return Ok(Some(Source::Symlink(text)));
     }
-    let tree = clone_of(&place, *recursive).doing(what)?;
+    let tree = clone_mount(&place, *recursive).doing(what)?;
     batch.add(place);
     bind_options::apply(mount, tree, in_user_namespace).map(|tree| Some(Source::Tree(tree)))
 }
 
-/// The text of the link at `place`, for crun's option `copy-symlink`.
+/// The target of the symbolic link `place`, for crun's option `copy-symlink`. None without
+/// the option, or where it is no link.
 pub fn read_symlink_to_copy(place: &OwnedFd, links: Links) -> rustix::io::Result<Option<Vec<u8>>> {
     if !links.copy || FileType::from_raw_mode(fstat(place)?.st_mode) != FileType::Symlink {
         return Ok(None);
@@ -139,23 +147,15 @@ pub fn read_symlink_to_copy(place: &OwnedFd, links: Links) -> rustix::io::Result
     Ok(Some(rustix::fs::readlinkat(place, c"", Vec::new())?.into_bytes()))
 }
 
-/// A copy of the mount at `place`, attached nowhere.
-fn clone_of(place: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    rustix::mount::open_tree(place, c"", flags)
-}
-
+/// Resolves a source to the host, or to a path in the root.
 fn resolve(
     source: &Path,
     root: &HostRoot,
     mounted: Option<&RootFd>,
     (links, known): (Links, SourceKind),
 ) -> Result<Resolved> {
-    // Without symbolic links on the way the text is the real path: then only its
-    // beginning can be the root's.
+    // Without symbolic links the normalized text is the real path: it is in the root
+    // exactly if it begins with the root's.
     match open_no_symlinks(source, links, known) {
         Ok(place) => match normalize(source).strip_prefix(&root.path) {
             Ok(rest) if !root.path.as_os_str().is_empty() => {
@@ -166,7 +166,7 @@ fn resolve(
         Err(Errno::LOOP) => {
             let mut ids = vec![root.identity()?];
             if let Some(mounted) = mounted {
-                ids.push(identity(mounted).doing(|| "look at the container's root")?);
+                ids.push(identity(mounted).doing(|| "stat the container's root")?);
             }
             resolve_stepwise(source, &ids, links)
         }
@@ -174,7 +174,7 @@ fn resolve(
     }
 }
 
-/// The same path without `..`, which may be read as text where nothing is a link.
+/// Removes `..` lexically, which is right for a path without symbolic links.
 fn normalize(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {
@@ -186,11 +186,12 @@ fn normalize(path: &Path) -> PathBuf {
     clean
 }
 
+/// Opens a source with RESOLVE_NO_SYMLINKS: ELOOP where a link is on the way.
 fn open_no_symlinks(source: &Path, links: Links, known: SourceKind) -> rustix::io::Result<OwnedFd> {
     let flags =
         OFlags::PATH | OFlags::CLOEXEC | if links.follows_source() { OFlags::empty() } else { OFlags::NOFOLLOW };
     let open = |flags| rustix::fs::openat2(CWD, source, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
-    // A directory is asked for first, for that mounts what autofs has there.
+    // O_DIRECTORY first: it triggers an automount, which O_PATH alone does not (open(2)).
     match known {
         SourceKind::File => open(flags),
         SourceKind::Unknown => match open(flags | OFlags::DIRECTORY) {
@@ -200,12 +201,13 @@ fn open_no_symlinks(source: &Path, links: Links, known: SourceKind) -> rustix::i
     }
 }
 
-/// Goes to `source` step by step, as the kernel would, and stops at the root.
+/// Resolves `source` component by component, as path_resolution(7), until it meets a
+/// directory of `ids` (the root), or its end.
 fn resolve_stepwise(source: &Path, ids: &[(u64, u64)], links: Links) -> Result<Resolved> {
     let top = || rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let mut left = MAX_LINKS;
     let mut at = top().doing(|| "open /")?;
-    // What is still to be gone, the next component last.
+    // Components left, the next one last.
     let mut rest: Vec<OsString> = Vec::new();
     push_components(&mut rest, source.as_os_str());
     loop {
@@ -213,7 +215,7 @@ fn resolve_stepwise(source: &Path, ids: &[(u64, u64)], links: Links) -> Result<R
         if ids.contains(&identity(&at).doing(what)?) {
             match rest_in_root(&mut rest) {
                 Some(path) => return Ok(Resolved::InRoot(path)),
-                // `..` led out of the root again.
+                // `..` leads out of the root again.
                 None => at = open_component(&at, OsStr::new(".."), false).doing(what)?,
             }
             continue;
@@ -230,7 +232,7 @@ fn resolve_stepwise(source: &Path, ids: &[(u64, u64)], links: Links) -> Result<R
         let Some(fewer) = left.checked_sub(1) else { return Err(Errno::LOOP).doing(what) };
         left = fewer;
         if is_magic_link(&at, &name).doing(what)? {
-            // procfs has the object itself: there is no path to be gone.
+            // The link of procfs leads to the object itself, not to a path: follow it.
             at = open_component(&at, &name, true).doing(what)?;
             continue;
         }
@@ -242,17 +244,19 @@ fn resolve_stepwise(source: &Path, ids: &[(u64, u64)], links: Links) -> Result<R
     }
 }
 
+/// Pushes the components of `path`, the first one last.
 fn push_components(rest: &mut Vec<OsString>, path: &OsStr) {
     let parts = path.as_bytes().split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
     rest.extend(parts.rev().map(|part| OsString::from_vec(part.to_vec())));
 }
 
+/// Opens one component with O_PATH.
 fn open_component(at: &OwnedFd, name: &OsStr, follow: bool) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
     rustix::fs::openat(at, name, flags, Mode::empty())
 }
 
-/// Whether a symbolic link is a magic one of procfs, as /proc/PID/fd/N.
+/// Whether `name`, a symbolic link, is a magic link of procfs, such as /proc/PID/fd/N.
 fn is_magic_link(at: &OwnedFd, name: &OsStr) -> rustix::io::Result<bool> {
     if fs_magic(at)? != PROC_SUPER_MAGIC {
         return Ok(false);
@@ -265,8 +269,8 @@ fn is_magic_link(at: &OwnedFd, name: &OsStr) -> rustix::io::Result<bool> {
     }
 }
 
-/// What is left of a path at the root directory, as a path inside. None where its
-/// text leads out again: `rest` is then what comes after that `..`.
+/// The components left at the root directory, as a path in it. None where they lead out
+/// by `..`: `rest` is then what follows that.
 fn rest_in_root(rest: &mut Vec<OsString>) -> Option<InRoot> {
     let mut depth = 0usize;
     for number in (0..rest.len()).rev() {
@@ -283,13 +287,13 @@ fn rest_in_root(rest: &mut Vec<OsString>) -> Option<InRoot> {
     Some(InRoot::new(parts.join(&b'/')))
 }
 
-/// An error where the source leads to nothing, on the host or in the root.
+/// Checks that a source exists, on the host or in the root, and returns its type.
 pub fn check_exists(source: &Path, root: &HostRoot, links: Links) -> Result<SourceKind> {
     let flags = if links.follows_source() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     match rustix::fs::statat(CWD, source, flags) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(SourceKind::Unknown),
         Ok(_) => Ok(SourceKind::File),
-        // A link of the image's means another place in the root than on the host.
+        // On the host a link of the image's may dangle, and in the root lead to a file.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
             resolve(source, root, None, (links, SourceKind::Unknown)).map(|_| SourceKind::Unknown)
         }
@@ -297,7 +301,7 @@ pub fn check_exists(source: &Path, root: &HostRoot, links: Links) -> Result<Sour
     }
 }
 
-/// Whether the container's root lies below the source. As for [`check_exists`].
+/// Whether the container's root is `source` or below it. Errors: as for [`check_exists`].
 pub fn contains_root(source: &Path, root: &HostRoot) -> Result<bool> {
     match real_path(source) {
         Ok(source) => Ok(root.path.starts_with(source)),

@@ -1,4 +1,4 @@
-//! A file system that is being made, fsopen(2).
+//! A file system context, fsopen(2): options, creation, mount.
 
 use super::private_mntns;
 use crate::error::{Context, Error, Result};
@@ -11,11 +11,11 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use std::ffi::CString;
 
-/// Bytes of one string that fsconfig(2) takes: its NUL is the 256th.
+/// Bytes of one fsconfig(2) string without its NUL: the kernel's limit is 256.
 pub const MAX_STRING: usize = 255;
 
-/// A new file system with its options, attached nowhere yet. Where one of the
-/// options is too long for fsconfig(2), by mount(2).
+/// A new file system with its options, as a detached mount. By the legacy mount(2) where an
+/// option is too long for fsconfig(2). `more`: an option after `data`.
 pub fn create(
     kind: &str,
     source: &str,
@@ -46,8 +46,8 @@ pub fn create(
     fs.mount(attributes, batch)
 }
 
-/// An option as it stands in the string of mount(2), where a security context is
-/// quoted: it may have commas.
+/// An option in the comma-separated string of mount(2), in which a security context
+/// (context=, fscontext= …) is quoted, since it may have commas.
 fn mount_option(name: &str, value: Option<&str>) -> String {
     match value {
         None => name.to_owned(),
@@ -56,18 +56,19 @@ fn mount_option(name: &str, value: Option<&str>) -> String {
     }
 }
 
+/// The value without quotes: fsconfig(2) takes a context bare.
 fn unquote_context<'a>(name: &str, value: &'a str) -> &'a str {
     let quoted = || value.strip_prefix('"')?.strip_suffix('"');
     if CONTEXTS.contains(&name) { quoted().unwrap_or(value) } else { value }
 }
 
-/// Mount attributes as fsmount(2) takes them; their values are the same.
+/// MOUNT_ATTR_* as fsmount(2) takes them, which are those of mount_setattr(2).
 pub fn fsmount_attributes(set: u64) -> MountAttrFlags {
     debug_assert_eq!(attr::ATTR_RDONLY, u64::from(MountAttrFlags::MOUNT_ATTR_RDONLY.bits()));
     MountAttrFlags::from_bits_retain(set as u32)
 }
 
-/// Its errors have the kernel's own words in them.
+/// A file system context. Its errors have the kernel's own message, where there is one.
 #[derive(Debug)]
 pub struct FsContext {
     context: OwnedFd,
@@ -75,6 +76,8 @@ pub struct FsContext {
 }
 
 impl FsContext {
+    /// fsopen(2) of file system `kind`; a `proc` is of the container's pid namespace. Errors:
+    /// ENODEV as "this kernel has no file system".
     pub fn open(kind: &str) -> Result<Self> {
         if kind == "proc" {
             return Ok(FsContext { context: procfs::open_container_context()?, kind: kind.to_owned() });
@@ -86,7 +89,7 @@ impl FsContext {
         }
     }
 
-    /// A value, or a flag where there is none.
+    /// Sets an option: a string, or a flag (None).
     pub fn set_option(&self, name: &str, value: Option<&str>) -> Result<()> {
         match value {
             None => rustix::mount::fsconfig_set_flag(&self.context, name),
@@ -95,28 +98,28 @@ impl FsContext {
         .doing(|| self.with_kernel_log(&format!("{} option {name:?}", self.kind)))
     }
 
-    /// A value that need not be text.
+    /// Sets an option whose value need not be UTF-8. Errors: EINVAL for a NUL byte.
     pub fn set_option_bytes(&self, name: &str, value: &[u8]) -> rustix::io::Result<()> {
         let value = CString::new(value).map_err(|_| Errno::INVAL)?;
         rustix::mount::fsconfig_set_string(&self.context, name, value)
     }
 
-    /// A directory, by a descriptor (Linux 6.13, for overlay).
+    /// Sets an option to a directory's descriptor, FSCONFIG_SET_FD (overlay: Linux 6.13).
     pub fn set_option_fd(&self, name: &str, directory: &OwnedFd) -> rustix::io::Result<()> {
         rustix::mount::fsconfig_set_fd(&self.context, name, directory)
     }
 
-    /// The mount, attached nowhere yet.
+    /// Creates the file system and a detached mount of it, FSCONFIG_CMD_CREATE and fsmount(2).
     pub fn mount(self, attributes: MountAttrFlags, batch: &mut CloseBatch) -> Result<OwnedFd> {
         rustix::mount::fsconfig_create(&self.context)
-            .doing(|| self.with_kernel_log(&format!("make the {}", self.kind)))?;
+            .doing(|| self.with_kernel_log(&format!("create the {}", self.kind)))?;
         let mount = rustix::mount::fsmount(&self.context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
             .doing(|| self.with_kernel_log(&format!("mount the {}", self.kind)))?;
         batch.add(self.context);
         Ok(mount)
     }
 
-    /// `what`, with what the kernel noted: lines such as `e tmpfs: Bad value`.
+    /// `what` with the messages that the context has, such as `e tmpfs: Bad value`.
     pub fn with_kernel_log(&self, what: &str) -> String {
         let mut buffer = [0u8; 1024];
         let mut text = what.to_owned();

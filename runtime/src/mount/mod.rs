@@ -1,18 +1,18 @@
-//! Mounts as descriptors: what comes from outside, file systems that are made, and how
-//! one is attached inside the container's root.
+//! Mounts as descriptors: sources on the host, new file systems, and the attachment
+//! inside the container's root.
 //!
 //! In the order in which a mount comes to be:
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `sources`, `bind_source` | what of the host's a mount shows, opened by whom and when |
-//! | `bind_options` | the options of a bind, on a copy of its source |
+//! | `sources`, `bind_source` | what is opened on the host, by whom and when |
+//! | `bind_options` | the options of a bind, on a detached copy of its source |
 //! | `file_system` | a new file system, fsopen(2) |
 //! | `overlay` | a root of layers |
-//! | `target` | the place inside the root |
+//! | `target` | the target inside the root |
 //! | `attach` | move_mount(2), descriptor to descriptor |
-//! | `private_mntns` | what takes a mount namespace of its own: the classic mount(2) |
-//! | `procfs`, `procfs_helper` | a private procfs; one of a pid namespace that is joined |
+//! | `private_mntns` | what takes a private mount namespace: the legacy mount(2) |
+//! | `procfs`, `procfs_helper` | a private procfs; one of a joined pid namespace |
 
 pub mod attach;
 pub mod bind_options;

@@ -1,5 +1,5 @@
-//! A root of layers under something that can be written: an overlay, or that
-//! something alone where there are no layers.
+//! A root of layers: an overlay with a writable upper directory, or that directory alone
+//! where there are no layers.
 
 use super::attach::{attach, open_directory};
 use super::file_system::{self, FsContext, MAX_STRING, fsmount_attributes};
@@ -15,9 +15,9 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Mounts the root on `place` and returns its descriptor. What is written goes
-/// below `place` first, out of the container's sight: the overlay that covers
-/// it keeps its own hold of it.
+/// Mounts the root on `place` and returns its descriptor. The writable file system is
+/// mounted on `place` first, and covered by the overlay, which keeps a reference to its
+/// `upper` and `work`: the container can't reach them by path.
 pub fn mount_root(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
     let open = |layer: &PathBuf| open_directory(layer.as_path()).doing(|| format!("layer {}", layer.display()));
     let layers = roots.layers.iter().map(open).collect::<Result<Vec<_>>>()?;
@@ -33,7 +33,7 @@ pub fn mount_root(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
     for name in ["upper", "work"] {
         match rustix::fs::mkdirat(&writable, name, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno).doing(|| format!("make the overlay's {name} directory")),
+            Err(errno) => return Err(errno).doing(|| format!("create the overlay's {name} directory")),
         }
     }
     let paths = Paths { layers: &roots.layers, upper: place.join("upper"), work: place.join("work") };
@@ -42,10 +42,10 @@ pub fn mount_root(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
             attach(&overlay, open_directory(place)?).doing(what)?;
             Ok(overlay)
         }
-        // An unknown option: told at once since 6.5, and at the end before that.
+        // An unknown option is an error at once since Linux 6.5, at the creation before.
         Err(error) if matches!(error.errno(), Some(Errno::INVAL | Errno::NOENT)) => {
             match mount_overlay_legacy(&paths, place) {
-                // This kernel knew it: the first error says more.
+                // The kernel knew the option: the first error has the reason.
                 Err(second) if second.errno().is_some() => Err(error),
                 result => result,
             }
@@ -54,13 +54,14 @@ pub fn mount_root(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
     }
 }
 
-/// What an overlay is made of.
+/// The directories of an overlay.
 struct Paths<'a> {
     layers: &'a [PathBuf],
     upper: PathBuf,
     work: PathBuf,
 }
 
+/// The upper directory's file system: a tmpfs with these options.
 fn create_upper_tmpfs(options: &str) -> Result<OwnedFd> {
     let option = |option: &str| match option.split_once('=') {
         Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
@@ -71,18 +72,19 @@ fn create_upper_tmpfs(options: &str) -> Result<OwnedFd> {
     file_system::create("tmpfs", "tmpfs", &data, None, fsmount_attributes(0), &mut CloseBatch::default())
 }
 
+/// The upper directory of the host, created where it is missing, as a detached mount.
 #[expect(clippy::disallowed_methods, reason = "the upper directory is the host's")]
 fn clone_upper_directory(path: &Path) -> Result<OwnedFd> {
     match std::fs::create_dir(path) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error).doing(|| format!("make the writable directory {}", path.display())),
+        Err(error) => return Err(error).doing(|| format!("create the writable directory {}", path.display())),
     }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     rustix::mount::open_tree(CWD, path, flags).doing(|| format!("open the writable directory {}", path.display()))
 }
 
-/// Since Linux 6.7: layers highest first, each by itself.
+/// One `lowerdir+` for each layer, the highest first (Linux 6.7).
 fn create_overlay(paths: &Paths<'_>, layers: &[OwnedFd]) -> Result<OwnedFd> {
     let fs = FsContext::open("overlay")?;
     fs.set_option("source", Some("overlay"))?;
@@ -96,9 +98,9 @@ fn create_overlay(paths: &Paths<'_>, layers: &[OwnedFd]) -> Result<OwnedFd> {
     fs.mount(MountAttrFlags::empty(), &mut CloseBatch::default())
 }
 
-/// By its name, so that mountinfo has it; by descriptor where the name is too long
-/// for fsconfig(2) or has a character that overlay takes for an escape; and before
-/// Linux 6.13, which brought that, as the working directory.
+/// Sets a directory by its path, so that mountinfo shows it. By descriptor where the path
+/// is too long for fsconfig(2) or has a backslash, which overlayfs takes for an escape;
+/// before Linux 6.13, which has that, as `.` with the directory as working directory.
 #[expect(clippy::disallowed_methods, reason = ". only, a directory of the host's")]
 fn set_layer_option(fs: &FsContext, name: &str, path: &Path, directory: Option<&OwnedFd>) -> rustix::io::Result<()> {
     let text = path.as_os_str().as_bytes();
@@ -121,8 +123,8 @@ fn set_layer_option(fs: &FsContext, name: &str, path: &Path, directory: Option<&
     result
 }
 
-/// Before 6.7: all of them in one string. By the classic mount_root(2), which takes a
-/// page of options, where fsconfig(2) takes 255 bytes of each.
+/// Before Linux 6.7: all layers in one `lowerdir=`. By the legacy mount_root(2), which takes 4095
+/// bytes of options in all; fsconfig(2) takes 255 bytes for each.
 #[expect(clippy::disallowed_methods, reason = "the caller's place for the root, before it is entered")]
 fn mount_overlay_legacy(paths: &Paths<'_>, place: &Path) -> Result<OwnedFd> {
     const PAGE: usize = 4096;
@@ -138,7 +140,7 @@ fn mount_overlay_legacy(paths: &Paths<'_>, place: &Path) -> Result<OwnedFd> {
         escape(path, b"\\,", &mut options);
     }
     if options.len() >= PAGE {
-        bail!("{} layers with names of that length need Linux 6.7", paths.layers.len());
+        bail!("mount the overlay: {} layers with names of that length need Linux 6.7", paths.layers.len());
     }
     let options = CString::new(options).map_err(|_| Error::new("the name of a layer has a NUL byte"))?;
     rustix::mount::mount("overlay", place, "overlay", MountFlags::empty(), options.as_c_str())
@@ -146,6 +148,7 @@ fn mount_overlay_legacy(paths: &Paths<'_>, place: &Path) -> Result<OwnedFd> {
     open_directory(place)
 }
 
+/// Appends `path` with a backslash before each byte of `special`.
 fn escape(path: &Path, special: &[u8], text: &mut Vec<u8>) {
     for byte in path.as_os_str().as_bytes() {
         if special.contains(byte) {

@@ -1,6 +1,6 @@
-//! Work in a copy of the mount namespace that nobody else can see, for what the
-//! mount API of descriptors can't do: the classic mount(2), and a look at a tree of
-//! mounts before it is attached.
+//! Work in a private copy of the mount namespace, in a process that is made for it: what
+//! the file-descriptor based mount API can't do. That is the legacy mount(2), and
+//! listing the mounts of a cloned tree before it is attached.
 
 use super::attach::{attach, clone_mount, mount_id};
 use super::procfs::ProcFd;
@@ -17,15 +17,17 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountFlags, OpenTreeFlags};
 use std::ffi::CString;
 
-/// A mount of file system `kind` by mount(2), attached nowhere: it takes a page of
-/// options in all, where fsconfig(2) takes 255 bytes of each.
+/// A detached mount of file system `kind`, made by the legacy mount(2), which takes 4095
+/// bytes of options in all; fsconfig(2) takes 255 bytes for each. Errors: more than that.
 #[expect(clippy::disallowed_methods, reason = "/ only, in a mount namespace of its own")]
 pub fn mount_legacy(kind: &str, source: &str, options: &str) -> Result<OwnedFd> {
     const PAGE: usize = 4096;
     if options.len() >= PAGE {
-        bail!("{kind}: the kernel takes {} bytes of options, and there are {}", PAGE - 1, options.len());
+        bail!("mount file system {kind:?}: the kernel takes {} bytes of options, not {}", PAGE - 1, options.len());
     }
-    let text = |text: &str| CString::new(text).map_err(|_| Error::new(format!("{kind}: an option has a NUL byte")));
+    let text = |text: &str| {
+        CString::new(text).map_err(|_| Error::new(format!("mount file system {kind:?}: an option has a NUL byte")))
+    };
     let (source, options) = (text(source)?, text(options)?);
     run_in_private_mntns(None, |_| {
         rustix::mount::mount(&*source, c"/", kind, MountFlags::empty(), &*options)
@@ -34,29 +36,34 @@ pub fn mount_legacy(kind: &str, source: &str, options: &str) -> Result<OwnedFd> 
     })
 }
 
-/// A copy of what is mounted at and below `path` of `root`. An error where the
-/// kernel's file systems are among it: a second /proc would have no masks. The
-/// mounts of the copy stay what they are, whatever is renamed meanwhile.
+/// A detached recursive copy of the mounts at and below `path`.
+///
+/// Refused where one of them is a file system of the kernel: a second procfs would not
+/// have the container's masked and read-only paths. The check is by the mounts that the
+/// copy has, from mountinfo, and not by paths: a rename that races with it, which could
+/// swap a harmless directory for one that holds a procfs, changes no mount of the copy.
 #[expect(clippy::disallowed_methods, reason = "/ only, in a mount namespace of its own")]
 pub fn clone_subtree(root: &RootFd, proc: &ProcFd, path: &InRoot, flags: OFlags) -> Result<OwnedFd> {
     run_in_private_mntns(Some(root), |root| {
-        let place = root.open(path, OFlags::PATH | flags).doing(|| "open it")?;
-        let tree = clone_mount(&place, true).doing(|| "copy it")?;
+        let place = root.open(path, OFlags::PATH | flags).doing(|| format!("open {path}"))?;
+        let tree = clone_mount(&place, true).doing(|| format!("clone the mounts at {path}"))?;
         let top = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        if rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&tree).doing(|| "look at it")?.st_mode)
+        if rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&tree).doing(|| format!("stat {path}"))?.st_mode)
             != rustix::fs::FileType::Directory
         {
-            // Nothing is mounted below a file.
+            // A file has no mounts below it.
             return Ok(tree);
         }
-        attach(&tree, top.doing(|| "open /")?).doing(|| "attach the copy")?;
+        // mountinfo lists attached mounts only.
+        attach(&tree, top.doing(|| "open /")?).doing(|| format!("attach the mounts of {path} for inspection"))?;
         refuse_kernel_mounts(&tree, proc)?;
         clone_topmost_mount(true)
     })
 }
 
+/// Refuses a tree that holds a mount of the kernel's file systems.
 fn refuse_kernel_mounts(tree: &OwnedFd, proc: &ProcFd) -> Result<()> {
-    let id = mount_id(tree).doing(|| "look at the copy")?;
+    let id = mount_id(tree).doing(|| "read the mount ID (statx)")?;
     let mountinfo = proc.read("self/mountinfo")?;
     match kernel_mount_below(&String::from_utf8_lossy(&mountinfo), id) {
         Some(kind) => {
@@ -66,9 +73,10 @@ fn refuse_kernel_mounts(tree: &OwnedFd, proc: &ProcFd) -> Result<()> {
     }
 }
 
-/// The type of a kernel's file system among mount `id` and those on it.
+/// The type of the first file system of the kernel among mount `id` and its descendants.
 fn kernel_mount_below(mountinfo: &str, id: u64) -> Option<String> {
-    // proc_pid_mountinfo(5): a mount's parent stands before it, but for moved ones.
+    // proc_pid_mountinfo(5): mount ID, parent ID, … - type. A moved mount may be listed
+    // before its parent, so until nothing is added.
     let mounts: Vec<(u64, u64, &str)> = mountinfo
         .lines()
         .filter_map(|line| {
@@ -89,29 +97,29 @@ fn kernel_mount_below(mountinfo: &str, id: u64) -> Option<String> {
     mounts.iter().find(|(own, _, kind)| within.contains(own) && is_kernel_fs(kind)).map(|m| m.2.to_owned())
 }
 
-/// A copy of what is mounted over `/`. A look-up that goes up from the root goes
-/// to the topmost mount on it.
+/// A detached copy of the topmost mount on `/`: `..` at the root resolves to the root of
+/// the topmost mount there, which `/` alone does not.
 fn clone_topmost_mount(recursive: bool) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    rustix::mount::open_tree(CWD, c"/..", flags).doing(|| "take the mount")
+    rustix::mount::open_tree(CWD, c"/..", flags).doing(|| "open_tree of the new mount")
 }
 
-/// Runs `work` in a process with a mount namespace of its own, whose root is `root`
-/// there, or the caller's directory; the mount that it makes goes with it but for
-/// the descriptor that comes back. Like the caller it is not dumpable.
+/// Runs `work` in a process with a private mount namespace and returns the mount that it
+/// sends back; all other mounts go with the namespace. `work` gets `root` as it is in
+/// the copy, or the working directory there. The process is not dumpable, as its parent.
 fn run_in_private_mntns(root: Option<&RootFd>, work: impl FnOnce(&RootFd) -> Result<OwnedFd>) -> Result<OwnedFd> {
     let (near, far) = Channel::pair()?;
-    match clone::clone3(0, None).doing(|| "make a process with mounts of its own")? {
+    match clone::clone3(0, None).doing(|| "clone a process with a private mount namespace")? {
         Fork::Parent { pid, pidfd } => {
             drop(far);
             let word = near.receive_with();
-            child::wait(pid, &pidfd).doing(|| "the process with mounts of its own")?;
+            child::wait(pid, &pidfd).doing(|| "wait for the process with a private mount namespace")?;
             match word? {
                 Some((Message::Ready, Some(tree))) => Ok(tree),
-                other => bail!("the process with mounts of its own said {other:?}"),
+                _ => bail!("the process with a private mount namespace ended without a mount"),
             }
         }
         Fork::Child => {
@@ -128,11 +136,12 @@ fn run_in_private_mntns(root: Option<&RootFd>, work: impl FnOnce(&RootFd) -> Res
     }
 }
 
-/// Leaves the mount namespace. The working directory is what shows where `root` is
-/// in the copy.
+/// unshare(CLONE_NEWNS) moves the working directory to its copy, but no other descriptor:
+/// so `root` is made the working directory first, and opened as `.` afterwards.
+/// MS_PRIVATE, so that no mount propagates to the host.
 #[expect(clippy::disallowed_methods, reason = ". only, the root's place in the copy")]
 fn enter_private_mntns(root: Option<&RootFd>) -> Result<RootFd> {
-    let what = || "make a copy of the mount namespace";
+    let what = || "create a private mount namespace";
     if let Some(root) = root {
         rustix::process::fchdir(root).doing(what)?;
     }

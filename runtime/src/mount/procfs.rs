@@ -1,7 +1,7 @@
-//! A private procfs, for what a process writes about itself and for sysctls.
-//! The container's own /proc is shaped by the attacker (CVE-2019-16884,
-//! CVE-2025-52881), so it is never used. Also whose processes the procfs of a
-//! container show that joins a pid namespace.
+//! A private procfs: a detached mount for what a process writes about itself (labels,
+//! sysctls). Below the container's own /proc an image can have mounts or links, so that
+//! a label or a sysctl is written to another file: CVE-2019-16884, CVE-2025-52881. So it
+//! is never used. Also which pid namespace the container's procfs show, where it joins one.
 
 use crate::bail;
 use crate::error::{Context, Result};
@@ -16,26 +16,26 @@ use std::sync::OnceLock;
 /// linux/magic.h
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 
-/// The root of a procfs that nobody else can reach or mount over.
+/// The root of a procfs that the container can't reach or mount over.
 #[derive(Debug)]
 pub struct ProcFd(OwnedFd);
 
 impl ProcFd {
-    /// A new procfs of the caller's pid namespace, mounted nowhere.
+    /// A detached procfs of the caller's pid namespace.
     pub fn new() -> Result<Self> {
         let make = || mount_detached(&rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?);
-        make().map(ProcFd).doing(|| "make a private procfs")
+        make().map(ProcFd).doing(|| "mount a private procfs")
     }
 
-    /// One of the container's pid namespace, where the caller is not in it. It has no
-    /// `self`.
+    /// A detached procfs of the pid namespace that the container joins, where the caller
+    /// is not in it; it has no `self` then.
     pub fn of_joined_namespace() -> Result<Self> {
-        let tree = mount_detached(&open_container_context()?).doing(|| "make a private procfs")?;
+        let tree = mount_detached(&open_container_context()?).doing(|| "mount a private procfs")?;
         check_is_procfs(&tree)?;
         Ok(ProcFd(tree))
     }
 
-    /// The host's, before the container's root is entered.
+    /// The host's /proc, before the container's root is entered.
     #[expect(clippy::disallowed_methods, reason = "still the host's /proc")]
     pub fn of_host() -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -44,12 +44,12 @@ impl ProcFd {
         Ok(ProcFd(place))
     }
 
-    /// A directory to start paths from, as in `self/fd/3`.
+    /// Its root directory, as the start of a path such as `self/fd/3`.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
-    /// Reads a file to its end.
+    /// Reads the file at `path` (as in `self/mountinfo`) to its end.
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
         let what = || format!("read /proc/{path}");
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
@@ -57,10 +57,10 @@ impl ProcFd {
         crate::path::read_all(&file, 4095).doing(what)
     }
 
-    /// Writes `value` to the file at `path` (as in `self/oom_score_adj`).
+    /// Writes `value` to the file at `path` (as in `self/oom_score_adj`), by one write(2).
     pub fn write(&self, path: &str, value: &str) -> Result<()> {
         let what = || format!("write {value:?} to /proc/{path}");
-        // `self` is a symbolic link within procfs; magic links lead out of it.
+        // `self` is an ordinary symbolic link within procfs; magic links lead out of it.
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = path::openat2_retry(&self.0, path, flags, resolve).doing(what)?;
@@ -68,6 +68,7 @@ impl ProcFd {
     }
 }
 
+/// Creates the procfs of `context` as a detached mount.
 fn mount_detached(context: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     rustix::mount::fsconfig_create(context)?;
     let attributes =
@@ -75,24 +76,24 @@ fn mount_detached(context: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-/// That it is a procfs.
+/// Checks by the magic that `place` is a procfs (CVE-2019-16884: a tmpfs instead).
 pub fn check_is_procfs(place: &OwnedFd) -> Result<()> {
-    match rustix::fs::fstatfs(place).doing(|| "look at a procfs")?.f_type as u64 {
+    match rustix::fs::fstatfs(place).doing(|| "statfs of a procfs")?.f_type as u64 {
         PROC_SUPER_MAGIC => Ok(()),
-        _ => bail!("what should be a procfs is none"),
+        _ => bail!("/proc is not a procfs"),
     }
 }
 
-/// The pid namespace that the container joins. Of this process: there is one
-/// container in its life.
+/// The pid namespace that the container joins. One for the process: it creates or joins
+/// one container.
 static JOINED_PID_NAMESPACE: OnceLock<OwnedFd> = OnceLock::new();
 
-/// From here on the container's procfs show the processes of this pid namespace.
+/// From now on, a procfs for the container shows the processes of this pid namespace.
 pub fn set_joined_pid_namespace(pid_namespace: OwnedFd) {
     let _ = JOINED_PID_NAMESPACE.set(pid_namespace);
 }
 
-/// A new procfs for the container, to be configured.
+/// A context, fsopen(2), for a procfs of the container's pid namespace.
 pub fn open_container_context() -> Result<OwnedFd> {
     let what = || "open file system \"proc\"";
     let Some(namespace) = JOINED_PID_NAMESPACE.get() else {
@@ -101,8 +102,8 @@ pub fn open_container_context() -> Result<OwnedFd> {
     let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC).doing(what)?;
     match rustix::mount::fsconfig_set_fd(&context, "pidns", namespace) {
         Ok(()) => Ok(context),
-        // Before Linux 6.17 it is the pid namespace of whoever opens it.
+        // Before Linux 6.17 it is that of the process that calls fsopen(2).
         Err(Errno::INVAL) => procfs_helper::open_context(namespace.as_fd()).doing(what),
-        Err(errno) => Err(errno).doing(|| "make a procfs of the pid namespace that is joined"),
+        Err(errno) => Err(errno).doing(|| "set the pid namespace of a procfs"),
     }
 }

@@ -1,9 +1,9 @@
-//! A procfs of a pid namespace that the caller is not in, before Linux 6.17, which
-//! has the option `pidns`. It shows the pid namespace of whoever calls fsopen(2), so
-//! somebody must be made there, and is seen by a container that may trace it. This
-//! one has nothing: no descriptor but its end of a channel, an empty root that can't
-//! be written, and rights over a user namespace that nobody else is in. These suffice
-//! for fsopen; it is the caller, outside, who makes the file system.
+//! A procfs of a pid namespace that the caller is not in, before Linux 6.17, which has the
+//! mount option `pidns`. A procfs shows the pid namespace of the process that calls
+//! fsopen(2), so a process must exist in it, which a container there may ptrace. This one
+//! holds nothing to take over: no descriptor but its end of a channel, an empty read-only
+//! root, and capabilities over a user namespace of its own, which suffice for fsopen. The
+//! caller, outside, creates the file system.
 
 use super::attach::open_directory;
 use crate::bail;
@@ -16,11 +16,11 @@ use crate::sys::mount::{MountAttr, PROPAGATION_PRIVATE, setattr_root};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::mount::{FsOpenFlags, MountFlags, UnmountFlags};
 
-/// The file system context, which may be anything: the processes of the pid namespace
-/// can have a hand in it.
+/// The file system context. It must be checked: a process of the pid namespace may have
+/// made the helper send another descriptor.
 pub fn open_context(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
     let (near, far) = Channel::pair()?;
-    match clone::clone3(0, None).doing(|| "clone a process for a procfs")? {
+    match clone::clone3(0, None).doing(|| "clone a process that opens a procfs")? {
         Fork::Child => {
             drop(near);
             let made = run_intermediate(pid_namespace, &far);
@@ -30,30 +30,30 @@ pub fn open_context(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
         Fork::Parent { pid, pidfd } => {
             drop(far);
             let word = near.receive_with();
-            child::wait(pid, &pidfd).doing(|| "the process that opens a procfs")?;
+            child::wait(pid, &pidfd).doing(|| "wait for the process that opens a procfs")?;
             match word? {
                 Some((Message::Ready, Some(context))) => Ok(context),
-                _ => bail!("the process that opens a procfs has ended"),
+                _ => bail!("the process that opens a procfs ended without one"),
             }
         }
     }
 }
 
-/// Gives away what it has, outside of the pid namespace.
+/// Gives up all privileges outside of the pid namespace, and then forks into it.
 fn run_intermediate(pid_namespace: BorrowedFd<'_>, channel: &Channel) -> Result<()> {
-    sys::prctl::set_dumpable(false).doing(|| "close a process to others")?;
+    sys::prctl::set_dumpable(false).doing(|| "set PR_SET_DUMPABLE 0")?;
     clone::setns(pid_namespace, clone::NEWPID).doing(|| "join the pid namespace")?;
     clone::unshare(clone::NEWUSER | clone::NEWNS).doing(
-        || "make a user namespace, in which a procfs of the pid namespace that is joined is opened (before Linux 6.17)",
+        || "create a user namespace, in which a procfs of the joined pid namespace is opened (before Linux 6.17)",
     )?;
-    let place = enter_empty_root().doing(|| "make an empty root")?;
+    let place = enter_empty_root().doing(|| "enter an empty root")?;
     let number = channel.as_fd().as_raw_fd() as u32;
     let closed = sys::fds::close_range(0, number - 1);
     closed.doing(|| "close descriptors")?;
     std::mem::forget(place);
     sys::fds::close_from(number + 1).doing(|| "close descriptors")?;
     match clone::clone3(0, None).doing(|| "clone a process in the pid namespace")? {
-        // Who is in the pid namespace may stop what it sees: nobody waits for its end.
+        // Not waited for: a process in the pid namespace may stop it for ever.
         Fork::Parent { .. } => Ok(()),
         Fork::Child => {
             let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC);
@@ -68,17 +68,17 @@ fn run_intermediate(pid_namespace: BorrowedFd<'_>, channel: &Channel) -> Result<
     }
 }
 
-/// A tmpfs that can't be written, and nothing else in the mount namespace.
+/// Makes a read-only tmpfs the root, and detaches all other mounts.
 #[expect(clippy::disallowed_methods, reason = "paths of the host, before it is left")]
 fn enter_empty_root() -> Result<OwnedFd> {
     let private = MountAttr { propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
-    setattr_root(&private).doing(|| "cut it off from the host")?;
-    // Any directory that every host has.
-    rustix::mount::mount("none", "/proc", "tmpfs", MountFlags::RDONLY, None).doing(|| "mount a tmpfs")?;
+    setattr_root(&private).doing(|| "make the mount namespace private")?;
+    // Any directory that every host has; the namespace is private.
+    rustix::mount::mount("none", "/proc", "tmpfs", MountFlags::RDONLY, None).doing(|| "mount a tmpfs on /proc")?;
     let root = open_directory("/proc")?;
-    rustix::process::fchdir(&root).doing(|| "enter it")?;
+    rustix::process::fchdir(&root).doing(|| "chdir to the new root")?;
     rustix::process::pivot_root(c".", c".").doing(|| "pivot_root")?;
-    rustix::mount::unmount(c".", UnmountFlags::DETACH).doing(|| "leave the host's root")?;
-    rustix::process::chdir(c"/").doing(|| "enter it")?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH).doing(|| "unmount the old root")?;
+    rustix::process::chdir(c"/").doing(|| "chdir to the new root")?;
     Ok(root)
 }

@@ -1,14 +1,14 @@
-//! What comes from the host is found before init exists: at the caller's paths, so
-//! that a missing one is an error before there is a cgroup or a process. Who opens
-//! what, and when:
+//! What is opened on the host for a container. Existence is checked before init is cloned,
+//! by the caller's paths: a missing source is an error before there is a cgroup or a
+//! process. Who opens what, and when:
 //!
 //! | | the container has no user namespace | it has one | and the caller may not mount |
 //! |---|---|---|---|
-//! | binds, the cgroup | init, each at its turn in "mounts" | the caller | init, in "sources" |
-//! | the null device, nodes | the caller | the caller | init, in "sources" |
+//! | binds, the cgroup | init, just before the mount | the caller | init, in step "sources" |
+//! | /dev/null, device nodes | the caller | the caller | init, in step "sources" |
 //! | namespaces | the caller | the caller | the caller |
 //!
-//! `at_its_turn` has the binds that are exceptions.
+//! `deferred_kind` has the binds that are exceptions.
 
 use super::bind_options::{clone_tree, merge_attrs};
 use super::bind_source::{HostRoot, Source, SourceKind, bind_source, check_exists, contains_root};
@@ -34,32 +34,38 @@ use rustix::mount::MountAttrFlags;
 use rustix::process::Pid;
 use std::path::Path;
 
+/// Cgroups as detached mounts, by the name of their directory below /sys/fs/cgroup; cgroup
+/// v2 has the one name "".
 pub type Cgroups = Vec<(String, OwnedFd)>;
 
+/// The descriptors for the mounts and namespaces of a plan.
 #[derive(Debug, Default)]
 pub struct Sources {
-    /// Whether the caller has done its part; if it may not mount, init does it.
+    /// The caller has opened them; where it may not mount, init does.
     pub are_opened: bool,
-    /// For each mount of the plan, its source; none where it is no bind.
+    /// The source of each mount of the plan; None where it is no bind.
     pub mounts: Vec<Option<Source>>,
-    /// The root directory as the host has it, where there are binds.
+    /// `root.path` on the host, where there are binds.
     pub root: HostRoot,
-    /// User namespaces with the mappings of mounts, by their number.
+    /// User namespaces with the ID mappings of idmapped mounts, by the mount's index.
     pub idmaps: Vec<(usize, OwnedFd)>,
-    /// The container's cgroups with the names under which they are shown, as
-    /// detached mounts with their options; cgroup v2 has the one name "". None
-    /// where init opens them at the turn of their mount.
+    /// The container's cgroups with their options. None where init opens them just before
+    /// the mount.
     pub cgroups: Option<Cgroups>,
-    /// /dev/null as a detached mount, which covers masked files.
+    /// /dev/null as a detached mount, to mask files.
     pub null: Option<OwnedFd>,
-    /// Device nodes as detached mounts, where init may not make nodes.
+    /// Device nodes as detached mounts, in the order of the plan's devices, where mknod(2)
+    /// is refused in a user namespace.
     pub nodes: Vec<OwnedFd>,
-    /// The namespaces to join, in order.
+    /// The namespaces to join (CLONE_NEW*), in order.
     pub namespaces: Vec<(u64, OwnedFd)>,
-    /// Connected; the terminal's master goes there.
+    /// A connected socket, to which the pty master is sent.
     pub console_socket: Option<OwnedFd>,
 }
 
+/// Opens the namespaces to join, and all that the caller opens where it `may_mount`.
+/// Errors: a missing source, a sysctl of the host, an idmapped mount that needs
+/// CAP_SYS_ADMIN.
 pub fn open_sources(plan: &Plan, console_socket: Option<OwnedFd>, may_mount: bool) -> Result<Sources> {
     let namespaces = plan.namespaces.join.iter().map(|(kind, path)| {
         let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
@@ -69,7 +75,7 @@ pub fn open_sources(plan: &Plan, console_socket: Option<OwnedFd>, may_mount: boo
     refuse_sysctls_of_the_host(plan, &namespaces)?;
     let mut sources = Sources { namespaces, console_socket, ..Sources::default() };
     if !may_mount && let Some(mount) = plan.mounts.iter().find(|mount| mount.idmap.is_some()) {
-        bail!("mount {}: to map its ids takes the right to mount on the host", mount.target);
+        bail!("mount {}: an idmapped mount needs CAP_SYS_ADMIN on the host", mount.target);
     }
     if may_mount {
         sources.open_mounts(plan)?;
@@ -77,11 +83,12 @@ pub fn open_sources(plan: &Plan, console_socket: Option<OwnedFd>, may_mount: boo
     Ok(sources)
 }
 
-/// A namespace that is joined may turn out to be the host's.
+/// The plan allows sysctls of a namespace that is not the host's; one that is joined by
+/// path may be the host's all the same, which device and inode tell.
 fn refuse_sysctls_of_the_host(plan: &Plan, joined: &[(u64, OwnedFd)]) -> Result<()> {
     for (path, _) in &plan.sysctls {
         let Some((kind, fd)) = joined.iter().find(|(kind, _)| sysctl::namespace(path) == Some(*kind)) else { continue };
-        let what = || "look at a namespace to join";
+        let what = || "stat a namespace to join";
         let name = KINDS.iter().find(|(_, flag)| flag == kind).map_or("", |(name, _)| name);
         let file = if *kind == clone::NEWNET { "net" } else { name };
         let (theirs, own) = (fstat(fd).doing(what)?, stat(format!("/proc/self/ns/{file}")).doing(what)?);
@@ -92,7 +99,7 @@ fn refuse_sysctls_of_the_host(plan: &Plan, joined: &[(u64, OwnedFd)]) -> Result<
     Ok(())
 }
 
-/// The network namespace of an init that has just been made.
+/// The network namespace of the container whose init has just been cloned.
 pub fn open_network_namespace(sources: &Sources, init: Pid) -> Result<OwnedFd> {
     let what = || "open the container's network namespace";
     match sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWNET) {
@@ -105,7 +112,7 @@ pub fn open_network_namespace(sources: &Sources, init: Pid) -> Result<OwnedFd> {
 }
 
 impl Sources {
-    /// All descriptors that are open, to be closed.
+    /// All open descriptors, to be closed in batches.
     pub fn into_fds(self) -> impl Iterator<Item = OwnedFd> {
         let Sources { are_opened: _, mounts, root: _, idmaps, cgroups, null, nodes, namespaces, console_socket } = self;
         let mounts = mounts.into_iter().flatten().filter_map(Source::into_tree);
@@ -136,7 +143,7 @@ impl Sources {
         Ok(())
     }
 
-    /// What init would open at its turn, for somebody else.
+    /// Opens the deferred binds as well: for a restore, which runs no init of ours.
     pub fn open_deferred(&mut self, plan: &Plan) -> Result<()> {
         let in_user_namespace = plan.namespaces.has(clone::NEWUSER);
         for (source, mount) in self.mounts.iter_mut().zip(&plan.mounts) {
@@ -147,7 +154,7 @@ impl Sources {
         Ok(())
     }
 
-    /// What the caller could not open, and the cgroup that systemd has made.
+    /// In init: what the caller may not open, and the cgroup that systemd has created.
     pub fn open_in_init(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
         if !self.are_opened {
             self.open_mounts(plan)?;
@@ -158,9 +165,9 @@ impl Sources {
         Ok(())
     }
 
-    /// What the caller has to open once the cgroups exist.
+    /// In the caller: the cgroups, once they exist.
     pub fn open_cgroups(&mut self, plan: &Plan, cgroup: &Cgroup) -> Result<()> {
-        // A view of a cgroup namespace is made in it.
+        // cgroup2 mounted in a cgroup namespace shows that one: by init, within it.
         let by_init = cgroup.dirs.is_empty() && plan.namespaces.has(clone::NEWCGROUP);
         if self.are_opened && !init_has_caller_rights(plan) && !by_init {
             self.cgroups = clone_cgroups_of_first_mount(plan, cgroup)?;
@@ -169,21 +176,21 @@ impl Sources {
     }
 }
 
-/// Whether init sees the caller's mounts, and with the caller's rights.
+/// Whether init sees the caller's mounts and has its capabilities.
 pub fn init_has_caller_rights(plan: &Plan) -> bool {
     plan.namespaces.makes(clone::NEWNS) && !plan.namespaces.has(clone::NEWUSER)
 }
 
-/// Whether init opens the source of a bind at the bind's turn: mounts are made in the order
-/// of the config, in which mountinfo lists them (since Linux 6.8 by when they
-/// were made, and a detached mount is made when it is opened). All others are
-/// opened by the caller:
-/// - in a user namespace or a mount namespace of others, init lacks its rights;
-/// - an id mapping is the caller's to give;
-/// - where `rootfsPropagation` asks for more than a slave, init's namespace no
-///   longer has the host for a peer or a master, and a bind may be meant to;
-/// - a source that holds the container's root would show what is mounted there so
-///   far, a bare /proc too.
+/// The type of a bind's source where init opens it just before it is mounted; None where
+/// the caller does. mountinfo lists mounts in the order in which they were created (Linux
+/// 6.8), and a detached mount is created when it is opened: so by init, in the order of
+/// the config. By the caller, before anything is mounted:
+/// - in a user namespace, or a joined mount namespace: init lacks the capabilities;
+/// - idmapped mounts, whose mapping the caller sets;
+/// - with a `rootfsPropagation` of more than slave: init's mounts are no longer peers or
+///   slaves of the host's, which the bind may be asked to be;
+/// - a recursive source that contains the container's root: a copy made later would
+///   include what is mounted there so far, a /proc without masks among it.
 fn deferred_kind(plan: &Plan, mount: &MountPlan, root: &HostRoot) -> Result<Option<SourceKind>> {
     let MountKind::Bind { source, recursive, inside: None, links } = &mount.kind else { return Ok(None) };
     let follows_host = matches!(plan.root_propagation, 0 | PROPAGATION_SLAVE);
@@ -197,8 +204,9 @@ fn deferred_kind(plan: &Plan, mount: &MountPlan, root: &HostRoot) -> Result<Opti
     Ok((!contains_root(source, root).doing(what)?).then_some(SourceKind::Unknown))
 }
 
-/// Whatever lies at /dev/null of the host must be the null device before it is
-/// laid over a file that the container shall not see (CVE-2025-31133).
+/// A detached mount of the host's /dev/null, to mask files. Its device number is checked:
+/// if another file lay there, the masked file would show its content, and could be
+/// written (CVE-2025-31133).
 fn clone_dev_null() -> Result<OwnedFd> {
     let what = || "open /dev/null";
     let tree = clone_tree(Path::new("/dev/null"), false).doing(what)?;
@@ -209,7 +217,7 @@ fn clone_dev_null() -> Result<OwnedFd> {
     Ok(tree)
 }
 
-/// The host's node at the same path, as a detached mount.
+/// The host's device node at the same path, as a detached mount (nosuid, noexec).
 pub fn clone_device(node: &Node) -> Result<OwnedFd> {
     let path = Path::new("/").join(node.path.to_string());
     let what = || format!("open device {}", path.display());
@@ -219,22 +227,23 @@ pub fn clone_device(node: &Node) -> Result<OwnedFd> {
     Ok(tree)
 }
 
+/// The cgroups for the first cgroup mount of the plan, if there is one.
 fn clone_cgroups_of_first_mount(plan: &Plan, cgroup: &Cgroup) -> Result<Option<Cgroups>> {
     let mount = plan.mounts.iter().find(|mount| matches!(mount.kind, MountKind::Cgroup { .. }));
     mount.map(|mount| clone_cgroups(plan, mount, cgroup)).transpose()
 }
 
-/// Opens the cgroups for a cgroup mount, once they exist. With a cgroup
-/// namespace a container sees its own as the root; without one the whole
-/// hierarchy of cgroup v2, as under every runtime.
+/// Opens the cgroups of a cgroup mount. In a cgroup namespace the container sees its own
+/// cgroup as the root; without one, the whole hierarchy of cgroup v2, as with runc.
 pub fn clone_cgroups(plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) -> Result<Cgroups> {
     let private = plan.namespaces.has(clone::NEWCGROUP);
-    // As if it had been mounted here: what others mount below does not show, and
-    // criu finds no sharing that it could not restore.
+    // Private: mounts of the host below it do not propagate here, and criu need not
+    // restore a peer group.
     let own = MountAttr { propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
     let mut attr = merge_attrs(merge_attrs(own, mount.recursive_attr), mount.attr);
     if !private && plan.namespaces.has(clone::NEWUSER) {
-        // Other people's cgroups of the same user's (CVE-2023-25809).
+        // Without a cgroup namespace, cgroups of the same user outside of the container
+        // would be writable (CVE-2023-25809).
         attr = merge_attrs(attr, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() });
     }
     if cgroup.dirs.is_empty() {
@@ -244,7 +253,7 @@ pub fn clone_cgroups(plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) -> Result<
         let path = if cgroup.pure_v2 && !private { Path::new("/sys/fs/cgroup") } else { &dir.path };
         let name = if cgroup.pure_v2 { "" } else { dir.shown_as() };
         let tree = match clone_tree(path, true) {
-            // A hierarchy that is not mounted here.
+            // Not mounted on this host.
             Err(Errno::NOENT) => return Ok(None),
             tree => tree.doing(|| format!("open cgroup {}", path.display()))?,
         };
@@ -254,23 +263,23 @@ pub fn clone_cgroups(plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) -> Result<
     cgroup.dirs.iter().filter_map(|dir| clone_dir(dir).transpose()).collect()
 }
 
-/// What a container without a cgroup of its own sees, as an ordinary user's: the
-/// hierarchies in which it is, read-only, for none of it is the container's.
+/// The cgroup mount of a container without a cgroup of its own, such as an ordinary
+/// user's: the hierarchies of the caller, read-only.
 fn clone_parent_hierarchies(private: bool, attr: MountAttr) -> Result<Cgroups> {
     const MOUNT: &str = "/sys/fs/cgroup";
-    let what = || format!("show {MOUNT}");
+    let what = || format!("clone the mount {MOUNT}");
     let attr = merge_attrs(attr, MountAttr { set: ATTR_RDONLY, ..MountAttr::default() });
     let top = match rustix::fs::open(MOUNT, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(Vec::new()),
         top => top.doing(what)?,
     };
     let tree = if private && kernel_fs_type(&top)? == Some("cgroup2") {
-        // From the caller's cgroup on, which is where the namespace begins.
+        // Shows the caller's cgroup as the root, where the cgroup namespace begins.
         let fs = FsContext::open("cgroup2")?;
         fs.set_option("source", Some("cgroup2"))?;
         fs.mount(MountAttrFlags::empty(), &mut CloseBatch::default())?
     } else {
-        // In a user namespace the mounts below go along, or it is refused.
+        // Recursive: in a user namespace the mounts below are locked, EINVAL without them.
         clone_tree(Path::new(MOUNT), true).doing(what)?
     };
     setattr(tree.as_fd(), true, &attr).doing(what)?;
