@@ -21,6 +21,8 @@ pub mod scheduling;
 pub mod seccomp;
 pub mod streams;
 pub mod sysctl;
+#[cfg(test)]
+mod tests;
 pub mod unique;
 
 use crate::bail;
@@ -344,64 +346,4 @@ fn inside(paths: &[String], field: &str) -> Result<Vec<InRoot>> {
         Ok(InRoot::new(path))
     };
     paths.iter().map(convert).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn planned(change: &str) -> Result<Plan> {
-        let mut config: serde_json::Value = serde_json::from_str(
-            r#"{"root":{"path":"/tmp"},"process":{"args":["a"],"cwd":"/"},
-                "linux":{"namespaces":[{"type":"mount"},{"type":"uts"},{"type":"ipc"},{"type":"network"}]}}"#,
-        )
-        .unwrap();
-        merge(&mut config, serde_json::from_str(change).unwrap());
-        let spec: Spec = serde_json::from_value(config).unwrap();
-        plan_for(&spec, Request::default(), &Host::root())
-    }
-
-    fn plan_for(spec: &Spec, request: Request, host: &Host) -> Result<Plan> {
-        let request = Request { id: "c".into(), bundle: "/tmp".into(), ..request };
-        plan(spec, request, host, &Log::quiet())
-    }
-
-    fn merge(into: &mut serde_json::Value, change: serde_json::Value) {
-        match (into, change) {
-            (serde_json::Value::Object(into), serde_json::Value::Object(change)) => {
-                for (key, value) in change {
-                    merge(into.entry(key).or_insert(serde_json::Value::Null), value);
-                }
-            }
-            (into, change) => *into = change,
-        }
-    }
-
-    fn refused(change: &str) -> String {
-        planned(change).unwrap_err().chain()
-    }
-
-    #[test]
-    fn mistakes_are_named_with_their_field() {
-        assert_eq!(refused(r#"{"process":null}"#), "process is missing");
-        assert_eq!(refused(r#"{"root":{"path":""}}"#), "root.path is missing");
-        assert_eq!(refused(r#"{"root":{"path":"/"}}"#), "root.path is the host's own root");
-        assert!(refused(r#"{"hostname":"x","linux":{"namespaces":[{"type":"mount"}]}}"#).contains("\"uts\" namespace"));
-        assert!(refused(r#"{"linux":{"maskedPaths":["proc"]}}"#).contains("must be an absolute path"));
-        assert!(refused(r#"{"hooks":{"poststop":[{"path":"x"}]}}"#).contains("hooks.poststop"));
-        assert!(refused(r#"{"linux":{"personality":{"domain":"BSD"}}}"#).contains("LINUX32"));
-    }
-
-    #[test]
-    fn sysctls_belong_to_the_containers_namespaces() {
-        let plan =
-            planned(r#"{"linux":{"sysctl":{"net.ipv4.conf.eth0/1.rp_filter":"1","kernel.shmmax":"5"}}}"#).unwrap();
-        assert_eq!(plan.sysctls[1].0, "net/ipv4/conf/eth0.1/rp_filter");
-        for names in [r#"{"kernel.hostname":"a"}"#, r#"{"kernel.domainname":"a"}"#] {
-            let config = format!(r#"{{"hostname":"a","domainname":"b","linux":{{"sysctl":{names}}}}}"#);
-            assert!(refused(&config).contains("conflicts with the OCI"), "{names}");
-        }
-        assert!(refused(r#"{"linux":{"sysctl":{"kernel.core_pattern":"|x"}}}"#).contains("not in a namespace"));
-        assert!(refused(r#"{"linux":{"sysctl":{"net/../kernel/core_pattern":"|x"}}}"#).contains("not in a namespace"));
-    }
 }

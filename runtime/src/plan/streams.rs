@@ -134,3 +134,68 @@ fn needs_relay(number: usize, stat: &Stat, output: Output) -> bool {
 pub fn is_null(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(1, 3)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::request::CallerStreams;
+    use rustix::fd::AsFd;
+    use std::fs::File;
+
+    fn stat(file: impl AsFd) -> Option<Stat> {
+        Some(rustix::fs::fstat(file).unwrap())
+    }
+
+    fn planned(console: Console, output: Output, stats: [Option<Stat>; 3]) -> Result<[Stream; 3]> {
+        let attachment = Attachment { console, streams: CallerStreams { stats, window: None } };
+        plan(false, None, output, &attachment).map(|plan| plan.streams)
+    }
+
+    #[test]
+    fn streams_of_engines_are_given_and_the_callers_stay_its_own() {
+        let (reader, _writer) = rustix::pipe::pipe().unwrap();
+        let (pipe, null) = (stat(&reader), stat(File::open("/dev/null").unwrap()));
+        let (device, file) = (stat(File::open("/dev/zero").unwrap()), stat(File::open("/proc/self/exe").unwrap()));
+        let inode = pipe.unwrap().st_ino;
+        let (kept, relay) = (Stream::default(), |same_as| Stream::Relay { same_as });
+        let owner = Output::OpensAgain(file.map(|stat| stat.st_uid));
+        let other = Output::OpensAgain(Some(u32::MAX - 1));
+        let piped = Stream::Inherit { pipe: Some(inode) };
+        for (console, output, stats, expected) in [
+            (Console::None, other, [pipe, null, file], [Stream::Give { pipe: inode }, Stream::Null, kept]),
+            (Console::None, other, [None, device, None], [kept; 3]),
+            (Console::Foreground, other, [null, None, None], [Stream::Null, kept, kept]),
+            // One pipe for outputs that go to one place, and none for files of its own.
+            (Console::Foreground, other, [device, device, device], [relay(None), relay(None), relay(Some(1))]),
+            (Console::Foreground, owner, [pipe, file, file], [piped, kept, kept]),
+            (Console::Foreground, other, [pipe, file, file], [piped, relay(None), relay(Some(1))]),
+            (Console::Foreground, other, [file, file, device], [kept, relay(None), relay(None)]),
+            // exec: what it leaves behind writes on.
+            (Console::Foreground, Output::Inherited, [pipe, file, device], [piped, kept, relay(None)]),
+        ] {
+            assert_eq!(planned(console.clone(), output, stats).unwrap(), expected, "{console:?} {output:?}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_needs_a_place_and_a_place_a_terminal() {
+        let window = Some(ConsoleSize { height: 5, width: 7 });
+        let attach = |console| Attachment { console, streams: CallerStreams { stats: [None; 3], window } };
+        let socket = || attach(Console::Socket("/s".into()));
+        assert!(plan(true, None, Output::Inherited, &attach(Console::None)).is_err());
+        assert!(plan(false, None, Output::Inherited, &socket()).is_err());
+        assert!(plan(true, None, Output::Inherited, &socket()).unwrap().size.is_none());
+        let foreground = plan(true, None, Output::Inherited, &attach(Console::Foreground)).unwrap();
+        assert_eq!(foreground.size.map(|size| (size.height, size.width)), Some((5, 7)));
+        let given = Some(ConsoleSize { height: 1, width: 2 });
+        let foreground = plan(true, given, Output::Inherited, &attach(Console::Foreground)).unwrap();
+        assert_eq!(foreground.size.map(|size| size.height), Some(1));
+    }
+
+    #[test]
+    fn a_directory_is_no_standard_stream() {
+        let directory = stat(File::open("/").unwrap());
+        let error = planned(Console::None, Output::Inherited, [None, directory, None]).unwrap_err();
+        assert!(error.chain().starts_with("descriptor 1 is a directory"), "{}", error.chain());
+    }
+}
