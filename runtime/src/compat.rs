@@ -1,46 +1,49 @@
-//! Words and numbers that podman, conmon, containerd and scripts look for in a
-//! runtime's answers. Changing one breaks a caller somewhere.
+//! Texts and exit codes that podman, conmon, containerd and scripts match. Changing one breaks
+//! a caller.
 
-/// podman: 127. Go's own words, exec.ErrNotFound.
+/// podman exits with 127. Go's exec.ErrNotFound.
 pub const NOT_FOUND_IN_PATH: &str = "executable file not found in $PATH";
-/// containerd: not found.
+/// containerd: "not found".
 pub const DOES_NOT_EXIST: &str = "container does not exist";
+/// containerd: "already exists".
 pub const ALREADY_EXISTS: &str = "container with given ID already exists";
+/// Prefix of the error for an id with characters that are not allowed, as runc's.
 pub const INVALID_ID: &str = "invalid container ID format";
-/// containerd: not found; podman: already stopped.
+/// containerd: "not found"; podman: already stopped.
 pub const NOT_RUNNING: &str = "container not running";
-/// runc's own words, for which its tests look.
+/// Matched by runc's tests.
 pub const NO_CGROUP: &str = "unable to apply cgroup configuration";
 
-/// runc's own words, for which its tests look.
-pub const NO_WAY_TO_KILL: &str = "Creating a rootless container with no cgroup and no private pid namespace. \
+/// A warning; matched by runc's tests.
+pub const NOT_KILLABLE: &str = "Creating a rootless container with no cgroup and no private pid namespace. \
     Such configuration is strongly discouraged, as it is impossible to properly kill all container's processes";
 
-/// A limit that an ordinary user's container has no cgroup for. runc's own words, for
-/// which its tests look.
+/// The error for a limit where an unprivileged user's container has no cgroup; matched by
+/// runc's tests.
 pub fn no_cgroup_for(controller: &str) -> String {
     format!("cannot set {controller} limit: container could not join or create cgroup")
 }
 
-/// What --debug says when a new process is cloned, when it does its part, and when
-/// it goes on to its program. runc's own words: its tests look for them.
-pub const CLONED: &str = "nsexec container setup";
-pub const IN_INIT: &str = "child process in init()";
-pub const GOES_ON: &str = "init: closing the pipe to signal completion";
-pub const EXECS: &str = "setns_init: about to exec";
+/// Debug messages when a new process is cloned, sets up, and continues to its program.
+/// Matched by runc's tests.
+pub const DEBUG_CLONED: &str = "nsexec container setup";
+pub const DEBUG_IN_INIT: &str = "child process in init()";
+pub const DEBUG_CONTINUES: &str = "init: closing the pipe to signal completion";
+pub const DEBUG_EXECS: &str = "setns_init: about to exec";
 
-/// podman: this runtime has the option.
+/// podman probes options by this text: the option is known.
 pub fn needs_argument(option: &str) -> String {
     format!("flag needs an argument: {option}\n")
 }
 
-/// In place of an unknown command's help.
+/// Printed instead of the help of an unknown command.
 pub fn no_help_topic(command: &str) -> String {
     format!("No help topic for '{command}'\n")
 }
 
-/// `exec` that could not run its program.
+/// Exit code of `exec` where the program could not be executed.
 pub const EXEC_FAILURE: u8 = 255;
+/// Exit code for an unknown command, as of runc.
 pub const UNKNOWN_COMMAND: u8 = 3;
 
 #[cfg(test)]
@@ -48,8 +51,8 @@ mod tests {
     use crate::error::errno_text;
     use rustix::io::Errno;
 
-    /// podman (libpod/oci_util.go) decides between 126 and 127 by these, and
-    /// containerd (go-runc) takes the others for "not found".
+    /// podman (libpod/oci_util.go) chooses between 126 and 127 by these; containerd (go-runc)
+    /// derives "not found" from the others.
     #[test]
     fn callers_find_their_phrases() {
         assert!(super::NOT_FOUND_IN_PATH.contains("executable file not found in"));

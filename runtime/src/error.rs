@@ -1,33 +1,34 @@
-//! One error type for the whole runtime: what was being done to which object,
-//! and why it failed. It is built on the way up and printed once, as a chain,
-//! by `cli::run`. Its kind is a type, never a prefix of its text.
+//! The error type of the runtime: operation, object and reason. Context is added on the way
+//! up, and `cli::run` prints the chain once. An error's kind is a type, never a prefix of its
+//! text.
 
 use rustix::io::Errno;
 use std::fmt;
 
+/// Result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What a caller can tell apart, whatever the text says.
+/// Kinds of errors that callers distinguish.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Kind {
     #[default]
     Other,
-    /// There is no such container.
+    /// The container does not exist.
     NotFound,
-    /// There is a container of that id.
+    /// A container with this id exists.
     AlreadyExists,
-    /// It is no container's id.
+    /// The id has characters that are not allowed.
     InvalidId,
-    /// The container, or its init, does not run.
+    /// The container, or its init, is not running.
     NotRunning,
-    /// The container is in a state in which this can't be done.
+    /// The container is in the wrong state for the operation.
     WrongState,
-    /// The kernel refused to execute the program: nothing of the runtime's was left to do.
+    /// execve(2) of the program failed; the runtime had nothing left to do.
     Program,
 }
 
-/// A failed operation. `Display` shows the operation and its object; the
-/// reason is the source, and [`Error::chain`] shows both.
+/// A failed operation. `Display` prints operation and object, `source` is the reason;
+/// [`Error::chain`] prints all.
 #[derive(Debug)]
 pub struct Error {
     what: String,
@@ -35,6 +36,7 @@ pub struct Error {
     kind: Kind,
 }
 
+/// The reason of an [`Error`].
 #[derive(Debug)]
 pub enum Source {
     Os(Errno),
@@ -43,31 +45,32 @@ pub enum Source {
 }
 
 impl Error {
-    /// An error that has no deeper reason.
+    /// An error without a source. `what`: `operation object: reason`.
     pub fn new(what: impl Into<String>) -> Self {
         Self::of_kind(Kind::Other, what)
     }
 
-    /// The same, of a kind that callers look for.
+    /// The same, with a kind.
     pub fn of_kind(kind: Kind, what: impl Into<String>) -> Self {
         Error { what: what.into(), source: None, kind }
     }
 
-    /// What the kernel refused.
+    /// An error of a system call. `what`: `operation object`.
     pub fn of_errno(errno: Errno, what: impl Into<String>) -> Self {
         Error { what: what.into(), source: Some(Source::Os(errno)), kind: Kind::Other }
     }
 
+    /// Sets the kind.
     pub fn with_kind(self, kind: Kind) -> Self {
         Error { kind, ..self }
     }
 
-    /// The same failure as part of a larger operation.
+    /// Wraps the error as part of the operation `what`.
     pub fn context(self, what: impl Into<String>) -> Self {
         Error { what: what.into(), source: Some(Source::Inner(Box::new(self))), kind: Kind::Other }
     }
 
-    /// Its own kind, or that of the reason below it.
+    /// Its kind, or that of its source.
     pub fn kind(&self) -> Kind {
         match (self.kind, &self.source) {
             (Kind::Other, Some(Source::Inner(inner))) => inner.kind(),
@@ -75,7 +78,7 @@ impl Error {
         }
     }
 
-    /// For another process: a byte for whether it is of [`Kind::Program`], and the text.
+    /// For another process: one byte for [`Kind::Program`] or not, then the chain.
     pub fn to_bytes(&self) -> Vec<u8> {
         let kind = if self.kind() == Kind::Program { Self::OF_PROGRAM } else { Self::OF_RUNTIME };
         [&[kind], self.chain().as_bytes()].concat()
@@ -94,7 +97,7 @@ impl Error {
     const OF_PROGRAM: u8 = 1;
     const OF_RUNTIME: u8 = 2;
 
-    /// The kernel's reason at the bottom of the chain, if there is one.
+    /// The errno at the end of the chain, if there is one.
     pub fn errno(&self) -> Option<Errno> {
         match self.source.as_ref()? {
             Source::Os(errno) => Some(*errno),
@@ -103,7 +106,7 @@ impl Error {
         }
     }
 
-    /// The whole chain in one line: `operation: inner operation: reason`.
+    /// The chain in one line: `operation: inner operation: reason`.
     pub fn chain(&self) -> String {
         let mut text = self.what.clone();
         let reason = match &self.source {
@@ -162,8 +165,9 @@ impl From<serde_json::Error> for Source {
     }
 }
 
-/// Names the operation that a failure belongs to.
+/// Adds the operation to an error.
 pub trait Context<T> {
+    /// Wraps an error as the reason of `what`: `operation object`.
     fn doing<W: Into<String>>(self, what: impl FnOnce() -> W) -> Result<T>;
 }
 
@@ -179,11 +183,11 @@ macro_rules! bail {
     ($($arg:tt)*) => { return Err($crate::error::Error::new(format!($($arg)*))) };
 }
 
-/// The C library's text in lower case, as Go prints it: podman and containerd
-/// look for phrases such as `permission denied` in a runtime's messages.
+/// strerror(3) in lower case, as Go prints it: podman and containerd match phrases such as
+/// `permission denied`.
 pub fn errno_text(errno: Errno) -> String {
     if errno == Errno::STALE {
-        // After the attempts of `path::openat2_retry`.
+        // ESTALE is also the error of `path::openat2_retry` after its last try.
         return "stale file handle: what lies there is being renamed or replaced all the time".into();
     }
     let text = std::io::Error::from(errno).to_string();

@@ -1,24 +1,23 @@
-//! firn's OCI runtime. Read from the top down, which is the order in which a container
-//! comes to be; a module imports what stands below it and nothing above.
+//! firn's OCI runtime. The modules from top to bottom; a module imports only modules below it.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | [`cli`] | the command line: one file for each verb, arguments in, answer printed |
-//! | [`lifecycle`] | the verbs as functions: the order of events |
-//! | `criu`, `join` | another program's part; another process in a container that runs |
-//! | `init` | inside: the list of steps from clone to execve |
-//! | `create` | what the runtime's side does beside init: clone, id maps, hooks, what is undone |
+//! | [`cli`] | command line: one file for each verb |
+//! | [`lifecycle`] | the verbs as functions: the order of steps |
+//! | `criu`, `join` | checkpoint and restore by CRIU; `exec`: a process in a running container |
+//! | `init` | init: the list of steps from clone to execve |
+//! | `create` | the runtime's side of creation: clone, id maps, hooks, rollback |
 //! | `mount` | mounts as descriptors |
-//! | `ipc` | what processes say to each other: protocol, streams, terminals, sockets, children |
-//! | [`state`] | the container's directory: lock, record, status, start FIFO |
-//! | `cgroup`, `resctrl`, `network` | limits, devices, freezing, killing; caches; devices that move in |
-//! | `plan` | spec + host + request → what will be done; every mistake is found here |
+//! | `ipc` | communication between processes: protocol, streams, terminals, sockets, children |
+//! | [`state`] | the state directory: lock, record, status, start FIFO |
+//! | `cgroup`, `resctrl`, `network` | limits, device rules, freezer, kill; caches; network devices |
+//! | `plan` | spec + host + request → plan; every mistake in the config is found here |
 //! | `seccomp` | profile → BPF program |
-//! | [`spec`] | config.json and firn.json, as they are written |
-//! | `host` | what is asked of the host, once |
-//! | [`log`], [`error`], `compat` | what people and engines are told |
-//! | [`path`] | descriptors instead of paths inside the container |
-//! | `sys` | the only unsafe code |
+//! | [`spec`] | config.json and firn.json as they are written |
+//! | `host` | what is probed of the host, once |
+//! | [`log`], [`error`], `compat` | log, errors, texts that callers match |
+//! | [`path`] | descriptors instead of paths in the container |
+//! | `sys` | all unsafe code |
 
 #![deny(unsafe_code)]
 
@@ -47,7 +46,7 @@ pub mod state;
 mod sys;
 mod time;
 
-/// What the conformance suite and the bench look into.
+/// Internals for the conformance suite and the bench.
 #[cfg(feature = "internals")]
 pub mod internals {
     pub mod cgroup {

@@ -1,6 +1,6 @@
-//! The runtime's log, as runc writes it: one line for each message, as text on
-//! stderr or in the file that `--log` names, where `--log-format json` makes it
-//! one JSON object. conmon and containerd read the last error from that file.
+//! The log, in runc's format: one line for each message, as text to stderr or to the file of
+//! `--log`, as a JSON object with `--log-format json`. conmon and containerd read the last
+//! error from that file.
 
 use crate::error::{Context, Result};
 use rustix::fd::OwnedFd;
@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
 
+/// Format of log lines, `--log-format`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Format {
     #[default]
@@ -17,6 +18,7 @@ pub enum Format {
     Json,
 }
 
+/// A log: stderr or a file.
 #[derive(Debug, Default)]
 pub struct Log {
     file: Option<OwnedFd>,
@@ -26,6 +28,8 @@ pub struct Log {
 }
 
 impl Log {
+    /// Opens the log for appending; without `file` it is stderr. `debug`: log debug messages.
+    /// Errors: those of open(2).
     pub fn open(file: Option<&Path>, format: Format, debug: bool) -> Result<Self> {
         let file = match file {
             None => None,
@@ -39,23 +43,24 @@ impl Log {
         Ok(Log { file, format, quiet: false, debug })
     }
 
-    /// A log that writes nothing.
+    /// A log that discards messages.
     pub fn quiet() -> Self {
         Log { quiet: true, ..Log::default() }
     }
 
-    /// Logs what is being done, for --debug.
+    /// Logs a debug message, only with `--debug`.
     pub fn debug(&self, message: impl FnOnce() -> String) {
         if self.debug {
             self.line("debug", &message());
         }
     }
 
+    /// Logs a warning.
     pub fn warn(&self, message: &str) {
         self.line("warning", message);
     }
 
-    /// Logs an error; with a log file, people also get the bare message.
+    /// Logs an error; with a log file also prints the bare message to stderr.
     pub fn error(&self, message: &str) {
         self.line("error", message);
         if self.file.is_some() {
@@ -63,7 +68,7 @@ impl Log {
         }
     }
 
-    /// An error that stands among what the program says, bare as from a shell.
+    /// Logs an error of executing the program: on stderr bare, as a shell prints it.
     pub fn error_of_program(&self, message: &str) {
         if self.file.is_some() {
             self.line("error", message);
@@ -73,7 +78,7 @@ impl Log {
 
     fn bare(&self, message: &str) {
         if !self.quiet {
-            tell(&format!("{message}\n"));
+            print_to_stderr(&format!("{message}\n"));
         }
     }
 
@@ -88,7 +93,7 @@ impl Log {
             }
             Format::Text => format!("time=\"{time}\" level={level} msg={}\n", quoted(message)),
         };
-        // Nowhere is left to tell of a log that can't be written.
+        // A failed write to the log can't be reported.
         let _ = match &self.file {
             Some(file) => crate::path::write_all(file, line.as_bytes()),
             None => crate::path::write_all(rustix::stdio::stderr(), line.as_bytes()),
@@ -96,15 +101,15 @@ impl Log {
     }
 }
 
-/// Writes to stderr, where nobody may be left to read it.
-pub fn tell(text: &str) {
+/// Prints to stderr, ignoring errors.
+pub fn print_to_stderr(text: &str) {
     let _ = crate::path::write_all(rustix::stdio::stderr(), printable(text).as_bytes());
 }
 
-/// `text` without control characters but tabs and ends of lines: names from an
-/// image, a record or a file stand in messages, and a terminal would obey their
-/// escape sequences. That goes for C1 too (U+009B is CSI), which JSON leaves as
-/// they are; each becomes what JSON would read as the same.
+/// Replaces control characters except tab and newline by `\uXXXX`: messages contain names
+/// from images, records and files, and a terminal would interpret escape sequences in them.
+/// Includes C1 (U+009B is CSI), which serde_json does not escape; a JSON parser reads the
+/// same text.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let is_harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
     if !text.contains(is_harmful) {

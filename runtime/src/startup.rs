@@ -1,9 +1,9 @@
-//! What a program of ours does before anything else.
+//! Start of every firn program.
 
 use crate::sys;
 
-/// Takes the signal dispositions and the mask that every program of ours expects, whatever
-/// the caller left: SIGCHLD has its default, SIGPIPE is ignored, no signal is blocked.
+/// Resets signals, whatever the caller left (signal(7): dispositions "ignored" and the mask are
+/// inherited): SIGCHLD default, SIGPIPE ignored, no signal blocked.
 pub fn reset_signals() {
     sys::signal::reset_at_start();
 }

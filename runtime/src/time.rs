@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// RFC 3339, UTC, with nanoseconds: always 30 characters. Times before 1970 are shown as its begin.
+/// RFC 3339, UTC, with nanoseconds: always 30 characters. Times before 1970 are printed as its
+/// start.
 pub fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
@@ -11,8 +12,8 @@ pub fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", since.subsec_nanos())
 }
 
-/// Days since 1970-01-01 to year, month, day of the Gregorian calendar, by
-/// eras of 400 years that begin on 1 March.
+/// Days since 1970-01-01 to year, month, day of the Gregorian calendar, by eras of 400 years that
+/// start on 1 March.
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);

@@ -1,6 +1,5 @@
-//! Which devices a container may use: a list in the devices controller of
-//! cgroup v1, an eBPF program on cgroup v2. Never by taking CAP_MKNOD away:
-//! making a node gives no access.
+//! Device access: devices.allow and devices.deny of cgroup v1, an eBPF program on cgroup v2
+//! (BPF_CGROUP_DEVICE). CAP_MKNOD is not dropped for it: creating a node gives no access.
 
 use super::group::Cgroup;
 use super::handle::open_dir;
@@ -14,9 +13,10 @@ use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-/// An ordinary user's container may do without: whoever has no rights outside of a user
-/// namespace can neither create device nodes nor open those of others (capabilities(7),
-/// CAP_MKNOD; device_cgroup asks in addition to the file's mode).
+/// Applies the rules. Without CAP_SYS_ADMIN the container may go without: a process with no
+/// capabilities outside a user namespace can neither create device nodes nor open those of
+/// others (capabilities(7), CAP_MKNOD; the device cgroup is checked in addition to the file
+/// mode). Errors: no devices controller; those of bpf(2).
 pub fn apply(cgroup: &Cgroup, rules: &[Rule]) -> Result<()> {
     if let Some(dir) = cgroup.dirs.iter().find(|dir| dir.has("devices")) {
         let open = |file| {
@@ -28,7 +28,7 @@ pub fn apply(cgroup: &Cgroup, rules: &[Rule]) -> Result<()> {
         for rule in rules {
             let text = rule.text();
             match rustix::io::write(if rule.allow { &allow } else { &deny }, text.as_bytes()) {
-                // The files of a delegated cgroup are the user's, but the kernel asks for
+                // A delegated cgroup's files are writable, but the kernel requires
                 // CAP_SYS_ADMIN (cgroup-v1/devices.rst).
                 Err(Errno::PERM) if host::is_rootless() => return Ok(()),
                 written => {
@@ -52,8 +52,8 @@ pub fn apply(cgroup: &Cgroup, rules: &[Rule]) -> Result<()> {
     Ok(())
 }
 
-// linux/bpf.h and linux/bpf_common.h; one instruction is code, registers
-// (source << 4 | destination), 16-bit offset, 32-bit immediate.
+// linux/bpf.h, linux/bpf_common.h. An instruction: code, registers (source << 4 |
+// destination), 16-bit offset, 32-bit immediate.
 const LOAD_WORD: u8 = 0x61;
 const AND: u8 = 0x57;
 const RIGHT_SHIFT: u8 = 0x77;
@@ -81,10 +81,9 @@ fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i3
         | u64::from(immediate as u32) << 32
 }
 
-/// The program for `rules`, of which the last that matches decides: they are
-/// compiled from the end, so the first match answers. What matches none is
-/// denied. A rule allows when it covers all of the access that is asked for,
-/// and denies when it covers any of it.
+/// Compiles `rules`, of which the last matching one decides: compiled from the end, so that
+/// the first match returns. No match is a denial. A rule allows if it covers all of the
+/// requested access, and denies if it covers any of it.
 pub fn program(rules: &[Rule]) -> Vec<u64> {
     let mut code = vec![
         // r2 = type, r3 = access, r4 = major, r5 = minor
@@ -97,7 +96,7 @@ pub fn program(rules: &[Rule]) -> Vec<u64> {
     ];
     let mut decided = false;
     for rule in rules.iter().rev() {
-        let block = block(rule);
+        let block = compile_rule(rule);
         let always = block.len() == 2;
         code.extend(block);
         if always {
@@ -115,8 +114,8 @@ fn verdict(allow: bool) -> [u64; 2] {
     [instruction(SET, 0, 0, 0, allow.into()), instruction(EXIT, 0, 0, 0, 0)]
 }
 
-/// Conditions that jump past the verdict when they fail, and the verdict.
-fn block(rule: &Rule) -> Vec<u64> {
+/// Conditions that jump behind the verdict if they fail, then the verdict.
+fn compile_rule(rule: &Rule) -> Vec<u64> {
     let mut conditions: Vec<Vec<u64>> = Vec::new();
     match rule.kind {
         'b' => conditions.push(vec![instruction(JUMP_NOT_EQUAL, 2, 0, 0, TYPE_BLOCK)]),
@@ -134,7 +133,7 @@ fn block(rule: &Rule) -> Vec<u64> {
         condition.push(if rule.allow {
             instruction(JUMP_NOT_EQUAL_REGISTER, 1, 3, 0, 0)
         } else {
-            // Nothing of what is asked for is denied here: go on.
+            // None of the requested access is denied here: continue.
             instruction(JUMP_EQUAL, 1, 0, 0, 0)
         });
         conditions.push(condition);
@@ -149,7 +148,7 @@ fn block(rule: &Rule) -> Vec<u64> {
     let mut at = 0;
     for condition in &conditions {
         at += condition.len();
-        // A jump counts from the instruction after it.
+        // Jump offsets count from the next instruction.
         code[at - 1] |= (((end - at) as u64) & 0xffff) << 16;
     }
     code.extend(verdict(rule.allow));
@@ -160,7 +159,7 @@ fn block(rule: &Rule) -> Vec<u64> {
 mod tests {
     use super::*;
 
-    /// Runs a device program as the kernel would, for the instructions above.
+    /// Interprets a device program, for the instructions above.
     fn run(program: &[u64], kind: i32, access: i32, major: u32, minor: u32) -> bool {
         let mut registers = [0u64; 11];
         let mut at = 0;
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_rule_that_matches_decides() {
+    fn the_last_matching_rule_decides() {
         let program = program(&[
             rule(false, 'a', None, None, "rwm"),
             rule(true, 'c', Some(1), Some(3), "rw"),

@@ -1,28 +1,31 @@
-//! One directory of a hierarchy, and the files in it.
+//! One cgroup directory in a hierarchy, and its files.
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// One directory, as it stands in the state record.
+/// A cgroup directory, as stored in the state record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dir {
-    /// The hierarchy's name, empty for cgroup v2.
+    /// The hierarchy's name as in /proc/self/cgroup; empty for cgroup v2.
     pub hierarchy: String,
     pub path: PathBuf,
 }
 
 impl Dir {
+    /// Whether it is in the hierarchy of cgroup v2.
     pub fn is_v2(&self) -> bool {
         self.hierarchy.is_empty()
     }
 
+    /// Whether the hierarchy has the controller (cgroup v1).
     pub fn has(&self, controller: &str) -> bool {
         self.hierarchy.split(',').any(|name| name == controller)
     }
 
-    /// The name under which a container sees it; cgroup v2 beside v1 is `unified`.
+    /// Directory name of the hierarchy in the container's /sys/fs/cgroup; `unified` for cgroup v2
+    /// on a hybrid host.
     pub fn shown_as(&self) -> &str {
         match self.hierarchy.strip_prefix("name=") {
             Some(name) => name,
@@ -32,18 +35,17 @@ impl Dir {
     }
 }
 
-/// Writes `value` to an existing `file` of a cgroup.
+/// Writes `value` to the existing `file` of a cgroup.
 pub fn write(dir: &Path, file: &str, value: &str) -> rustix::io::Result<()> {
     let fd = rustix::fs::open(dir.join(file), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     crate::path::write_all(&fd, value.as_bytes())
 }
 
-/// Reads a `file` of a cgroup: at once, but for the list of processes, which may be of any
-/// length.
+/// Reads `file` of a cgroup by one read(2), except cgroup.procs, which may have any length.
 pub fn read(dir: &Path, file: &str) -> rustix::io::Result<String> {
     let fd = rustix::fs::open(dir.join(file), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let text = match file {
-        // As long as it likes.
+        // No bound on its length.
         "cgroup.procs" => crate::path::read_all(&fd, 4095)?,
         _ => crate::path::read_once(&fd)?,
     };

@@ -1,12 +1,12 @@
-//! The way of a process into a cgroup.
+//! Descriptors by which a process enters a cgroup.
 
 use crate::error::{Context, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use std::path::Path;
 
-/// A cgroup that is open: the directory for CLONE_INTO_CGROUP, and the
-/// `tasks` files of cgroup v1, into which the new process writes itself.
+/// An opened cgroup: the directory of v2, for CLONE_INTO_CGROUP, and the `tasks` files of
+/// v1, to which the new process writes itself.
 #[derive(Debug, Default)]
 pub struct CgroupHandle {
     pub v2: Option<OwnedFd>,
@@ -14,10 +14,12 @@ pub struct CgroupHandle {
 }
 
 impl CgroupHandle {
+    /// The descriptor for CLONE_INTO_CGROUP (clone(2)).
     pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         self.v2.as_ref().map(AsFd::as_fd)
     }
 
+    /// All descriptors, for closing.
     pub fn into_fds(self) -> impl Iterator<Item = OwnedFd> {
         self.v2.into_iter().chain(self.tasks)
     }
@@ -27,8 +29,8 @@ impl CgroupHandle {
         Ok(CgroupHandle { v2: Some(open_dir(path)?), ..self })
     }
 
-    /// Moves the calling thread. A write of a process's own `tasks` entry by a
-    /// single thread spares the RCU grace period that `cgroup.procs` waits for.
+    /// Moves the calling thread, by the `tasks` files: writing 0 for a single-threaded
+    /// process avoids the RCU grace period of `cgroup.procs`.
     pub fn enter(&self) -> Result<()> {
         for tasks in &self.tasks {
             rustix::io::write(tasks, b"0").doing(|| "enter the container's cgroup")?;
@@ -37,7 +39,7 @@ impl CgroupHandle {
     }
 }
 
-/// Opens the directory of a cgroup.
+/// Opens a cgroup directory.
 pub fn open_dir(path: &Path) -> Result<OwnedFd> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .doing(|| format!("open cgroup {}", path.display()))

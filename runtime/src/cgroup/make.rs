@@ -1,4 +1,4 @@
-//! The cgroup is made, and limits are written into it.
+//! Creates the container's cgroup and writes its limits.
 
 use super::dir::{Dir, read, write};
 use super::group::Cgroup;
@@ -16,11 +16,12 @@ use rustix::process::Pid;
 use std::path::{Path, PathBuf};
 
 impl Cgroup {
-    /// Works out the directories and makes nothing.
+    /// Determines the directories; creates nothing. Errors: systemd's user instance is asked
+    /// for its cgroup.
     pub fn place(layout: &Layout, plan: &CgroupPlan) -> Result<Self> {
         let path = match &plan.unit {
             None => plan.path.clone(),
-            Some(unit) if unit.of_user => systemd::users_control_group()? + "/" + &unit.path()?,
+            Some(unit) if unit.of_user => systemd::user_manager_cgroup()? + "/" + &unit.path()?,
             Some(unit) => "/".to_owned() + &unit.path()?,
         };
         let dir = |h: &Hierarchy| Dir { hierarchy: h.name.clone(), path: place(h, &path, layout.pure_v2) };
@@ -28,8 +29,8 @@ impl Cgroup {
         Ok(Cgroup { pure_v2: layout.pure_v2, dirs, unit: plan.unit.clone() })
     }
 
-    /// Makes systemd's unit around `pid`, and with it the cgroup. Where it fails,
-    /// nothing of ours is there: a unit of that name may be somebody else's.
+    /// Has systemd start the unit with `pid` in it, which creates the cgroup. After an error
+    /// nothing is removed: a unit of that name may belong to another container.
     pub fn start_unit(&self, plan: &CgroupPlan, unit: &Unit, id: &str, pid: Pid) -> Result<()> {
         let mut properties = systemd::properties::of_settings(&plan.settings);
         if !unit.of_user {
@@ -39,8 +40,8 @@ impl Cgroup {
         systemd::start(unit, pid.as_raw_nonzero().get(), &properties, &format!("firn container {id}"))
     }
 
-    /// As `create`, in the unit that systemd has made around `pid`. On cgroup v1
-    /// systemd moves the process only where it manages the controller itself.
+    /// Creates the directories that systemd did not, writes the limits, and moves `pid`. On
+    /// cgroup v1 systemd moves a process only in hierarchies of controllers that it manages.
     pub fn complete_unit(&mut self, plan: &CgroupPlan, pid: Pid) -> Result<()> {
         let pid = pid.as_raw_nonzero().get();
         self.make(plan, &mut Vec::new(), |_| Ok(()))?;
@@ -51,15 +52,15 @@ impl Cgroup {
         Ok(())
     }
 
-    /// A cgroup with processes in it, or a frozen one, is somebody else's: the container
-    /// would end with it, or never begin. Asked before it is recorded, so that no
-    /// `delete` of what was refused, or was cut off, takes it for the container's.
+    /// Refuses a cgroup that has processes or is frozen: it belongs to others, who would be
+    /// killed with the container, or the container would never start. Checked before the
+    /// record is written, so that `delete` never takes it for the container's.
     pub fn refuse_foreign(&self) -> Result<()> {
         let asked: Vec<&Path> = match &self.unit {
-            // systemd takes over what is there, in all hierarchies.
+            // systemd takes over existing cgroups, in all hierarchies.
             Some(_) => self.dirs.iter().map(|dir| dir.path.as_path()).collect(),
-            // The others are asked when they are made.
-            None => self.listed().into_iter().chain(self.v2().map(|dir| dir.path.as_path())).collect(),
+            // The others are checked when they are created.
+            None => self.procs_dir().into_iter().chain(self.v2().map(|dir| dir.path.as_path())).collect(),
         };
         asked.into_iter().try_for_each(refuse_occupied)?;
         self.refuse_frozen()
@@ -67,14 +68,14 @@ impl Cgroup {
 
     fn refuse_frozen(&self) -> Result<()> {
         if self.is_frozen() {
-            crate::bail!("container's cgroup unexpectedly frozen: what enters it would stop for ever");
+            crate::bail!("container's cgroup unexpectedly frozen: a process in it would never run");
         }
         Ok(())
     }
 
-    /// Makes the directories and writes the limits. Hierarchies that are not
-    /// mounted here are left out of `self`; `made` gets the directories that
-    /// were not there before, as soon as they are.
+    /// Creates the directories and writes the limits. Hierarchies that are not mounted are
+    /// removed from `self`; each directory that was created is added to `made` at once.
+    /// Errors: a cgroup with processes, or a frozen one; a limit that the kernel refuses.
     pub fn create(&mut self, plan: &CgroupPlan, made: &mut Vec<Dir>) -> Result<()> {
         self.make(plan, made, refuse_occupied)
     }
@@ -87,7 +88,7 @@ impl Cgroup {
             match found {
                 Found::Unmounted => continue,
                 Found::New => made.push(dir.clone()),
-                Found::Old => {
+                Found::Existing => {
                     check(&dir.path)?;
                     old = true;
                 }
@@ -113,7 +114,7 @@ impl Cgroup {
         devices::apply(self, &plan.devices)
     }
 
-    /// Opens what a process needs to get into the cgroup.
+    /// Opens the descriptors by which a process enters the cgroup.
     pub fn open(&self) -> Result<CgroupHandle> {
         let v2 = match self.v2() {
             None => None,
@@ -129,25 +130,26 @@ fn place(hierarchy: &Hierarchy, path: &str, pure_v2: bool) -> PathBuf {
     if path.starts_with('/') {
         return hierarchy.mount.join(below(path));
     }
-    // In v2 a cgroup with processes can't hand controllers to children, so
-    // the new one is made beside the caller's own, as runc does.
+    // "No internal processes" (cgroups(7)): the caller's cgroup can't have child cgroups
+    // with controllers, so the new one is created as its sibling, as by runc.
     let own = Path::new(&hierarchy.own);
     let base = if pure_v2 { own.parent().unwrap_or(own) } else { own };
     hierarchy.mount.join(below(&base.to_string_lossy())).join(below(path))
 }
 
-/// What there was in a directory's place.
+/// Whether a directory existed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// Not even the hierarchy, or one in which an ordinary user may create nothing.
+    /// The hierarchy is not mounted, or an unprivileged user may create nothing in it.
     Unmounted,
-    /// Nothing: it has been made.
+    /// It did not exist and was created.
     New,
-    Old,
+    Existing,
 }
 
 fn refuse_occupied(path: &Path) -> Result<()> {
-    // Also those below: a container whose systemd has made units is empty at its top.
+    // Including child cgroups: a container whose systemd has made units is empty at its
+    // top.
     let count = |dir: &PathBuf| read(dir, "cgroup.procs").unwrap_or_default().lines().count();
     let processes: usize = kill::tree(path).iter().map(count).sum();
     if processes > 0 {
@@ -156,25 +158,25 @@ fn refuse_occupied(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where the hierarchy of `path` is mounted, or would be.
+/// The mount point of the hierarchy of `path`.
 fn mount_point(path: &Path, pure_v2: bool) -> PathBuf {
     let top = Path::new(cgroup_layout::MOUNT);
     let hierarchy = path.strip_prefix(top).ok().and_then(|below| below.components().next());
     hierarchy.filter(|_| !pure_v2).map_or_else(|| top.to_owned(), |name| top.join(name))
 }
 
-/// Makes `path` and what is missing above it, up to the mount point `top`.
+/// Creates `path` and missing parents below the mount point `top`.
 fn make_dirs(path: &Path, top: &Path, is_named: bool) -> Result<Found> {
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
         Ok(()) => Ok(Found::New),
-        Err(Errno::EXIST) => Ok(Found::Old),
+        Err(Errno::EXIST) => Ok(Found::Existing),
         Err(Errno::NOENT) => match path.parent() {
             Some(above) if above != top && make_dirs(above, top, is_named)? != Found::Unmounted => {
                 make_dirs(path, top, is_named)
             }
             _ => Ok(Found::Unmounted),
         },
-        // An ordinary user without a delegated cgroup: the container stays in the
+        // An unprivileged user without a delegated cgroup: the container stays in the
         // caller's, unless the config names its cgroup or sets a limit, as under runc.
         Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if !is_named && host::is_rootless() => Ok(Found::Unmounted),
         Err(errno) => Err(errno).doing(|| format!("{}: create {}", compat::NO_CGROUP, path.display())),
@@ -203,8 +205,8 @@ mod tests {
         assert_eq!(place(&hierarchy("", "/"), "x", true), Path::new("/cg/x"));
     }
 
-    /// Before systemd is asked for its unit, in every hierarchy: it would take over
-    /// what is there, and remove it when the unit ends.
+    /// Checked in every hierarchy before systemd starts its unit: it would take over an
+    /// existing cgroup, and remove it when the unit stops.
     #[test]
     fn what_is_in_a_units_place_is_refused_before_the_unit_is_made() {
         let top = std::env::temp_dir().join(format!("firn-unit-{}", std::process::id()));

@@ -1,5 +1,5 @@
-//! The container's cgroup, by files. On cgroup v2 it is one directory; on v1
-//! and hybrid hosts one directory in each hierarchy.
+//! The container's cgroup, managed by its files: one directory on cgroup v2; one in each
+//! hierarchy on v1 and hybrid hosts.
 
 pub mod devices;
 mod dir;

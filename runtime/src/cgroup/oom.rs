@@ -1,4 +1,4 @@
-//! Hearing that a container ran out of memory.
+//! Reports OOM kills in a container.
 
 use super::dir::{Dir, read, write};
 use super::group::Cgroup;
@@ -8,7 +8,7 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{Mode, OFlags};
 
-/// Readable when something happened; then `count` says whether that was it.
+/// `fd` is readable after a change; `happened` tells whether it was an OOM kill.
 #[derive(Debug)]
 pub struct Watch {
     pub fd: OwnedFd,
@@ -17,25 +17,25 @@ pub struct Watch {
     known: u64,
 }
 
-/// None where the container has no memory controller.
+/// Watches the container's memory controller. None if it has none.
 pub fn watch(cgroup: &Cgroup) -> Result<Option<Watch>> {
     let Some(dir) = cgroup.controller("memory") else { return Ok(None) };
-    let fd = if cgroup.pure_v2 { of_v2(dir) } else { of_v1(dir) };
+    let fd = if cgroup.pure_v2 { watch_v2(dir) } else { watch_v1(dir) };
     let fd = fd.doing(|| format!("watch the memory of cgroup {}", dir.path.display()))?;
     let mut watch = Watch { fd, dir: dir.clone(), pure_v2: cgroup.pure_v2, known: 0 };
     watch.known = watch.count();
     Ok(Some(watch))
 }
 
-/// The kernel tells of changes of memory.events by inotify, cgroup-v2.rst.
-fn of_v2(dir: &Dir) -> rustix::io::Result<OwnedFd> {
+/// inotify(7) on memory.events, cgroup-v2.rst.
+fn watch_v2(dir: &Dir) -> rustix::io::Result<OwnedFd> {
     let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
     inotify::add_watch(&fd, dir.path.join("memory.events"), WatchFlags::MODIFY)?;
     Ok(fd)
 }
 
-/// An eventfd that is registered for memory.oom_control, cgroup-v1/memory.rst.
-fn of_v1(dir: &Dir) -> rustix::io::Result<OwnedFd> {
+/// An eventfd(2) registered for memory.oom_control, cgroup-v1/memory.rst.
+fn watch_v1(dir: &Dir) -> rustix::io::Result<OwnedFd> {
     let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let control =
         rustix::fs::open(dir.path.join("memory.oom_control"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -50,7 +50,7 @@ impl Watch {
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
     }
 
-    /// Whether something was killed since the last time.
+    /// Whether there was an OOM kill since the last call.
     pub fn happened(&mut self) -> bool {
         let mut buffer = [0u8; 4096];
         while rustix::io::read(&self.fd, &mut buffer).is_ok_and(|length| length == buffer.len()) {}

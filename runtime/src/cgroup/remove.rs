@@ -1,4 +1,4 @@
-//! Taking the container's cgroup away, with what the container made in it.
+//! Removes the container's cgroup with its child cgroups.
 
 use super::group::Cgroup;
 use super::{kill, systemd};
@@ -8,16 +8,16 @@ use rustix::io::Errno;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A process that was killed and reaped may hold its cgroup a moment longer:
-/// the kernel drops it after the parent was told.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Limit of waiting for EBUSY: the kernel releases the cgroup of a reaped process after its
+/// parent was notified.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Cgroup {
-    /// Removes every directory; what is gone already is fine.
+    /// Removes every directory; absent ones are no error. Errors: EBUSY after `TIMEOUT`.
     pub fn remove(&self) -> Result<()> {
         if let Some(unit) = &self.unit {
-            // A unit whose cgroup is gone ends by itself: a bus that can't be
-            // reached, as after a logout, keeps nobody from clearing up.
+            // A unit whose cgroup is gone stops by itself, so a bus that can't be reached, as
+            // after a logout, must not prevent the removal.
             let _ = systemd::stop(unit);
         }
         for dir in &self.dirs {
@@ -28,7 +28,7 @@ impl Cgroup {
 
     fn remove_dir(&self, path: &Path) -> Result<()> {
         let what = || format!("remove cgroup {}", path.display());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut pause = Duration::from_micros(100);
         loop {
             match rmdir(path) {
@@ -42,9 +42,8 @@ impl Cgroup {
             if matches!(rmdir(path), Ok(()) | Err(Errno::NOENT)) {
                 return Ok(());
             }
-            // Not all processes of a container end with the pid namespace of its init:
-            // the intermediate process of an exec is in none, and may be frozen or
-            // stopped here for ever.
+            // Processes may outlive the pid namespace of init: the intermediate process of an
+            // exec is not in it, and may be frozen or stopped in this cgroup for ever.
             self.kill_all().doing(what)?;
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));

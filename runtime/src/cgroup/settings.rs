@@ -1,4 +1,4 @@
-//! The limits, written to the files of the container's cgroup.
+//! Writes limits to the files of the container's cgroup.
 
 use super::dir::{Dir, read, write};
 use super::group::Cgroup;
@@ -9,10 +9,12 @@ use crate::host;
 use crate::plan::cgroup::setting::{Missing, Setting};
 use rustix::io::Errno;
 
+/// Writes all settings. Errors: a controller that the host does not have; a value that the
+/// kernel refuses.
 pub fn apply(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
     for setting in settings {
         let Some(dir) = cgroup.controller(setting.controller) else {
-            return Err(missing(setting.controller));
+            return Err(missing_controller(setting.controller));
         };
         let written = match (write(&dir.path, &setting.file, &setting.value), &setting.missing) {
             (Err(Errno::NOENT), Missing::PassOver) => Ok(()),
@@ -21,8 +23,10 @@ pub fn apply(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
         };
         match written {
             Ok(()) => {}
-            Err(Errno::NOENT) if cgroup.pure_v2 && !setting.controller.is_empty() && lacks(dir, setting.controller) => {
-                return Err(missing(setting.controller));
+            Err(Errno::NOENT)
+                if cgroup.pure_v2 && !setting.controller.is_empty() && lacks_controller(dir, setting.controller) =>
+            {
+                return Err(missing_controller(setting.controller));
             }
             Err(errno) => {
                 return Err(errno)
@@ -33,26 +37,24 @@ pub fn apply(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
     Ok(())
 }
 
-fn lacks(dir: &Dir, controller: &str) -> bool {
+fn lacks_controller(dir: &Dir, controller: &str) -> bool {
     let controllers = read(&dir.path, "cgroup.controllers").unwrap_or_default();
     !controllers.split_whitespace().any(|name| name == controller)
 }
 
-fn missing(controller: &str) -> Error {
+fn missing_controller(controller: &str) -> Error {
     if host::is_rootless() {
         return Error::new(format!(
-            "{}: an ordinary user needs one that is delegated",
+            "{}: an unprivileged user needs a delegated cgroup",
             compat::no_cgroup_for(controller)
         ));
     }
-    Error::new(format!(
-        "the config sets a limit of the {controller} controller, but this host's cgroups have none to give"
-    ))
+    Error::new(format!("set a limit of the {controller} controller: it is not available in this host's cgroups"))
 }
 
-/// Changes limits of a container that runs. The kernel holds some against each
-/// other (memory against memory with swap, quota against period): whichever is
-/// refused is tried again when the others are written.
+/// Changes limits of a running container. The kernel checks some against each other (memory
+/// against memory+swap, quota against period): one that is refused is written again after
+/// the others.
 pub fn change(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
     let mut again = Vec::new();
     for setting in settings.chunks(1) {
@@ -64,7 +66,8 @@ pub fn change(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
     again.into_iter().try_for_each(|setting| apply(cgroup, setting))
 }
 
-/// `memory.checkBeforeUpdate`: cgroup v2 would take the limit and kill.
+/// `memory.checkBeforeUpdate`: on cgroup v2 a limit below the usage makes the kernel reclaim
+/// and OOM-kill.
 pub fn refuse_less_than_used(cgroup: &Cgroup, settings: &[Setting]) -> Result<()> {
     let Some(dir) = cgroup.controller("memory").filter(|_| cgroup.pure_v2) else { return Ok(()) };
     for (limit, usage) in [("memory.max", "memory.current"), ("memory.swap.max", "memory.swap.current")] {

@@ -1,10 +1,10 @@
-//! What a container uses, by the names that runc's `events` has for it.
+//! Resource usage of a container, by the names of runc's `events`.
 
 use super::dir::{Dir, read};
 use super::group::Cgroup;
 use serde_json::{Map, Value, json};
 
-/// The `data` of an event of type `stats`. What the host does not count is left out.
+/// The `data` of a `stats` event. Values that the host does not have are left out.
 pub fn collect(cgroup: &Cgroup) -> Value {
     let mut stats = json!({ "network_interfaces": null });
     let parts: [(&str, Option<Value>); 5] = [
@@ -28,7 +28,7 @@ fn number(dir: &Dir, file: &str) -> u64 {
     }
 }
 
-/// A flat keyed file: `key value` lines.
+/// A flat keyed file (cgroup-v2.rst): lines of `key value`.
 fn keyed(dir: &Dir, file: &str) -> Map<String, Value> {
     let text = read(&dir.path, file).unwrap_or_default();
     let pair = |line: &str| {
@@ -42,7 +42,7 @@ fn of(map: &Map<String, Value>, key: &str) -> u64 {
     map.get(key).and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// In nanoseconds.
+/// CPU usage in nanoseconds.
 fn cpu(cgroup: &Cgroup, dir: &Dir) -> Value {
     if cgroup.pure_v2 {
         let stat = keyed(dir, "cpu.stat");
@@ -84,7 +84,7 @@ fn memory(pure_v2: bool, dir: &Dir) -> Value {
                 "limit": number(dir, "memory.max"), "usage": number(dir, "memory.current"),
                 "max": number(dir, "memory.peak"), "failcnt": of(&events, "max"),
             },
-            // Memory and swap together, as cgroup v1 counts it.
+            // Memory + swap, as in cgroup v1.
             "swap": {
                 "limit": number(dir, "memory.max").saturating_add(number(dir, "memory.swap.max")),
                 "usage": number(dir, "memory.current") + number(dir, "memory.swap.current"), "failcnt": 0,
@@ -110,7 +110,7 @@ fn memory(pure_v2: bool, dir: &Dir) -> Value {
 
 fn pids(dir: &Dir) -> Value {
     let mut pids = json!({ "current": number(dir, "pids.current") });
-    // Without a limit runc leaves it out.
+    // runc leaves the limit out if it is max.
     match number(dir, "pids.max") {
         u64::MAX => {}
         limit => pids["limit"] = json!(limit),
@@ -163,7 +163,7 @@ fn device(text: &str) -> Option<(u64, u64)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// `8:0 Read 4096` lines, and a last one with the total.
+/// Lines such as `8:0 Read 4096`, and a last one with the total.
 fn lines_v1(text: &str) -> Vec<Value> {
     let entry = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();

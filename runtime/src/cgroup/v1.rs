@@ -1,4 +1,4 @@
-//! The hierarchies of cgroup v1, also beside v2 on a hybrid host.
+//! The hierarchies of cgroup v1, also on a hybrid host.
 
 use super::dir::{Dir, read, write};
 use crate::error::{Context, Result};
@@ -6,8 +6,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use std::path::Path;
 
-/// What a cgroup needs before a process can enter it. What somebody else has
-/// set in one that was there stays.
+/// Makes a cgroup usable for processes. Values in an existing one are kept.
 pub fn prepare(dir: &Dir, new: bool) -> Result<()> {
     let is_empty = |file| read(&dir.path, file).is_ok_and(|value| value.trim().is_empty());
     if dir.has("cpuset") && (new || is_empty("cpuset.cpus") || is_empty("cpuset.mems")) {
@@ -16,8 +15,8 @@ pub fn prepare(dir: &Dir, new: bool) -> Result<()> {
     Ok(())
 }
 
-/// A new cpuset is empty and takes no process until it has processors and
-/// memory nodes: it gets those of the cpuset above, which may be new as well.
+/// A new cpuset is empty and takes no process before cpuset.cpus and cpuset.mems are set
+/// (cpuset(7)): copied from the parent, which may be new as well.
 fn inherit_cpuset(path: &Path) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         inherit(path, file).doing(|| format!("copy {file} into cgroup {}", path.display()))?;
@@ -35,6 +34,7 @@ fn inherit(path: &Path, file: &str) -> rustix::io::Result<String> {
     Ok(value)
 }
 
+/// Opens the `tasks` file for writing.
 pub fn open_tasks(dir: &Dir) -> Result<OwnedFd> {
     rustix::fs::open(dir.path.join("tasks"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
         .doing(|| format!("open the tasks of cgroup {}", dir.path.display()))

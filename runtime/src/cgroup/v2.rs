@@ -1,4 +1,4 @@
-//! cgroup v2: one directory, and controllers that are handed down to it.
+//! cgroup v2: one directory, and controllers that are enabled for it.
 
 use super::dir::{Dir, read, write};
 use crate::error::{Context, Result};
@@ -6,22 +6,23 @@ use crate::plan::cgroup::CgroupPlan;
 use rustix::io::Errno;
 use std::path::Path;
 
-/// The mount point, above which no controller is handed down.
+/// The mount point: no controller is enabled above it.
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// Hands the controllers that the plan needs down to the cgroup.
+/// Enables the controllers that the plan needs in the ancestors of the cgroup.
 pub fn prepare(dir: &Dir, plan: &CgroupPlan) -> Result<()> {
     if dir.path.starts_with(Path::new(MOUNT).join("unified")) {
-        // Beside v1, which has the controllers.
+        // Hybrid host: the controllers are in v1.
         return Ok(());
     }
     let wanted = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
-    hand_down(&dir.path, &wanted, plan)
+    enable_controllers(&dir.path, &wanted, plan)
 }
 
-/// Enables `wanted` in every cgroup above `path`, from the top, as far as each
-/// has it. What the plan needs and the leaf then lacks shows when it is written.
-fn hand_down(path: &Path, wanted: &[&str], plan: &CgroupPlan) -> Result<()> {
+/// Enables `wanted` in cgroup.subtree_control of each ancestor, from the top, as far as it
+/// has them. A controller that the plan needs and the cgroup lacks is an error when its
+/// file is written.
+fn enable_controllers(path: &Path, wanted: &[&str], plan: &CgroupPlan) -> Result<()> {
     let has = |dir: &Path| -> Result<Vec<String>> {
         let text = read(dir, "cgroup.controllers").doing(|| format!("read the controllers of {}", dir.display()))?;
         Ok(text.split_whitespace().map(String::from).collect())
@@ -43,10 +44,12 @@ fn hand_down(path: &Path, wanted: &[&str], plan: &CgroupPlan) -> Result<()> {
             }
             match write(dir, "cgroup.subtree_control", &format!("+{name}")) {
                 Ok(()) => {}
-                // Not ours to change, or a controller that can't be handed
-                // down here: only an error if the plan needs it.
+                // Not writable, or a controller that can't be enabled here: an error only if the
+                // plan needs it.
                 Err(errno) if needed(name) && errno != Errno::NOENT => {
-                    return Err(errno).doing(|| format!("hand down the {name} controller in {}", dir.display()));
+                    return Err(errno).doing(|| {
+                        format!("enable the {name} controller in cgroup.subtree_control of {}", dir.display())
+                    });
                 }
                 Err(_) => {}
             }
@@ -55,19 +58,18 @@ fn hand_down(path: &Path, wanted: &[&str], plan: &CgroupPlan) -> Result<()> {
     Ok(())
 }
 
-/// Gives the cgroup to a container's root, as far as the kernel says that is safe:
-/// its directory, to make cgroups in, and the files that are listed in
-/// /sys/kernel/cgroup/delegate (cgroups(7), "Cgroups delegation"). Limits stay the
+/// Delegates the cgroup to the container's root: chowns its directory and the files listed
+/// in /sys/kernel/cgroup/delegate (cgroups(7), "Cgroup delegation"). Limits stay the
 /// caller's.
 pub fn delegate(dir: &Dir, uid: u32, gid: u32) -> Result<()> {
     let list = match std::fs::read_to_string("/sys/kernel/cgroup/delegate") {
         Ok(list) => list,
-        // Since Linux 4.15; before, these were the files.
+        // Before Linux 4.15; these were the files.
         Err(_) => "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\n".into(),
     };
     let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
     let give = |path: &Path| match rustix::fs::chown(path, Some(uid), Some(gid)) {
-        // Of a controller that this cgroup does not have.
+        // A file of a controller that is not enabled here.
         Err(Errno::NOENT) => Ok(()),
         result => result.doing(|| format!("give {} to the container's root", path.display())),
     };

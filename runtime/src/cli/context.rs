@@ -1,4 +1,4 @@
-//! What all commands have: the globals of the command line, and a way to print.
+//! What every command has: the global options, and printing.
 
 use crate::error::{Context as _, Result};
 use crate::lifecycle::prepare::Manager;
@@ -6,18 +6,18 @@ use crate::log::{Log, printable};
 use rustix::fd::RawFd;
 use std::path::PathBuf;
 
-/// What the globals come to.
+/// The global options, evaluated.
 #[derive(Debug)]
 pub struct Context {
     pub root: PathBuf,
     pub log: Log,
-    /// The descriptors that --preserve-fds and LISTEN_FDS mean.
+    /// Descriptors of --preserve-fds and LISTEN_FDS that are open.
     pub preserved_fds: Vec<RawFd>,
     pub cgroup_manager: Manager,
 }
 
-/// Prints to stdout, where names and annotations of images stand too. A reader
-/// that went away is no error of ours.
+/// Prints to stdout without control characters: names and annotations come from images. EPIPE
+/// is no error.
 pub fn print(text: &str) -> Result<()> {
     match crate::path::write_all(rustix::stdio::stdout(), printable(text).as_bytes()) {
         Ok(()) | Err(rustix::io::Errno::PIPE) => Ok(()),

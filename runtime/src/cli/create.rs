@@ -8,37 +8,37 @@ use crate::lifecycle::prepare::Options;
 use crate::plan::request::Console;
 use std::path::PathBuf;
 
-/// What `create` and `run` have in common.
+/// Options of both `create` and `run`.
 #[derive(Debug, clap::Args)]
 pub struct Common {
     /// The container's name
     #[arg(value_name = "ID")]
     pub id: String,
-    /// The directory with config.json and the root file system
+    /// Bundle: the directory with config.json and the root file system
     #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     pub bundle: PathBuf,
-    /// Instead of the bundle's config.json
+    /// Use this file instead of the bundle's config.json
     #[arg(short = 'f', long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Unix socket that gets the terminal's master
+    /// Unix socket to which the pty master is sent
     #[arg(long, value_name = "PATH")]
     pub console_socket: Option<PathBuf>,
-    /// Unix socket that gets a pidfd of the container's init
+    /// Unix socket to which a pidfd of init is sent
     #[arg(long, value_name = "PATH")]
     pub pidfd_socket: Option<PathBuf>,
-    /// Write the pid of the container's init here
+    /// Write the pid of init to this file
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
-    /// Move the new root to / instead of pivoting (for a host on a ramfs)
+    /// Move the root to / with MS_MOVE instead of pivot_root(2) (host on a ramfs)
     #[arg(long)]
     pub no_pivot: bool,
-    /// Leave the session keyring of the caller
+    /// Keep the caller's session keyring
     #[arg(long)]
     pub no_new_keyring: bool,
-    /// Pass this many more descriptors than the standard streams
+    /// Pass N descriptors to the program, from 3 on
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub preserve_fds: u32,
-    /// Accepted for callers of runc: orphans are the caller's anyway
+    /// Accepted for compatibility with runc
     #[arg(long, hide = true)]
     pub no_subreaper: bool,
 }
@@ -56,7 +56,7 @@ impl Args {
 }
 
 impl Common {
-    /// Descriptors after the standard streams that go into the container.
+    /// Number of descriptors, from 3 on, to pass.
     pub fn preserved(&self) -> u32 {
         self.preserve_fds.saturating_add(inherited::count())
     }

@@ -1,5 +1,5 @@
-//! Options of a command that are described to clap only when that command is
-//! called: describing those of all commands would cost each of them.
+//! Defers building the options of a command until it is called: building those of all commands
+//! would cost time in each.
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 

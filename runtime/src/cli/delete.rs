@@ -9,10 +9,10 @@ use crate::lifecycle::delete::delete;
 pub struct Args {
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
-    /// End the container first if it runs; an absent one is no error
+    /// Kill the container first if it runs; an absent one is no error
     #[arg(short, long)]
     force: bool,
-    /// ID is a regular expression: all whose ids match (crun)
+    /// ID is a regular expression; delete all matching containers (crun)
     #[arg(short, long)]
     regex: bool,
 }

@@ -1,5 +1,4 @@
-//! `firn events`: one JSON object a line, of what a container uses and that it
-//! ran out of memory.
+//! `firn events`: statistics and OOM kills, one JSON object per line.
 
 use super::context::{Context, print};
 use crate::error::Result;
@@ -14,10 +13,10 @@ use std::time::Duration;
 pub struct Args {
     #[arg(value_name = "ID")]
     id: String,
-    /// Time between statistics, as in 500ms, 5s or 1m
+    /// Interval of statistics, such as 500ms, 5s or 1m
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = interval)]
     interval: Duration,
-    /// Print statistics once, and end
+    /// Print statistics once and exit
     #[arg(long)]
     stats: bool,
 }
@@ -34,13 +33,13 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     Ok(0)
 }
 
-/// In runc's order of fields, for callers that match its text.
+/// One event, with the fields in runc's order, for callers that match its text.
 fn line(kind: &str, id: &str, data: &Value) -> String {
     let data = if data.is_null() { String::new() } else { format!(",\"data\":{data}") };
     format!("{{\"type\":\"{kind}\",\"id\":{}{data}}}\n", json!(id))
 }
 
-/// As Go writes durations, with one unit.
+/// Parses a duration of Go with one unit.
 fn interval(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a time: 500ms, 5s, 1m");
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

@@ -18,26 +18,26 @@ use std::str::FromStr;
 pub struct Args {
     #[arg(value_name = "ID")]
     id: String,
-    /// The program and its arguments
+    /// Program and arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
-    /// Read the process from this JSON file
+    /// Read the process from this JSON file (process of config.json)
     #[arg(short, long, value_name = "FILE")]
     process: Option<PathBuf>,
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
-    /// NAME=VALUE; may be given many times
+    /// Set an environment variable, NAME=VALUE; may be repeated
     #[arg(short, long, value_name = "VARIABLE")]
     env: Vec<String>,
-    /// Give it a terminal
+    /// Allocate a pty
     #[arg(short, long)]
     tty: bool,
-    /// UID or UID:GID
+    /// User, UID or UID:GID
     #[arg(short, long, value_name = "USER")]
     user: Option<ExecUser>,
     #[arg(short = 'g', long, value_name = "GID")]
     additional_gids: Vec<u32>,
-    /// Add a capability; may be given many times
+    /// Add a capability; may be repeated
     #[arg(short, long, value_name = "NAME")]
     cap: Vec<String>,
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
@@ -46,35 +46,35 @@ pub struct Args {
     process_label: Option<String>,
     #[arg(long, value_name = "PROFILE")]
     apparmor: Option<String>,
-    /// Leave it running and return
+    /// Return when the program runs
     #[arg(short, long)]
     detach: bool,
-    /// Unix socket that gets the terminal's master
+    /// Unix socket to which the pty master is sent
     #[arg(long, value_name = "PATH")]
     console_socket: Option<PathBuf>,
-    /// Unix socket that gets its pidfd
+    /// Unix socket to which a pidfd of the process is sent
     #[arg(long, value_name = "PATH")]
     pidfd_socket: Option<PathBuf>,
-    /// Write its pid here
+    /// Write the pid of the process to this file
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Pass this many more descriptors than the standard streams
+    /// Pass N descriptors to the program, from 3 on
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub preserve_fds: u32,
-    /// Also into a paused container
+    /// Join a paused container as well
     #[arg(long)]
     ignore_paused: bool,
-    /// Below the container's cgroup: PATH, or CONTROLLER[,…]:PATH on cgroup v1,
-    /// where it may be given many times
+    /// Cgroup below the container's: PATH, or CONTROLLER[,…]:PATH on cgroup v1, where it may be
+    /// repeated
     #[arg(long, value_name = "PATH")]
     cgroup: Vec<String>,
-    /// Accepted for callers of runc
+    /// Accepted for compatibility with runc
     #[arg(long, hide = true)]
     no_subreaper: bool,
 }
 
-/// Both ids or an error: a user that is half understood must not become root
-/// (CVE-2026-30892).
+/// `--user`. Both ids are parsed completely, or it is an error: a user that is parsed in part
+/// must not become root (CVE-2026-30892).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExecUser {
     uid: u32,
@@ -113,7 +113,7 @@ pub fn run(args: Args, context: &Context) -> Result<u8> {
     exec(&context.root, &args.id, describe, options, &context.log)
 }
 
-/// The container's own process with what the options change.
+/// The config's process with the changes of the options.
 fn from_arguments(args: &Args, base: Option<Process>) -> Result<Process> {
     if args.command.is_empty() {
         bail!("a command is missing: firn exec ID COMMAND, or --process FILE");
@@ -144,9 +144,9 @@ fn from_arguments(args: &Args, base: Option<Process>) -> Result<Process> {
     Ok(process)
 }
 
-/// To the bounding, effective and permitted sets, and to the ambient one where the
-/// config has inheritable ones, without which it counts for nothing; never to
-/// those (CVE-2022-29162).
+/// Adds capabilities to the bounding, effective and permitted sets; to the ambient set only if
+/// the config has inheritable ones, without which it has no effect. Never to the inheritable
+/// set (CVE-2022-29162).
 fn add_capabilities(sets: &mut Option<Capabilities>, names: &[String]) -> Result<()> {
     if names.is_empty() {
         return Ok(());

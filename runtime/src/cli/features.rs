@@ -1,5 +1,4 @@
-//! `firn features`: features.md of the runtime-spec, from the tables that the
-//! runtime itself works by.
+//! `firn features` (runtime-spec, features.md), from the tables that the runtime itself uses.
 
 use super::context::print;
 use crate::error::{Context, Result};

@@ -1,4 +1,4 @@
-//! Commands that take many containers, by their ids or by a regular expression.
+//! Commands for several containers, by id or by regular expression.
 
 use super::context::Context;
 use crate::bail;
@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::lifecycle::state;
 use crate::sys::regex::Regex;
 
-/// Does `act` for every container. One that fails does not keep the others from
-/// their turn: each failure is told, and then the exit status is not 0.
+/// Calls `act` for every id. Errors are logged, and the others follow; the exit status is then
+/// not 0.
 pub fn for_each(ids: &[String], context: &Context, act: impl Fn(&str) -> Result<()>) -> Result<u8> {
     if let [id] = ids {
         return act(id).map(|()| 0);
@@ -22,7 +22,7 @@ pub fn for_each(ids: &[String], context: &Context, act: impl Fn(&str) -> Result<
     Ok(status)
 }
 
-/// The ids of all containers that match one of the regular expressions.
+/// The ids of all containers that match one of the regular expressions (POSIX extended).
 pub fn matching(expressions: &[String], context: &Context) -> Result<Vec<String>> {
     let compile = |text: &String| match Regex::new(text) {
         Some(regex) => Ok(regex),

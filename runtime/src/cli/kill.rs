@@ -14,10 +14,10 @@ pub struct Args {
     id: String,
     #[arg(value_name = "SIGNAL", default_value = "SIGTERM", hide_default_value = true)]
     signal: String,
-    /// To every process of the container
+    /// Signal all processes of the container
     #[arg(short, long)]
     all: bool,
-    /// ID is a regular expression: all whose ids match (crun)
+    /// ID is a regular expression; signal all matching containers (crun)
     #[arg(short, long)]
     regex: bool,
 }
@@ -29,7 +29,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     ids::for_each(&ids, context, |id| kill(&context.root, id, number, args.all))
 }
 
-/// runc takes an empty word for the default, and so do its callers.
+/// As for runc, an empty string means the default.
 fn signal(text: &str) -> Result<i32> {
     if text.is_empty() {
         return Ok(libc::SIGTERM);

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 pub struct Args {
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     format: Format,
-    /// Ids only
+    /// Print ids only
     #[arg(short, long)]
     quiet: bool,
 }
@@ -34,7 +34,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     Ok(0)
 }
 
-/// Columns of at least 12 characters, three more between them, as runc prints.
+/// Columns are at least 12 wide and 3 apart, as in runc's output.
 fn table(states: &[State]) -> String {
     const HEAD: [&str; 6] = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
     let mut rows = vec![HEAD.map(String::from)];

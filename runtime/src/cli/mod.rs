@@ -1,5 +1,4 @@
-//! The command line: runc's, which conmon, containerd and people's scripts
-//! call, with crun's additions.
+//! The command line: runc's, as conmon, containerd and scripts call it, with crun's additions.
 
 pub mod checkpoint;
 pub mod context;
@@ -27,7 +26,7 @@ use crate::compat;
 use crate::create::seal;
 use crate::error::{Kind, Result};
 use crate::lifecycle::prepare::Manager;
-use crate::log::{Format, Log, tell};
+use crate::log::{Format, Log, print_to_stderr};
 use crate::sys::{fds, signal};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -36,8 +35,8 @@ use deferred::Deferred;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// An OCI container runtime: a drop-in for runc that also runs Nix closures and
-/// layered root file systems.
+/// OCI container runtime, a drop-in replacement for runc; also runs Nix closures and layered
+/// root file systems.
 #[derive(Debug, Parser)]
 #[command(
     name = "firn",
@@ -55,30 +54,30 @@ pub struct Cli {
 
 #[derive(Debug, clap::Args)]
 pub struct Globals {
-    /// Where containers' state is kept [default: /run/firn]
+    /// Directory of the containers' state [default: /run/firn]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Write log lines to this file instead of stderr
+    /// Write the log to this file instead of stderr
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     log_format: LogFormat,
-    /// `debug` is --debug (for crun's callers)
+    /// `debug` means --debug (crun)
     #[arg(long, value_name = "LEVEL", hide = true)]
     log_level: Option<String>,
-    /// Log also what is being done
+    /// Log debug messages
     #[arg(long)]
     debug: bool,
-    /// Make cgroups through systemd
+    /// Manage cgroups by systemd
     #[arg(long)]
     systemd_cgroup: bool,
-    /// How cgroups are made
+    /// How cgroups are managed
     #[arg(long, value_enum, value_name = "MANAGER")]
     cgroup_manager: Option<CgroupManager>,
-    /// Accepted for runc's callers; it shows by itself
+    /// Accepted for compatibility with runc; detected automatically
     #[arg(long, value_name = "BOOL", hide = true)]
     rootless: Option<String>,
-    /// Accepted for old callers of runc
+    /// Accepted for compatibility with runc
     #[arg(long, value_name = "PATH", hide = true)]
     criu: Option<PathBuf>,
     /// Print version
@@ -101,61 +100,60 @@ enum CgroupManager {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a container; its program waits for `start`
+    /// Create a container; its program waits for `start`
     Create(create::Args),
-    /// Let the program of a created container run
+    /// Run the program of a created container
     Start(start::Args),
-    /// Make a container, run it, and delete it when it ends
+    /// Create and start a container, and delete it when it ends
     Run(run::Args),
-    /// Run another program in a container
+    /// Run a further process in a container
     Exec(exec::Args),
-    /// Show a container's state as JSON
+    /// Print a container's state as JSON
     State(state::Args),
     /// Send a signal to a container's init
     Kill(kill::Args),
-    /// Delete a container that has stopped
+    /// Delete a stopped container
     Delete(delete::Args),
     /// List containers
     List(list::Args),
-    /// Show the processes of a container
+    /// List the processes of a container
     Ps(ps::Args),
-    /// Stop all processes of a container for a while
+    /// Freeze all processes of a container
     Pause(pause::Args),
-    /// Let a paused container go on
+    /// Thaw a paused container
     Resume(pause::Args),
-    /// Save a container with all its processes in images
+    /// Dump a container to images with CRIU
     Checkpoint(Deferred<checkpoint::Args>),
-    /// Let a container run on from its images
+    /// Restore a container from images
     Restore(Deferred<restore::Args>),
-    /// Print what a container uses, as JSON, and that it ran out of memory
+    /// Print resource usage and OOM kills as JSON
     Events(events::Args),
     /// Change the limits of a container
     Update(Deferred<update::Args>),
-    /// Add mounts to a container that runs, or take them away
+    /// Add mounts to a running container, or remove them
     Mounts(mounts::Args),
-    /// Write a config.json to begin with
+    /// Write a default config.json
     Spec(spec::Args),
-    /// Show what this runtime supports, as JSON
+    /// Print the supported features as JSON
     Features,
 }
 
-/// The command line's definition, from which man pages and completions are made.
+/// The definition of the command line, for man pages and completions.
 pub fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }
 
-/// Runs the command line; the error, if there is one, is told here and nowhere
-/// else.
+/// Runs the command line and returns the exit status. Errors are printed here only.
 pub fn run(arguments: Vec<OsString>) -> u8 {
-    // Before anything else, and for the commands alone that make a process
-    // inside a container. A name in another place costs time and nothing else.
+    // First of all, and only for commands that make a process in a container. The same word
+    // as an argument elsewhere only costs time.
     let enters = |argument: &OsString| argument == "create" || argument == "run" || argument == "exec";
     let enters = arguments.iter().skip(1).any(enters);
     if enters && let Err(error) = seal::protect() {
         Log::default().error(&error.chain());
         return 1;
     }
-    // The streams first, or what is opened for the signals would be one of them.
+    // First, or descriptors opened below would become standard streams.
     if fds::open_standard_streams().is_err() {
         return 1;
     }
@@ -169,9 +167,9 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
         Err(error) => return usage(&error, is_exec),
     };
     let failure = if matches!(cli.command, Command::Exec(_)) { compat::EXEC_FAILURE } else { 1 };
-    // Listed before anything is opened: a number that the caller has closed would
-    // soon be one of ours, and --preserve-fds would hand it over. Such numbers are
-    // passed over, as by crun, for podman's --preserve-fd names any it likes.
+    // Listed before anything is opened: otherwise a number that the caller has closed could be
+    // one of firn's descriptors, and be passed by --preserve-fds. Closed numbers are skipped,
+    // as by crun: podman's --preserve-fd may name any.
     let preserved_fds = match fds::open_in_range(3, cli.preserve_fds()) {
         Ok(preserved) => preserved,
         Err(error) => {
@@ -179,8 +177,9 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
             return failure;
         }
     };
-    // Neither hooks nor a container get what the caller left open by mistake
-    // (CVE-2024-21626); --preserve-fds says what was not.
+    // Neither hooks nor containers get descriptors that the caller leaked (CVE-2024-21626: a
+    // leaked directory descriptor gave access to the host's file system); --preserve-fds names
+    // the intended ones.
     if let Err(errno) = fds::set_cloexec_from(3) {
         Log::default().error(&format!("mark inherited descriptors close-on-exec: {}", crate::error::errno_text(errno)));
         return failure;
@@ -251,19 +250,19 @@ impl Cli {
     }
 }
 
-/// Help is an answer; a mistake is an error with runc's exit codes.
+/// Prints help to stdout; a usage error to stderr, with runc's exit codes.
 fn usage(error: &clap::Error, is_exec: bool) -> u8 {
     let text = error.render().to_string();
     match error.use_stderr() {
-        true => tell(&text),
-        // A closed stdout leaves nobody to tell.
+        true => print_to_stderr(&text),
+        // EPIPE: stdout is closed.
         false => drop(print(&text)),
     }
     if let Some(option) = without_argument(error) {
-        tell(&compat::needs_argument(option));
+        print_to_stderr(&compat::needs_argument(option));
     }
     if let Some(ContextValue::String(command)) = error.get(ContextKind::InvalidSubcommand) {
-        tell(&compat::no_help_topic(command));
+        print_to_stderr(&compat::no_help_topic(command));
     }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
@@ -273,7 +272,7 @@ fn usage(error: &clap::Error, is_exec: bool) -> u8 {
     }
 }
 
-/// The option at the line's end that lacks its value.
+/// The option at the end of the command line whose value is missing.
 fn without_argument(error: &clap::Error) -> Option<&str> {
     match (error.kind(), error.get(ContextKind::InvalidValue), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::InvalidValue, Some(ContextValue::String(value)), Some(ContextValue::String(option)))

@@ -1,4 +1,4 @@
-//! `firn mounts`: crun's command for mounts of a container that runs.
+//! `firn mounts`: mounts in a running container (crun).
 
 use super::context::Context;
 use crate::error::Result;
@@ -18,9 +18,9 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Mount what FILE lists
+    /// Add the mounts in FILE
     Add(Operands),
-    /// Unmount the destinations that FILE lists
+    /// Unmount the destinations in FILE
     Remove(Operands),
 }
 

@@ -33,7 +33,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
     Ok(0)
 }
 
-/// The lines of ps's table whose PID is one of `pids`.
+/// The lines of ps(1) whose PID is in `pids`.
 fn filter(table: &str, pids: &[i32]) -> Result<String> {
     let mut lines = table.lines();
     let head = lines.next().unwrap_or_default();

@@ -15,31 +15,31 @@ pub struct Args {
     id: String,
     #[command(flatten)]
     shared: Shared,
-    /// The directory with config.json and the root file system
+    /// Bundle: the directory with config.json and the root file system
     #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     bundle: PathBuf,
-    /// Leave it running and return
+    /// Return when the container runs
     #[arg(short, long)]
     detach: bool,
-    /// Write the pid of the container's init here
+    /// Write the pid of init to this file
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Unix socket that gets the terminal's master
+    /// Unix socket to which the pty master is sent
     #[arg(long, value_name = "PATH")]
     console_socket: Option<PathBuf>,
-    /// Close TCP connections that were open (crun)
+    /// Close restored TCP connections (crun)
     #[arg(long)]
     tcp_close: bool,
-    /// Another profile of a security module, as TYPE:NAME
+    /// Replace the LSM profile, TYPE:NAME
     #[arg(long, value_name = "PROFILE")]
     lsm_profile: Option<String>,
-    /// Another SELinux context for mounts
+    /// Replace the SELinux context of mounts
     #[arg(long, value_name = "CONTEXT")]
     lsm_mount_context: Option<String>,
-    /// Accepted for callers of runc: orphans are the caller's anyway
+    /// Accepted for compatibility with runc
     #[arg(long, hide = true)]
     no_subreaper: bool,
-    /// Accepted for callers of runc: criu enters the root
+    /// Accepted for compatibility with runc; CRIU enters the root
     #[arg(long, hide = true)]
     no_pivot: bool,
 }

@@ -9,10 +9,10 @@ use crate::lifecycle::run::{RunOptions, run as run_container};
 pub struct Args {
     #[command(flatten)]
     common: Common,
-    /// Leave it running and return
+    /// Return when the program runs
     #[arg(short, long)]
     detach: bool,
-    /// Keep its state after it has ended
+    /// Keep the state after the container has stopped
     #[arg(long)]
     keep: bool,
 }

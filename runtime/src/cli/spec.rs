@@ -1,4 +1,4 @@
-//! `firn spec`: a config.json to begin with, the same as runc's.
+//! `firn spec`: writes a default config.json, the same as runc's.
 
 use super::context::print;
 use crate::bail;
@@ -9,13 +9,13 @@ use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write config.json into this folder
+    /// Write config.json to this directory
     #[arg(short, long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     bundle: PathBuf,
     /// Write to this file instead; `-` is stdout
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// For a user without privilege
+    /// For an unprivileged user
     #[arg(long)]
     rootless: bool,
 }
@@ -38,10 +38,9 @@ pub fn run(args: &Args) -> Result<u8> {
     Ok(0)
 }
 
-/// A shell in a terminal, in namespaces of its own, that can do little.
+/// A shell with a terminal, in namespaces of its own, with few capabilities.
 fn default(host: &Host) -> Value {
-    // With controllers of cgroup v1 there is more in the hierarchies than a
-    // namespace hides.
+    // On a v1 host a cgroup namespace does not hide the other hierarchies' files.
     let of_cgroup = host.cgroups.pure_v2.then(|| json!({ "type": "cgroup" }));
     let namespaces = ["pid", "network", "ipc", "uts", "mount"].map(|kind| json!({ "type": kind }));
     let namespaces: Vec<Value> = namespaces.into_iter().chain(of_cgroup).collect();
@@ -89,7 +88,7 @@ fn mounts() -> Value {
     ])
 }
 
-/// A user namespace with one id; what that can't do is left out.
+/// Changes the config for a user namespace with one id.
 fn rootless(config: &mut Value) {
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
@@ -104,7 +103,7 @@ fn rootless(config: &mut Value) {
     let Some(mounts) = config["mounts"].as_array_mut() else { return };
     for mount in mounts {
         if mount["destination"] == "/sys" {
-            // A new sysfs needs a network namespace of one's own.
+            // Mounting sysfs needs a network namespace of the same user namespace.
             *mount = json!({ "destination": "/sys", "type": "none", "source": "/sys",
                              "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] });
         } else if let Some(options) = mount["options"].as_array_mut() {

@@ -1,4 +1,4 @@
-//! `firn update`: other limits for a container that is there.
+//! `firn update`: changes limits of an existing container.
 
 use super::context::Context;
 use crate::bail;
@@ -17,61 +17,61 @@ use std::path::PathBuf;
 pub struct Args {
     #[arg(value_name = "ID")]
     id: String,
-    /// A file with linux.resources as in config.json; `-` for stdin
+    /// File with linux.resources as in config.json; `-` is stdin
     #[arg(short, long, value_name = "FILE")]
     resources: Option<PathBuf>,
-    /// Share of block I/O, 10 to 1000
+    /// Block I/O weight, 10 to 1000
     #[arg(long, value_name = "WEIGHT")]
     blkio_weight: Option<u16>,
-    /// Period of the quota, in microseconds
+    /// CPU quota period, in microseconds
     #[arg(long, value_name = "US")]
     cpu_period: Option<u64>,
-    /// Processor time in each period, in microseconds
+    /// CPU quota per period, in microseconds
     #[arg(long, value_name = "US", allow_negative_numbers = true)]
     cpu_quota: Option<i64>,
-    /// What may be saved up beyond the quota, in microseconds
+    /// CPU time that may be accumulated beyond the quota, in microseconds
     #[arg(long, value_name = "US")]
     cpu_burst: Option<u64>,
-    /// Share of processor time, against other containers
+    /// CPU shares, relative to other containers
     #[arg(long, alias = "cpu-shares", value_name = "SHARES")]
     cpu_share: Option<u64>,
-    /// Period of the real-time quota (cgroup v1)
+    /// Real-time CPU period (cgroup v1)
     #[arg(long, value_name = "US")]
     cpu_rt_period: Option<u64>,
-    /// Real-time quota (cgroup v1)
+    /// Real-time CPU runtime (cgroup v1)
     #[arg(long, value_name = "US", allow_negative_numbers = true)]
     cpu_rt_runtime: Option<i64>,
-    /// Run only when nothing else does: 1
+    /// 1: SCHED_IDLE for the cgroup, run only when nothing else does
     #[arg(long, value_name = "0|1")]
     cpu_idle: Option<i64>,
-    /// Processors to use, as in 0-3,8
+    /// CPUs, such as 0-3,8
     #[arg(long, value_name = "LIST")]
     cpuset_cpus: Option<String>,
-    /// Memory nodes to use
+    /// Memory nodes, such as 0-1
     #[arg(long, value_name = "LIST")]
     cpuset_mems: Option<String>,
-    /// Memory, in bytes or as in 512m
+    /// Memory limit, in bytes or such as 512m
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     memory: Option<String>,
-    /// Memory that is kept for it
+    /// Memory reservation (soft limit)
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     memory_reservation: Option<String>,
-    /// Memory and swap together
+    /// Limit of memory + swap
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
     memory_swap: Option<String>,
-    /// Processes and threads
+    /// Limit of processes and threads
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pids_limit: Option<i64>,
-    /// Accepted for callers of runc: kernels have no such limit any more
+    /// Accepted for compatibility with runc; kernels no longer have this limit
     #[arg(long, hide = true, value_name = "BYTES", allow_hyphen_values = true)]
     kernel_memory: Option<String>,
-    /// Likewise
+    /// Accepted for compatibility with runc; kernels no longer have this limit
     #[arg(long, hide = true, value_name = "BYTES", allow_hyphen_values = true)]
     kernel_memory_tcp: Option<String>,
-    /// Cache of Intel RDT
+    /// L3 cache schema of Intel RDT
     #[arg(long, value_name = "SCHEMA")]
     l3_cache_schema: Option<String>,
-    /// Memory bandwidth of Intel RDT
+    /// Memory bandwidth schema of Intel RDT
     #[arg(long, value_name = "SCHEMA")]
     mem_bw_schema: Option<String>,
 }
@@ -89,7 +89,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8> {
 fn file(path: &std::path::Path) -> Result<Map<String, Value>> {
     let text = if path.as_os_str() == "-" {
         let mut text = Vec::new();
-        // What may come from a device must have an end.
+        // Bounded: stdin may be a device without end.
         let mut stdin = std::io::stdin().take(spec::LIMIT as u64 + 1);
         stdin.read_to_end(&mut text).doing(|| "read resources from stdin")?;
         if text.len() > spec::LIMIT {
@@ -100,7 +100,7 @@ fn file(path: &std::path::Path) -> Result<Map<String, Value>> {
         spec::read_file(path)?
     };
     let what = || format!("parse resources from {}", path.display());
-    // The types are checked here, so that a mistake is not the config's.
+    // Types are checked here, so that a mistake is not reported as one of the config.
     let resources: Resources = keys::from_slice(&text).doing(what)?;
     match serde_json::to_value(resources).doing(what)? {
         Value::Object(fields) => Ok(fields),
@@ -109,12 +109,12 @@ fn file(path: &std::path::Path) -> Result<Map<String, Value>> {
 }
 
 impl Args {
-    /// The options as `linux.resources`.
+    /// The options as fields of `linux.resources`.
     fn options(&self) -> Result<Map<String, Value>> {
         let memory_limit = size(self.memory.as_deref(), "--memory")?;
         let mut swap = size(self.memory_swap.as_deref(), "--memory-swap")?;
         if memory_limit == Some(-1) && swap.is_none() {
-            // More than both together is not to be had.
+            // Unlimited memory implies unlimited memory + swap.
             swap = Some(-1);
         }
         let groups = [
@@ -143,7 +143,7 @@ impl Args {
     }
 }
 
-/// Bytes, or with a unit of 1024 as engines write it: 512m, 1.5g, 64KiB.
+/// Bytes, or with a binary unit as engines write it: 512m, 1.5g, 64KiB; -1 is unlimited.
 fn size(text: Option<&str>, option: &str) -> Result<Option<i64>> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     if text == "-1" {

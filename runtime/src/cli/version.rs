@@ -1,6 +1,6 @@
 //! `firn --version`, in the lines that go-runc and podman read.
 
-/// Name and version, then `key: value` lines.
+/// Version, then `key: value` lines.
 pub fn text() -> &'static str {
     concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0")
 }

@@ -10,7 +10,7 @@ use crate::log::Log;
 use crate::network::devices::Moved;
 use crate::plan::Plan;
 use crate::plan::mounts::{MountKind, MountPlan};
-use crate::resctrl::{Groups, Made};
+use crate::resctrl::{CreatedGroups, Groups};
 use crate::spec::hooks::Hook;
 use crate::spec::linux::IdMapping;
 use crate::state::keyring::Keyring;
@@ -29,7 +29,7 @@ pub struct CreateTransaction {
     pub dir: Option<StateDir>,
     /// The cgroup directories that this transaction created.
     cgroup: Cgroup,
-    resctrl: Made,
+    resctrl: CreatedGroups,
     pub init: Option<(Pid, OwnedFd)>,
     pub devices: Option<Moved>,
 }

@@ -1,5 +1,6 @@
-//! Names that images have for what stays outside of them.
+//! Keys of external namespaces in images.
 
-/// Under these names runc's images, too, have the namespaces that were joined.
+/// A joined network namespace; the key that runc's images have.
 pub const NET: &str = "extRootNetNS";
+/// A joined pid namespace; the key that runc's images have.
 pub const PID: &str = "extRootPidNS";

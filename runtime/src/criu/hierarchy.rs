@@ -1,6 +1,6 @@
-//! The machine's cgroup v2, as it was before criu came: criu mounts it once more
-//! and without options, and so takes nsdelegate and its like from the machine
-//! itself (criu's issue 3029). They are what keeps containers in their bounds.
+//! Preserves the mount options of the host's cgroup v2. CRIU mounts it again without options,
+//! which clears nsdelegate and others on the host's hierarchy as well (CRIU issue 3029):
+//! with nsdelegate, a container's cgroup namespace is a delegation boundary.
 
 use crate::error::{Context, Result};
 use crate::log::Log;
@@ -10,47 +10,49 @@ use rustix::mount::FsPickFlags;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 
-/// Where cgroup v2 is mounted, and its options.
+/// A mount of cgroup v2, with the options of its super block.
 #[derive(Debug, PartialEq, Eq)]
 struct Hierarchy {
     place: PathBuf,
     options: Vec<String>,
 }
 
-/// While some criu works, what the options were before the first came.
+/// Extended attribute of the mount point with the options before the first CRIU, while any
+/// runs.
 const RECORD: &CStr = c"trusted.firn.options";
 
-/// Does `work`, and gives the machine's hierarchy its options back.
-pub fn keep<T>(log: &Log, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let Some(seen) = look() else { return work() };
-    let held = hold(&seen).doing(|| format!("lock {}", seen.place.display()))?;
+/// Calls `work`, and then restores the options. A failure to restore them is logged as a
+/// warning.
+pub fn preserve_options<T>(log: &Log, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let Some(seen) = find_cgroup2() else { return work() };
+    let saved = save_options(&seen).doing(|| format!("lock {}", seen.place.display()))?;
     let result = work();
-    if look().is_some_and(|now| now.options != held.before.options)
-        && let Err(error) = held.before.put_back()
+    if find_cgroup2().is_some_and(|now| now.options != saved.before.options)
+        && let Err(error) = saved.before.restore_options()
     {
-        log.warn(&format!("criu has taken options from {}: {}", seen.place.display(), error.chain()));
+        log.warn(&format!("CRIU has cleared mount options of {}: {}", seen.place.display(), error.chain()));
     }
     result
 }
 
-/// What somebody has whose criu works: a shared lock on the top of the hierarchy.
-struct Held {
+/// The options before, and a shared flock(2) on the mount point while CRIU runs.
+struct SavedOptions {
     before: Hierarchy,
     _lock: OwnedFd,
 }
 
-/// Several may work at once, and must: a dump can wait for a restore to fetch its
-/// pages. Only the first sees what the options were, and leaves it to the others.
-fn hold(seen: &Hierarchy) -> rustix::io::Result<Held> {
+/// CRIUs may run concurrently, and have to: a lazy-pages dump waits for a restore. Only the
+/// first sees the original options, and stores them for the others.
+fn save_options(seen: &Hierarchy) -> rustix::io::Result<SavedOptions> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = rustix::fs::open(&seen.place, flags, Mode::empty())?;
     let first = rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok();
     let options = if first {
-        let options = look().map_or_else(|| seen.options.clone(), |now| now.options);
+        let options = find_cgroup2().map_or_else(|| seen.options.clone(), |now| now.options);
         rustix::fs::fsetxattr(&dir, RECORD, options.join(",").as_bytes(), XattrFlags::empty())?;
         options
     } else {
-        // Whoever writes the record holds the lock alone until it is there.
+        // The first holds the exclusive lock until it has stored the options.
         rustix::fs::flock(&dir, FlockOperation::LockShared)?;
         let mut record = [0; 1024];
         let length = rustix::fs::fgetxattr(&dir, RECORD, &mut record)?;
@@ -58,14 +60,14 @@ fn hold(seen: &Hierarchy) -> rustix::io::Result<Held> {
         text.split(',').filter(|option| !option.is_empty()).map(String::from).collect()
     };
     rustix::fs::flock(&dir, FlockOperation::LockShared)?;
-    Ok(Held { before: Hierarchy { place: seen.place.clone(), options }, _lock: dir })
+    Ok(SavedOptions { before: Hierarchy { place: seen.place.clone(), options }, _lock: dir })
 }
 
-fn look() -> Option<Hierarchy> {
+fn find_cgroup2() -> Option<Hierarchy> {
     parse(&std::fs::read_to_string("/proc/self/mountinfo").ok()?)
 }
 
-/// proc_pid_mountinfo(5): the options of the file system come last.
+/// From proc_pid_mountinfo(5); the super block's options are the last field.
 fn parse(mountinfo: &str) -> Option<Hierarchy> {
     mountinfo.lines().find_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
@@ -80,7 +82,7 @@ fn parse(mountinfo: &str) -> Option<Hierarchy> {
 }
 
 impl Hierarchy {
-    fn put_back(&self) -> Result<()> {
+    fn restore_options(&self) -> Result<()> {
         let set = |place: &Path| {
             let context = rustix::mount::fspick(CWD, place, FsPickFlags::FSPICK_CLOEXEC)?;
             for option in &self.options {
@@ -88,7 +90,7 @@ impl Hierarchy {
             }
             rustix::mount::fsconfig_reconfigure(&context)
         };
-        set(&self.place).doing(|| format!("put {} back", self.options.join(",")))
+        set(&self.place).doing(|| format!("set the mount options {} again", self.options.join(",")))
     }
 }
 

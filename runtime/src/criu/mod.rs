@@ -1,18 +1,17 @@
-//! Checkpoint and restore, by criu: firn tells it what it can't know of a
-//! container, and does at each moment what only a runtime can. In the order in
-//! which it happens:
+//! Checkpoint and restore by CRIU: firn passes what CRIU can't find out about a container, and
+//! acts on CRIU's notifications. In the order of use:
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | [`options`] | what the caller wants, as criu's options; the folders of images |
-//! | [`streams`] | standard streams that lead outside |
-//! | [`external`] | the names of namespaces that stay outside |
-//! | [`mounts`] | which mounts come from outside, and what can't be kept |
-//! | [`dump`] | a container becomes images |
-//! | [`root`] | the root on which criu mounts the rest |
-//! | [`restore`] | images become a container |
-//! | [`hierarchy`] | what criu takes from the machine's cgroups, put back |
-//! | [`service`], [`rpc`], [`wire`] | criu as a child, what is said to it, and how |
+//! | [`options`] | the caller's options as criu_opts; images and work directory |
+//! | [`streams`] | standard streams that are pipes of the caller |
+//! | [`external`] | keys of external namespaces |
+//! | [`mounts`] | external mounts; what can't be dumped |
+//! | [`dump`] | `checkpoint` |
+//! | [`root`] | the root on which CRIU mounts the other mounts |
+//! | [`restore`] | `restore` |
+//! | [`hierarchy`] | the mount options of the host's cgroup v2 |
+//! | [`service`], [`rpc`], [`wire`] | CRIU as a child process, its requests, protocol buffers |
 
 pub mod dump;
 pub mod external;
@@ -30,10 +29,10 @@ use crate::bail;
 use crate::error::Result;
 use crate::host;
 
-/// criu reads and writes what only the machine's root may.
-pub fn need_root() -> Result<()> {
+/// Errors: the caller is not root of the initial user namespace, which CRIU requires.
+pub fn require_root() -> Result<()> {
     if host::is_rootless() {
-        bail!("checkpoint and restore need the machine's root: criu can do neither for an ordinary user");
+        bail!("checkpoint and restore need root of the initial user namespace, which CRIU requires");
     }
     Ok(())
 }

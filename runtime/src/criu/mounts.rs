@@ -1,6 +1,5 @@
-//! Mounts that come from outside the container: criu can't find their sources
-//! again, so the images name them by their places, and restoring says what
-//! lies there now.
+//! External mounts: CRIU can't find their sources again, so the images name them by mount
+//! point, and restore passes the current source for each name.
 
 use super::rpc::{self, opts};
 use super::wire::Writer;
@@ -20,46 +19,46 @@ use std::path::Path;
 
 const NULL: &[u8] = b"/dev/null";
 
-/// What would be lost or become another container.
+/// Errors: the plan has something that CRIU would lose or change.
 pub fn refuse(plan: &Plan) -> Result<()> {
     if !plan.namespaces.makes(clone::NEWNS) {
-        bail!("a container in a joined mount namespace can't be checkpointed: its mounts are somebody else's");
+        bail!("a container in a joined mount namespace can't be checkpointed: its mounts belong to another container");
     }
     if let Some(mount) = plan.mounts.iter().find(|mount| mount.idmap.is_some()) {
-        bail!("mount {} has an id mapping of its own, which criu does not keep", mount.target);
+        bail!("mount {} has an id mapping of its own, which CRIU does not dump", mount.target);
     }
     let Some(roots) = &plan.roots else { return Ok(()) };
     if matches!(roots.upper, Upper::Tmpfs(_)) {
         bail!(
-            "what is written to this root lies in memory and ends with the container: for checkpoints, \"upper\" in firn.json must be a directory"
+            "the root's upper layer is a tmpfs and ends with the container: for checkpoints, \"upper\" in firn.json must be a directory"
         );
     }
     if roots.closure.is_some() {
-        bail!("a root with a closure (firn.json) can't be checkpointed: criu knows no such view of a store");
+        bail!("a root with a closure (firn.json) can't be checkpointed: CRIU does not support the view of its store");
     }
     Ok(())
 }
 
-/// At a dump each is named by its place. `root` is the root as the container
-/// sees it.
+/// For a dump: each external mount by its mount point. `root`: the root as the container sees
+/// it.
 pub fn at_dump(plan: &Plan, cgroup: &Cgroup, root: &RootFd, list: &mut Writer) -> Result<()> {
-    for (place, _) in from_outside(plan, cgroup, root)? {
+    for (place, _) in external_mounts(plan, cgroup, root)? {
         list.message(opts::EXT_MNT, &rpc::pair(&place, &place));
     }
     for path in &plan.masked {
         let Ok(masked) = root.open(path, OFlags::PATH) else { continue };
-        let stat = rustix::fs::fstat(&masked).doing(|| format!("look at {path}"))?;
-        // What covers a directory belongs to the container.
+        let stat = rustix::fs::fstat(&masked).doing(|| format!("stat {path}"))?;
+        // A tmpfs that masks a directory is not external.
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            list.message(opts::EXT_MNT, &rpc::pair(&place_of(root, path)?, NULL));
+            list.message(opts::EXT_MNT, &rpc::pair(&path_of(root, path)?, NULL));
         }
     }
     Ok(())
 }
 
-/// And at a restore each name gets its source.
+/// For a restore: the source for each name.
 pub fn at_restore(plan: &Plan, cgroup: &Cgroup, root: &RootFd, list: &mut Writer) -> Result<()> {
-    for (place, source) in from_outside(plan, cgroup, root)? {
+    for (place, source) in external_mounts(plan, cgroup, root)? {
         list.message(opts::EXT_MNT, &rpc::pair(&place, &source));
     }
     if !plan.masked.is_empty() {
@@ -70,17 +69,17 @@ pub fn at_restore(plan: &Plan, cgroup: &Cgroup, root: &RootFd, list: &mut Writer
 
 type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Place and source of each mount, and of each device that may be one: criu
-/// passes over those that are not.
-fn from_outside(plan: &Plan, cgroup: &Cgroup, root: &RootFd) -> Result<Pairs> {
+/// Mount point and source of each external mount, and of each device that may be one; CRIU
+/// ignores keys that are not mounts.
+fn external_mounts(plan: &Plan, cgroup: &Cgroup, root: &RootFd) -> Result<Pairs> {
     let mut pairs = Vec::new();
     for mount in &plan.mounts {
         match &mount.kind {
             MountKind::Bind { source, inside: None, .. } => {
-                pairs.push((place_of(root, &mount.target)?, source.as_os_str().as_bytes().to_vec()));
+                pairs.push((path_of(root, &mount.target)?, source.as_os_str().as_bytes().to_vec()));
             }
             MountKind::Cgroup { .. } if !cgroup.pure_v2 && !plan.namespaces.has(clone::NEWCGROUP) => {
-                pairs.extend(hierarchies(mount, cgroup, root)?);
+                pairs.extend(cgroup_v1_mounts(mount, cgroup, root)?);
             }
             _ => {}
         }
@@ -88,24 +87,24 @@ fn from_outside(plan: &Plan, cgroup: &Cgroup, root: &RootFd) -> Result<Pairs> {
     if plan.namespaces.has(clone::NEWUSER) {
         for node in &plan.devices {
             let source = node.path.to_string().into_bytes();
-            pairs.push((place_of(root, &node.path)?, source));
+            pairs.push((path_of(root, &node.path)?, source));
         }
     }
     Ok(pairs)
 }
 
-/// Without a cgroup namespace the directories of cgroup v1 are binds.
-fn hierarchies(mount: &MountPlan, cgroup: &Cgroup, root: &RootFd) -> Result<Pairs> {
+/// Without a cgroup namespace, the hierarchies of cgroup v1 are bind mounts.
+fn cgroup_v1_mounts(mount: &MountPlan, cgroup: &Cgroup, root: &RootFd) -> Result<Pairs> {
     let pair = |dir: &crate::cgroup::Dir| {
-        let place = place_of(root, &mount.target.join(dir.shown_as()))?;
+        let place = path_of(root, &mount.target.join(dir.shown_as()))?;
         Ok((place, dir.path.as_os_str().as_bytes().to_vec()))
     };
     cgroup.dirs.iter().map(pair).collect()
 }
 
-/// Where `path` is, with its links followed inside the root; what is not there
-/// yet is taken as it is written.
-pub fn place_of(root: &RootFd, path: &InRoot) -> Result<Vec<u8>> {
+/// The path of `path` with symlinks resolved in the root; a missing rest is appended as it is
+/// written.
+pub fn path_of(root: &RootFd, path: &InRoot) -> Result<Vec<u8>> {
     match root.open(path, OFlags::PATH) {
         Ok(found) => {
             let (top, place) = (link(root)?, link(&found)?);
@@ -114,7 +113,7 @@ pub fn place_of(root: &RootFd, path: &InRoot) -> Result<Vec<u8>> {
         }
         Err(Errno::NOENT | Errno::NOTDIR) if !path.is_root() => {
             let (above, name) = path.parent_and_name();
-            let mut place = place_of(root, &above)?;
+            let mut place = path_of(root, &above)?;
             if !place.ends_with(b"/") {
                 place.push(b'/');
             }
@@ -127,6 +126,6 @@ pub fn place_of(root: &RootFd, path: &InRoot) -> Result<Vec<u8>> {
 
 fn link(fd: impl AsFd) -> Result<Vec<u8>> {
     let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
-    let text = rustix::fs::readlink(Path::new(&path), Vec::new()).doing(|| "find a place in the container's root")?;
+    let text = rustix::fs::readlink(Path::new(&path), Vec::new()).doing(|| "resolve a path in the container's root")?;
     Ok(text.into_bytes())
 }

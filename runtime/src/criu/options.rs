@@ -1,5 +1,4 @@
-//! What the caller wants of criu, and the folders in which its images and its
-//! log lie.
+//! The caller's options for CRIU, and the directories of its images and its log.
 
 use super::rpc::opts;
 use super::wire::Writer;
@@ -13,7 +12,7 @@ use rustix::process::Pid;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// What `checkpoint` and `restore` have in common.
+/// Options of both `checkpoint` and `restore`.
 #[derive(Debug)]
 pub struct Common {
     pub images: PathBuf,
@@ -28,7 +27,7 @@ pub struct Common {
     pub network_lock: Option<NetworkLock>,
 }
 
-/// criu_cg_mode.
+/// criu_cg_mode: how CRIU restores cgroups.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum CgroupMode {
     Ignore = 0,
@@ -38,7 +37,7 @@ pub enum CgroupMode {
     Strict = 5,
 }
 
-/// criu_network_lock_method: how packets are kept away meanwhile.
+/// criu_network_lock_method: how CRIU blocks packets during a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkLock {
     Iptables = 1,
@@ -46,70 +45,73 @@ pub enum NetworkLock {
     Skip = 3,
 }
 
-/// A folder that criu gets by its descriptor.
+/// An opened directory, which CRIU gets as a descriptor.
 #[derive(Debug)]
-pub struct Folder {
+pub struct Directory {
     pub path: PathBuf,
     pub fd: OwnedFd,
 }
 
-impl Folder {
-    /// Opens the folder; images hold all memory of a container, so one that is
-    /// made is root's alone.
+impl Directory {
+    /// Opens the directory. `make`: creates it with mode 0700, because images contain all memory
+    /// of a container.
     pub fn open(path: &Path, make: bool) -> Result<Self> {
-        let what = || format!("open the folder {}", path.display());
+        let what = || format!("open the directory {}", path.display());
         let path = std::path::absolute(path).doing(what)?;
         if make {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
-            made.doing(|| format!("make the folder {}", path.display()))?;
+            made.doing(|| format!("make the directory {}", path.display()))?;
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&path, flags, Mode::empty()).doing(what)?;
-        Ok(Folder { path, fd })
+        Ok(Directory { path, fd })
     }
 
-    /// The same folder as `pid` has it, in a mount namespace of its own: criu
-    /// mounts in its folders, and may do so only on mounts of its own.
-    fn seen_by(&self, pid: Pid) -> Result<Self> {
-        let fd = open_seen_by(pid, &self.path)?;
-        let what = || format!("look at {}", self.path.display());
+    /// The same directory in the mount namespace of `pid`: CRIU makes mounts in it, and can do so
+    /// only on mounts of its own namespace.
+    fn in_namespace_of(&self, pid: Pid) -> Result<Self> {
+        let fd = open_in_namespace_of(pid, &self.path)?;
+        let what = || format!("stat {}", self.path.display());
         let (own, seen) = (rustix::fs::fstat(&self.fd).doing(what)?, rustix::fs::fstat(&fd).doing(what)?);
         if (own.st_dev, own.st_ino) != (seen.st_dev, seen.st_ino) {
-            bail!("{} is another folder than it was a moment ago", self.path.display());
+            bail!("{} was replaced while it was in use", self.path.display());
         }
-        Ok(Folder { path: self.path.clone(), fd })
+        Ok(Directory { path: self.path.clone(), fd })
     }
 }
 
-/// Opens a directory by the path that it has for another process.
-pub fn open_seen_by(pid: Pid, path: &Path) -> Result<OwnedFd> {
+/// Opens a directory by its path in the mount namespace of another process.
+pub fn open_in_namespace_of(pid: Pid, path: &Path) -> Result<OwnedFd> {
     let root = PathBuf::from(format!("/proc/{}/root", pid.as_raw_nonzero()));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(root.join(path.strip_prefix("/").unwrap_or(path)), flags, Mode::empty())
         .doing(|| format!("open {} in the mount namespace of criu", path.display()))
 }
 
-/// Where the images are, and where criu's log goes.
+/// The images directory, and the work directory for CRIU's log.
 #[derive(Debug)]
-pub struct Folders {
-    pub images: Folder,
-    pub work: Option<Folder>,
+pub struct ImageDirs {
+    pub images: Directory,
+    pub work: Option<Directory>,
     log: &'static str,
 }
 
-impl Folders {
+impl ImageDirs {
+    /// Opens both. Errors: those of open(2) and mkdir(2), with the option's name.
     pub fn open(common: &Common, make_images: bool, log: &'static str) -> Result<Self> {
-        let images = Folder::open(&common.images, make_images).doing(|| "--image-path")?;
-        let work = common.work.as_deref().map(|path| Folder::open(path, true).doing(|| "--work-path")).transpose()?;
-        Ok(Folders { images, work, log })
+        let images = Directory::open(&common.images, make_images).doing(|| "--image-path")?;
+        let work =
+            common.work.as_deref().map(|path| Directory::open(path, true).doing(|| "--work-path")).transpose()?;
+        Ok(ImageDirs { images, work, log })
     }
 
-    pub fn seen_by(&self, pid: Pid) -> Result<Self> {
-        let work = self.work.as_ref().map(|work| work.seen_by(pid)).transpose()?;
-        Ok(Folders { images: self.images.seen_by(pid)?, work, log: self.log })
+    /// Both in the mount namespace of `pid`.
+    pub fn in_namespace_of(&self, pid: Pid) -> Result<Self> {
+        let work = self.work.as_ref().map(|work| work.in_namespace_of(pid)).transpose()?;
+        Ok(ImageDirs { images: self.images.in_namespace_of(pid)?, work, log: self.log })
     }
 
-    /// The error of a criu that failed: the last that its log has to say.
+    /// The error of a failed CRIU: the last errors of its log.
     pub fn failure(&self, errno: i32, message: &str) -> Error {
         let path = self.work.as_ref().unwrap_or(&self.images).path.join(self.log);
         let text = std::fs::read(&path).unwrap_or_default();
@@ -117,32 +119,32 @@ impl Folders {
             lines if !lines.is_empty() => lines,
             _ if !message.is_empty() => message.to_owned(),
             _ if errno != 0 => errno_text(Errno::from_raw_os_error(errno)),
-            _ => "it gives no reason".to_owned(),
+            _ => "no error in its log".to_owned(),
         };
         Error::new(format!("criu failed: {reason}; its log is {}", path.display()))
     }
 }
 
-/// The last errors of a criu's log, without their times.
+/// The last three errors of a CRIU log, without timestamps.
 fn last_errors(log: &str) -> String {
-    const MOST: usize = 3;
-    let of_line = |line: &str| Some(line[line.find("Error (")?..].trim().to_owned());
-    let errors: Vec<String> = log.lines().filter_map(of_line).collect();
-    errors[errors.len().saturating_sub(MOST)..].join("; ")
+    const MAX_ERRORS: usize = 3;
+    let error_of_line = |line: &str| Some(line[line.find("Error (")?..].trim().to_owned());
+    let errors: Vec<String> = log.lines().filter_map(error_of_line).collect();
+    errors[errors.len().saturating_sub(MAX_ERRORS)..].join("; ")
 }
 
 impl Common {
-    /// criu_opts, to which more is added.
-    pub fn opts(&self, folders: &Folders) -> Writer {
-        // Where criu says what it does as well as what went wrong.
+    /// The criu_opts of these options.
+    pub fn opts(&self, image_dirs: &ImageDirs) -> Writer {
+        // Also actions, not only errors.
         const LOG_LEVEL: u64 = 4;
         let mut list = Writer::default();
-        list.signed(opts::IMAGES_DIR_FD, folders.images.fd.as_raw_fd());
-        if let Some(work) = &folders.work {
+        list.signed(opts::IMAGES_DIR_FD, image_dirs.images.fd.as_raw_fd());
+        if let Some(work) = &image_dirs.work {
             list.signed(opts::WORK_DIR_FD, work.fd.as_raw_fd());
         }
         list.number(opts::LOG_LEVEL, LOG_LEVEL);
-        list.bytes(opts::LOG_FILE, folders.log.as_bytes());
+        list.bytes(opts::LOG_FILE, image_dirs.log.as_bytes());
         list.flag(opts::NOTIFY_SCRIPTS, true);
         list.flag(opts::ORPHAN_PTS_MASTER, true);
         list.flag(opts::TCP_ESTABLISHED, self.tcp_established);
@@ -153,7 +155,7 @@ impl Common {
         list.flag(opts::LAZY_PAGES, self.lazy_pages);
         list.flag(opts::MANAGE_CGROUPS, true);
         list.number(opts::MANAGE_CGROUPS_MODE, self.manage_cgroups as u64);
-        // Devices, addresses and routes are the engine's to make again.
+        // The caller (podman, containerd) configures devices, addresses and routes again.
         list.number(opts::EMPTY_NS, clone::NEWNET);
         if let Some(lock) = self.network_lock {
             list.number(opts::NETWORK_LOCK, lock as u64);
@@ -163,8 +165,7 @@ impl Common {
     }
 }
 
-/// The administrator's settings for criu under a runtime. criu passes over one
-/// that is not there.
+/// The configuration file for CRIU under a runtime. CRIU ignores a missing one.
 fn config_file() -> &'static str {
     const OWN: &str = "/etc/criu/firn.conf";
     if Path::new(OWN).exists() { OWN } else { "/etc/criu/runc.conf" }

@@ -1,9 +1,8 @@
-//! Images become a container: what `create` does around an init is done around
-//! criu, which makes the processes.
+//! `restore`: does for CRIU, which makes the processes, what `create` does for init.
 
-use super::options::{Common, Folders, open_seen_by};
+use super::options::{Common, ImageDirs, open_in_namespace_of};
 use super::rpc::{self, Kind, opts};
-use super::service::{self, Criu, Inside};
+use super::service::{self, ChildSetup, Criu};
 use super::wire::Writer;
 use super::{external, mounts, root, streams};
 use crate::bail;
@@ -29,7 +28,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// What the command line says, besides what it says of a container.
+/// Options of `restore`, besides those of a new container.
 #[derive(Debug)]
 pub struct Restore {
     pub common: Common,
@@ -38,37 +37,36 @@ pub struct Restore {
     pub lsm_mount_context: Option<String>,
 }
 
-/// The images, and the criu that is to read them.
+/// The images directory, and the CRIU to read it.
 #[derive(Debug)]
 pub struct Images<'a> {
     restore: &'a Restore,
     program: CString,
-    folders: Folders,
-    /// The streams that the images have, by the names that criu has for them.
+    image_dirs: ImageDirs,
+    /// Names of the streams in the images, `streams.rs`.
     streams: Vec<String>,
 }
 
 impl<'a> Images<'a> {
-    /// Errors: a plan that criu can't restore, a criu that is missing or too old, a
-    /// directory without images.
+    /// Errors: a plan that CRIU can't restore; CRIU is missing or too old; no images.
     pub fn open(restore: &'a Restore, plan: &Plan) -> Result<Self> {
         mounts::refuse(plan)?;
         let program = service::find()?;
         if restore.lsm_profile.is_some() || restore.lsm_mount_context.is_some() {
-            // Older ones pass over what they don't know, and over the label with it.
+            // Older versions ignore unknown options, and so the label.
             const KNOWN_SINCE: u64 = 31_600;
             if service::version(&program)? < KNOWN_SINCE {
                 bail!("--lsm-profile and --lsm-mount-context need criu 3.16");
             }
         }
-        let folders = Folders::open(&restore.common, false, "restore.log")?;
-        let streams = streams::load(&folders.images)?;
-        Ok(Images { restore, program, folders, streams })
+        let image_dirs = ImageDirs::open(&restore.common, false, "restore.log")?;
+        let streams = streams::load(&image_dirs.images)?;
+        Ok(Images { restore, program, image_dirs, streams })
     }
 }
 
-/// Makes the container around criu; `record` is of `transaction`. Returns the record with
-/// the container's process.
+/// Restores the container. `record` was begun by `transaction`. Returns the record with
+/// init's pid.
 pub fn restore(
     images: Images<'_>,
     plan: &Plan,
@@ -81,11 +79,11 @@ pub fn restore(
     work.run(transaction, record)
 }
 
-/// All that restoring needs to know.
+/// The inputs of a restore.
 struct Work<'a> {
     images: Images<'a>,
     plan: &'a Plan,
-    /// The process's side of its streams.
+    /// The process's ends of its streams.
     streams: StreamEnds,
     log: &'a Log,
 }
@@ -96,7 +94,7 @@ impl Work<'_> {
         let mut sources = sources::open_sources(plan, None, true)?;
         sources.open_deferred(plan)?;
         let cgroup_handle = transaction.make_groups(plan, &mut record)?;
-        let place = transaction.dir()?.make_mount_place()?;
+        let place = transaction.dir()?.make_mount_point()?;
         let criu = self.fork(&sources, &cgroup_handle, &record.keyring, &place)?;
         drop(cgroup_handle);
         if let Some(groups) = &record.resctrl {
@@ -104,13 +102,13 @@ impl Work<'_> {
         }
         transaction.enter_unit(plan, &mut record, criu.pid)?;
         record.save(transaction.dir()?)?;
-        let pid = self.converse(&criu, transaction, &mut record, &sources, &place)?;
-        // A child of this process, so the number can't be reused yet.
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "open the restored process")?;
+        let pid = self.request_restore(&criu, transaction, &mut record, &sources, &place)?;
+        // A child of the caller: the pid is not reused before it is reaped.
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).doing(|| "pidfd_open of the restored init")?;
         transaction.init = Some((pid, pidfd));
         criu.finish()?;
         drop(sources);
-        transaction.dir()?.remove_mount_place()?;
+        transaction.dir()?.remove_mount_point()?;
         Ok(record)
     }
 
@@ -118,25 +116,25 @@ impl Work<'_> {
         let plan = self.plan;
         let keep: Vec<_> = sources.namespaces.iter().map(|(_, fd)| fd.as_fd()).collect();
         let prepare = || {
-            // What criu inherits as its standard streams becomes the container's.
+            // CRIU's standard streams become the container's.
             for (number, pipe) in &self.streams.pipes {
                 let owner = plan.process.owner.map(rustix::fs::Uid::from_raw);
-                rustix::fs::fchown(pipe, owner, None).doing(|| "give a standard stream its owner")?;
-                sys::fds::dup2(pipe.as_fd(), *number).doing(|| "give criu a pipe as a standard stream")?;
+                rustix::fs::fchown(pipe, owner, None).doing(|| "fchown a standard stream")?;
+                sys::fds::dup2(pipe.as_fd(), *number).doing(|| "dup2 of a pipe to a standard stream of CRIU")?;
             }
-            // criu keeps no keys: what it restores has the session keyring that it has,
-            // and that must not be our caller's.
+            // CRIU does not dump keyrings: restored processes inherit CRIU's session keyring, which
+            // must not be the caller's.
             keyring::join(keyring)?;
             cgroup_handle.enter()?;
             root::mount(plan, &sources.mounts, place)
         };
         let inside =
-            Inside { namespaces: clone::NEWNS, cgroup: cgroup_handle.clone_into(), keep: &keep, prepare: &prepare };
-        Criu::fork(&self.images.program, &inside).doing(|| "make the root for criu")
+            ChildSetup { namespaces: clone::NEWNS, cgroup: cgroup_handle.clone_into(), keep: &keep, prepare: &prepare };
+        Criu::fork(&self.images.program, &inside).doing(|| "mount the root for CRIU")
     }
 
-    /// Has criu make the processes, and returns the first of them.
-    fn converse(
+    /// Sends the request, serves the notifications, and returns init.
+    fn request_restore(
         &self,
         criu: &Criu,
         transaction: &mut CreateTransaction,
@@ -144,15 +142,15 @@ impl Work<'_> {
         sources: &Sources,
         place: &Path,
     ) -> Result<Pid> {
-        let folders = self.images.folders.seen_by(criu.pid)?;
-        let list = self.opts(criu, &folders, &record.cgroup, sources, place)?;
-        criu.go()?;
+        let image_dirs = self.images.image_dirs.in_namespace_of(criu.pid)?;
+        let list = self.opts(criu, &image_dirs, &record.cgroup, sources, place)?;
+        criu.exec()?;
         let mut cause = None;
-        let answer = criu.ask(&rpc::request(Kind::Restore, Some(&list)), &mut |script, pid, fd| {
+        let answer = criu.request(&rpc::request(Kind::Restore, Some(&list)), &mut |script, pid, fd| {
             let done = match script {
                 "setup-namespaces" => self.set_up(transaction, record, sources, pid),
                 "post-restore" => self.record(transaction, record, pid),
-                "orphan-pts-master" => self.hand_over(fd),
+                "orphan-pts-master" => self.send_pty_master(fd),
                 _ => Ok(()),
             };
             done.map_err(|error| {
@@ -163,21 +161,28 @@ impl Work<'_> {
         match (cause, answer) {
             (Some(error), _) => Err(error),
             (None, Ok(answer)) if answer.success => {
-                Pid::from_raw(answer.pid).ok_or_else(|| Error::new("criu told no pid of what it has restored"))
+                Pid::from_raw(answer.pid).ok_or_else(|| Error::new("CRIU sent no pid of the restored init"))
             }
-            (None, Ok(answer)) => Err(self.images.folders.failure(answer.errno, &answer.message)),
-            (None, Err(error)) => Err(self.images.folders.failure(0, &error.chain())),
+            (None, Ok(answer)) => Err(self.images.image_dirs.failure(answer.errno, &answer.message)),
+            (None, Err(error)) => Err(self.images.image_dirs.failure(0, &error.chain())),
         }
     }
 
-    fn opts(&self, criu: &Criu, folders: &Folders, cgroup: &Cgroup, sources: &Sources, place: &Path) -> Result<Writer> {
-        let mut list = self.images.restore.common.opts(folders);
+    fn opts(
+        &self,
+        criu: &Criu,
+        image_dirs: &ImageDirs,
+        cgroup: &Cgroup,
+        sources: &Sources,
+        place: &Path,
+    ) -> Result<Writer> {
+        let mut list = self.images.restore.common.opts(image_dirs);
         list.bytes(opts::ROOT, place.as_os_str().as_bytes());
         list.flag(opts::EVASIVE_DEVICES, true);
-        // Its newer way fails where a bind that lies beside the root comes from
-        // the same file system.
+        // The newer mount engine (CRIU 3.17) fails for a bind mount whose source is outside
+        // the root on the same file system.
         list.flag(opts::MNTNS_COMPAT_MODE, true);
-        // As our own child, so that we can wait for it.
+        // As a child of the caller, which can then wait for it.
         list.flag(opts::RST_SIBLING, true);
         list.flag(opts::TCP_CLOSE, self.images.restore.tcp_close);
         let labels = [
@@ -193,13 +198,13 @@ impl Work<'_> {
         if !cgroup.dirs.is_empty() {
             cgroup_roots(criu.pid, &mut list)?;
         }
-        let root = RootFd::new(open_seen_by(criu.pid, place)?);
+        let root = RootFd::new(open_in_namespace_of(criu.pid, place)?);
         mounts::at_restore(self.plan, cgroup, &root, &mut list)?;
         streams::inherit(&self.images.streams, &mut list);
         Ok(list)
     }
 
-    /// Those that are joined exist, and stay as they are.
+    /// Joined namespaces are external and not modified.
     fn namespaces(&self, sources: &Sources, list: &mut Writer) -> Result<()> {
         for ((kind, fd), (_, path)) in sources.namespaces.iter().zip(&self.plan.namespaces.join) {
             let key = match *kind {
@@ -218,7 +223,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The namespaces are there, and nothing is in them: what `create` does
+    /// On setup-namespaces: the namespaces exist, without processes. Does what `create` does
     /// while init waits.
     fn set_up(
         &self,
@@ -228,13 +233,13 @@ impl Work<'_> {
         pid: i32,
     ) -> Result<()> {
         let plan = self.plan;
-        let Some(init) = Pid::from_raw(pid) else { bail!("criu told no pid of the new namespaces") };
+        let Some(init) = Pid::from_raw(pid) else { bail!("CRIU sent no pid for the new namespaces") };
         if plan.namespaces.makes(clone::NEWNET) {
             network::loopback_up_in(sources::open_network_namespace(sources, init)?.as_fd())?;
         }
         if !plan.net_devices.is_empty() {
             let namespace = sources::open_network_namespace(sources, init)?;
-            // In a namespace that was joined they are still where `create` moved them.
+            // In a joined namespace they are still where `create` moved them.
             let joined = plan.namespaces.joins(clone::NEWNET);
             let left =
                 if joined { devices::missing_in(&namespace, &plan.net_devices)? } else { plan.net_devices.clone() };
@@ -246,23 +251,22 @@ impl Work<'_> {
         hooks::run("createRuntime", &plan.hooks.create_runtime, Some(&record.bundle), &state)
     }
 
-    /// The processes are there, and don't run yet.
+    /// On post-restore: the processes exist and do not run yet.
     fn record(&self, transaction: &CreateTransaction, record: &mut Record, pid: i32) -> Result<()> {
-        let Some(pid) = Pid::from_raw(pid) else { bail!("criu told no pid of what it restores") };
+        let Some(pid) = Pid::from_raw(pid) else { bail!("CRIU sent no pid of the restored init") };
         record.begin(pid, transaction.dir()?)
     }
 
-    fn hand_over(&self, master: Option<OwnedFd>) -> Result<()> {
+    fn send_pty_master(&self, master: Option<OwnedFd>) -> Result<()> {
         match (&self.streams.console, master) {
             (Some(socket), Some(master)) => console::send_master(socket, &master),
             (None, _) => bail!("the images have a terminal, but process.terminal is false"),
-            (_, None) => bail!("criu sent no terminal"),
+            (_, None) => bail!("CRIU sent no pty master"),
         }
     }
 }
 
-/// criu is in the container's cgroups: they take the place of those that the
-/// images name.
+/// CRIU runs in the container's cgroups; they replace the ones in the images.
 fn cgroup_roots(criu: Pid, list: &mut Writer) -> Result<()> {
     let path = format!("/proc/{}/cgroup", criu.as_raw_nonzero());
     let text = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;

@@ -1,5 +1,5 @@
-//! The root on which criu mounts everything else, in a mount namespace that
-//! criu has for itself: nothing of it shows on the host or outlives criu.
+//! The root on which CRIU mounts the other mounts, in a mount namespace of CRIU: no mount
+//! propagates to the host, and all end with CRIU.
 
 use crate::error::{Context, Result};
 use crate::mount::attach::{attach, open_directory};
@@ -16,12 +16,11 @@ use rustix::fs::{CWD, FileType};
 use rustix::mount::{OpenTreeFlags, UnmountFlags};
 use std::path::Path;
 
-/// Mounts the root on `place`, with all places in it on which criu will mount;
-/// `sources` are those of the plan's mounts. Runs in the process that becomes
-/// criu.
+/// Mounts the root on `place`, and creates the mount points in it. `sources`: those of the
+/// plan's mounts. Runs in the child that executes CRIU.
 pub fn mount(plan: &Plan, sources: &[Option<Source>], place: &Path) -> Result<()> {
     let slave = MountAttr { propagation: PROPAGATION_SLAVE, ..MountAttr::default() };
-    setattr_root(&slave).doing(|| "cut criu's mount namespace off from the host's")?;
+    setattr_root(&slave).doing(|| "set the mount propagation of CRIU's namespace to slave")?;
     let what = || format!("mount the root on {}", place.display());
     let root = match &plan.roots {
         None => {
@@ -31,10 +30,10 @@ pub fn mount(plan: &Plan, sources: &[Option<Source>], place: &Path) -> Result<()
         }
         Some(roots) => overlay::mount_root(roots, place)?,
     };
-    // criu wants the root alone on its place: what was mounted to make places
-    // goes again, and so does what lies under an overlay.
+    // CRIU requires a single mount there: mounts that were needed to create mount points,
+    // and what is below an overlay, are removed.
     let plain = copy(place).doing(what)?;
-    make_places(&RootFd::new(root), &plan.mounts, sources)?;
+    make_mount_points(&RootFd::new(root), &plan.mounts, sources)?;
     while unmount(place).doing(what)? {}
     attach(&plain, open_directory(place)?).doing(what)
 }
@@ -44,7 +43,7 @@ fn copy(path: &Path) -> rustix::io::Result<OwnedFd> {
     rustix::mount::open_tree(CWD, path, flags)
 }
 
-/// False where nothing is mounted.
+/// umount2(2) with MNT_DETACH. False if nothing is mounted.
 fn unmount(place: &Path) -> rustix::io::Result<bool> {
     match rustix::mount::unmount(place, UnmountFlags::DETACH) {
         Ok(()) => Ok(true),
@@ -53,8 +52,8 @@ fn unmount(place: &Path) -> rustix::io::Result<bool> {
     }
 }
 
-/// What lies on a file system of the container's own comes with it.
-fn make_places(root: &RootFd, mounts: &[MountPlan], sources: &[Option<Source>]) -> Result<()> {
+/// Creates the mount points; file systems of the container are mounted for those within them.
+fn make_mount_points(root: &RootFd, mounts: &[MountPlan], sources: &[Option<Source>]) -> Result<()> {
     let mut batch = CloseBatch::default();
     for (number, mount) in mounts.iter().enumerate() {
         let inside = |above: &MountPlan| {
@@ -75,12 +74,12 @@ fn make_places(root: &RootFd, mounts: &[MountPlan], sources: &[Option<Source>]) 
                 None => Ok(()),
             }
         };
-        make().doing(|| format!("make the place of mount {}", mount.target))?;
+        make().doing(|| format!("create the mount point of mount {}", mount.target))?;
     }
     Ok(())
 }
 
 fn is_directory(tree: &OwnedFd) -> Result<bool> {
-    let stat = rustix::fs::fstat(tree).doing(|| "look at its source")?;
+    let stat = rustix::fs::fstat(tree).doing(|| "stat its source")?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }

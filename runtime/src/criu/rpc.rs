@@ -1,5 +1,4 @@
-//! What is said to criu and what it answers: the messages of its rpc.proto,
-//! with the numbers that their fields have there.
+//! Requests and responses of CRIU, with the field numbers of its rpc.proto.
 
 use super::wire::{Reader, Value, Writer};
 
@@ -14,7 +13,7 @@ pub enum Kind {
     Version = 10,
 }
 
-/// Fields of criu_opts.
+/// Field numbers of criu_opts.
 pub mod opts {
     pub const IMAGES_DIR_FD: u32 = 1;
     pub const PID: u32 = 2;
@@ -55,7 +54,7 @@ pub mod opts {
     pub const MNTNS_COMPAT_MODE: u32 = 65;
 }
 
-/// A pair of texts: ext_mount_map, cgroup_root, join_namespace.
+/// A message of two strings: ext_mount_map, cgroup_root, join_namespace.
 pub fn pair(first: &[u8], second: &[u8]) -> Writer {
     let mut pair = Writer::default();
     pair.bytes(1, first);
@@ -63,7 +62,7 @@ pub fn pair(first: &[u8], second: &[u8]) -> Writer {
     pair
 }
 
-/// inherit_fd: a descriptor of criu's own, under the name that the images have.
+/// inherit_fd: CRIU's descriptor for a key in the images.
 pub fn inherit(key: &str, fd: i32) -> Writer {
     let mut inherit = Writer::default();
     inherit.bytes(1, key.as_bytes());
@@ -71,6 +70,7 @@ pub fn inherit(key: &str, fd: i32) -> Writer {
     inherit
 }
 
+/// criu_page_server_info.
 pub fn page_server(address: &str, port: u16) -> Writer {
     let mut server = Writer::default();
     server.bytes(1, address.as_bytes());
@@ -78,6 +78,7 @@ pub fn page_server(address: &str, port: u16) -> Writer {
     server
 }
 
+/// criu_req.
 pub fn request(kind: Kind, opts: Option<&Writer>) -> Writer {
     let mut request = Writer::default();
     request.number(1, kind as u64);
@@ -87,7 +88,7 @@ pub fn request(kind: Kind, opts: Option<&Writer>) -> Writer {
     request
 }
 
-/// Asks whether criu and the kernel can track memory and fill it lazily.
+/// A request for the features mem_track and lazy_pages.
 pub fn feature_check() -> Writer {
     let mut features = Writer::default();
     features.flag(1, true);
@@ -97,7 +98,7 @@ pub fn feature_check() -> Writer {
     request
 }
 
-/// The answer to a notification.
+/// The reply to a notification.
 pub fn acknowledge(success: bool) -> Writer {
     let mut answer = request(Kind::Notify, None);
     answer.number(3, success.into());
@@ -109,19 +110,20 @@ pub fn acknowledge(success: bool) -> Writer {
 pub struct Response {
     pub kind: u64,
     pub success: bool,
-    /// A moment of dumping or restoring at which criu waits for us.
+    /// Name of the notification (action script) at which CRIU waits for a reply.
     pub script: Option<String>,
-    /// Of the restored init, as we see it.
+    /// Pid of the restored init in the caller's pid namespace.
     pub pid: i32,
     pub errno: i32,
     pub message: String,
     pub tracks_memory: bool,
     pub fills_lazily: bool,
-    /// As in 31701 for 3.17.1.
+    /// 31701 means 3.17.1.
     pub version: u64,
 }
 
 impl Response {
+    /// Parses a packet; missing fields have their default.
     pub fn parse(packet: &[u8]) -> Self {
         let mut response = Response::default();
         for (field, value) in Reader(packet) {
@@ -155,7 +157,7 @@ impl Response {
     }
 }
 
-/// A number of a message; 0 where it is absent.
+/// An integer field of a message; 0 if absent.
 fn number(message: &[u8], wanted: u64) -> u64 {
     let found = Reader(message).find_map(|(field, value)| match value {
         Value::Number(number) if field == wanted => Some(number),

@@ -1,4 +1,4 @@
-//! criu as a child that takes its requests over a socket: `criu swrk FD`.
+//! CRIU as a child process that takes requests over a socket: `criu swrk FD`.
 
 use super::rpc::{self, Kind, Response};
 use super::wire::Writer;
@@ -17,31 +17,31 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// A criu that waits for its request.
+/// A CRIU process that waits for its request.
 #[derive(Debug)]
 pub struct Criu {
     socket: OwnedFd,
     pub pid: Pid,
     pidfd: OwnedFd,
-    /// Before criu runs, the child that will become it.
+    /// To the child, before it executes CRIU.
     channel: Channel,
     ended: bool,
 }
 
-/// Hears the name of a moment, and of which process it speaks.
+/// Called for a notification: its name, a pid, and a descriptor that was sent with it.
 pub type Notified<'a> = dyn FnMut(&str, i32, Option<OwnedFd>) -> Result<()> + 'a;
 
-/// What the child does on its way to criu, and where it does it.
-pub struct Inside<'a> {
-    /// CLONE_NEW*.
+/// What the child does before it executes CRIU.
+pub struct ChildSetup<'a> {
+    /// CLONE_NEW* of the child.
     pub namespaces: u64,
     pub cgroup: Option<BorrowedFd<'a>>,
-    /// Descriptors that criu gets under the numbers that they have here.
+    /// Descriptors that CRIU inherits, with the same numbers.
     pub keep: &'a [BorrowedFd<'a>],
     pub prepare: &'a dyn Fn() -> Result<()>,
 }
 
-/// Where criu is, by the caller's PATH.
+/// Finds criu in the caller's PATH. Errors: not found.
 pub fn find() -> Result<CString> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found =
@@ -56,13 +56,13 @@ fn is_program(path: &PathBuf) -> bool {
 }
 
 impl Criu {
-    /// Forks the child, and waits until it has prepared what it has to.
-    pub fn fork(program: &CString, inside: &Inside<'_>) -> Result<Self> {
+    /// Forks the child and waits until it has run `prepare`.
+    pub fn fork(program: &CString, inside: &ChildSetup<'_>) -> Result<Self> {
         let flags = SocketFlags::CLOEXEC;
         let (socket, far) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-            .doing(|| "make the socket to criu")?;
+            .doing(|| "socketpair for CRIU")?;
         let (channel, far_channel) = Channel::pair()?;
-        let (pid, pidfd) = match clone3(inside.namespaces, inside.cgroup).doing(|| "clone the process for criu")? {
+        let (pid, pidfd) = match clone3(inside.namespaces, inside.cgroup).doing(|| "clone the process for CRIU")? {
             Fork::Parent { pid, pidfd } => (pid, pidfd),
             Fork::Child => {
                 drop((socket, channel));
@@ -73,30 +73,29 @@ impl Criu {
         let criu = Criu { socket, pid, pidfd, channel, ended: false };
         match criu.channel.receive()? {
             Some(Message::Ready) => Ok(criu),
-            other => bail!("the process for criu said {other:?}"),
+            other => bail!("the process for CRIU sent {other:?}"),
         }
     }
 
-    /// Lets the child become criu.
-    pub fn go(&self) -> Result<()> {
+    /// Lets the child execute CRIU.
+    pub fn exec(&self) -> Result<()> {
         self.channel.send(&Message::Go)?;
         match self.channel.receive()? {
             None => Ok(()),
-            Some(other) => bail!("the process for criu said {other:?}"),
+            Some(other) => bail!("the process for CRIU sent {other:?}"),
         }
     }
 
-    /// A criu without anything to prepare.
+    /// A CRIU without preparation.
     pub fn start(program: &CString) -> Result<Self> {
-        let nothing = Inside { namespaces: 0, cgroup: None, keep: &[], prepare: &|| Ok(()) };
+        let nothing = ChildSetup { namespaces: 0, cgroup: None, keep: &[], prepare: &|| Ok(()) };
         let criu = Self::fork(program, &nothing)?;
-        criu.go().map(|()| criu)
+        criu.exec().map(|()| criu)
     }
 
-    /// Says what shall be done and waits until it is. At certain moments criu
-    /// waits in turn, until `notified` has done its part; with the terminal's
-    /// master comes a descriptor.
-    pub fn ask(&self, request: &Writer, notified: &mut Notified<'_>) -> Result<Response> {
+    /// Sends a request and waits for the response. At notifications CRIU waits for a reply, which
+    /// is sent when `notified` returns; with orphan-pts-master the pty master is attached.
+    pub fn request(&self, request: &Writer, notified: &mut Notified<'_>) -> Result<Response> {
         self.send(request)?;
         loop {
             let (response, fd) = self.receive()?;
@@ -104,7 +103,7 @@ impl Criu {
             let done = notified(script, response.pid, fd);
             self.send(&rpc::acknowledge(done.is_ok()))?;
             if let Err(error) = done {
-                // criu takes back what it has done so far, and says so.
+                // CRIU rolls back, with further notifications.
                 while self.receive().is_ok_and(|(response, _)| response.script.is_some()) {
                     self.send(&rpc::acknowledge(false))?;
                 }
@@ -116,26 +115,26 @@ impl Criu {
     fn send(&self, message: &Writer) -> Result<()> {
         match rustix::net::send(&self.socket, message.as_bytes(), SendFlags::NOSIGNAL) {
             Ok(_) => Ok(()),
-            Err(errno) => Err(errno).doing(|| "send a request to criu"),
+            Err(errno) => Err(errno).doing(|| "send a request to CRIU"),
         }
     }
 
     fn receive(&self) -> Result<(Response, Option<OwnedFd>)> {
         match socket::receive(&self.socket, 64 << 10) {
-            Err(Errno::CONNRESET) => bail!("criu ended without an answer"),
-            result => match result.doing(|| "hear from criu")? {
-                (packet, _) if packet.is_empty() => bail!("criu ended without an answer"),
+            Err(Errno::CONNRESET) => bail!("CRIU ended without a response"),
+            result => match result.doing(|| "receive from CRIU")? {
+                (packet, _) if packet.is_empty() => bail!("CRIU ended without a response"),
                 (packet, fd) => Ok((Response::parse(&packet), fd)),
             },
         }
     }
 
-    /// Waits for the end of a criu that has answered.
+    /// Waits for the end of a CRIU that has responded.
     pub fn finish(mut self) -> Result<()> {
-        // After a pre-dump it waits for the next request.
+        // EOF: after a pre-dump it waits for a further request.
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
         self.ended = true;
-        child::wait(self.pid, &self.pidfd).doing(|| "criu")
+        child::wait(self.pid, &self.pidfd).doing(|| "wait for CRIU")
     }
 }
 
@@ -147,14 +146,14 @@ impl Drop for Criu {
     }
 }
 
-fn become_criu(program: &CString, inside: &Inside<'_>, socket: &OwnedFd, channel: &Channel) -> ! {
+fn become_criu(program: &CString, inside: &ChildSetup<'_>, socket: &OwnedFd, channel: &Channel) -> ! {
     let Err(error) = steps(program, inside, socket, channel);
     channel.leave(Err(error))
 }
 
 fn steps(
     program: &CString,
-    inside: &Inside<'_>,
+    inside: &ChildSetup<'_>,
     socket: &OwnedFd,
     channel: &Channel,
 ) -> Result<std::convert::Infallible> {
@@ -165,7 +164,7 @@ fn steps(
     channel.expect(&Message::Go)?;
     let number = socket.as_raw_fd();
     for fd in inside.keep.iter().map(AsRawFd::as_raw_fd).chain([number]) {
-        sys::fds::clear_cloexec(fd).doing(|| "keep a descriptor for criu")?;
+        sys::fds::clear_cloexec(fd).doing(|| "clear FD_CLOEXEC of a descriptor for CRIU")?;
     }
     let arguments = [b"criu".to_vec(), b"swrk".to_vec(), number.to_string().into_bytes()];
     let environment = std::env::vars_os().map(|(name, value)| join(&name, &value));
@@ -181,22 +180,23 @@ fn join(name: &OsStr, value: &OsStr) -> Vec<u8> {
     [name.as_bytes(), b"=", value.as_bytes()].concat()
 }
 
-/// What criu and the kernel can do together.
+/// The features of CRIU and the kernel.
 pub fn features(program: &CString) -> Result<Response> {
-    question(program, &rpc::feature_check()).doing(|| "ask criu for its features")
+    query(program, &rpc::feature_check()).doing(|| "query the features of CRIU")
 }
 
+/// The version of CRIU, as in [`Response::version`].
 pub fn version(program: &CString) -> Result<u64> {
-    let answer = question(program, &rpc::request(Kind::Version, None)).doing(|| "ask criu for its version")?;
+    let answer = query(program, &rpc::request(Kind::Version, None)).doing(|| "query the version of CRIU")?;
     Ok(answer.version)
 }
 
-fn question(program: &CString, request: &Writer) -> Result<Response> {
+fn query(program: &CString, request: &Writer) -> Result<Response> {
     let criu = Criu::start(program)?;
-    let answer = criu.ask(request, &mut |_, _, _| Ok(()))?;
+    let answer = criu.request(request, &mut |_, _, _| Ok(()))?;
     criu.finish()?;
     if !answer.success {
-        bail!("it failed: does `criu check` succeed on this machine?");
+        bail!("CRIU failed: does `criu check` succeed on this host?");
     }
     Ok(answer)
 }

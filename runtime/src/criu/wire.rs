@@ -1,43 +1,47 @@
-//! Protocol buffers, as far as criu's messages need them: numbers, and bytes
-//! that are a text or another message. protobuf.dev, "Encoding".
+//! Protocol buffers as far as CRIU's messages need them: integers, and bytes that are a string
+//! or a message. Source: protobuf.dev, "Encoding".
 
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
 const BYTES: u64 = 2;
 const FIXED32: u64 = 5;
 
-/// A message that is being written.
+/// A message that is being encoded.
 #[derive(Debug, Default, Clone)]
 pub struct Writer(Vec<u8>);
 
 impl Writer {
+    /// An integer field.
     pub fn number(&mut self, field: u32, value: u64) {
         self.varint(u64::from(field) << 3 | VARINT);
         self.varint(value);
     }
 
-    /// Negative ones are as long as can be: their sign is extended.
+    /// An int32 field: negative values are sign-extended to 64 bits.
     pub fn signed(&mut self, field: u32, value: i32) {
         self.number(field, i64::from(value) as u64);
     }
 
-    /// False is the default everywhere, and is left out.
+    /// A bool field; false is the default and is left out.
     pub fn flag(&mut self, field: u32, value: bool) {
         if value {
             self.number(field, 1);
         }
     }
 
+    /// A string or bytes field.
     pub fn bytes(&mut self, field: u32, value: &[u8]) {
         self.varint(u64::from(field) << 3 | BYTES);
         self.varint(value.len() as u64);
         self.0.extend_from_slice(value);
     }
 
+    /// A message field.
     pub fn message(&mut self, field: u32, message: &Writer) {
         self.bytes(field, &message.0);
     }
 
+    /// The encoded message.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -57,8 +61,7 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The fields of a message, in the order in which they stand; it ends where the
-/// message does or makes no sense any more.
+/// Iterates over the fields of a message, in order; ends at malformed bytes.
 #[derive(Debug)]
 pub struct Reader<'a>(pub &'a [u8]);
 

@@ -1,43 +1,46 @@
-//! Which cgroup hierarchies the host has, and where this process is in each.
-//! Two reads: /proc/self/cgroup and the magic of /sys/fs/cgroup. mountinfo is
-//! not read: it has a line for every mount of the host.
+//! The host's cgroup hierarchies, and the caller's cgroup in each. From two calls:
+//! /proc/self/cgroup, and statfs(2) of /sys/fs/cgroup. mountinfo is not read: it has a line
+//! for each mount of the host.
 
 use super::proc_cgroup;
 use crate::error::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
 
+/// Where cgroups are mounted.
 pub const MOUNT: &str = "/sys/fs/cgroup";
 /// linux/magic.h
 const CGROUP2_SUPER_MAGIC: rustix::fs::FsWord = 0x6367_7270;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// Only cgroup v2, at /sys/fs/cgroup.
+    /// Only cgroup v2, mounted at /sys/fs/cgroup (not hybrid).
     pub pure_v2: bool,
     pub hierarchies: Vec<Hierarchy>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hierarchy {
-    /// As /proc/self/cgroup names it: `cpu,cpuacct`, `name=systemd`, or empty
-    /// for cgroup v2.
+    /// The controllers as in /proc/self/cgroup: `cpu,cpuacct`, `name=systemd`; empty for
+    /// cgroup v2.
     pub name: String,
     pub mount: PathBuf,
-    /// This process's cgroup, from the mount point, with a leading slash.
+    /// The caller's cgroup, relative to the mount point, with a leading slash.
     pub own: String,
 }
 
 impl Hierarchy {
+    /// Whether this is the hierarchy of cgroup v2.
     pub fn is_v2(&self) -> bool {
         self.name.is_empty()
     }
 
+    /// Whether it has the controller.
     pub fn has(&self, controller: &str) -> bool {
         self.name.split(',').any(|name| name == controller)
     }
 
-    /// The directory's name under /sys/fs/cgroup.
+    /// Name of the hierarchy's directory in /sys/fs/cgroup.
     pub fn directory(&self) -> &str {
         match self.name.strip_prefix("name=") {
             Some(name) => name,
@@ -48,6 +51,7 @@ impl Hierarchy {
 }
 
 impl Layout {
+    /// Reads the layout. Errors: those of reading /proc/self/cgroup.
     pub fn probe() -> Result<Self> {
         let is_v2 = |path: &Path| rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == CGROUP2_SUPER_MAGIC);
         let read = || {
@@ -56,7 +60,7 @@ impl Layout {
         };
         let text = read().doing(|| "read /proc/self/cgroup")?;
         let mut layout = Self::from_text(&String::from_utf8_lossy(&text), is_v2(Path::new(MOUNT)));
-        // The kernel always lists cgroup v2; beside v1 its place may be empty.
+        // The kernel always lists cgroup v2; on a v1 host it may not be mounted.
         layout.hierarchies.retain(|h| layout.pure_v2 || !h.is_v2() || is_v2(&h.mount));
         Ok(layout)
     }

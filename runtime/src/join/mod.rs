@@ -84,8 +84,8 @@ pub fn join(container: &Container, plan: &ExecPlan, below: &[String], log: &Log)
             drop((process_end, intermediate_end, handle, process_ends));
             let mut listener = None;
             let (pid, pidfd) = wait_for_program((pid, &pidfd), &intermediate, &watch, container, &mut listener)?;
-            log.debug(|| format!("{}: the new process is {}", compat::CLONED, pid.as_raw_nonzero()));
-            log.debug(|| compat::IN_INIT.to_owned());
+            log.debug(|| format!("{}: the new process is {}", compat::DEBUG_CLONED, pid.as_raw_nonzero()));
+            log.debug(|| compat::DEBUG_IN_INIT.to_owned());
             let grouped = container.record.resctrl.as_ref().map_or(Ok(()), |groups| groups.add(pid));
             let agent = FilterHandover { container, filter: plan.seccomp.as_ref(), pid };
             let handed_over = grouped.and_then(|()| listener.map_or(Ok(()), |listener| agent.hand_over(&listener)));

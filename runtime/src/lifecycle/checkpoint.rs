@@ -11,10 +11,10 @@ use std::path::Path;
 /// Dumps a container, and deletes it unless `dump` leaves it running. Errors:
 /// [`Kind::WrongState`]; what CRIU reports.
 pub fn checkpoint(root: &Path, id: &str, dump: &Dump, log: &Log) -> Result<()> {
-    criu::need_root()?;
+    criu::require_root()?;
     super::require_single_thread()?;
     let dir = StateDir::open(root, id)?;
-    let record = Record::need(&dir)?;
+    let record = Record::require(&dir)?;
     match Status::of(&dir, &record) {
         Status::Running | Status::Paused => {}
         status => {
@@ -23,8 +23,8 @@ pub fn checkpoint(root: &Path, id: &str, dump: &Dump, log: &Log) -> Result<()> {
         }
     }
     let plan = prepare::plan_of(&dir, &record)?;
-    hierarchy::keep(log, || dump::dump(&record, &plan, dump))?;
-    if dump.spares() {
+    hierarchy::preserve_options(log, || dump::dump(&record, &plan, dump))?;
+    if dump.leaves_running() {
         return Ok(());
     }
     let poststop = Record::hooks(&dir)?.poststop;

@@ -89,7 +89,7 @@ fn create_in_order(
     }
     let cgroup_handle = transaction.make_groups(plan, &mut record)?;
     if record.cgroup.dirs.is_empty() && !record.own_pid_namespace {
-        log.warn(compat::NO_WAY_TO_KILL);
+        log.warn(compat::NOT_KILLABLE);
     }
     if record.cgroup.unit.is_none() {
         sources.open_cgroups(plan, &record.cgroup)?;
@@ -117,7 +117,7 @@ fn create_in_order(
     if let Some(filter) = &plan.seccomp {
         log.debug(|| format!("seccomp filter flags: {}", filter.flags));
     }
-    log.debug(|| format!("{}: init is process {}", compat::CLONED, pid.as_raw_nonzero()));
+    log.debug(|| format!("{}: init is process {}", compat::DEBUG_CLONED, pid.as_raw_nonzero()));
     if let Some(groups) = &record.resctrl {
         groups.add(pid)?;
     }
@@ -133,11 +133,11 @@ fn create_in_order(
     if transaction.enter_unit(plan, &mut record, pid)? {
         channel.send(&Message::Placed)?;
     }
-    log.debug(|| compat::IN_INIT.to_owned());
+    log.debug(|| compat::DEBUG_IN_INIT.to_owned());
     serve::serve_until_ready(&channel, plan, host, &mut record, transaction)?;
     announce(transaction, &mut record, plan, caller_handles.pidfd_socket, caller_handles.pid_file)?;
     drop(start_fifo);
-    log.debug(|| compat::GOES_ON.to_owned());
+    log.debug(|| compat::DEBUG_CONTINUES.to_owned());
     channel.send(&Message::Go)?;
     Ok((record, channel))
 }

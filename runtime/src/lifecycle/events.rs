@@ -56,7 +56,7 @@ pub fn watch(root: &Path, id: &str, interval: Duration, mut on_event: impl FnMut
 
 fn running(root: &Path, id: &str) -> Result<Record> {
     let dir = StateDir::open_unlocked(root, id)?;
-    let record = Record::need(&dir)?;
+    let record = Record::require(&dir)?;
     match Status::of(&dir, &record) {
         Status::Stopped | Status::Creating => Err(not_running()),
         _ => Ok(record),

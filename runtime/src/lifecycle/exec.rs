@@ -78,8 +78,8 @@ fn begin(joined: &Joined, pid_file: Option<&Path>, log: &Log) -> Result<()> {
     if let Some(path) = pid_file {
         pid_file::write(path, joined.pid.as_raw_nonzero().get())?;
     }
-    log.debug(|| compat::GOES_ON.to_owned());
-    log.debug(|| compat::EXECS.to_owned());
+    log.debug(|| compat::DEBUG_CONTINUES.to_owned());
+    log.debug(|| compat::DEBUG_EXECS.to_owned());
     joined.channel.send(&Message::Go)?;
     joined.channel.wait_for_exec()
 }

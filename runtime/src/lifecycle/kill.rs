@@ -12,7 +12,7 @@ use std::path::Path;
 /// [`Kind::NotRunning`].
 pub fn kill(root: &Path, id: &str, signal: i32, all: bool) -> Result<()> {
     let dir = StateDir::open_unlocked(root, id)?;
-    let record = Record::need(&dir)?;
+    let record = Record::require(&dir)?;
     // Without a pid namespace of its own, processes do not die with init, and may have
     // outlived it: SIGKILL then reaches all, as under runc.
     let outlive = signal == libc::SIGKILL && !record.own_pid_namespace;

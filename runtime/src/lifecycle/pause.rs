@@ -24,7 +24,7 @@ pub fn resume(root: &Path, id: &str) -> Result<()> {
 
 fn open(root: &Path, id: &str) -> Result<(StateDir, Record)> {
     let dir = StateDir::open(root, id)?;
-    let record = Record::need(&dir)?;
+    let record = Record::require(&dir)?;
     Ok((dir, record))
 }
 

@@ -101,7 +101,7 @@ pub fn attachment(console: Console, terminal: bool) -> Attachment {
 
 /// The plan of an existing container, from the config.json in its state directory.
 pub fn plan_of(dir: &StateDir, record: &Record) -> Result<Plan> {
-    let spec = Record::need_config(dir)?;
+    let spec = Record::require_config(dir)?;
     let notify_directory = dir.has(NOTIFY_DIRECTORY).then(|| notify_directory(dir.path())).transpose()?;
     let request = Request {
         id: record.id.clone(),

@@ -8,6 +8,6 @@ use std::path::Path;
 /// [`crate::error::Kind::NotFound`].
 pub fn processes(root: &Path, id: &str) -> Result<Vec<i32>> {
     let dir = StateDir::open_unlocked(root, id)?;
-    let record = Record::need(&dir)?;
+    let record = Record::require(&dir)?;
     Ok(record.cgroup.processes().into_iter().map(|pid| pid.as_raw_nonzero().get()).collect())
 }

@@ -18,7 +18,7 @@ use rustix::process::Pid;
 
 /// Restores a container. Returns the exit status of its init, or 0 with `detach`.
 pub fn restore(mut options: Options, restore: &Restore, detach: bool, log: &Log) -> Result<u8> {
-    criu::need_root()?;
+    criu::require_root()?;
     super::require_single_thread()?;
     if !detach {
         sys::prctl::set_child_subreaper().doing(|| "PR_SET_CHILD_SUBREAPER")?;
@@ -28,7 +28,7 @@ pub fn restore(mut options: Options, restore: &Restore, detach: bool, log: &Log)
         }
     }
     options.root = std::path::absolute(&options.root).doing(|| format!("--root {}", options.root.display()))?;
-    let restored = hierarchy::keep(log, || make(restore, &options, log))?;
+    let restored = hierarchy::preserve_options(log, || make(restore, &options, log))?;
     if detach {
         return Ok(0);
     }
@@ -36,7 +36,7 @@ pub fn restore(mut options: Options, restore: &Restore, detach: bool, log: &Log)
     // Unlocked: pause and delete must work while it runs.
     dir.unlock()?;
     let status = foreground::wait(pid, &pidfd, streams);
-    if dir.lock_again()? {
+    if dir.relock()? {
         delete::after_foreground(&status, dir, &record, &plan.hooks.poststop, log)?;
     }
     status

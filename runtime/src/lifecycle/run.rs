@@ -46,7 +46,7 @@ pub fn run(mut options: Options, run: RunOptions, log: &Log) -> Result<u8> {
     // Unlocked: pause and delete must work while it runs.
     dir.unlock()?;
     let status = foreground::wait(pid, &pidfd, streams);
-    if !run.keep && dir.lock_again()? {
+    if !run.keep && dir.relock()? {
         delete::after_foreground(&status, dir, &record, &plan.hooks.poststop, log)?;
     }
     status

@@ -16,7 +16,7 @@ use std::path::Path;
 /// failed, after which the container is deleted.
 pub fn start(root: &Path, id: &str, log: &Log) -> Result<()> {
     let dir = StateDir::open(root, id)?;
-    let record = Record::need(&dir)?;
+    let record = Record::require(&dir)?;
     match Status::of(&dir, &record) {
         Status::Created => {}
         Status::Stopped => bail!("cannot start a container that has stopped"),

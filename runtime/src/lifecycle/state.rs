@@ -10,7 +10,7 @@ use std::path::Path;
 /// The state of container `id`. Errors: `Kind::NotFound`; a record that is not trusted.
 pub fn state(root: &Path, id: &str) -> Result<State> {
     let dir = StateDir::open_unlocked(root, id)?;
-    let record = Record::need(&dir)?;
+    let record = Record::require(&dir)?;
     Ok(State::of(&dir, record))
 }
 

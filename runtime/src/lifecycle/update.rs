@@ -25,7 +25,7 @@ pub struct Changes {
 /// controllers concerned. Errors: [`Kind::NotRunning`]; a limit that the kernel refuses.
 pub fn update(root: &Path, id: &str, changes: Changes) -> Result<()> {
     let dir = StateDir::open(root, id)?;
-    let record = Record::need(&dir)?;
+    let record = Record::require(&dir)?;
     match Status::of(&dir, &record) {
         Status::Running | Status::Created | Status::Paused => {}
         status => {
@@ -50,7 +50,7 @@ pub fn update(root: &Path, id: &str, changes: Changes) -> Result<()> {
 fn change_schemata(record: &Record, lines: &[String]) -> Result<()> {
     match &record.resctrl {
         _ if lines.is_empty() => Ok(()),
-        Some(groups) => groups.set(lines),
+        Some(groups) => groups.write_schemata(lines),
         None => bail!("the container has no Intel RDT (linux.intelRdt) whose schemata could change"),
     }
 }

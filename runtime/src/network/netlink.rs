@@ -1,12 +1,11 @@
-//! rtnetlink(7), as much as links and their addresses need. All numbers are the
-//! machine's own order of bytes.
+//! rtnetlink(7) as far as links and their addresses need it. Integers are in host byte order.
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-/// Protocol 0, as for other sockets none.
+/// NETLINK_ROUTE is protocol 0.
 const NETLINK_ROUTE: Option<rustix::net::Protocol> = None;
 
 const NEWLINK: u16 = 16;
@@ -22,36 +21,36 @@ const ACK: u16 = 0x4;
 const DUMP: u16 = 0x300;
 const CREATE_NEW: u16 = 0x600;
 
-/// struct nlmsghdr.
+/// sizeof(struct nlmsghdr).
 const HEAD: usize = 16;
-/// struct ifinfomsg.
+/// sizeof(struct ifinfomsg).
 const LINK_HEAD: usize = 16;
-/// struct ifaddrmsg.
+/// sizeof(struct ifaddrmsg).
 const ADDRESS_HEAD: usize = 8;
 
-/// The most that the kernel puts into one packet of a list.
+/// Buffer for a dump, whose packets are at most this long.
 const LIST: usize = 32 << 10;
 
-/// Attributes of links, linux/if_link.h.
+/// IFLA_* of linux/if_link.h.
 pub const LINK_NAME: u16 = 3;
 pub const LINK_NAMESPACE: u16 = 28;
-/// Attributes of addresses, linux/if_addr.h.
+/// IFA_* of linux/if_addr.h.
 pub const ADDRESS_LABEL: u16 = 3;
 pub const ADDRESS_LIFETIME: u16 = 6;
 pub const ADDRESS_FLAGS: u16 = 8;
-/// Flags of addresses.
+/// IFA_F_PERMANENT.
 pub const PERMANENT: u32 = 0x80;
 /// IFF_UP.
 pub const UP: u32 = 1;
 
-/// A request that is being written.
+/// A request that is being built.
 #[derive(Debug, Clone)]
 pub struct Message(Vec<u8>);
 
 impl Message {
     fn new(kind: u16, flags: u16, head: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(128);
-        // The length is known at the end.
+        // nlmsg_len, set by `finished`.
         bytes.extend([0; 4]);
         bytes.extend(kind.to_ne_bytes());
         bytes.extend((flags | REQUEST).to_ne_bytes());
@@ -65,26 +64,29 @@ impl Message {
         Self::new(kind, flags, &head)
     }
 
-    /// Sets those flags of a link that are in `change` to what they are in `state`.
+    /// RTM_NEWLINK: sets the flags in `change` to their values in `state` (IFF_*).
     pub fn change_link(index: u32, state: u32, change: u32) -> Self {
         Self::link(NEWLINK, ACK, index, state, change)
     }
 
+    /// RTM_GETLINK of all links.
     pub fn all_links() -> Self {
         Self::link(GETLINK, DUMP, 0, 0, 0)
     }
 
-    /// Of all links.
+    /// RTM_GETADDR of all links.
     pub fn all_addresses() -> Self {
         Self::new(GETADDR, DUMP, &[0; ADDRESS_HEAD])
     }
 
+    /// RTM_NEWADDR: adds `address` to link `index`.
     pub fn add_address(address: &Address, index: u32) -> Self {
         let head = [&[address.family, address.prefix, 0, address.scope], index.to_ne_bytes().as_slice()].concat();
         let message = Self::new(NEWADDR, ACK | CREATE_NEW, &head);
         address.attributes.iter().fold(message, |message, (kind, value)| message.attribute(*kind, value))
     }
 
+    /// Appends a struct rtattr.
     pub fn attribute(mut self, kind: u16, value: &[u8]) -> Self {
         let length = (4 + value.len()) as u16;
         self.0.extend(length.to_ne_bytes());
@@ -114,18 +116,19 @@ pub struct Address {
     pub family: u8,
     pub prefix: u8,
     pub scope: u8,
-    /// IFA_F_*
+    /// IFA_F_*.
     pub flags: u32,
-    /// Of the link that has it.
+    /// Index of its link.
     pub index: u32,
     pub attributes: Vec<(u16, Vec<u8>)>,
 }
 
-/// A netlink socket; it belongs to the network namespace in which it was opened.
+/// A netlink socket. It belongs to the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Socket(OwnedFd);
 
 impl Socket {
+    /// Opens a socket in the caller's network namespace.
     pub fn open() -> rustix::io::Result<Self> {
         let flags = SocketFlags::CLOEXEC;
         let kind = SocketType::RAW;
@@ -133,23 +136,25 @@ impl Socket {
         Ok(Socket(socket))
     }
 
-    /// Sends a request and waits until the kernel has done it.
+    /// Sends a request and waits for its acknowledgement. Errors: the kernel's errno.
     pub fn request(&self, message: &Message) -> rustix::io::Result<()> {
-        self.ask(message, 1 << 10).map(drop)
+        self.dump(message, 1 << 10).map(drop)
     }
 
+    /// All links.
     pub fn links(&self) -> rustix::io::Result<Vec<Link>> {
-        let answers = self.ask(&Message::all_links(), LIST)?;
+        let answers = self.dump(&Message::all_links(), LIST)?;
         Ok(answers.iter().filter(|(kind, _)| *kind == NEWLINK).filter_map(|(_, body)| link(body)).collect())
     }
 
+    /// All addresses.
     pub fn addresses(&self) -> rustix::io::Result<Vec<Address>> {
-        let answers = self.ask(&Message::all_addresses(), LIST)?;
+        let answers = self.dump(&Message::all_addresses(), LIST)?;
         Ok(answers.iter().filter(|(kind, _)| *kind == NEWADDR).filter_map(|(_, body)| address(body)).collect())
     }
 
-    /// All answers up to the end of a list, or to the acknowledgement.
-    fn ask(&self, message: &Message, room: usize) -> rustix::io::Result<Vec<(u16, Vec<u8>)>> {
+    /// All replies up to NLMSG_DONE or the acknowledgement.
+    fn dump(&self, message: &Message, room: usize) -> rustix::io::Result<Vec<(u16, Vec<u8>)>> {
         let kernel = SocketAddrNetlink::new(0, 0);
         rustix::net::sendto(&self.0, &message.finished(), SendFlags::empty(), &kernel)?;
         let mut answers = Vec::new();

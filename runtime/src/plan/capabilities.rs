@@ -1,14 +1,14 @@
-//! Capability names, which are those of the `caps` crate, and sets. A set is a
-//! mask, bit n for capability n, so that one that no table knows yet is dropped
-//! all the same.
+//! Capability names and sets. The names are those of the `caps` crate. A set is a bit mask, bit
+//! n for capability n, so that a capability that no table has is dropped as well.
 
 use crate::log::Log;
 use crate::spec::process::Capabilities;
 use caps::Capability;
 
-/// The highest number a mask has room for.
+/// The highest capability number of a mask.
 pub const MAX: u8 = 63;
 
+/// The capability sets of a process as bit masks (capabilities(7)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CapSets {
     pub bounding: u64,
@@ -18,28 +18,28 @@ pub struct CapSets {
     pub ambient: u64,
 }
 
-/// All names, by their numbers in linux/capability.h.
+/// All names, indexed by their numbers in linux/capability.h.
 pub fn names() -> Vec<String> {
     let mut all: Vec<Capability> = caps::all().into_iter().collect();
     all.sort_by_key(Capability::index);
     all.iter().map(ToString::to_string).collect()
 }
 
-/// A name exactly as in `CAP_CHOWN`: what a config writes otherwise is unknown to
-/// every runtime, and must not give more here than elsewhere.
+/// The number of a name as in `CAP_CHOWN`. Other spellings are unknown to every runtime, and
+/// must not grant more here.
 pub fn number(name: &str) -> Option<u8> {
     name.parse::<Capability>().ok().map(|capability| capability.index())
 }
 
-/// A name as people type it: `chown`, `CAP_CHOWN`.
+/// The number of a name as users type it: `chown`, `CAP_CHOWN`.
 pub fn typed(name: &str) -> Option<u8> {
     let upper = name.to_ascii_uppercase();
     number(&upper).or_else(|| number(&format!("CAP_{upper}")))
 }
 
-/// The sets that config.json asks for, within what this process has
-/// (`available`). A name that firn or the kernel does not know, or that can't
-/// be given, is logged and left out: config.md, "process.capabilities".
+/// The sets of config.json, limited to `available`, the caller's. A name that is unknown to firn
+/// or the kernel, or not available, is logged and left out (runtime-spec, config.md,
+/// "process.capabilities").
 pub fn sets(spec: &Capabilities, available: u64, log: &Log) -> CapSets {
     let mut unknown = Vec::new();
     let mut mask = |names: &[String]| {
@@ -63,8 +63,8 @@ pub fn sets(spec: &Capabilities, available: u64, log: &Log) -> CapSets {
     let vain = sets.ambient & !(sets.permitted & sets.inheritable);
     for bit in (0..=MAX).filter(|bit| vain & 1 << bit != 0) {
         let name = names().swap_remove(bit as usize);
-        // Not a warning: buildah's configs all have such, and what a build prints is
-        // compared.
+        // A debug message: all of buildah's configs have such names, and the output of a build
+        // is compared.
         log.debug(|| format!("can't raise ambient capability {name}: it is not both permitted and inheritable"));
     }
     if !unknown.is_empty() {

@@ -7,6 +7,7 @@ use crate::spec::linux::Device;
 use rustix::fs::FileType;
 use std::collections::HashMap;
 
+/// A device node to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     pub path: InRoot,
@@ -18,8 +19,8 @@ pub struct Node {
     pub gid: u32,
 }
 
-/// What every container has: config-linux.md, "Default Devices". /dev/console
-/// and /dev/ptmx are made otherwise.
+/// runtime-spec, config-linux.md, "Default Devices". /dev/console and /dev/ptmx are created by
+/// other steps.
 pub const DEFAULTS: [(&str, u32, u32); 6] = [
     ("/dev/null", 1, 3),
     ("/dev/zero", 1, 5),
@@ -29,7 +30,8 @@ pub const DEFAULTS: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
-/// The default nodes and those of config.json, which may replace a default.
+/// The default nodes, and those of config.json, which may replace defaults. Errors: a relative
+/// path, an unknown type, a number out of range.
 pub fn plan(devices: &[Device]) -> Result<Vec<Node>> {
     let mut nodes: Vec<Node> = DEFAULTS
         .iter()
@@ -46,8 +48,8 @@ pub fn plan(devices: &[Device]) -> Result<Vec<Node>> {
     let mut places: HashMap<InRoot, usize> = nodes.iter().map(|node| node.path.clone()).zip(0..).collect();
     for device in devices {
         let node = node(device)?;
-        // Always a link to the container's own devpts, as under runc and crun; the
-        // host's node would be another multiplexer.
+        // Always a symlink to the container's devpts, as under runc and crun; a node would be the
+        // host's multiplexer.
         if node.path == InRoot::new("/dev/ptmx") {
             continue;
         }

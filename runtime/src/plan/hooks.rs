@@ -1,10 +1,10 @@
-//! The hooks of the config, checked.
+//! Validates the hooks of the config.
 
 use crate::bail;
 use crate::error::Result;
 use crate::spec::hooks::{Hook, Hooks};
 
-/// Errors: a path that is not absolute, a timeout that is not positive.
+/// Errors: a relative path; a timeout that is not positive.
 pub fn plan(hooks: Hooks) -> Result<Hooks> {
     let all: [(&str, &Vec<Hook>); 6] = [
         ("prestart", &hooks.prestart),

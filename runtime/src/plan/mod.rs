@@ -1,6 +1,5 @@
-//! From what config.json says to what will be done. Planning is pure: it makes nothing
-//! and opens nothing, every mistake of the caller is found here, and nobody looks at
-//! `Spec` or at the command line's options afterwards.
+//! From config.json to a plan. Planning is pure: it creates and opens nothing. Every mistake in
+//! the config or the options is found here; later code uses neither.
 //!
 //! `Spec` (the bundle) + `Host` + [`Request`] (the caller) → [`Plan`], or [`ExecPlan`].
 
@@ -56,19 +55,19 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use unique::unique;
 
-/// Where the notify socket's directory is mounted.
+/// Mount point of the notify socket's directory.
 const NOTIFY_DIRECTORY: &str = "/run/notify";
 
-/// All that `create` and `restore` do, in types that leave nothing to be checked.
+/// The input of `create` and `restore`, validated.
 #[derive(Debug)]
 pub struct Plan {
     pub id: String,
     /// Absolute.
     pub bundle: PathBuf,
-    /// The config's, or the newest that firn knows where it has none.
+    /// ociVersion of the config; the newest that firn knows if it is absent.
     pub oci_version: String,
     pub annotations: BTreeMap<String, String>,
-    /// Absolute; the place on which the root is mounted.
+    /// Absolute path on which the root is mounted.
     pub rootfs: PathBuf,
     pub roots: Option<RootsPlan>,
     pub readonly_root: bool,
@@ -81,7 +80,7 @@ pub struct Plan {
     pub domainname: Option<CString>,
     pub time_offsets: BTreeMap<String, TimeOffset>,
     pub mounts: Vec<MountPlan>,
-    /// SELinux's label of mounts, which stands in their options.
+    /// SELinux label for mount options (`linux.mountLabel`).
     pub mount_label: Option<String>,
     pub devices: Vec<Node>,
     pub net_devices: Vec<NetDevice>,
@@ -91,37 +90,36 @@ pub struct Plan {
     pub sysctls: Vec<(String, String)>,
     pub cgroup: CgroupPlan,
     pub resctrl: Option<ResctrlPlan>,
-    /// A session keyring of its own, not the caller's.
+    /// Create a session keyring instead of keeping the caller's.
     pub new_keyring: bool,
-    /// A directory for the notify socket, which is among `mounts`.
+    /// The state directory has a directory for the notify socket, which is one of `mounts`.
     pub has_notify_directory: bool,
     pub process: ProcessPlan,
     pub seccomp: Option<Filter>,
     pub hooks: Hooks,
-    /// Init goes on when it is ready. Otherwise it waits for `start`.
+    /// `run`: init continues when it is ready; otherwise it waits for `start`.
     pub starts_at_once: bool,
 }
 
-/// What `exec` does.
+/// The input of `exec`, validated.
 #[derive(Debug)]
 pub struct ExecPlan {
     pub process: ProcessPlan,
     pub seccomp: Option<Filter>,
-    /// Those of the container's config.
+    /// The namespaces of the container's config.
     pub namespaces: Namespaces,
 }
 
 impl Plan {
-    /// Whether the filter is loaded by the process that is seen inside a joined pid
-    /// namespace, because it would keep the one outside from making it.
+    /// Whether the final process, in a joined pid namespace, loads the filter: because the filter
+    /// would not let init, outside, create that process.
     pub fn loads_filter_late(&self) -> bool {
         let filter = self.seccomp.as_ref().filter(|_| self.namespaces.joins_pid());
         filter.is_some_and(|filter| !seccomp::lets_fork(filter, &self.process))
     }
 }
 
-/// Plans a new container. Errors: whatever is wrong with the config, or does not go
-/// together with the options.
+/// Plans a new container. Errors: a mistake in the config, or a conflict with the options.
 pub fn plan(spec: &Spec, request: Request, host: &Host, log: &Log) -> Result<Plan> {
     let default = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&default);
@@ -187,8 +185,8 @@ pub fn plan(spec: &Spec, request: Request, host: &Host, log: &Log) -> Result<Pla
     })
 }
 
-/// Plans another process in a container that runs, with the seccomp profile of its
-/// config. `is_uncovered`: the container was made with `--no-pivot`.
+/// Plans a further process of a running container, with the seccomp profile of its config.
+/// `is_uncovered`: the container was created with `--no-pivot`.
 pub fn exec(
     process: &Process,
     spec: &Spec,
@@ -224,8 +222,7 @@ fn refuse_hooks_in_a_pod(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
     Ok(())
 }
 
-/// Variables that come after those of the config: NOTIFY_SOCKET, sd_notify(3), and what
-/// the request has.
+/// Variables that follow those of the config: NOTIFY_SOCKET (sd_notify(3)), and the request's.
 fn environment(request: &Request) -> Vec<String> {
     let is_new = request.attachment.is_some();
     let notify = request.notify_directory.as_ref().filter(|_| is_new);
@@ -283,10 +280,10 @@ fn mounts_of(
     Ok(mounts)
 }
 
-/// A root that is moved, and not pivoted to, lies on the host's. Whoever may unmount
-/// in the container's mount namespace takes it away there, and then joins the
-/// namespace once more, whose root is the host's: umount2(2) with MNT_DETACH, setns(2).
-/// Without a user namespace root of the container is root of the host anyway.
+/// With `--no-pivot` the root is mounted over the host's. A process with CAP_SYS_ADMIN in the
+/// container's mount namespace could unmount it (umount2(2), MNT_DETACH) and join the namespace
+/// again (setns(2)), with the host's root as its own. Without a user namespace, the container's
+/// root is the host's anyway.
 fn refuse_to_uncover(process: &ProcessPlan, namespaces: &Namespaces, host: &Host) -> Result<()> {
     let CapSets { bounding, effective, permitted, inheritable, ambient } = process.caps;
     let has_right = (bounding | effective | permitted | inheritable | ambient) & SYS_ADMIN != 0;
@@ -299,7 +296,7 @@ fn refuse_to_uncover(process: &ProcessPlan, namespaces: &Namespaces, host: &Host
     Ok(())
 }
 
-/// The place of the root. Whether it is there is asked when the plan is carried out.
+/// The absolute path of the root. Its existence is checked by `create/preflight.rs`.
 fn rootfs(path: &str, bundle: &Path, layered: bool) -> Result<PathBuf> {
     if path.is_empty() && !layered {
         bail!("root.path is missing");
@@ -311,7 +308,7 @@ fn rootfs(path: &str, bundle: &Path, layered: bool) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A host or domain name, uts(7).
+/// A host or domain name, uts_namespaces(7).
 fn uts_name(value: &str, field: &str, namespaces: &Namespaces) -> Result<Option<CString>> {
     if value.is_empty() {
         return Ok(None);
@@ -319,7 +316,7 @@ fn uts_name(value: &str, field: &str, namespaces: &Namespaces) -> Result<Option<
     if !namespaces.has(clone::NEWUTS) {
         bail!("{field} {value:?} needs a \"uts\" namespace, or it would be the host's");
     }
-    // uts(7): 64 bytes.
+    // __NEW_UTS_LEN is 64, sethostname(2).
     if value.len() > 64 {
         bail!("{field} {value:?} is longer than 64 bytes");
     }

@@ -1,22 +1,21 @@
-//! Every mount option that firn interprets, in one table: `plan` reads mounts
-//! with it and `features` prints it. What is not in the table is the file
-//! system's own and goes to it unchanged; a bind has none, so there it is an
-//! error, as under runc since 1.2. Names and meanings: mount(8), runtime-spec's
-//! config.md, "Linux mount options", and crun(1) for what engines pass to it.
+//! Every mount option that firn interprets, in one table, which `features` prints too. Other
+//! options are passed to the file system; a bind mount has none, so there they are an error, as
+//! under runc since 1.2. Names and meanings: mount(8); runtime-spec, config.md, "Linux mount
+//! options"; crun(1) for options that engines use.
 
 use crate::sys::mount::{self as attr, MountAttr};
 
-/// What one option does.
+/// The effect of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     Nothing,
-    /// Set and clear attributes of the mount; `true`: of all mounts below too.
+    /// Sets and clears attributes of the mount (mount_setattr(2)); `true`: AT_RECURSIVE.
     Attr {
         set: u64,
         clear: u64,
         recursive: bool,
     },
-    /// Takes an earlier option back, and says nothing of a bind's source.
+    /// Cancels an earlier option; has no effect on a bind mount's source.
     Forget(u64),
     Propagation {
         kind: u64,
@@ -25,22 +24,20 @@ pub enum Effect {
     Bind {
         recursive: bool,
     },
-    /// A flag of the file system itself (super block), set by its name.
+    /// A flag of the super block, set by name (fsconfig(2), FSCONFIG_SET_FLAG).
     Super,
-    /// Copy what the directory under a tmpfs holds into it.
+    /// `tmpcopyup`: copies the content of the directory below a tmpfs into it.
     CopyUp,
-    /// An idmapped mount: with the container's own mapping, or the one that stands
-    /// after `=`.
+    /// An ID-mapped mount: with the container's mapping, or the one after `=`.
     Idmap {
         recursive: bool,
     },
-    /// What becomes of symbolic links at the source and the target of a bind.
+    /// Symlinks at the source and the target of a bind mount.
     Links(Links),
 }
 
-/// crun(1): a source that is a link is made again at the target (`copy-symlink`),
-/// or is itself bound (`src-nofollow`); a target that is a link is itself covered
-/// (`dest-nofollow`).
+/// crun(1): a source that is a symlink is created again at the target (`copy-symlink`), or bound
+/// itself (`src-nofollow`); a target that is a symlink is mounted over (`dest-nofollow`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Links {
     pub copy: bool,
@@ -49,7 +46,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Whether a link at the end of the source's path is followed.
+    /// Whether a symlink as the last component of the source is followed.
     pub fn follows_source(self) -> bool {
         !self.copy && !self.source_nofollow
     }
@@ -104,13 +101,13 @@ pub const TABLE: &[(&str, Effect)] = &[
     ("noiversion", Effect::Nothing),
     ("nolazytime", Effect::Nothing),
     ("nomand", Effect::Nothing),
-    // Relative is also what is left when it is not asked for.
+    // relatime is the default.
     ("norelatime", Effect::Nothing),
     ("nostrictatime", Effect::Forget(attr::ATTR_STRICTATIME)),
     ("nosuid", set(attr::ATTR_NOSUID)),
     ("nosymfollow", set(attr::ATTR_NOSYMFOLLOW)),
     ("private", propagation(attr::PROPAGATION_PRIVATE, false)),
-    // crun has it and its like below; mount_setattr(2) can set none of them.
+    // crun's recursive variants, here and below, that mount_setattr(2) can't set.
     ("rasync", Effect::Nothing),
     ("ratime", rec(atime(0))),
     ("rbind", Effect::Bind { recursive: true }),
@@ -156,19 +153,19 @@ pub const TABLE: &[(&str, Effect)] = &[
     ("unbindable", propagation(attr::PROPAGATION_UNBINDABLE, false)),
 ];
 
-/// What the options of one mount come to.
+/// The parsed options of one mount.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// `Some(recursive)` for a bind mount.
+    /// A bind mount, `Some(true)` if recursive.
     pub bind: Option<bool>,
     pub attr: MountAttr,
     pub recursive_attr: MountAttr,
-    /// Kind and whether recursive; the last one given counts.
+    /// MS_* type, and whether recursive; the last option decides.
     pub propagation: Option<(u64, bool)>,
     pub copy_up: bool,
     pub idmap: Option<IdmapOption>,
     pub links: Links,
-    /// `name` or `name=value` for the file system itself, in order.
+    /// Options of the file system, `name` or `name=value`, in order.
     pub data: Vec<String>,
 }
 
@@ -176,13 +173,13 @@ pub struct Options {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdmapOption {
     pub recursive: bool,
-    /// What stands after `=`.
+    /// The text after `=`.
     pub map: Option<String>,
 }
 
 impl Options {
-    /// The first option that says nothing to a bind: its file system is mounted
-    /// already, and the kernel would pass over it.
+    /// The first option that a bind mount can't have: its file system is mounted already, and the
+    /// kernel would ignore it.
     pub fn unknown_to_binds(&self) -> Option<&str> {
         let is_flag = |option: &&String| matches!(effect(option), Some(Effect::Super));
         self.data.iter().find(|option| !is_flag(option)).map(String::as_str)
@@ -193,7 +190,7 @@ fn effect(option: &str) -> Option<Effect> {
     TABLE.binary_search_by(|(name, _)| (*name).cmp(option)).ok().map(|at| TABLE[at].1)
 }
 
-/// Reads options in order: a later one takes an earlier one back.
+/// Parses options in order; a later one overrides an earlier one.
 pub fn parse(kind: &str, options: &[String]) -> Options {
     let mut parsed = Options::default();
     for option in split(kind, &options.join(",")) {
@@ -219,7 +216,7 @@ pub fn parse(kind: &str, options: &[String]) -> Options {
                 parsed.attr.set &= !bits;
             }
             Some(Effect::Propagation { kind, recursive }) => parsed.propagation = Some((kind, recursive)),
-            // Flags of mount(2), which add up.
+            // MS_BIND and MS_REC of mount(2): flags accumulate.
             Some(Effect::Bind { recursive }) => parsed.bind = Some(recursive || parsed.bind == Some(true)),
             Some(Effect::CopyUp) => parsed.copy_up = true,
             Some(Effect::Idmap { recursive }) => parsed.idmap = Some(IdmapOption { recursive, map: None }),
@@ -228,8 +225,7 @@ pub fn parse(kind: &str, options: &[String]) -> Options {
                 parsed.links.source_nofollow |= links.source_nofollow;
                 parsed.links.target_nofollow |= links.target_nofollow;
             }
-            // mount(2) passes over an empty one; podman writes it for a mount
-            // without a label.
+            // mount(2) ignores empty options; podman writes one for a mount without label.
             None if option.is_empty() => {}
             Some(Effect::Super) | None => parsed.data.push(option.to_owned()),
         }
@@ -237,14 +233,12 @@ pub fn parse(kind: &str, options: &[String]) -> Options {
     parsed
 }
 
-/// Options that hold a security context, in which commas may stand between
-/// double quotes: mount(8), "context".
+/// Options with a security context, which may have commas in double quotes: mount(8), "context".
 pub const CONTEXTS: [&str; 4] = ["context", "defcontext", "fscontext", "rootcontext"];
 
-/// Splits as the kernel does what runc and crun hand to mount(2): the list joined
-/// by commas. So several options may stand in one string, and podman may have cut
-/// a quoted one in two. Overlay has names of directories, where `\` stands before
-/// a comma that is part of one.
+/// Splits the options, joined by commas, as the kernel splits the data that runc and crun pass to
+/// mount(2): several may be in one string, and podman may have split a quoted one. For overlay,
+/// `\` escapes a comma in a directory's name.
 fn split<'a>(kind: &str, joined: &'a str) -> Vec<&'a str> {
     let mut parts = Vec::new();
     let mut rest = joined;
@@ -342,7 +336,7 @@ mod tests {
     fn the_three_access_time_modes_exclude_each_other() {
         let options = parsed("noatime,strictatime");
         assert_eq!(options.attr.set, attr::ATTR_STRICTATIME);
-        // mount_setattr(2) wants the whole mask cleared to set one mode.
+        // mount_setattr(2): attr_clr must have MOUNT_ATTR__ATIME to change the mode.
         assert_eq!(options.attr.clear, attr::ATTR_ATIME);
     }
 

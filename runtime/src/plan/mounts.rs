@@ -1,4 +1,4 @@
-//! Mounts: from the strings of config.json to typed steps.
+//! Mounts: from the strings of config.json to typed mounts.
 
 pub use super::mount_options::Links;
 use super::mount_options::{self, Options};
@@ -13,43 +13,43 @@ use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+/// A mount.
 #[derive(Debug)]
 pub struct MountPlan {
     pub target: InRoot,
     pub kind: MountKind,
-    /// Of this mount, and of it and all mounts below.
+    /// Attributes of this mount alone (`attr`), and with all mounts below it (`recursive_attr`).
     pub attr: MountAttr,
     pub recursive_attr: MountAttr,
     pub propagation: Option<(u64, bool)>,
     pub idmap: Option<Idmap>,
-    /// Read-only when all that lies below is made.
+    /// Made read-only after everything below it was created.
     pub read_only_last: bool,
 }
 
-/// Other owners for the files that a mount shows.
+/// An ID-mapped mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idmap {
-    /// From the ids in the file system to those that are seen; None: the
-    /// container's own mapping.
+    /// From ids of the file system to ids that are shown; None: the container's mapping.
     pub maps: Option<IdMaps>,
-    /// Of the mounts below, too.
+    /// AT_RECURSIVE.
     pub recursive: bool,
 }
 
+/// What is mounted.
 #[derive(Debug)]
 pub enum MountKind {
-    /// A file or directory of the host, or `inside` the container's root where the
-    /// text of its path says so; others are found when the path is gone.
+    /// A file or directory of the host; `inside` the container's root if its path is. Sources
+    /// outside are opened before the root is entered.
     Bind { source: PathBuf, recursive: bool, inside: Option<InRoot>, links: Links },
-    /// A new file system: its type, source, and own options.
+    /// A new file system: its type, source and options.
     FileSystem { kind: String, source: String, data: Vec<(String, Option<String>)>, copy_up: bool },
-    /// The container's own view of its cgroups, by whatever version there is, and
-    /// options of cgroup v2.
+    /// The container's cgroups, of either version, with options of cgroup v2.
     Cgroup { data: Vec<(String, Option<String>)> },
 }
 
-/// Files that a mount may cover in /proc: those that lxcfs and friends provide
-/// (CVE-2019-19921 came from mounts over other parts of it).
+/// Files of /proc that may be mounted over: those of lxcfs and the like. Elsewhere a mount over
+/// /proc could redirect writes of the runtime, such as of LSM labels (CVE-2019-19921).
 const PROC_FILES: [&str; 10] = [
     "/proc/cpuinfo",
     "/proc/diskstats",
@@ -63,7 +63,7 @@ const PROC_FILES: [&str; 10] = [
     "/proc/sys/crypto/fips_enabled",
 ];
 
-/// Whether a mount may stand at `target` while the container starts.
+/// Whether a mount at `target` is allowed.
 pub fn may_cover(target: &InRoot, kind: &MountKind) -> bool {
     let proc = InRoot::new("/proc");
     if !proc.contains(target) {
@@ -71,33 +71,33 @@ pub fn may_cover(target: &InRoot, kind: &MountKind) -> bool {
     }
     match kind {
         MountKind::FileSystem { kind, .. } if kind == "proc" => *target == proc,
-        // An engine shares the host's pid namespace and so its /proc.
+        // Engines that share the host's pid namespace bind its /proc.
         MountKind::Bind { source, .. } if *target == proc => source == Path::new("/proc"),
         MountKind::Bind { .. } => PROC_FILES.iter().any(|file| InRoot::new(file) == *target),
         _ => false,
     }
 }
 
-/// What a list of mounts is read with.
+/// What mounts depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct Surroundings<'a> {
-    /// Absolute: where relative sources begin.
+    /// Absolute; relative sources are below it.
     pub bundle: &'a Path,
-    /// Absolute. Paths may be those in the container or, as for runc, what they are
-    /// below it.
+    /// Absolute. Destinations may be paths in the container or, as for runc, paths below it.
     pub rootfs: &'a Path,
-    /// SELinux's, for the file systems that are the container's own.
+    /// SELinux label for file systems of the container.
     pub label: Option<&'a str>,
-    /// The container's mappings of users and groups, none without a user namespace.
+    /// The id mappings of the container; None without a user namespace.
     pub id_maps: Option<&'a IdMaps>,
 }
 
+/// Plans all mounts, in order. Errors: a destination, source or option that is not allowed.
 pub fn plan(mounts: &[Mount], around: &Surroundings<'_>) -> Result<Vec<MountPlan>> {
     let label = around.label;
     let mut plans = mounts.iter().map(|mount| one(mount, around)).collect::<Result<Vec<_>>>()?;
     for plan in &mut plans {
         if let (MountKind::FileSystem { kind, data, .. }, Some(label)) = (&mut plan.kind, label)
-            // The kernel labels what these show itself.
+            // The kernel labels the files of these itself.
             && !matches!(kind.as_str(), "proc" | "sysfs" | "mqueue")
         {
             data.push(("context".into(), Some(label.to_owned())));
@@ -107,16 +107,16 @@ pub fn plan(mounts: &[Mount], around: &Surroundings<'_>) -> Result<Vec<MountPlan
     Ok(plans)
 }
 
-/// Places for what comes later are made in what comes first: mounts, devices, and
-/// what is copied into a tmpfs.
+/// Delays read-only for mounts in which later mounts, devices or copies into a tmpfs need mount
+/// points.
 fn put_off_read_only(plans: &mut [MountPlan]) {
     let dev = InRoot::new("/dev");
-    // The directories above the targets that come later.
+    // Parent directories of later targets.
     let mut above = HashSet::new();
     for plan in plans.iter_mut().rev() {
         if plan.attr.set & attr::ATTR_RDONLY != 0
             && let MountKind::FileSystem { kind, copy_up, .. } = &plan.kind
-            // In these the kernel makes what there is.
+            // Nothing can be created in these.
             && !matches!(kind.as_str(), "proc" | "sysfs")
             && (*copy_up || plan.target == dev || above.contains(&plan.target))
         {
@@ -130,10 +130,10 @@ fn put_off_read_only(plans: &mut [MountPlan]) {
     }
 }
 
-/// What the host's path `path` is in the container, if it lies in its root.
+/// `path` of the host as a path in the container, if it is below its root.
 fn below(rootfs: &Path, path: &Path) -> Option<InRoot> {
     let rest = path.strip_prefix(rootfs).ok()?;
-    // `..` might lead out of it again.
+    // `..` could leave the root.
     let stays = rest.components().all(|part| part != Component::ParentDir);
     stays.then(|| InRoot::new(rest.as_os_str().as_bytes()))
 }
@@ -195,7 +195,7 @@ fn idmap(mount: &Mount, options: &Options, container: Option<&IdMaps>) -> Result
     }
 }
 
-/// crun(1), "idmap mount options".
+/// The value of `idmap=`, crun(1), "idmap mount options".
 fn id_maps(text: &str, container: Option<&IdMaps>) -> Option<IdMaps> {
     let mut maps = IdMaps::default();
     for part in text.split(';').filter(|part| !part.is_empty()) {
@@ -227,7 +227,7 @@ fn one_range(text: &str, container: Option<&[IdMapping]>) -> Option<IdMapping> {
 fn kind(mount: &Mount, options: &Options, bundle: &Path, rootfs: &Path) -> Result<MountKind> {
     let bind = match (options.bind, mount.kind.as_str()) {
         (Some(recursive), _) => Some(recursive),
-        // Engines write the type alone, and mean the whole tree.
+        // Engines write the type bind alone for a recursive bind mount.
         (None, "bind" | "rbind") => Some(true),
         _ => None,
     };
@@ -272,9 +272,9 @@ fn pair(option: &str) -> (String, Option<String>) {
     }
 }
 
-/// `linux.rootfsPropagation`: what the host's mounts do in the container's
-/// namespace. By default, 0, its mounts are slaves, as for runc: changes come in,
-/// none go out; but nothing comes into the root itself.
+/// `linux.rootfsPropagation`: how mounts of the host propagate to the container. The default, 0:
+/// slave, as under runc: mounts propagate in and not out, except into the root itself, which is
+/// private.
 pub fn root_propagation(value: &str) -> Result<u64> {
     match value {
         "" => Ok(0),

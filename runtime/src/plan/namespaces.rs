@@ -1,4 +1,4 @@
-//! Which namespaces are made and which are joined.
+//! The namespaces that are created, and those that are joined.
 
 use crate::bail;
 use crate::error::Result;
@@ -6,9 +6,8 @@ use crate::spec::linux::{IdMapping, Linux};
 use crate::sys::clone;
 use std::path::PathBuf;
 
-/// In the order in which they are joined: the user namespace first, because it
-/// gives the rights to join the others, the mount namespace last, because
-/// paths change their meaning there.
+/// In the order of joining: user first, because it gives the capabilities to join the others
+/// (setns(2)); mount last, because paths resolve differently in it.
 pub const KINDS: [(&str, u64); 8] = [
     ("user", clone::NEWUSER),
     ("pid", clone::NEWPID),
@@ -20,41 +19,45 @@ pub const KINDS: [(&str, u64); 8] = [
     ("mount", clone::NEWNS),
 ];
 
+/// The namespaces of a container.
 #[derive(Debug, Default)]
 pub struct Namespaces {
-    /// CLONE_NEW* of those to make.
+    /// CLONE_NEW* flags of those to create.
     pub new: u64,
-    /// CLONE_NEW* and the namespace file of those to join, in order.
+    /// CLONE_NEW* flag and file of those to join, in order.
     pub join: Vec<(u64, PathBuf)>,
 }
 
 impl Namespaces {
+    /// Whether a namespace of this kind is created.
     pub fn makes(&self, kind: u64) -> bool {
         self.new & kind != 0
     }
 
+    /// Whether a namespace of this kind is joined.
     pub fn joins(&self, kind: u64) -> bool {
         self.join.iter().any(|(joined, _)| *joined == kind)
     }
 
-    /// Somebody else's pid namespace is joined: init is made last of all, by a process
-    /// outside of it (`init/pid_namespace.rs`).
+    /// Whether a pid namespace is joined: the final process is then created last, by a process
+    /// outside (`init/pid_namespace.rs`).
     pub fn joins_pid(&self) -> bool {
         self.joins(clone::NEWPID)
     }
 
-    /// A user namespace is made, and a pid namespace joined with rights that are gone
-    /// then: the process that makes the container enters both by itself.
+    /// Whether a user namespace is created and a pid namespace joined, for which the capabilities
+    /// are then missing: init unshares and joins both itself.
     pub fn enters_by_itself(&self) -> bool {
         self.joins_pid() && self.makes(clone::NEWUSER)
     }
 
-    /// The container has its own, or someone else's that is not the host's.
+    /// Whether a namespace of this kind is created or joined.
     pub fn has(&self, kind: u64) -> bool {
         self.makes(kind) || self.joins(kind)
     }
 }
 
+/// Errors: a namespace that is listed twice, unknown, or has a relative path.
 pub fn plan(linux: &Linux) -> Result<Namespaces> {
     let mut namespaces = Namespaces::default();
     for (name, flag) in KINDS {
@@ -79,7 +82,7 @@ pub fn plan(linux: &Linux) -> Result<Namespaces> {
     Ok(namespaces)
 }
 
-/// The mappings of a new user namespace.
+/// The id mappings of a new user namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IdMaps {
     pub uids: Vec<IdMapping>,
@@ -87,25 +90,26 @@ pub struct IdMaps {
 }
 
 impl IdMaps {
-    /// The text of /proc/PID/uid_map, user_namespaces(7).
+    /// In the format of /proc/PID/uid_map, user_namespaces(7).
     pub fn text(maps: &[IdMapping]) -> String {
         maps.iter().map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size)).collect()
     }
 }
 
-/// Who the container's user `uid` is on the host, if that is known.
+/// The host uid of the container's `uid`; None if unknown.
 pub fn host_uid(uid: u32, namespaces: &Namespaces, maps: Option<&IdMaps>) -> Option<u32> {
     match maps {
         Some(maps) => maps.uids.iter().find_map(|map| {
             let at = uid.checked_sub(map.container_id).filter(|at| *at < map.size)?;
             map.host_id.checked_add(at)
         }),
-        // The mappings of one that is joined are the kernel's to know.
+        // The mappings of a joined user namespace are not known here.
         None => (!namespaces.joins(clone::NEWUSER)).then_some(uid),
     }
 }
 
-/// Mappings without a new user namespace have nothing to say, as for runc.
+/// Mappings without a new user namespace are ignored, as by runc. Errors: a new user namespace
+/// without mappings, or without one for id 0.
 pub fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>> {
     let (uids, gids) = (linux.uid_mappings.clone(), linux.gid_mappings.clone());
     if !namespaces.makes(clone::NEWUSER) {
@@ -118,7 +122,7 @@ pub fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>>
         if maps.iter().any(|map| map.size == 0) {
             bail!("linux.{field} has a mapping of size 0");
         }
-        // Init makes the container's root file system as its root.
+        // Init sets up the root file system as root of the user namespace.
         if !maps.iter().any(|map| map.container_id == 0) {
             bail!("user namespaces enabled, but no mapping found for {id} 0 (linux.{field})");
         }

@@ -1,4 +1,4 @@
-//! `linux.netDevices`.
+//! `linux.netDevices`: network devices to move into the container.
 
 use super::namespaces::Namespaces;
 use crate::bail;
@@ -8,14 +8,15 @@ use crate::spec::linux::NetDevice as Spec;
 use crate::sys::clone;
 use std::collections::BTreeMap;
 
-/// A device of the host's that moves into the container.
+/// A network device of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetDevice {
     pub name: String,
-    /// Its name there, in which the kernel replaces `%d` by a number.
+    /// Name in the container; the kernel replaces `%d` by a number.
     pub inside: String,
 }
 
+/// Errors: no network namespace; an unprivileged caller; a name that the kernel does not allow.
 pub fn plan(devices: &BTreeMap<String, Spec>, namespaces: &Namespaces, host: &Host) -> Result<Vec<NetDevice>> {
     if devices.is_empty() {
         return Ok(Vec::new());
@@ -41,7 +42,7 @@ pub fn plan(devices: &BTreeMap<String, Spec>, namespaces: &Namespaces, host: &Ho
     devices.iter().map(device).collect()
 }
 
-/// As the kernel decides (dev_valid_name).
+/// dev_valid_name of the kernel (net/core/dev.c).
 fn is_name(name: &str) -> bool {
     const SIZE: usize = 16;
     let bad = |c: char| matches!(c, '/' | ':' | '\0') || c.is_whitespace();

@@ -1,5 +1,4 @@
-//! The container's process: who it is, what it may, what it runs. The same for
-//! `create` and for `exec`.
+//! The process: ids, privileges, program. For both `create` and `exec`.
 
 use super::capabilities::{self, CapSets};
 use super::namespaces::{self, IdMaps, Namespaces};
@@ -22,13 +21,14 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::CpuSet;
 use std::ffi::CString;
 
-/// Where `user.umask` is absent, as under runc and crun: never the caller's.
+/// The default of `user.umask`, as under runc and crun: never the caller's.
 const UMASK: u32 = 0o022;
 
-/// Set by podman for `--group-add keep-groups`: the caller's groups, which podman's user
-/// has asked for. As under crun also where the caller is root.
+/// Annotation by podman for `--group-add keep-groups`: keep the caller's supplementary groups.
+/// As under crun, also if the caller is root.
 pub const KEEPS_GROUPS: &str = "run.oci.keep_original_groups";
 
+/// A process, validated.
 #[derive(Debug)]
 pub struct ProcessPlan {
     pub args: Vec<CString>,
@@ -36,49 +36,49 @@ pub struct ProcessPlan {
     pub cwd: InRoot,
     pub uid: u32,
     pub gid: u32,
-    /// `uid` on the host, if that is known.
+    /// `uid` on the host; None if unknown.
     pub owner: Option<u32>,
     pub groups: Vec<u32>,
-    /// Those of the caller instead.
+    /// Keep the caller's groups instead of `groups`.
     pub keeps_groups: bool,
     pub umask: u32,
-    /// None at all where config.json names none.
+    /// Empty sets if config.json has none.
     pub caps: CapSets,
     pub rlimits: Vec<(Resource, Rlimit)>,
     pub no_new_privs: bool,
     pub oom_score_adj: Option<i32>,
     pub terminal: bool,
-    /// Its terminal's other end, and its standard streams where it has none.
+    /// The pty, or the standard streams.
     pub streams: StreamsPlan,
-    /// Descriptors of the caller that the program keeps, beside the standard streams.
+    /// Descriptors of the caller that are passed to the program, besides the standard streams.
     pub preserved_fds: Vec<RawFd>,
     pub apparmor: Option<String>,
     pub selinux: Option<String>,
     pub scheduler: Option<SchedAttr>,
-    /// The config keeps the container to some of the machine's processors.
+    /// The config sets `linux.resources.cpu.cpus`.
     pub has_cpuset: bool,
-    /// As ioprio_set(2) takes it.
+    /// The argument of ioprio_set(2).
     pub io_priority: Option<u32>,
-    /// Of an exec, before and after it enters the cgroup.
+    /// `exec`: CPUs before and after the process enters the cgroup.
     pub cpu_affinity: [Option<CpuSet>; 2],
     pub memory_policy: Option<MemoryPolicy>,
-    /// Of the container, too.
+    /// personality(2); also of the container.
     pub personality: Option<u32>,
 }
 
-/// The container that a process belongs to, as far as the process's plan depends on it.
+/// What a process's plan depends on of its container.
 #[derive(Debug, Clone, Copy)]
 pub struct Container<'a> {
     pub spec: &'a Spec,
     pub namespaces: &'a Namespaces,
     pub id_maps: Option<&'a IdMaps>,
     pub host: &'a Host,
-    /// The process is the first in a pid namespace of its own: none outlives it.
+    /// The process is pid 1 of a new pid namespace: no process outlives it.
     pub ends_with_process: bool,
 }
 
-/// Plans a process of `container`; `environment` comes after the config's. Without an
-/// `attachment` no process is made by the plan, and its streams are left out.
+/// Plans a process of `container`. `environment`: follows the config's. `attachment`: None if no
+/// process is created; its streams are then left out. Errors: the field and its mistake.
 pub fn plan(
     spec: &Process,
     container: &Container<'_>,
@@ -106,7 +106,7 @@ pub fn plan(
     let owner = namespaces::host_uid(spec.user.uid, namespaces, id_maps);
     let output = if ends_with_process { Output::OpensAgain(owner) } else { Output::Inherited };
     let streams = attachment.map(|to| streams::plan(spec.terminal, spec.console_size, output, to));
-    // In a user namespace all of them can be given.
+    // In a user namespace all capabilities are available.
     let available_caps = if namespaces.has(clone::NEWUSER) { u64::MAX } else { host.capabilities };
     Ok(ProcessPlan {
         args: c_strings(&spec.args, "process.args")?,
@@ -149,7 +149,7 @@ fn c_strings(strings: &[String], field: &str) -> Result<Vec<CString>> {
     strings.iter().map(convert).collect()
 }
 
-/// A variable given twice keeps its last value, as for runc.
+/// The last value of a variable counts, as under runc.
 fn variables<'a>(env: impl Iterator<Item = &'a String>) -> Result<Vec<CString>> {
     let mut kept: Vec<&String> = Vec::with_capacity(env.size_hint().0);
     for entry in env {
@@ -211,8 +211,8 @@ fn resource(name: &str) -> Option<Resource> {
     })
 }
 
-/// The label, if there is one. Whether the kernel has the module is asked when the plan
-/// is carried out (`create/preflight.rs`).
+/// An LSM label, if it is not empty. Whether the LSM is enabled is checked by
+/// `create/preflight.rs`.
 pub fn label(value: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }

@@ -1,9 +1,9 @@
-//! Lists of numbers as config.json and the kernel write them: `0-3,7`.
+//! Lists of numbers as in config.json and the kernel's cpulist format: `0-3,7`.
 
 use crate::bail;
 use crate::error::Result;
 
-/// The numbers of a list, each below `limit`, sorted and once each.
+/// The numbers of a list, sorted, without duplicates. Errors: a number not below `limit`.
 pub fn numbers(text: &str, field: &str, limit: usize) -> Result<Vec<usize>> {
     let mut found = Vec::new();
     for range in text.split(',').map(str::trim).filter(|range| !range.is_empty()) {

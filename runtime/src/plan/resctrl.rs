@@ -1,23 +1,25 @@
-//! `linux.intelRdt`: shares of caches and of memory bandwidth.
+//! `linux.intelRdt`: resctrl groups.
 
 use crate::bail;
 use crate::error::Result;
 use crate::spec::linux::IntelRdt;
 
+/// The resctrl groups of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResctrlPlan {
-    /// The control group, which others may share; without one the container has
-    /// its own.
+    /// `closID`: the control group, which other containers may use; None: named by the container's
+    /// id.
     pub clos: Option<String>,
-    /// Of the file `schemata`, in order.
+    /// Lines for the file `schemata`, in order.
     pub schemata: Vec<String>,
-    /// A monitoring group of its own.
+    /// Create a monitoring group.
     pub monitoring: bool,
 }
 
-/// The group of the whole machine.
+/// The default group of resctrl.
 pub const DEFAULT: &str = "/";
 
+/// Errors: a closID or a schema that is malformed.
 pub fn plan(spec: &IntelRdt) -> Result<ResctrlPlan> {
     let clos = Some(spec.clos_id.clone()).filter(|clos| !clos.is_empty());
     if let Some(clos) = clos.as_deref().filter(|clos| *clos != DEFAULT)

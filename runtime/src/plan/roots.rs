@@ -1,5 +1,5 @@
-//! firn's own part of a bundle: layers, what is written over them, and the
-//! closure that is visible at /nix/store.
+//! firn.json: layers and the upper layer of the root, and the closure that is shown at
+//! /nix/store.
 
 use crate::bail;
 use crate::error::Result;
@@ -8,31 +8,36 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+/// The default of `store`.
 pub const DEFAULT_STORE: &str = "/nix/store";
 
+/// The root of a firn.json, validated.
 #[derive(Debug)]
 pub struct RootsPlan {
-    /// Lowest first; none for a root that is `upper` alone.
+    /// Lowest first; empty if the root is `upper` alone.
     pub layers: Vec<PathBuf>,
     pub upper: Upper,
     pub closure: Option<Closure>,
 }
 
+/// The writable layer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Upper {
-    /// The options of the tmpfs, as in `size=64m,mode=755`.
+    /// A tmpfs with these options, such as `size=64m,mode=755`.
     Tmpfs(String),
     Directory(PathBuf),
 }
 
+/// A closure.
 #[derive(Debug)]
 pub struct Closure {
     pub store: PathBuf,
-    /// The names below the store, sorted, each once.
+    /// Names of the store paths below the store, sorted, without duplicates.
     pub names: Vec<OsString>,
 }
 
-/// `list` is the text of the closure's file.
+/// `list`: the text of the file `closure`. Errors: a relative path; a path that is not directly
+/// in the store.
 pub fn plan(roots: &Roots, list: Option<&[u8]>) -> Result<Option<RootsPlan>> {
     let Some(root) = &roots.root else { return Ok(None) };
     for layer in &root.layers {
@@ -72,8 +77,8 @@ fn closure(root: &Root, list: &[u8]) -> Result<Closure> {
     Ok(Closure { store, names })
 }
 
-/// The name of a store path: it lies directly in the store, whether the list
-/// writes it with the real store's path or with /nix/store.
+/// The name of a store path, which must be directly in the store; it may be written with the
+/// store's path or with /nix/store.
 fn store_name(store: &Path, path: &Path) -> Result<OsString> {
     let below = path.strip_prefix(store).or_else(|_| path.strip_prefix(DEFAULT_STORE));
     let mut parts = below.map(Path::components).into_iter().flatten();

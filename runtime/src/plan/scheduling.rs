@@ -1,5 +1,4 @@
-//! How the process is scheduled, which memory it gets, and which system it believes to
-//! be on.
+//! Scheduling, memory policy, I/O priority and personality of a process.
 
 use super::ranges;
 use crate::bail;
@@ -9,7 +8,7 @@ use crate::spec::process::{CpuAffinity, IoPriority, Scheduler};
 use crate::sys::sched::{MemoryPolicy, SchedAttr};
 use rustix::thread::CpuSet;
 
-/// `initial` and `final`.
+/// `execCPUAffinity`: the CPU sets of `initial` and `final`.
 pub fn cpu_affinity(spec: &CpuAffinity) -> Result<[Option<CpuSet>; 2]> {
     let set = |text: &str| -> Result<Option<CpuSet>> {
         if text.is_empty() {
@@ -24,7 +23,7 @@ pub fn cpu_affinity(spec: &CpuAffinity) -> Result<[Option<CpuSet>; 2]> {
     Ok([set(&spec.initial)?, set(&spec.last)?])
 }
 
-/// linux/mempolicy.h
+/// Modes of set_mempolicy(2), linux/mempolicy.h.
 pub const MODES: [&str; 7] = [
     "MPOL_DEFAULT",
     "MPOL_PREFERRED",
@@ -34,11 +33,13 @@ pub const MODES: [&str; 7] = [
     "MPOL_PREFERRED_MANY",
     "MPOL_WEIGHTED_INTERLEAVE",
 ];
+/// Flags of set_mempolicy(2), linux/mempolicy.h.
 pub const FLAGS: [(&str, u32); 3] =
     [("MPOL_F_STATIC_NODES", 1 << 15), ("MPOL_F_RELATIVE_NODES", 1 << 14), ("MPOL_F_NUMA_BALANCING", 1 << 13)];
 
+/// `linux.memoryPolicy`. Errors: a mode, flag or node that set_mempolicy(2) would refuse.
 pub fn memory_policy(spec: &spec::MemoryPolicy) -> Result<MemoryPolicy> {
-    // CONFIG_NODES_SHIFT is 10 at most.
+    // CONFIG_NODES_SHIFT is at most 10.
     const NODES: usize = 1024;
     let Some(mode) = MODES.iter().position(|mode| *mode == spec.mode) else {
         bail!("invalid memory policy mode {:?} (linux.memoryPolicy)", spec.mode);
@@ -55,7 +56,7 @@ pub fn memory_policy(spec: &spec::MemoryPolicy) -> Result<MemoryPolicy> {
     for number in numbers.map_err(|error| Error::new(format!("invalid memory policy node: {}", error.chain())))? {
         nodes[number / 64] |= 1 << (number % 64);
     }
-    // The kernel has one errno for all of it.
+    // set_mempolicy(2) returns EINVAL for all of these.
     let count: u32 = nodes.iter().map(|word| word.count_ones()).sum();
     match (spec.mode.as_str(), count) {
         ("MPOL_DEFAULT" | "MPOL_LOCAL", 1..) => bail!("memory policy mode requires 0 nodes but got {count}"),
@@ -65,6 +66,7 @@ pub fn memory_policy(spec: &spec::MemoryPolicy) -> Result<MemoryPolicy> {
     Ok(MemoryPolicy { mode, nodes })
 }
 
+/// `process.scheduler`. Errors: what does not apply to the policy (sched(7)).
 pub fn scheduler(spec: &Scheduler) -> Result<SchedAttr> {
     const POLICIES: [(&str, u32); 7] = [
         ("SCHED_OTHER", 0),
@@ -124,6 +126,7 @@ pub fn scheduler(spec: &Scheduler) -> Result<SchedAttr> {
     })
 }
 
+/// `process.ioPriority` as the argument of ioprio_set(2).
 pub fn io_priority(spec: &IoPriority) -> Result<u32> {
     const CLASS_SHIFT: u32 = 13;
     let class = match spec.class.as_str() {
@@ -138,7 +141,7 @@ pub fn io_priority(spec: &IoPriority) -> Result<u32> {
     }
 }
 
-/// personality(2).
+/// `linux.personality` as the argument of personality(2).
 pub fn personality(spec: &Personality) -> Result<u32> {
     const FLAGS: [(&str, u32); 9] = [
         ("UNAME26", 0x0002_0000),

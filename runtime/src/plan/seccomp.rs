@@ -1,4 +1,4 @@
-//! The seccomp filter, and when it is loaded.
+//! The seccomp filter, and which process loads it.
 
 use super::process::ProcessPlan;
 use crate::error::{Context, Result};
@@ -8,15 +8,15 @@ use crate::spec::linux::Linux;
 use crate::sys::clone;
 use rustix::process::Resource;
 
-/// The compiled profile of the config, if it has one.
+/// The compiled profile, if the config has one.
 pub fn plan(linux: &Linux, log: &Log) -> Result<Option<Filter>> {
-    // An empty profile is none, as for runc.
+    // An empty profile means none, as for runc.
     let given = linux.seccomp.as_ref().filter(|spec| !(spec.default_action.is_empty() && spec.syscalls.is_empty()));
     given.map(|spec| seccomp::compile(spec, log)).transpose().doing(|| "linux.seccomp")
 }
 
-/// Whether the filter lets an intermediate process make its last one and end, as
-/// `init/pid_namespace.rs` and `join/` do. Otherwise that last process loads it.
+/// Whether the filter lets an intermediate process create the final one and exit, as in
+/// `init/pid_namespace.rs` and `join/`. Otherwise the final process loads the filter.
 pub fn lets_fork(filter: &Filter, process: &ProcessPlan) -> bool {
     let has_limit = process.rlimits.iter().any(|(resource, _)| *resource == Resource::Nproc);
     let calls = [

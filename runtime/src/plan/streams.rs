@@ -1,11 +1,10 @@
-//! What becomes of a process's standard streams.
+//! The standard streams of a process.
 //!
-//! An engine gives pipes of its own to `create` and `--detach`: they become the
-//! container's, and its user their owner, who can open them again by /dev/stdout.
-//! In the foreground the streams are the caller's and stay that. A terminal in the
-//! container could be read by what `exec` has left behind, when the caller types
-//! the next line for somebody else; so a pipe of our own lies between. Files and pipes
-//! pass, and keep their owner.
+//! Pipes that an engine passes to `create` or with `--detach` become the container's, and are
+//! chowned to its user, who can then open /dev/stdout again. In the foreground the streams stay
+//! the caller's. If the container had the caller's terminal, a process that `exec` left behind
+//! could read what the caller types later; so a pipe is placed between. Files and pipes are
+//! passed, and keep their owner.
 
 use super::request::{Attachment, Console};
 use crate::bail;
@@ -15,17 +14,17 @@ use rustix::fs::{FileType, Stat, makedev};
 
 const STDIN: usize = 0;
 
-/// One standard stream of the new process.
+/// A standard stream of the new process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    /// Inherited as it is. `pipe` is its inode where it is one.
+    /// Inherited. `pipe`: the inode, if it is a pipe.
     Inherit { pipe: Option<u64> },
-    /// The host's null device, which the container's own replaces.
+    /// The host's /dev/null, later replaced by the container's.
     Null,
-    /// A pipe of the caller's, with this inode, which is given to the process's user.
+    /// A pipe of the caller with this inode, chowned to the process's user.
     Give { pipe: u64 },
-    /// A new pipe between the caller's stream and the process, which is given to the
-    /// process's user; or the one that was made for an earlier stream.
+    /// A new pipe between the caller's stream and the process, chowned to the process's user; or the
+    /// pipe of an earlier stream.
     Relay { same_as: Option<usize> },
 }
 
@@ -35,27 +34,28 @@ impl Default for Stream {
     }
 }
 
-/// The terminal of a process and its streams.
+/// The console and the standard streams of a process.
 #[derive(Debug, Default)]
 pub struct StreamsPlan {
     pub console: Console,
     pub streams: [Stream; 3],
-    /// The terminal's first size.
+    /// Initial window size.
     pub size: Option<ConsoleSize>,
 }
 
-/// What becomes of output that goes to a file or a pipe of the caller's.
+/// How output to a file or pipe of the caller is handled.
 #[derive(Debug, Clone, Copy)]
 pub enum Output {
-    /// It is inherited, as under runc, so that what the process leaves behind can write
-    /// on. /dev/stdout can be opened again by the file's owner only.
+    /// Inherited, as under runc: processes that are left behind can continue to write. Only the
+    /// file's owner can open /dev/stdout again.
     Inherited,
-    /// Nothing outlives the process: output is relayed where it does not belong to this
-    /// user of the host, so that servers can open /dev/stdout again.
+    /// No process outlives this one: output is relayed unless this host uid owns the file, so that
+    /// servers can open /dev/stdout again.
     OpensAgain(Option<u32>),
 }
 
-/// `terminal` and `size` are those of the config.
+/// `terminal` and `size` are the config's. Errors: a terminal without console socket outside the
+/// foreground, or the reverse; a directory as a standard stream.
 pub fn plan(terminal: bool, size: Option<ConsoleSize>, output: Output, attachment: &Attachment) -> Result<StreamsPlan> {
     let Attachment { console, streams } = attachment;
     match (console, terminal) {
@@ -66,7 +66,7 @@ pub fn plan(terminal: bool, size: Option<ConsoleSize>, output: Output, attachmen
             bail!("--console-socket {} is given, but process.terminal is false", path.display())
         }
         (Console::Socket(_), true) => Ok(StreamsPlan { console: console.clone(), size, ..StreamsPlan::default() }),
-        // It must have the size of the caller's before the program asks for it.
+        // Set before the program can query it.
         (Console::Foreground, true) => {
             Ok(StreamsPlan { console: console.clone(), size: size.or(streams.window), ..StreamsPlan::default() })
         }
@@ -79,7 +79,7 @@ pub fn plan(terminal: bool, size: Option<ConsoleSize>, output: Output, attachmen
     }
 }
 
-/// A directory leads to everything beside it.
+/// A directory descriptor would give access to files of the host (CVE-2024-21626).
 fn refuse_directories(stats: &[Option<Stat>; 3]) -> Result<()> {
     let leads_on =
         |stat: &Stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::Directory | FileType::Symlink);
@@ -106,8 +106,8 @@ fn relay(stats: &[Option<Stat>; 3], output: Output) -> [Stream; 3] {
             stat if is_null(stat) => Stream::Null,
             stat if !needs_relay(number, stat, output) => Stream::Inherit { pipe },
             stat => {
-                // One pipe for both outputs where they go to one place: else what was
-                // written to one might overtake what was written to the other.
+                // One pipe for stdout and stderr if they are the same file, so that the order of
+                // writes is kept.
                 let is_same = |(_, other): &(usize, &Stat)| (other.st_dev, other.st_ino) == (stat.st_dev, stat.st_ino);
                 let same_as = last.filter(is_same).map(|(number, _)| number);
                 last = (number != STDIN).then_some((number, stat));
@@ -118,7 +118,7 @@ fn relay(stats: &[Option<Stat>; 3], output: Output) -> [Stream; 3] {
     streams
 }
 
-/// Input that is a file or a pipe is read no further than the process reads it.
+/// Input from a file or pipe is not relayed: no more is read of it than the process reads.
 fn needs_relay(number: usize, stat: &Stat, output: Output) -> bool {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::CharacterDevice | FileType::BlockDevice => true,
@@ -130,7 +130,7 @@ fn needs_relay(number: usize, stat: &Stat, output: Output) -> bool {
     }
 }
 
-/// Whether it is the null device.
+/// Whether it is /dev/null.
 pub fn is_null(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(1, 3)
 }

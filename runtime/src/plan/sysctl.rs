@@ -1,4 +1,4 @@
-//! `linux.sysctl`: settings of the container's own namespaces.
+//! `linux.sysctl`: sysctls of the container's namespaces.
 
 use super::namespaces::Namespaces;
 use crate::bail;
@@ -18,8 +18,7 @@ const OF_IPC: [&str; 8] = [
     "kernel/shm_rmid_forced",
 ];
 
-/// The kind of namespace to which a path below /proc/sys belongs; None: to the
-/// whole host.
+/// The kind of namespace of a path below /proc/sys; None: a sysctl of the whole host.
 pub fn namespace(path: &str) -> Option<u64> {
     let begins = |with| path.starts_with(with);
     let kinds = [
@@ -31,8 +30,8 @@ pub fn namespace(path: &str) -> Option<u64> {
     kinds.iter().find(|(is, _)| *is).map(|(_, kind)| *kind)
 }
 
-/// Paths and values. Only what belongs to a namespace of the config's may be set;
-/// that one which is joined is not the host's shows when it is opened.
+/// Paths and values. Only sysctls of namespaces of the config are allowed. Whether a joined
+/// namespace is the host's is checked when the file is opened.
 pub fn plan(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
     let mut list = Vec::new();
     for (key, value) in &linux.sysctl {
@@ -51,8 +50,8 @@ pub fn plan(spec: &Spec, linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(
     Ok(list)
 }
 
-/// Either separator may be used, and interface names may have dots: the first
-/// separator decides, sysctl.d(5).
+/// Either separator is accepted; the first one decides, because names of interfaces may have dots
+/// (sysctl.d(5)).
 fn path_of(key: &str) -> String {
     let swap = |c| match c {
         '.' => '/',

@@ -1,6 +1,6 @@
-//! Groups of resctrl, the file system by which processors share their caches and
-//! memory bandwidth (Documentation/filesystems/resctrl.rst). A control group
-//! has what its tasks get, a monitoring group below it counts what they use.
+//! Groups of resctrl, by which CPUs share caches and memory bandwidth
+//! (Documentation/filesystems/resctrl.rst). A control group limits its tasks; a monitoring
+//! group below it counts their usage.
 
 pub mod schemata;
 pub mod stats;
@@ -13,22 +13,25 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The groups of one container.
+/// The resctrl groups of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Groups {
-    /// Where resctrl is mounted.
+    /// The mount point of resctrl.
     root: PathBuf,
     control: PathBuf,
-    /// The control group is the container's alone, and ends with it.
+    /// The control group was named by the container's id, and is removed with it.
     own: bool,
     monitoring: Option<PathBuf>,
 }
 
 impl Groups {
-    /// What the plan comes to on this host. Nothing is made.
+    /// Determines the groups for the plan; creates nothing. Errors: resctrl is not mounted; an
+    /// existing group has other schemata; a named group without schemata does not exist.
     pub fn place(plan: &ResctrlPlan, id: &str) -> Result<Self> {
         let Some(root) = mount_point()? else {
-            bail!("linux.intelRdt needs a mounted resctrl file system, and this host has none");
+            bail!(
+                "linux.intelRdt needs a mounted resctrl file system, and this host has none: mount -t resctrl resctrl /sys/fs/resctrl"
+            );
         };
         Self::place_in(root, plan, id)
     }
@@ -42,7 +45,7 @@ impl Groups {
         if let (Some(name), false) = (&plan.clos, exists)
             && plan.schemata.is_empty()
         {
-            bail!("linux.intelRdt: there is no group {name:?}, and without schemata none is made");
+            bail!("linux.intelRdt: there is no group {name:?}, and without schemata it is not created");
         }
         if plan.clos.is_some() && exists {
             schemata::compare(&control, &plan.schemata)?;
@@ -51,15 +54,15 @@ impl Groups {
         Ok(Groups { root, own: plan.clos.is_none() && !exists, control, monitoring })
     }
 
-    /// Makes what is not there. What this call made and others may go on using
-    /// is `Made`, so that it can be taken back while the container is not ready.
-    pub fn make(&self, plan: &ResctrlPlan, made: &mut Made) -> Result<()> {
+    /// Creates missing groups. Those that this call created, and other containers may use later,
+    /// are in `made`, for removal if the creation fails.
+    pub fn make(&self, plan: &ResctrlPlan, made: &mut CreatedGroups) -> Result<()> {
         if make_group(&self.control).doing(|| self.what("make", &self.control))? {
             made.0.push(self.control.clone());
         }
-        // A group that was there has been compared.
+        // The schemata of an existing group have been compared in `place`.
         if !plan.schemata.is_empty() && (plan.clos.is_none() || !made.0.is_empty()) {
-            self.set(&plan.schemata)?;
+            self.write_schemata(&plan.schemata)?;
         }
         if let Some(group) = &self.monitoring
             && make_group(group).doing(|| self.what("make", group))?
@@ -69,13 +72,14 @@ impl Groups {
         Ok(())
     }
 
-    pub fn set(&self, lines: &[String]) -> Result<()> {
+    /// Writes lines of schemata to the control group.
+    pub fn write_schemata(&self, lines: &[String]) -> Result<()> {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         let file = self.control.join("schemata");
         std::fs::write(&file, &text).doing(|| self.what(&format!("write {text:?} to"), &file))
     }
 
-    /// Its children follow it.
+    /// Adds a process to the groups; its children are born in them.
     pub fn add(&self, pid: Pid) -> Result<()> {
         for group in [Some(&self.control), self.monitoring.as_ref()].into_iter().flatten() {
             let file = group.join("tasks");
@@ -85,12 +89,12 @@ impl Groups {
         Ok(())
     }
 
-    /// With a control group its monitoring groups go too.
+    /// Removes the groups. A control group is removed with its monitoring groups.
     pub fn remove(&self) -> Result<()> {
         self.monitoring.iter().chain(self.own.then_some(&self.control)).try_for_each(|group| remove_group(group))
     }
 
-    /// An operation, with what the kernel says about the last one.
+    /// The operation, with the kernel's info/last_cmd_status.
     fn what(&self, verb: &str, path: &Path) -> String {
         let status = std::fs::read_to_string(self.root.join("info/last_cmd_status")).unwrap_or_default();
         match status.trim() {
@@ -100,11 +104,12 @@ impl Groups {
     }
 }
 
-/// Groups that were not there before.
+/// The groups that this creation made.
 #[derive(Debug, Default)]
-pub struct Made(Vec<PathBuf>);
+pub struct CreatedGroups(Vec<PathBuf>);
 
-impl Made {
+impl CreatedGroups {
+    /// Removes them.
     pub fn remove(&self) -> Result<()> {
         self.0.iter().rev().try_for_each(|group| remove_group(group))
     }
@@ -125,12 +130,12 @@ fn remove_group(path: &Path) -> Result<()> {
     }
 }
 
-/// The usual place, or wherever it is mounted.
+/// /sys/fs/resctrl, or the mount point in mountinfo.
 fn mount_point() -> Result<Option<PathBuf>> {
     const USUAL: &str = "/sys/fs/resctrl";
     const MAGIC: i64 = 0x0765_5821;
     match rustix::fs::statfs(USUAL) {
-        // The kernel makes the directory where it can.
+        // ENOENT: the kernel has no resctrl; otherwise it creates the directory.
         Err(Errno::NOENT) => return Ok(None),
         Ok(stat) if stat.f_type == MAGIC => return Ok(Some(USUAL.into())),
         _ => {}
@@ -146,7 +151,7 @@ fn mount_point() -> Result<Option<PathBuf>> {
 mod tests {
     use super::*;
 
-    /// A folder that looks like resctrl as far as these files go.
+    /// A directory with the files of resctrl that are used here.
     fn root(name: &str) -> PathBuf {
         let root = std::env::temp_dir().join(format!("firn-resctrl-{name}-{}", std::process::id()));
         std::fs::create_dir_all(root.join("info")).unwrap();
@@ -166,11 +171,11 @@ mod tests {
         let plan = plan(None, &["L3:0=f"]);
         let groups = Groups::place_in(root.clone(), &plan, "web").unwrap();
         assert!(!root.join("web").exists());
-        groups.make(&plan, &mut Made::default()).unwrap();
+        groups.make(&plan, &mut CreatedGroups::default()).unwrap();
         assert_eq!(std::fs::read_to_string(root.join("web/schemata")).unwrap(), "L3:0=f\n");
         groups.add(Pid::from_raw(7).unwrap()).unwrap();
         assert_eq!(std::fs::read_to_string(root.join("web/tasks")).unwrap(), "7");
-        // In resctrl these files go with their group.
+        // In resctrl these files are removed with their group.
         for file in ["schemata", "tasks"] {
             std::fs::remove_file(root.join("web").join(file)).unwrap();
         }
@@ -184,11 +189,11 @@ mod tests {
         let root = root("named");
         let shared = plan(Some("gold"), &["L3:0=f"]);
         let groups = Groups::place_in(root.clone(), &shared, "web").unwrap();
-        let mut made = Made::default();
+        let mut made = CreatedGroups::default();
         groups.make(&shared, &mut made).unwrap();
         groups.remove().unwrap();
         assert!(root.join("gold").exists());
-        // The same again is content with what is there; another is not.
+        // The same schemata are accepted, others refused.
         Groups::place_in(root.clone(), &shared, "web").unwrap();
         let other = Groups::place_in(root.clone(), &plan(Some("gold"), &["L3:0=ff"]), "web").unwrap_err();
         assert!(other.chain().contains("L3:0=ff"), "{}", other.chain());
@@ -214,7 +219,7 @@ mod tests {
         std::fs::create_dir(root.join("mon_groups")).unwrap();
         let plan = ResctrlPlan { monitoring: true, ..plan(Some("/"), &[]) };
         let groups = Groups::place_in(root.clone(), &plan, "web").unwrap();
-        groups.make(&plan, &mut Made::default()).unwrap();
+        groups.make(&plan, &mut CreatedGroups::default()).unwrap();
         assert!(root.join("mon_groups/web").exists());
         groups.remove().unwrap();
         assert!(!root.join("mon_groups/web").exists() && root.exists());

@@ -1,12 +1,12 @@
-//! Lines of `schemata`: `L3:0=ff;1=ff`.
+//! Lines of `schemata`, such as `L3:0=ff;1=ff`.
 
 use crate::bail;
 use crate::error::{Context, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Resource and domain with the value that they have. The kernel writes lines in
-/// its own order and with leading zeros.
+/// The value of each resource and domain. The kernel prints lines in another order and with
+/// leading zeros.
 fn values(text: &str) -> BTreeMap<(String, String), String> {
     let mut values = BTreeMap::new();
     for (resource, domains) in text.lines().filter_map(|line| line.split_once(':')) {
@@ -18,8 +18,8 @@ fn values(text: &str) -> BTreeMap<(String, String), String> {
     values
 }
 
-/// A group that was there has to have what the config asks for: it may be
-/// others' too, and is not changed.
+/// Errors: an existing group has other schemata than the config. Other containers may use it,
+/// so it is not modified.
 pub fn compare(group: &Path, wanted: &[String]) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
@@ -29,7 +29,7 @@ pub fn compare(group: &Path, wanted: &[String]) -> Result<()> {
     let present = values(&present);
     for line in wanted {
         if values(line).iter().any(|(domain, value)| present.get(domain) != Some(value)) {
-            bail!("linux.intelRdt: {} is there already and has something else than {line}", group.display());
+            bail!("linux.intelRdt: {} exists with other schemata than {line}", group.display());
         }
     }
     Ok(())

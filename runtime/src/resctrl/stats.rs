@@ -1,4 +1,4 @@
-//! What `events` says about a container's caches, by runc's names.
+//! Statistics of resctrl for `events`, by runc's names.
 
 use super::Groups;
 use serde_json::{Map, Value, json};
@@ -27,11 +27,11 @@ pub fn collect(groups: &Groups) -> Value {
     Value::Object(stats)
 }
 
-/// Masks are text, all else is numbers.
-fn info(folder: &Path) -> Option<Value> {
+/// The info directory of a resource: masks are strings, the others numbers.
+fn info(directory: &Path) -> Option<Value> {
     let mut info = Map::new();
     for name in ["cbm_mask", "min_cbm_bits", "num_closids", "bandwidth_gran", "delay_linear", "min_bandwidth"] {
-        let Ok(text) = std::fs::read_to_string(folder.join(name)) else { continue };
+        let Ok(text) = std::fs::read_to_string(directory.join(name)) else { continue };
         let value = if name == "cbm_mask" { json!(text.trim()) } else { json!(text.trim().parse::<u64>().ok()?) };
         info.insert(name.to_owned(), value);
     }
@@ -43,18 +43,18 @@ fn line(group: &Path, resource: &str) -> Option<String> {
     text.lines().map(str::trim).find(|line| line.starts_with(resource)).map(str::to_owned)
 }
 
-/// One folder for each cache, in order.
+/// The directory of each cache domain, sorted.
 fn domains(data: &Path) -> Vec<std::path::PathBuf> {
     let Ok(entries) = std::fs::read_dir(data) else { return Vec::new() };
-    let mut folders: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    folders.sort();
-    folders
+    let mut image_dirs: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    image_dirs.sort();
+    image_dirs
 }
 
-fn numbers(folder: &Path, names: &[&str]) -> Option<Value> {
+fn numbers(directory: &Path, names: &[&str]) -> Option<Value> {
     let mut counted = Map::new();
     for name in names {
-        let Ok(text) = std::fs::read_to_string(folder.join(name)) else { continue };
+        let Ok(text) = std::fs::read_to_string(directory.join(name)) else { continue };
         counted.insert((*name).to_owned(), json!(text.trim().parse::<u64>().ok()?));
     }
     (!counted.is_empty()).then_some(Value::Object(counted))

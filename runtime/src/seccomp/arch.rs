@@ -1,12 +1,12 @@
-//! The architectures of a profile, and the look-up of a system call by name.
+//! Architectures of a profile, and lookup of system calls by name.
 
 use super::abi::{Abi, Call};
 use super::names::NAMES;
 use crate::bail;
 use crate::error::Result;
 
-/// The first eight bytes of a name: they sort as names do, and comparing one
-/// word is all that most steps of the search need.
+/// The first eight bytes of a name as an integer, which sorts as the name does: most steps of the
+/// binary search compare only that.
 const fn prefix(name: &str) -> u64 {
     let bytes = name.as_bytes();
     let mut word = 0;
@@ -28,7 +28,7 @@ static PREFIXES: [u64; NAMES.len()] = {
     prefixes
 };
 
-/// Finds a system call of any architecture.
+/// Finds a system call of any architecture by its name.
 pub fn lookup(name: &str) -> Option<&'static Call> {
     let prefix = prefix(name);
     let first = PREFIXES.partition_point(|known| *known < prefix);
@@ -36,8 +36,8 @@ pub fn lookup(name: &str) -> Option<&'static Call> {
     NAMES[first..first + same].iter().find(|(known, _)| *known == name).map(|(_, call)| call)
 }
 
-/// Every architecture of the runtime-spec. Those without an ABI are known and
-/// have no effect: no process on this kernel can have them.
+/// All architectures of the runtime-spec. Those without an ABI have no effect: no process on this
+/// kernel has them.
 pub const ARCHITECTURES: [(&str, Option<Abi>); 23] = [
     ("SCMP_ARCH_AARCH64", None),
     ("SCMP_ARCH_ARM", None),
@@ -64,8 +64,7 @@ pub const ARCHITECTURES: [(&str, Option<Abi>); 23] = [
     ("SCMP_ARCH_X86_64", Some(Abi::X86_64)),
 ];
 
-/// The ABIs that a filter serves: always the native one, and what the profile
-/// lists besides.
+/// The ABIs of a filter: x86-64 always, and those that the profile lists.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Abis {
     pub x32: bool,
@@ -73,6 +72,7 @@ pub struct Abis {
 }
 
 impl Abis {
+    /// Errors: an unknown architecture.
     pub fn parse(names: &[String]) -> Result<Self> {
         let mut abis = Abis::default();
         for name in names {

@@ -1,12 +1,11 @@
-//! An assembler of classic BPF that works from the program's end: a jump can
-//! only go forward, so whatever it goes to is there already, and one that is
-//! out of reach gets its way station at once.
+//! An assembler of classic BPF that works from the end of the program: jumps are forward only, so
+//! their targets have been emitted. For a target out of reach, an unconditional jump is emitted.
 
 use crate::bail;
 use crate::error::Result;
 use crate::sys::seccomp::Instruction;
 
-/// linux/bpf_common.h, in the combinations that seccomp accepts.
+/// linux/bpf_common.h, in the combinations that seccomp(2) accepts.
 pub const LOAD: u16 = 0x20;
 pub const AND: u16 = 0x54;
 pub const JUMP: u16 = 0x05;
@@ -21,8 +20,7 @@ pub enum Test {
     GreaterOrEqual = 0x35,
 }
 
-/// struct seccomp_data, linux/seccomp.h: number, arch, instruction_pointer,
-/// six arguments of 64 bits.
+/// Offsets in struct seccomp_data (linux/seccomp.h): nr, arch, instruction_pointer, args.
 pub const NUMBER: u32 = 0;
 pub const ARCH: u32 = 4;
 pub const ARGUMENTS: u32 = 16;
@@ -30,25 +28,27 @@ pub const ARGUMENTS: u32 = 16;
 /// BPF_MAXINSNS.
 pub const LONGEST: usize = 4096;
 
-/// Jumps of conditions have 8 bits; one is kept for the other way station.
+/// Conditional jumps have 8 bits; one less, for an unconditional jump in between.
 const REACH: usize = u8::MAX as usize - 1;
 
-/// Where execution goes on.
+/// Where execution continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     Return(u32),
-    /// An instruction, counted from the program's end.
+    /// An instruction, counted from the end of the program.
     At(usize),
 }
 
+/// The program, in reverse.
 #[derive(Debug, Default)]
 pub struct Assembler {
     backwards: Vec<Instruction>,
-    /// The latest return of each value.
+    /// For each return value its latest instruction.
     returns: Vec<(u32, usize)>,
 }
 
 impl Assembler {
+    /// An empty program.
     pub fn new() -> Self {
         Assembler { backwards: Vec::with_capacity(512), returns: Vec::new() }
     }
@@ -58,17 +58,19 @@ impl Assembler {
         Target::At(self.backwards.len() - 1)
     }
 
-    /// Loads a word of seccomp_data, then goes on to `next`.
+    /// Loads a 32-bit word of seccomp_data, then continues at `next`.
     pub fn load(&mut self, offset: u32, next: Target) -> Target {
         self.fall(next);
         self.emit(LOAD, 0, 0, offset)
     }
 
+    /// ANDs the accumulator with `mask`, then continues at `next`.
     pub fn and(&mut self, mask: u32, next: Target) -> Target {
         self.fall(next);
         self.emit(AND, 0, 0, mask)
     }
 
+    /// Compares the accumulator with `k`, then continues at `yes` or `no`.
     pub fn branch(&mut self, test: Test, k: u32, yes: Target, no: Target) -> Target {
         let (yes, no) = (self.reach(yes), self.reach(no));
         let (jt, jf) = (self.distance(yes), self.distance(no));
@@ -76,7 +78,7 @@ impl Assembler {
         self.emit(test as u16, jt as u8, jf as u8, k)
     }
 
-    /// The whole program, which begins at `start`.
+    /// The program, starting at `start`. Errors: more than 4096 instructions.
     pub fn finish(mut self, start: Target) -> Result<Vec<Instruction>> {
         self.fall(start);
         if self.backwards.len() > LONGEST {
@@ -86,12 +88,12 @@ impl Assembler {
         Ok(self.backwards)
     }
 
-    /// How many instructions a jump from the next one emitted skips.
+    /// Number of instructions between the next one that is emitted and `at`.
     fn distance(&self, at: usize) -> usize {
         self.backwards.len() - 1 - at
     }
 
-    /// Makes `target` the instruction that follows what is emitted next.
+    /// Makes `target` the instruction after the next one that is emitted.
     fn fall(&mut self, target: Target) {
         match target {
             Target::At(at) if self.distance(at) == 0 => {}
@@ -105,7 +107,7 @@ impl Assembler {
         }
     }
 
-    /// An instruction within reach of a condition that does what `target` does.
+    /// An instruction within reach of a conditional jump that is equivalent to `target`.
     fn reach(&mut self, target: Target) -> usize {
         match target {
             Target::At(at) if self.distance(at) < REACH => at,

@@ -1,5 +1,5 @@
-//! From a profile to a program: a binary search over ranges of numbers, with
-//! the comparisons of arguments at its leaves.
+//! From a profile to BPF: a binary search over ranges of system call numbers, then comparisons of
+//! arguments.
 
 use super::abi::{AUDIT_I386, AUDIT_X86_64, Abi, X32_BIT};
 use super::arch::Abis;
@@ -10,6 +10,7 @@ use super::ranges::{self, Base, Range, Ranges};
 use crate::error::{Context, Result};
 use crate::sys::seccomp::Instruction;
 
+/// Compiles a profile. Errors: conflicting rules; more than 4096 instructions.
 pub fn program(profile: &Profile<'_>) -> Result<Vec<Instruction>> {
     let rules = Rules::collect(profile);
     let mut code = Code { out: Assembler::new(), default: Target::Return(profile.default) };
@@ -26,15 +27,14 @@ pub fn program(profile: &Profile<'_>) -> Result<Vec<Instruction>> {
     code.out.finish(start)
 }
 
-/// One way in which a rule matches.
+/// An alternative of a rule: its conditions and action.
 #[derive(Debug)]
 struct Way {
     action: Action,
     conditions: Vec<Condition>,
 }
 
-/// That a way is for a number; sorts by number, then by the rule's place in
-/// the profile.
+/// An alternative for a number; sorts by number, then by position in the profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry(u64);
 
@@ -61,7 +61,7 @@ struct Rules {
 }
 
 impl Rules {
-    /// Rules that only repeat the default are left out, as runc does.
+    /// Rules with the default action are left out, as by runc.
     fn collect(profile: &Profile<'_>) -> Self {
         let mut rules = Rules::default();
         for rule in profile.rules.iter().filter(|rule| rule.action != profile.default) {
@@ -86,8 +86,8 @@ impl Rules {
         for call in &rule.calls {
             self.i386.extend(call.number(Abi::I386).map(|number| Entry::new(number, way)));
             if let Some((number, which)) = call.multiplexed() {
-                // The other arguments are behind a pointer; libseccomp leaves
-                // the rule's conditions on them as they are.
+                // The other arguments are behind a pointer; as by libseccomp, the rule's conditions
+                // apply to the arguments of socketcall(2) or ipc(2) themselves.
                 let mut conditions = conditions.to_vec();
                 conditions.retain(|condition| condition.argument != 0);
                 conditions.insert(0, Condition::equals(0, which.into()));
@@ -114,7 +114,7 @@ impl Rules {
         let mut ranges = Ranges::over(base);
         for same in entries.chunk_by(|a, b| a.number() == b.number()) {
             let (number, first) = (same[0].number(), &self.ways[same[0].way()]);
-            // Nearly all calls have this: worth the short way.
+            // The common case.
             if first.conditions.is_empty() {
                 ranges.put(number, Treatment::Always(first.action));
                 continue;
@@ -171,7 +171,7 @@ impl Code {
         }
     }
 
-    /// The halves of an argument whose mask is zero are not looked at.
+    /// A half of an argument with mask 0 is not compared.
     fn equal(&mut self, condition: &Condition, width: Width, yes: Target, no: Target) -> Target {
         let low = self.half(condition, Half::Low, yes, no);
         match width {
@@ -192,7 +192,7 @@ impl Code {
         self.out.load(half.offset(condition), at)
     }
 
-    /// `test` is for the low half; the high one decides alone unless equal.
+    /// `test` compares the low halves; different high halves decide alone.
     fn above(&mut self, test: Test, condition: &Condition, width: Width, yes: Target, no: Target) -> Target {
         let low = self.out.branch(test, Half::Low.of(condition.value), yes, no);
         let low = self.out.load(Half::Low.offset(condition), low);
@@ -220,7 +220,7 @@ impl Half {
         }
     }
 
-    /// Where seccomp_data, little-endian here, has this half of the argument.
+    /// Offset of this half of the argument in seccomp_data (little-endian).
     fn offset(self, condition: &Condition) -> u32 {
         ARGUMENTS + 8 * u32::from(condition.argument) + if self == Half::High { 4 } else { 0 }
     }

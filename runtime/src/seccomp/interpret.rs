@@ -1,9 +1,8 @@
-//! Classic BPF as the kernel runs it: what a filter says of a call, and a second
-//! opinion for the tests here.
+//! Interprets classic BPF as the kernel does: the verdict of a filter for a call, also for tests.
 
 use crate::sys::seccomp::Instruction;
 
-/// What a filter is shown of a call: struct seccomp_data.
+/// struct seccomp_data.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
     pub arch: u32,
@@ -22,13 +21,15 @@ impl Call {
     }
 }
 
+/// The result of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     pub action: u32,
-    /// An argument was looked at.
+    /// The filter loaded an argument.
     pub by_arguments: bool,
 }
 
+/// Runs a filter. Panics for instructions that the compiler does not emit.
 pub fn run(program: &[Instruction], call: &Call) -> Verdict {
     let (mut at, mut accumulator, mut by_arguments) = (0, 0u32, false);
     loop {

@@ -1,17 +1,16 @@
-//! From `linux.seccomp` to a program of classic BPF. For each system call its
-//! verdict is that of runc, which uses libseccomp, save where libseccomp's
-//! follows from no rule of the profile.
+//! From `linux.seccomp` to classic BPF. The verdict for each system call is that of runc, which
+//! uses libseccomp, except where libseccomp's follows from no rule of the profile.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
-//! | `profile` | the profile with its words understood |
-//! | `abi` | the kernel's ABIs, and a call's number in each |
-//! | `arch`, `names` | architectures of profiles, and calls by name |
+//! | `profile` | the parsed profile |
+//! | `abi` | the kernel's ABIs, and the number of a call in each |
+//! | `arch`, `names` | architectures, and system calls by name |
 //! | `order` | which of several rules decides |
-//! | `ranges` | numbers as ranges of equal treatment; ENOSYS for new ones |
+//! | `ranges` | numbers as ranges with the same treatment; ENOSYS for new ones |
 //! | `compile` | ranges → binary search, conditions → comparisons |
 //! | `bpf` | the assembler |
-//! | `interpret` | what a program says of a call |
+//! | `interpret` | the verdict of a program for a call |
 
 mod abi;
 mod arch;
@@ -34,27 +33,28 @@ use crate::spec::seccomp::Seccomp;
 use crate::sys::seccomp::{FLAG_NEW_LISTENER, Instruction};
 use profile::{NOTIFY, Profile};
 
+/// A compiled filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     pub program: Vec<Instruction>,
     /// SECCOMP_FILTER_FLAG_*
     pub flags: u32,
-    /// Who answers the calls of SCMP_ACT_NOTIFY.
+    /// The agent for SCMP_ACT_NOTIFY.
     pub listener: Option<Listener>,
 }
 
-/// The agent that gets the filter's descriptor.
+/// The seccomp agent (`listenerPath`, `listenerMetadata`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// A stream socket of the host.
+    /// Path of a stream socket on the host.
     pub path: String,
-    /// Passed on as it is.
+    /// Passed to the agent unchanged.
     pub metadata: String,
 }
 
 impl Filter {
-    /// Whether a call of this ABI's, with these as its first arguments and no others,
-    /// goes through without anybody being asked.
+    /// Whether the filter allows a call of x86-64 with these first two arguments, independent of the
+    /// other arguments, and without a notification.
     pub fn allows(&self, number: libc::c_long, [first, second]: [u64; 2]) -> bool {
         const X86_64: u32 = 0xc000_003e;
         let call = interpret::Call { arch: X86_64, number: number as u32, args: [first, second, 0, 0, 0, 0] };
@@ -62,23 +62,24 @@ impl Filter {
     }
 }
 
-/// linux/seccomp.h
+/// SECCOMP_RET_* of linux/seccomp.h.
 const ALLOW: u32 = 0x7fff_0000;
 const LOG: u32 = 0x7ffc_0000;
 
-/// The agent of a profile that has passed `compile`, if it needs one.
+/// The agent of a profile that `compile` has accepted, if it needs one.
 pub fn listener(spec: &Seccomp) -> Option<Listener> {
     let notifies = spec.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY");
     notifies.then(|| Listener { path: spec.listener_path.clone(), metadata: spec.listener_metadata.clone() })
 }
 
-/// Compiles a profile. System calls that no architecture has are left out,
-/// with one warning for all of them.
+/// Compiles a profile. System calls that no architecture has are left out, with one warning.
+/// Errors: a mistake in the profile; SCMP_ACT_NOTIFY that can't work; another architecture than
+/// x86-64.
 pub fn compile(spec: &Seccomp, log: &Log) -> Result<Filter> {
     if cfg!(not(target_arch = "x86_64")) {
         bail!("seccomp is supported on x86-64 only");
     }
-    // An empty object is what an engine writes that has seccomp switched off.
+    // Engines write an empty object if seccomp is disabled.
     if spec.default_action.is_empty() && spec.syscalls.is_empty() {
         return compile(&Seccomp { default_action: "SCMP_ACT_ALLOW".into(), ..Seccomp::default() }, log);
     }
@@ -86,8 +87,8 @@ pub fn compile(spec: &Seccomp, log: &Log) -> Result<Filter> {
     if profile.default == NOTIFY {
         bail!("SCMP_ACT_NOTIFY cannot be used as default action");
     }
-    // runc writes to its parent between installing the filter and handing over
-    // the listener, and refuses such profiles; whoever has one gets to know here.
+    // runc refuses this, because it writes to its parent between loading the filter and sending
+    // the notify descriptor; here it is refused so that the profile does not work by chance.
     if spec.syscalls.iter().any(|rule| rule.action == "SCMP_ACT_NOTIFY" && rule.names.iter().any(|n| n == "write")) {
         bail!("SCMP_ACT_NOTIFY cannot be used for the write syscall");
     }
@@ -100,7 +101,7 @@ pub fn compile(spec: &Seccomp, log: &Log) -> Result<Filter> {
     Ok(Filter { listener: listener(spec), ..filter(&profile)? })
 }
 
-/// The program and how it is to be installed.
+/// The program and its flags.
 fn filter(profile: &Profile<'_>) -> Result<Filter> {
     let mut flags = profile.flags;
     if profile.notifies() {
@@ -111,7 +112,7 @@ fn filter(profile: &Profile<'_>) -> Result<Filter> {
     Ok(Filter { program: compile::program(profile)?, flags, listener: None })
 }
 
-/// `linux.seccomp` of features.md.
+/// `linux.seccomp` of `features` (runtime-spec, features-linux.md).
 pub fn features() -> serde_json::Value {
     let known = profile::FLAGS.map(|(name, _)| name);
     serde_json::json!({

@@ -1,39 +1,39 @@
-//! Which of several rules for one system call decides.
+//! Which of several rules for a system call decides.
 //!
-//! A rule without conditions does, the first one if there are several. Among
-//! rules with conditions the order of the profile does not matter; they are
-//! tried in the order in which libseccomp tries them, on which profiles with
-//! overlapping rules rely: it makes a tree of 32-bit comparisons, where rules
-//! with common first comparisons share them, and on each level sorts by
-//! argument, operator and constant.
+//! A rule without conditions decides, the first if there are several. The order of rules with
+//! conditions in the profile is not significant: they are tried in libseccomp's order, on which
+//! profiles with overlapping rules rely. libseccomp makes a tree of 32-bit comparisons; rules share
+//! equal first comparisons, and each level is sorted by argument, operator and constant.
 
 use super::profile::{Action, Condition, Operator};
 use crate::bail;
 use crate::error::Result;
 
-/// How much of an argument is compared: i386 and x32 have 32 bits.
+/// Bits of an argument that are compared: 32 for i386 and x32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Width {
     Half,
     Full,
 }
 
+/// A rule with conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conditional {
-    /// By argument; never empty.
+    /// Sorted by argument; not empty.
     pub conditions: Vec<Condition>,
     pub action: Action,
     pub width: Width,
 }
 
-/// What the rules of one system call come to.
+/// The result of all rules of a system call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Treatment {
     Always(Action),
-    /// What the first that holds says; where none does, the default.
+    /// The action of the first whose conditions hold; otherwise the default.
     When(Vec<Conditional>),
 }
 
+/// Orders the rules of a system call. Errors: different actions for the same conditions.
 pub fn decide(rules: impl Iterator<Item = Conditional>) -> Result<Treatment> {
     let mut kept: Vec<Conditional> = Vec::new();
     for mut rule in rules {
@@ -57,24 +57,23 @@ fn always_holds(condition: &Condition, width: Width) -> bool {
     condition.operator == Operator::MaskedEq && mask == 0
 }
 
-/// One comparison of 32 bits, as a place in the order.
+/// A 32-bit comparison, as a sort key.
 #[derive(Debug, Clone, Copy)]
 struct Key {
-    /// Twice the argument, and one more for its high half.
+    /// Twice the argument's index, plus one for its high half.
     word: u8,
     rank: u8,
     downwards: bool,
-    /// The rule goes on where the comparison fails.
+    /// The rule continues if the comparison fails.
     negated: bool,
-    /// What the processor does: `Eq`, `Gt`, `Ge` or `MaskedEq`.
+    /// The BPF comparison: `Eq`, `Gt`, `Ge` or `MaskedEq`.
     test: Operator,
     mask: u32,
     value: u32,
 }
 
 impl Key {
-    /// Whether the two are one comparison (which one rule may want to hold and
-    /// the other to fail).
+    /// Whether both are the same comparison; one rule may need it to hold, the other to fail.
     fn same(&self, other: &Key) -> bool {
         (self.word, self.test, self.mask, self.value) == (other.word, other.test, other.mask, other.value)
     }
@@ -94,8 +93,7 @@ struct Node {
     fails: Next,
 }
 
-/// What is tried after a comparison: the rules with more conditions, then the
-/// one that has no more.
+/// What follows a comparison: rules with further conditions, then the one without.
 #[derive(Debug, Default)]
 struct Next {
     level: Vec<Node>,
@@ -145,8 +143,7 @@ fn key(condition: &Condition, word: u8, mask: u32, value: u32) -> Key {
 }
 
 impl Next {
-    /// Adds a rule. One whose first conditions are all that an earlier one has
-    /// is dropped.
+    /// Inserts a rule. It is dropped if its first conditions are all conditions of an earlier one.
     fn insert(&mut self, path: &[Key], rule: usize, rules: &[Conditional]) -> Result<()> {
         let Some((key, rest)) = path.split_first() else { return self.end(rule, rules) };
         if self.rule.is_some() {
@@ -162,7 +159,7 @@ impl Next {
         next.insert(rest, rule, rules)
     }
 
-    /// Ends a rule's path here.
+    /// Ends a rule here.
     fn end(&mut self, rule: usize, rules: &[Conditional]) -> Result<()> {
         let action = rules[rule].action;
         match self.rule {

@@ -1,5 +1,4 @@
-//! `linux.seccomp` with its words understood: what the compiler works from.
-//! Every mistake in a profile is found here.
+//! `linux.seccomp`, parsed. Every mistake in a profile is found here.
 
 use super::abi::Call;
 use super::arch::{self, Abis};
@@ -7,7 +6,7 @@ use crate::bail;
 use crate::error::Result;
 use crate::spec::seccomp::{Argument, Seccomp};
 
-/// SECCOMP_RET_*: what a filter returns, with its data in the low 16 bits.
+/// A return value of a filter: SECCOMP_RET_*, with data in the low 16 bits.
 pub type Action = u32;
 pub const ALLOW: Action = 0x7fff_0000;
 pub const KILL_THREAD: Action = 0;
@@ -16,6 +15,7 @@ pub const ERRNO: Action = 0x0005_0000;
 pub const TRACE: Action = 0x7ff0_0000;
 pub const LOG: Action = 0x7ffc_0000;
 
+/// Names of actions, runtime-spec, config-linux.md, "Seccomp".
 pub const ACTIONS: [(&str, Action); 9] = [
     ("SCMP_ACT_ALLOW", ALLOW),
     ("SCMP_ACT_ERRNO", ERRNO),
@@ -28,11 +28,12 @@ pub const ACTIONS: [(&str, Action); 9] = [
     ("SCMP_ACT_TRAP", 0x0003_0000),
 ];
 
-/// The bits that tell actions apart: SECCOMP_RET_ACTION_FULL.
+/// The action without data: SECCOMP_RET_ACTION_FULL.
 pub fn kind(action: Action) -> Action {
     action & 0xffff_0000
 }
 
+/// An operator of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
     Ne,
@@ -44,6 +45,7 @@ pub enum Operator {
     MaskedEq,
 }
 
+/// Names of operators.
 pub const OPERATORS: [(&str, Operator); 7] = [
     ("SCMP_CMP_EQ", Operator::Eq),
     ("SCMP_CMP_GE", Operator::Ge),
@@ -54,9 +56,9 @@ pub const OPERATORS: [(&str, Operator); 7] = [
     ("SCMP_CMP_NE", Operator::Ne),
 ];
 
-/// SECCOMP_FILTER_FLAG_*. All of them are older than the oldest kernel that
-/// is supported, the last is Linux 5.19. TSYNC is about other threads, of which
-/// init has none, and the kernel refuses it together with a listener.
+/// SECCOMP_FILTER_FLAG_*. All exist in the oldest supported kernel; the newest is of Linux 5.19.
+/// TSYNC is accepted and ignored: it is for other threads, of which init has none, and the kernel
+/// refuses it with NEW_LISTENER.
 pub const FLAGS: [(&str, u32); 4] = [
     ("SECCOMP_FILTER_FLAG_TSYNC", 0),
     ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", SPEC_ALLOW),
@@ -66,29 +68,30 @@ pub const FLAGS: [(&str, u32); 4] = [
 pub const SPEC_ALLOW: u32 = 1 << 2;
 pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
-/// A comparison of one argument with a constant.
+/// A comparison of an argument with a constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Condition {
     pub argument: u8,
     pub operator: Operator,
-    /// The bits of the argument that count.
+    /// Bits of the argument that are compared.
     pub mask: u64,
     pub value: u64,
 }
 
 impl Condition {
+    /// A comparison of all 64 bits.
     pub fn equals(argument: u8, value: u64) -> Self {
         Condition { argument, operator: Operator::Eq, mask: u64::MAX, value }
     }
 }
 
-/// What happens to some system calls when all of its conditions hold.
+/// The action for system calls if all conditions hold.
 #[derive(Debug, Clone)]
 pub struct Rule {
     /// Without those that no architecture has.
     pub calls: Vec<&'static Call>,
     pub action: Action,
-    /// One list for each way to match, by argument.
+    /// The alternatives by which the rule matches; each is sorted by argument.
     pub alternatives: Vec<Vec<Condition>>,
 }
 
@@ -103,9 +106,10 @@ pub struct Profile<'s> {
 }
 
 impl<'s> Profile<'s> {
+    /// Errors: unknown names of actions, operators, flags, architectures; a bad index or errno.
     pub fn parse(spec: &'s Seccomp) -> Result<Self> {
-        // With none named the container is as exposed to Spectre's fourth variant as any
-        // process of the host's, and as fast: so have runc and crun decided.
+        // Without flags: SECCOMP_FILTER_FLAG_SPEC_ALLOW, so no mitigation of Spectre v4 (Speculative
+        // Store Bypass) and its cost, as under runc and crun.
         let mut flags = if spec.flags.is_some() { 0 } else { SPEC_ALLOW };
         for name in spec.flags.iter().flatten() {
             match FLAGS.iter().find(|(known, _)| known == name) {
@@ -131,13 +135,13 @@ impl<'s> Profile<'s> {
         Ok(Profile { default, abis: Abis::parse(&spec.architectures)?, rules, flags, unknown })
     }
 
-    /// Whether some rule hands calls to a listener.
+    /// Whether a rule has SCMP_ACT_NOTIFY.
     pub fn notifies(&self) -> bool {
         self.rules.iter().any(|rule| rule.action == NOTIFY)
     }
 }
 
-/// An errno for an action that has none is ignored, as runc does.
+/// errnoRet is ignored for an action without one, as by runc.
 fn action(name: &str, errno: Option<u32>) -> Result<Action> {
     let Some((_, action)) = ACTIONS.iter().find(|(known, _)| *known == name) else {
         bail!("unknown action {name:?}");
@@ -151,9 +155,9 @@ fn action(name: &str, errno: Option<u32>) -> Result<Action> {
     }
 }
 
-/// All conditions of a rule must hold. Where two of them are for the same
-/// argument, any single one of the rule's does: that is how profiles were
-/// understood before rules could have several arguments, and what they rely on.
+/// All conditions of a rule must hold. If two are for the same argument, any single condition of
+/// the rule suffices: the meaning from before a rule could have several arguments, on which
+/// profiles rely.
 fn alternatives(args: &[Argument]) -> Result<Vec<Vec<Condition>>> {
     let mut conditions = args.iter().map(condition).collect::<Result<Vec<_>>>()?;
     conditions.sort_by_key(|condition| condition.argument);

@@ -1,5 +1,4 @@
-//! Random profiles against a reading of the profile that is too simple to be
-//! wrong: which rules hold, one by one.
+//! Property test: random profiles, compared with a naive evaluation of their rules.
 
 use super::abi::{AUDIT_I386, AUDIT_X86_64, Abi, X32_BIT};
 use super::arch::lookup;
@@ -13,7 +12,7 @@ const ACTIONS: [(&str, u32); 4] =
     [("SCMP_ACT_ALLOW", ALLOW), ("SCMP_ACT_ERRNO", ERRNO | 1), ("SCMP_ACT_KILL", KILL_THREAD), ("SCMP_ACT_LOG", LOG)];
 const VALUES: [u64; 9] = [0, 1, 5, 21, 0xffff_ffff, 1 << 32, 1 << 32 | 5, 1 << 63, u64::MAX];
 
-/// Numbers that look random and are the same in every run.
+/// A deterministic pseudo-random generator.
 struct Random(u64);
 
 impl Random {
@@ -30,7 +29,7 @@ impl Random {
 
     fn profile(&mut self) -> Seccomp {
         let mut rules: Vec<Rule> = (0..1 + self.below(12)).map(|_| self.rule()).collect();
-        // The newest there is, so that no other call is newer than the profile.
+        // The newest call, so that no other is newer than the profile.
         rules.push(Rule { names: vec!["rseq_slice_yield".into()], action: ACTIONS[0].0.into(), ..Rule::default() });
         let architectures = ["SCMP_ARCH_X86", "SCMP_ARCH_X32"].iter().filter(|_| self.below(2) == 0);
         Seccomp {
@@ -60,7 +59,7 @@ impl Random {
     }
 }
 
-/// The verdicts that rules allow for a call that some rule names.
+/// The verdicts that are allowed for a call that a rule names.
 fn allowed(spec: &Seccomp, call: &Call) -> Vec<u32> {
     let value = |name: &str| ACTIONS.iter().find(|(known, _)| *known == name).unwrap().1;
     let default = value(&spec.default_action);
@@ -90,7 +89,7 @@ fn allowed(spec: &Seccomp, call: &Call) -> Vec<u32> {
     }
 }
 
-/// How a name means this call: directly, or with that first argument.
+/// How a name matches this call: directly, or by that first argument of socketcall(2) or ipc(2).
 fn ways(name: &str, call: &Call) -> Vec<Option<u32>> {
     let known = lookup(name).unwrap();
     let i386 = call.arch == AUDIT_I386;
@@ -100,7 +99,7 @@ fn ways(name: &str, call: &Call) -> Vec<Option<u32>> {
     direct.then_some(None).into_iter().chain(other.map(|(_, which)| Some(which))).collect()
 }
 
-/// Whether a condition holds; nothing where it can't fail.
+/// Whether a condition holds; None if it can't fail.
 fn holds(arg: &Argument, call: &Call, multiplexed: Option<u32>) -> Option<bool> {
     if arg.index == 0 && multiplexed.is_some() {
         return None;

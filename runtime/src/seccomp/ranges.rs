@@ -1,39 +1,36 @@
-//! The space of system call numbers as ranges of equal treatment. This is
-//! where the policy for numbers without a rule lives.
+//! System call numbers as ranges with the same treatment, and the policy for numbers without a
+//! rule.
 
 use super::abi::{Abi, X32_BIT};
 use super::order::Treatment;
 use super::profile::{ALLOW, Action, ERRNO, KILL_THREAD, LOG, Profile, TRACE, kind};
 
 const ENOSYS: Action = ERRNO | libc::ENOSYS as u32;
-/// A tracer makes a call -1 so that it is skipped; filters see that since
-/// Linux 4.8.
+/// A tracer skips a call by setting its number to -1 (ptrace(2)); since Linux 4.8 filters see that.
 const SKIPPED: u32 = u32::MAX;
 
-/// From `start` to the next range's, the last one to the end of numbers.
+/// Numbers from `start` to the next range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
     pub start: u32,
     pub treatment: Treatment,
 }
 
-/// Numbers that no rule names: from each start to the next.
+/// The action for numbers without a rule: from each start to the next.
 pub type Base = Vec<(u32, Action)>;
 
-/// What calls without a rule get, for x86-64 and x32 together: they share one
-/// AUDIT_ARCH.
+/// Actions for calls without a rule, for both x86-64 and x32, which share an AUDIT_ARCH.
 ///
-/// A call that is newer than all that the profile names was unknown to its
-/// author. It fails with ENOSYS rather than with the default, so that programs
-/// fall back to an older one (glibc does so for ENOSYS only). A permissive
-/// default, or one by which a tracer decides, needs no such help.
+/// A call that is newer than all calls in the profile was unknown to its author. It fails with
+/// ENOSYS, not with the default, so that programs fall back to an older call (glibc falls back for
+/// ENOSYS only). Not for a permissive default, or one by which a tracer decides.
 pub fn base_x86_64(profile: &Profile<'_>) -> Base {
     let native = newest(profile, Abi::X86_64);
     let (x32, without_rule) = match profile.abis.x32 {
         true => (newest(profile, Abi::X32), profile.default),
         false => (None, KILL_THREAD),
     };
-    // Bit 30 is what tells x32's calls from x86-64's, whatever bit 31 is.
+    // Bit 30 distinguishes x32 from x86-64, independent of bit 31.
     let mut base = vec![(0, profile.default)];
     base.extend(native.map(|newest| (newest + 1, ENOSYS)));
     base.push((X32_BIT, without_rule));
@@ -46,15 +43,15 @@ pub fn base_x86_64(profile: &Profile<'_>) -> Base {
     base
 }
 
+/// The same for i386.
 pub fn base_i386(profile: &Profile<'_>) -> Base {
     let mut base = vec![(0, profile.default)];
     base.extend(newest(profile, Abi::I386).map(|newest| (newest + 1, ENOSYS)));
     base
 }
 
-/// The newest call that the profile names, where it matters. Calls that i386
-/// can make through socketcall(2) or ipc(2) don't count there: their own
-/// numbers came late.
+/// The newest call in the profile. On i386 without calls that can be made through socketcall(2) or
+/// ipc(2): their own numbers were added late.
 fn newest(profile: &Profile<'_>, abi: Abi) -> Option<u32> {
     if [ALLOW, LOG, TRACE].contains(&kind(profile.default)) {
         return None;
@@ -64,7 +61,7 @@ fn newest(profile: &Profile<'_>, abi: Abi) -> Option<u32> {
     counted.filter_map(|call| call.number(abi)).max().filter(|newest| *newest != 0)
 }
 
-/// The rules' numbers, laid over the base in ascending order.
+/// Merges the rules' numbers, in ascending order, with the base.
 #[derive(Debug)]
 pub struct Ranges<'b> {
     base: &'b Base,
@@ -88,7 +85,7 @@ impl<'b> Ranges<'b> {
         self.laid
     }
 
-    /// What the base says of the numbers up to `end`.
+    /// Adds the base's ranges up to `end`.
     fn fill(&mut self, end: u64) {
         if self.next == end {
             return;

@@ -1,4 +1,4 @@
-//! The compiler against the interpreter.
+//! Tests of the compiler by the interpreter.
 
 use super::interpret::{Call, run};
 use super::*;
@@ -30,7 +30,7 @@ fn rule(action: &str, name: &str, args: Value) -> Value {
     json!({ "names": [name], "action": action, "args": args })
 }
 
-/// A profile whose default is EPERM, for x86-64 alone.
+/// A profile for x86-64 with default EPERM.
 fn profile(rules: Value) -> Value {
     json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules })
 }
@@ -308,8 +308,8 @@ fn features_come_from_the_tables() {
     }
 }
 
-/// podman's own: rules whose first comparison is the same, one going on where
-/// it holds and the other where it fails.
+/// podman's rules for socket(2): the same first comparison, which one rule needs to hold and the
+/// other to fail.
 #[test]
 fn sockets_of_podmans_profile() {
     let program = program(json!({

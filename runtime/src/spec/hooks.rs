@@ -25,10 +25,10 @@ pub struct Hooks {
 pub struct Hook {
     /// Absolute.
     pub path: String,
-    /// With the program's own name first, as for execve.
+    /// argv, including argv[0].
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// None: that of whoever runs it.
+    /// Environment; None: the runtime's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<Vec<String>>,
     /// Seconds.

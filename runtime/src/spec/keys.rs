@@ -1,8 +1,7 @@
-//! Keys of config.json in any case. Go's decoder, and so runc, containerd and podman,
-//! match a field's key without regard to case: under them `"nonewprivileges": true`
-//! sets no_new_privs. To ignore it as unknown would run the container with more rights
-//! than the same config has under runc. Keys of maps (annotations, sysctl, …) stay as
-//! they are. Source: Go's encoding/json, `Unmarshal`.
+//! Keys of config.json are matched without case, as by Go's encoding/json (`Unmarshal`), and so
+//! by runc, containerd and podman: with them `"nonewprivileges": true` sets no_new_privs. If it
+//! were ignored as unknown, the container would have more privileges than under runc. Keys of
+//! maps (annotations, sysctl, …) keep their case.
 
 use serde::de::value::{MapDeserializer, StrDeserializer};
 use serde::de::{
@@ -13,26 +12,26 @@ use std::fmt;
 
 type Fields = &'static [&'static str];
 
-/// As `serde_json::from_slice`, with the keys of structs in any case. A key that is
-/// given twice, also in two cases, counts as for Go where all agree: objects are laid
-/// over each other. Of two other values Go takes the last; that is an error here, and so
-/// is an array in a struct's place, which serde would take.
+/// `serde_json::from_slice`, with keys of structs in any case. A key that occurs twice, also in
+/// different cases: objects are merged, as by Go; equal values are accepted; different ones,
+/// of which Go takes the last, are an error. So is an array for a struct, which serde would
+/// accept.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     let mut json = serde_json::Deserializer::from_slice(text);
     match T::deserialize(AnyCase::<_, false>(&mut json)) {
         Ok(value) => json.end().map(|()| value),
-        // Rare, and takes longer.
+        // Rare and slower: duplicate keys.
         Err(error) if error.to_string().starts_with("duplicate field") => from_value(serde_json::from_slice(text)?),
         Err(error) => Err(error),
     }
 }
 
-/// The same of a value that has been parsed.
+/// The same for a parsed value.
 pub fn from_value<T: DeserializeOwned>(value: serde_json::Value) -> serde_json::Result<T> {
     T::deserialize(AnyCase::<_, true>(value))
 }
 
-/// The key under which `object` has the field.
+/// The spelling of `field` in `object`, or `field` itself.
 pub fn find<'a>(object: &'a serde_json::Map<String, serde_json::Value>, field: &'a str) -> &'a str {
     if object.contains_key(field) {
         return field;
@@ -40,7 +39,7 @@ pub fn find<'a>(object: &'a serde_json::Map<String, serde_json::Value>, field: &
     object.keys().find(|key| is_same(key, field)).map_or(field, |key| key.as_str())
 }
 
-/// Go folds by Unicode: two letters beyond ASCII have a partner in it.
+/// Go folds case by Unicode: two letters outside ASCII fold to ASCII (U+017F, U+212A).
 fn is_same(key: &str, field: &str) -> bool {
     let fold = |letter: char| match letter {
         '\u{17f}' => 's',
@@ -50,8 +49,8 @@ fn is_same(key: &str, field: &str) -> bool {
     key.chars().map(fold).eq(field.chars().map(fold))
 }
 
-/// A deserializer that tells every struct in it its own names for the keys. With
-/// `MERGES` it allows a key to be given twice.
+/// A deserializer that gives each struct its own spelling of the keys. With `MERGES` a key may
+/// occur twice.
 struct AnyCase<D, const MERGES: bool>(D);
 
 impl<'de, D: Deserializer<'de>, const MERGES: bool> Deserializer<'de> for AnyCase<D, MERGES> {
@@ -84,7 +83,7 @@ impl<'de, D: Deserializer<'de>, const MERGES: bool> Deserializer<'de> for AnyCas
     }
 }
 
-/// Passes on what it visits, and wraps what is below it. `fields` are a struct's.
+/// A visitor that wraps the values below it. `fields`: the keys of a struct.
 struct Inside<V, const MERGES: bool> {
     visitor: V,
     fields: Fields,
@@ -191,7 +190,7 @@ impl<'de, S: DeserializeSeed<'de>, const MERGES: bool> DeserializeSeed<'de> for 
     }
 }
 
-/// The entries of a struct, each key once and with the struct's own name for it.
+/// The entries of a struct, each key once, in the struct's spelling.
 fn merged<'de, A: MapAccess<'de>>(mut access: A, fields: Fields) -> Result<Vec<(String, serde_json::Value)>, A::Error> {
     let mut entries: Vec<(String, serde_json::Value)> = Vec::new();
     while let Some((key, value)) = access.next_entry::<String, serde_json::Value>()? {
@@ -208,7 +207,7 @@ fn merged<'de, A: MapAccess<'de>>(mut access: A, fields: Fields) -> Result<Vec<(
     Ok(entries)
 }
 
-/// Whether they agree.
+/// Merges `later` into `earlier`. Whether they agree.
 fn lay_over(earlier: &mut serde_json::Value, later: &serde_json::Value) -> bool {
     match (earlier, later) {
         (serde_json::Value::Object(earlier), serde_json::Value::Object(later)) => {
@@ -221,7 +220,7 @@ fn lay_over(earlier: &mut serde_json::Value, later: &serde_json::Value) -> bool 
     }
 }
 
-/// The struct's own name for a key, or the key.
+/// The struct's spelling of a key, or the key itself.
 fn own_name(key: &str, fields: Fields) -> &str {
     match fields.contains(&key) {
         true => key,
@@ -229,7 +228,7 @@ fn own_name(key: &str, fields: Fields) -> &str {
     }
 }
 
-/// A struct's key.
+/// A key of a struct.
 struct Key<S> {
     seed: S,
     fields: Fields,

@@ -45,7 +45,7 @@ pub struct Linux {
     pub memory_policy: Option<MemoryPolicy>,
 }
 
-/// Groups of resctrl, by the lines of their `schemata`.
+/// `intelRdt`: the resctrl groups, with lines of their `schemata`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct IntelRdt {
@@ -61,16 +61,16 @@ pub struct IntelRdt {
     pub enable_monitoring: bool,
 }
 
-/// Of a device that moves in; the key is its name on the host.
+/// A device to move into the container; the map's key is its name on the host.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetDevice {
-    /// Inside; the same where it is empty.
+    /// Name in the container; empty: the same.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub name: String,
 }
 
-/// set_mempolicy(2), by the names of linux/mempolicy.h.
+/// set_mempolicy(2), with the names of linux/mempolicy.h.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MemoryPolicy {
@@ -100,7 +100,7 @@ pub struct Namespace {
     pub path: String,
 }
 
-/// A device node to make; `major` and `minor` are absent for a fifo.
+/// A device node to create; `major` and `minor` are absent for a FIFO.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Device {

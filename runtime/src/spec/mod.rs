@@ -1,7 +1,7 @@
-//! What config.json says, as it says it. Lenient as the specification asks:
-//! unknown fields are passed over, `null` is the same as absent and the case of
-//! keys is of no matter (as for Go's decoder), and names that may come from a newer kernel stay strings until
-//! `plan` looks at them. Source: runtime-spec 1.3, config.md and config-linux.md.
+//! config.json as it is written. Lenient, as the specification demands: unknown fields are
+//! ignored, `null` means absent, and keys match in any case, as for Go's encoding/json. Names
+//! that a newer kernel may know stay strings until `plan` evaluates them. Source: runtime-spec
+//! 1.3, config.md and config-linux.md.
 
 pub mod hooks;
 pub mod keys;
@@ -27,10 +27,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The newest runtime-spec that firn implements.
+/// The newest version of the runtime-spec that firn implements.
 pub const VERSION: &str = "1.3.0";
 
-/// The whole of config.json.
+/// config.json.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Spec {
@@ -52,7 +52,7 @@ pub struct Spec {
     pub linux: Option<Linux>,
 }
 
-/// The root file system: a directory, relative to the bundle or absolute.
+/// `root`. The path is absolute, or relative to the bundle.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Root {
@@ -62,26 +62,26 @@ pub struct Root {
     pub readonly: bool,
 }
 
-/// Reads a JSON file of the bundle, at most 16 MiB of it.
+/// Reads a JSON file of the bundle. Errors: more than [`LIMIT`] bytes.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = read_file(path)?;
     keys::from_slice(&text).doing(|| format!("parse {}", path.display()))
 }
 
-/// The longest file that is read whole.
+/// Largest file in bytes.
 pub const LIMIT: usize = 16 << 20;
 
-/// Reads a file whole: a regular one, or a pipe as from a shell's `<(…)`. One
-/// `fstat` sizes the buffer, so that a config.json is read by two calls.
+/// Reads a regular file, or a pipe as of the shell's `<(…)`. The buffer has st_size, so that
+/// config.json takes one read(2). Errors: another type of file; more than [`LIMIT`] bytes.
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     let what = || format!("open {}", path.display());
-    // O_NONBLOCK: opening a fifo without a writer, or some devices, would never end.
+    // O_NONBLOCK: opening a FIFO without a writer, and some devices, would block.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty()).doing(what)?;
     let stat = rustix::fs::fstat(&file).doing(what)?;
     let text = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile if stat.st_size as usize > LIMIT => None,
-        // Files of procfs and the like say that they are empty.
+        // Files of procfs have st_size 0.
         FileType::RegularFile if stat.st_size > 0 => {
             Some(crate::path::read_exactly(&file, stat.st_size as usize).doing(|| format!("read {}", path.display()))?)
         }
@@ -96,7 +96,7 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// Parses a config.json.
+/// Parses a config.json. Errors: JSON syntax, a wrong type, with line and column.
 pub fn parse(text: &[u8]) -> std::result::Result<Spec, serde_json::Error> {
     keys::from_slice(text)
 }

@@ -1,4 +1,4 @@
-//! One entry of `mounts`.
+//! An entry of `mounts`.
 
 use super::linux::IdMapping;
 use super::null::nullable;

@@ -5,7 +5,7 @@ use rustix::net::SocketAddrUnix;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// The environment variable.
+/// Name of the environment variable.
 pub const VARIABLE: &str = "NOTIFY_SOCKET";
 
 /// Parses an address: an absolute path, or `@NAME` in the abstract namespace (sd_notify(3)). Errors:

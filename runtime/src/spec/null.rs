@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-/// `null` stands for the default, as it does for every peer.
+/// Deserializes `null` as the default, as Go's encoding/json does.
 pub fn nullable<'de, D, T>(deserializer: D) -> std::result::Result<T, D::Error>
 where
     D: Deserializer<'de>,

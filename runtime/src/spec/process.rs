@@ -38,7 +38,7 @@ pub struct Process {
     pub exec_cpu_affinity: Option<CpuAffinity>,
 }
 
-/// Lists of processors for `exec`, before and after it is in the cgroup.
+/// `execCPUAffinity`: CPU lists for `exec`, before and after it enters the cgroup.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CpuAffinity {
@@ -48,7 +48,7 @@ pub struct CpuAffinity {
     pub last: String,
 }
 
-/// In characters.
+/// Size of the terminal in characters.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConsoleSize {
@@ -69,7 +69,7 @@ pub struct User {
     pub additional_gids: Vec<u32>,
 }
 
-/// Names such as `CAP_CHOWN`; a name that the kernel does not know is a warning.
+/// Names such as `CAP_CHOWN`. One that the kernel does not know is a warning.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Capabilities {

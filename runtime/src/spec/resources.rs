@@ -27,7 +27,7 @@ pub struct Resources {
     pub unified: BTreeMap<String, String>,
 }
 
-/// One rule; absent numbers mean any. `access` is some of `rwm`.
+/// A device rule; absent numbers match any. `access`: letters of `rwm`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DeviceRule {
@@ -42,13 +42,13 @@ pub struct DeviceRule {
     pub access: String,
 }
 
-/// In bytes; -1 means no limit.
+/// Limits in bytes; -1 means none (runtime-spec, config-linux.md, "Memory").
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Memory {
     pub limit: Option<i64>,
     pub reservation: Option<i64>,
-    /// Memory and swap together.
+    /// Limit of memory + swap.
     pub swap: Option<i64>,
     pub swappiness: Option<u64>,
     #[serde(rename = "disableOOMKiller")]
@@ -60,7 +60,7 @@ pub struct Memory {
 #[serde(rename_all = "camelCase", default)]
 pub struct Cpu {
     pub shares: Option<u64>,
-    /// Microseconds for each period.
+    /// Microseconds per period.
     pub quota: Option<i64>,
     pub burst: Option<u64>,
     /// Microseconds.
@@ -106,7 +106,7 @@ pub struct WeightDevice {
     pub leaf_weight: Option<u16>,
 }
 
-/// `rate` in bytes or operations a second.
+/// `rate`: bytes or operations per second.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ThrottleDevice {
@@ -118,9 +118,9 @@ pub struct ThrottleDevice {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HugepageLimit {
-    /// As in `2MB`.
+    /// Such as `2MB`.
     pub page_size: String,
-    /// In bytes.
+    /// Limit in bytes.
     pub limit: u64,
 }
 
@@ -148,7 +148,7 @@ pub struct Rdma {
 }
 
 impl Resources {
-    /// Before runtime-spec 1.3 callers wrote a pids.limit of 0 for none at all.
+    /// Before runtime-spec 1.3, a pids.limit of 0 meant no limit.
     pub fn of_version(mut self, version: &str) -> Self {
         let mut numbers = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0u32));
         let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));

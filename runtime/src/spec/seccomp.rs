@@ -1,5 +1,5 @@
-//! `linux.seccomp` of config.json. Names stay strings: the compiler knows
-//! which of them are errors and which only warnings.
+//! `linux.seccomp` of config.json. Names stay strings: the compiler decides which unknown ones
+//! are errors and which are warnings.
 
 use super::null::nullable;
 use serde::{Deserialize, Serialize};
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Seccomp {
-    /// As in `SCMP_ACT_ERRNO`.
+    /// Such as `SCMP_ACT_ERRNO`.
     pub default_action: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_errno_ret: Option<u32>,
-    /// As in `SCMP_ARCH_X86_64`; the native one is always among them.
+    /// Such as `SCMP_ARCH_X86_64`; the native one is always added.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub architectures: Vec<String>,
-    /// As in `SECCOMP_FILTER_FLAG_LOG`.
+    /// Such as `SECCOMP_FILTER_FLAG_LOG`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flags: Option<Vec<String>>,
     #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
@@ -25,7 +25,7 @@ pub struct Seccomp {
     pub syscalls: Vec<Rule>,
 }
 
-/// What happens to some system calls when all of `args` hold.
+/// The action for system calls if all of `args` match.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rule {
@@ -38,7 +38,7 @@ pub struct Rule {
     pub args: Vec<Argument>,
 }
 
-/// A condition on one argument (0–5) of the system call.
+/// A condition on one argument (0 to 5) of the system call.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Argument {
@@ -47,6 +47,6 @@ pub struct Argument {
     /// The second operand of SCMP_CMP_MASKED_EQ.
     #[serde(deserialize_with = "nullable")]
     pub value_two: u64,
-    /// As in `SCMP_CMP_EQ`.
+    /// Such as `SCMP_CMP_EQ`.
     pub op: String,
 }

@@ -1,11 +1,11 @@
-//! Signals as configs, images and people write them, signal(7).
+//! Signals as configs, images and users write them, signal(7).
 
-/// Real-time signals are counted from here for programs: the C library keeps
-/// the kernel's first two for itself.
+/// SIGRTMIN of the C library, which reserves the kernel's first two real-time signals.
 pub const RTMIN: i32 = 34;
+/// SIGRTMAX.
 pub const RTMAX: i32 = 64;
 
-/// A name that stands twice has its usual spelling first.
+/// The first name of a number is its usual one.
 const NAMES: [(&str, i32); 34] = [
     ("HUP", 1),
     ("INT", 2),
@@ -43,9 +43,9 @@ const NAMES: [(&str, i32); 34] = [
     ("SYS", 31),
 ];
 
-/// The number of a signal written as `TERM`, `SIGTERM`, `15`, `RTMIN+3`,
-/// `SIGRTMIN+3` or `37`, in either case. 0, which only asks whether a process
-/// is there, is one too; 32 and 33 are the C library's.
+/// Number of a signal: `TERM`, `SIGTERM`, `15`, `RTMIN+3`, `SIGRTMIN+3` or `37`, in any case.
+/// Also 0, which only tests whether a process exists (kill(2)). Not 32 and 33, which the C
+/// library reserves.
 pub fn number(text: &str) -> Option<i32> {
     let upper = text.trim().to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -56,7 +56,7 @@ pub fn number(text: &str) -> Option<i32> {
     (0..=RTMAX).contains(&number).then_some(number)
 }
 
-/// Its usual name, as in `SIGTERM` or `SIGRTMIN+3`.
+/// Its usual name, such as `SIGTERM` or `SIGRTMIN+3`.
 pub fn name(number: i32) -> String {
     match NAMES.iter().find(|(_, known)| *known == number) {
         Some((name, _)) => format!("SIG{name}"),
@@ -79,7 +79,7 @@ fn named(name: &str) -> Option<i32> {
     (RTMIN..=RTMAX).contains(&number).then_some(number)
 }
 
-/// Digits alone: no sign, no space.
+/// Digits only: no sign, no space.
 fn digits(text: &str) -> Option<i32> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| text.parse().ok()).flatten()

@@ -1,28 +1,28 @@
-//! A container that runs, for whoever joins it.
+//! A running container, for processes that join it.
 
 use super::{Record, StateDir, Status, process};
 use crate::error::{Error, Kind, Result};
 use crate::spec::Spec;
 use rustix::fd::OwnedFd;
 
-/// What a container that runs is, for those who join it.
+/// A running container, for processes that join it.
 #[derive(Debug)]
 pub struct Container {
     pub record: Record,
     pub spec: Spec,
-    /// A pidfd.
+    /// pidfd of init.
     pub init: OwnedFd,
 }
 
 impl Container {
-    /// Finds the container and checks that it can be joined. Errors: [`Kind::NotRunning`],
-    /// and [`Kind::WrongState`] where it is paused and may not be.
+    /// Loads the container. Errors: [`Kind::NotRunning`]; [`Kind::WrongState`] where it is
+    /// paused, unless `ignore_paused`.
     pub fn find(dir: &StateDir, ignore_paused: bool) -> Result<Self> {
-        let record = Record::need(dir)?;
+        let record = Record::require(dir)?;
         let mut status = Status::of(dir, &record);
         if status == Status::Paused && !ignore_paused {
-            // `kill --all` freezes it too, for a moment, and holds the lock meanwhile.
-            dir.lock_again()?;
+            // `kill --all` freezes the cgroup for a moment too, while it holds the lock.
+            dir.relock()?;
             status = Status::of(dir, &record);
             dir.unlock()?;
         }
@@ -36,12 +36,12 @@ impl Container {
             Status::Creating | Status::Stopped => return Err(stopped()),
         }
         let init = process::open(record.pid, record.start_time)?.ok_or_else(stopped)?;
-        let spec = Record::need_config(dir)?;
+        let spec = Record::require_config(dir)?;
         Ok(Container { record, spec, init })
     }
 }
 
-/// The container, or its init, does not run any more.
+/// The error for a container, or an init, that has ended.
 pub fn stopped() -> Error {
     Error::of_kind(Kind::NotRunning, "cannot exec in a stopped container")
 }

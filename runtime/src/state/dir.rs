@@ -1,6 +1,6 @@
-//! The directory /run/firn/ID, its lock, and its files.
+//! The state directory of a container (/run/firn/ID), its lock and its files.
 
-use super::files::{CONTENTS, MOUNT_PLACE};
+use super::files::{CONTENTS, MOUNT_POINT};
 use super::trust;
 use crate::bail;
 use crate::compat;
@@ -14,22 +14,24 @@ use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The directory that holds all containers': one that nobody but the caller and
-/// root may write to.
+/// The directory with all state directories (`--root`). Only the caller and root may write
+/// to it, `trust.rs`.
 #[derive(Debug)]
 pub struct StateRoot {
     fd: OwnedFd,
     path: PathBuf,
 }
 
-/// The state directory of one container, locked for as long as this lives.
+/// The state directory of one container. Locked (flock(2)) while this lives, unless it was
+/// opened by `open_unlocked`.
 #[derive(Debug)]
 pub struct StateDir {
     fd: OwnedFd,
     path: PathBuf,
 }
 
-/// What may stand in an id: it becomes a file name and part of a cgroup's.
+/// Checks an id, which becomes a file name and part of a cgroup's name. Errors:
+/// [`Kind::InvalidId`].
 pub fn check_id(id: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
     if id.is_empty() || id.len() > 255 || id == "." || id == ".." || !id.chars().all(allowed) {
@@ -39,22 +41,22 @@ pub fn check_id(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// The directory that holds all containers' when `--root` does not name one:
-/// /run/firn, or for an ordinary user the same below XDG_RUNTIME_DIR. Root of a
-/// user namespace is an ordinary user, unless USER says otherwise, as for runc.
+/// The default of `--root`: /run/firn; for an unprivileged caller firn below
+/// XDG_RUNTIME_DIR. Root of a user namespace is unprivileged, unless USER is root, as under
+/// runc.
 pub fn default_root() -> PathBuf {
-    let ordinary = || {
+    let is_unprivileged = || {
         !rustix::process::geteuid().is_root()
             || (std::env::var_os("USER").is_none_or(|user| user != "root") && host::is_rootless())
     };
     match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(dir) if !dir.is_empty() && ordinary() => Path::new(&dir).join("firn"),
+        Some(dir) if !dir.is_empty() && is_unprivileged() => Path::new(&dir).join("firn"),
         _ => PathBuf::from("/run/firn"),
     }
 }
 
 impl StateRoot {
-    /// None where there is none.
+    /// Opens the directory. None if it does not exist. Errors: one that is not trusted.
     pub fn open(path: &Path) -> Result<Option<Self>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = match rustix::fs::open(path, flags, Mode::empty()) {
@@ -65,7 +67,7 @@ impl StateRoot {
         Ok(Some(StateRoot { fd, path: path.to_owned() }))
     }
 
-    /// Opens it; made for the caller alone where there is none.
+    /// Opens the directory, and creates it with mode 0700 if it does not exist.
     fn make(path: &Path) -> Result<Self> {
         if let Some(root) = Self::open(path)? {
             return Ok(root);
@@ -75,7 +77,7 @@ impl StateRoot {
         Self::open(path)?.ok_or(Errno::NOENT).doing(what)
     }
 
-    /// The names of all directories in it, in order.
+    /// The names of all directories in it, sorted.
     pub fn ids(&self) -> Result<Vec<String>> {
         let what = || format!("list {}", self.path.display());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -93,7 +95,7 @@ impl StateRoot {
         Ok(ids)
     }
 
-    /// The directory of a container, to read only. None where there is none.
+    /// Opens the state directory of a container without its lock. None if there is none.
     pub fn open_unlocked(&self, id: &str) -> Result<Option<StateDir>> {
         check_id(id)?;
         StateDir::open_at(&self.fd, Path::new(id), self.path.join(id))
@@ -101,7 +103,8 @@ impl StateRoot {
 }
 
 impl StateDir {
-    /// Makes the directory of a new container and takes its lock.
+    /// Creates the state directory and takes its lock. Errors: [`Kind::InvalidId`],
+    /// [`Kind::AlreadyExists`].
     pub fn create(root: &Path, id: &str) -> Result<Self> {
         let root = StateRoot::make(root)?;
         match trust::private(|| rustix::fs::mkdirat(&root.fd, id, Mode::from_raw_mode(0o700))) {
@@ -117,47 +120,49 @@ impl StateDir {
         Ok(dir)
     }
 
-    /// Opens the directory of a container that exists, and waits for its lock.
+    /// Opens the state directory of a container and waits for its lock. Errors:
+    /// [`Kind::NotFound`].
     pub fn open(root: &Path, id: &str) -> Result<Self> {
         Self::find(root, id)?.ok_or_else(|| absent(id))
     }
 
-    /// The same; None where there is no such container.
+    /// The same; None if there is no such container.
     pub fn find(root: &Path, id: &str) -> Result<Option<Self>> {
-        let Some(dir) = Self::seek(root, id)? else { return Ok(None) };
-        Ok(dir.lock_again()?.then_some(dir))
+        let Some(dir) = Self::open_checked(root, id)? else { return Ok(None) };
+        Ok(dir.relock()?.then_some(dir))
     }
 
+    /// Releases the lock.
     pub fn unlock(&self) -> Result<()> {
         rustix::fs::flock(&self.fd, FlockOperation::Unlock).doing(|| format!("unlock {}", self.path.display()))
     }
 
-    /// Takes the lock. False if whoever had it has deleted the container.
-    pub fn lock_again(&self) -> Result<bool> {
+    /// Takes the lock again. False if the container was deleted meanwhile.
+    pub fn relock(&self) -> Result<bool> {
         self.lock()?;
-        let stat = rustix::fs::fstat(&self.fd).doing(|| format!("look at {}", self.path.display()))?;
+        let stat = rustix::fs::fstat(&self.fd).doing(|| format!("stat {}", self.path.display()))?;
         Ok(stat.st_nlink > 0)
     }
 
-    /// Opens the directory to read only; what is read is whole, for files are
-    /// replaced and never changed.
+    /// Opens the state directory without its lock, for reading: files are replaced by rename(2),
+    /// never modified, so each is read consistently. Errors: [`Kind::NotFound`].
     pub fn open_unlocked(root: &Path, id: &str) -> Result<Self> {
-        Self::seek(root, id)?.ok_or_else(|| absent(id))
+        Self::open_checked(root, id)?.ok_or_else(|| absent(id))
     }
 
-    fn seek(root: &Path, id: &str) -> Result<Option<Self>> {
+    fn open_checked(root: &Path, id: &str) -> Result<Option<Self>> {
         check_id(id)?;
         let path = root.join(id);
         let Some(dir) = Self::open_at(rustix::fs::CWD, &path, path.clone())? else { return Ok(None) };
-        // The root is where it lies, whatever became of the path meanwhile.
+        // `..` of the opened directory, not the path, which may have been replaced.
         let stat = rustix::fs::statat(&dir.fd, c"..", AtFlags::empty());
-        let stat = stat.doing(|| format!("look at {}", root.display()))?;
+        let stat = stat.doing(|| format!("stat {}", root.display()))?;
         trust::check_stat(&stat, FileType::Directory, || root.to_owned())?;
         Ok(Some(dir))
     }
 
     fn open_at(at: impl AsFd, name: &Path, path: PathBuf) -> Result<Option<Self>> {
-        // A link would lead to a directory of somebody else's choice.
+        // O_NOFOLLOW: a link could lead to a directory of another user.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = match rustix::fs::openat(at, name, flags, Mode::empty()) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
@@ -176,16 +181,17 @@ impl StateDir {
         }
     }
 
-    /// Takes the lock if nobody else has it.
+    /// Takes the lock without waiting. False if it is held.
     pub fn try_lock(&self) -> bool {
         rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
+    /// The path by which it was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Replaces a file as a whole: a reader sees the old one or the new one.
+    /// Replaces a file by rename(2): a reader sees the old or the new one.
     pub fn write(&self, name: &CStr, data: &[u8]) -> Result<()> {
         let what = || format!("write {} in {}", name.to_string_lossy(), self.path.display());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -194,7 +200,7 @@ impl StateDir {
         rustix::fs::renameat(&self.fd, c".new", &self.fd, name).doing(what)
     }
 
-    /// Writes a file that is new, before anybody looks for it.
+    /// Creates a file, before the container can be found.
     pub fn write_new(&self, name: &CStr, data: &[u8]) -> Result<()> {
         let what = || format!("write {} in {}", name.to_string_lossy(), self.path.display());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -202,8 +208,8 @@ impl StateDir {
         write_all(&file, data).doing(what)
     }
 
-    /// None where there is no such file. What somebody else could have written is
-    /// an error.
+    /// Reads a file. None if it does not exist. Errors: one that another user could have
+    /// written, `trust.rs`.
     pub fn read(&self, name: &CStr) -> Result<Option<Vec<u8>>> {
         let what = || format!("read {} in {}", name.to_string_lossy(), self.path.display());
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -213,49 +219,53 @@ impl StateDir {
         };
         let path = || self.path.join(OsStr::from_bytes(name.to_bytes()));
         let stat = trust::check(&file, FileType::RegularFile, path)?;
-        // Files are replaced and never changed, so the size is what there is.
+        // Files are never modified, so st_size is the length.
         read_exactly(&file, stat.st_size as usize).doing(what).map(Some)
     }
 
+    /// Whether the file exists.
     pub fn has(&self, name: &CStr) -> bool {
         rustix::fs::accessat(&self.fd, name, rustix::fs::Access::EXISTS, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
+    /// Removes a file; none is no error.
     pub fn unlink(&self, name: &CStr) -> Result<()> {
-        self.take_away(name, AtFlags::empty())
+        self.unlink_if_present(name, AtFlags::empty())
     }
 
-    /// A file, or with REMOVEDIR a directory, if it is there.
-    fn take_away(&self, name: &CStr, flags: AtFlags) -> Result<()> {
+    /// unlinkat(2), with REMOVEDIR of a directory; ENOENT is no error.
+    fn unlink_if_present(&self, name: &CStr, flags: AtFlags) -> Result<()> {
         match rustix::fs::unlinkat(&self.fd, name, flags) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
             Err(errno) => Err(errno).doing(|| format!("remove {} in {}", name.to_string_lossy(), self.path.display())),
         }
     }
 
-    /// An empty directory, by its real path, on which criu finds the root.
-    pub fn make_mount_place(&self) -> Result<PathBuf> {
-        let what = || format!("make {} in {}", MOUNT_PLACE.to_string_lossy(), self.path.display());
-        trust::private(|| rustix::fs::mkdirat(&self.fd, MOUNT_PLACE, Mode::from_raw_mode(0o700))).doing(what)?;
+    /// Makes an empty directory on which CRIU finds the root, and returns its real path.
+    pub fn make_mount_point(&self) -> Result<PathBuf> {
+        let what = || format!("make {} in {}", MOUNT_POINT.to_string_lossy(), self.path.display());
+        trust::private(|| rustix::fs::mkdirat(&self.fd, MOUNT_POINT, Mode::from_raw_mode(0o700))).doing(what)?;
         let path = std::fs::canonicalize(&self.path).doing(what)?;
-        Ok(path.join(OsStr::from_bytes(MOUNT_PLACE.to_bytes())))
+        Ok(path.join(OsStr::from_bytes(MOUNT_POINT.to_bytes())))
     }
 
-    pub fn remove_mount_place(&self) -> Result<()> {
-        self.take_away(MOUNT_PLACE, AtFlags::REMOVEDIR)
+    /// Removes that directory; none is no error.
+    pub fn remove_mount_point(&self) -> Result<()> {
+        self.unlink_if_present(MOUNT_POINT, AtFlags::REMOVEDIR)
     }
 
-    /// Removes the directory; the container is gone then.
+    /// Removes the state directory with its files: the container no longer exists. Errors:
+    /// files that are not firn's.
     pub fn remove(self) -> Result<()> {
         for names in CONTENTS {
-            names.iter().try_for_each(|(name, flags)| self.take_away(name, *flags))?;
+            names.iter().try_for_each(|(name, flags)| self.unlink_if_present(name, *flags))?;
             match rustix::fs::rmdir(&self.path) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::NOTEMPTY) => {}
                 Err(errno) => return Err(errno).doing(|| format!("remove {}", self.path.display())),
             }
         }
-        bail!("{} has files that are not firn's", self.path.display());
+        bail!("remove {}: it has files that are not firn's", self.path.display());
     }
 }
 
@@ -265,7 +275,7 @@ impl AsFd for StateDir {
     }
 }
 
-/// The error for a container that does not exist.
+/// The error for a container that does not exist, [`Kind::NotFound`].
 pub fn absent(id: &str) -> Error {
     Error::of_kind(Kind::NotFound, format!("{}: {id:?}", compat::DOES_NOT_EXIST))
 }

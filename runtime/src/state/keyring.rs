@@ -1,7 +1,7 @@
-//! The container's session keyring. Its name has 128 random bits and is written down
-//! in the state record alone, for whoever knows the name of a keyring may make one
-//! of that name beforehand, or join it: `_ses.ID`, as under other runtimes, can be
-//! guessed by any user, who then reads the container's keys.
+//! The container's session keyring. Its name has 128 random bits, and is stored in the
+//! state record only: a session keyring can be created or joined by name
+//! (keyctl_join_session_keyring(3)). `_ses.ID`, the name under other runtimes, can be
+//! guessed by any user, who creates it first and then reads the container's keys.
 
 use crate::error::{Context, Result};
 use crate::sys::keys;
@@ -9,38 +9,39 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 
-/// What a container's processes have for a session keyring.
+/// The session keyring of a container's processes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Keyring {
-    /// Each its own, without a name.
+    /// A new, unnamed keyring for each process.
     #[default]
     Anonymous,
-    /// `--no-new-keyring`: whatever the caller has.
+    /// `--no-new-keyring`: the caller's.
     Callers,
     Named(String),
 }
 
-/// The possessor may do all; the owner may search, which joining by name takes, and
-/// nothing else: who does not possess it does not even see its name in /proc/keys,
-/// keyctl_setperm(3). runc adds the same right to those by which the name is seen.
+/// Possessor: all rights; owner: search, which joining by name takes, and nothing else
+/// (keyctl_setperm(3)). Without view, the name is not shown in /proc/keys to a process
+/// that does not possess the keyring. runc adds search to the rights of `INITIAL`, with
+/// which the name is shown.
 const PERMISSIONS: u32 = 0x3f08_0000;
-/// Those that a keyring is made with, security/keys/process_keys.c.
+/// The rights of a new keyring, security/keys/process_keys.c.
 const INITIAL: u32 = 0x3f13_0000;
 
 impl Keyring {
-    /// For container `id`: a new one, or the caller's.
+    /// For container `id`: a new keyring, or the caller's. Errors: those of getrandom(2).
     pub fn new(id: &str, is_new: bool) -> Result<Self> {
         if !is_new {
             return Ok(Keyring::Callers);
         }
-        let random = keys::random_u128().doing(|| "make the name of a session keyring")?;
+        let random = keys::random_u128().doing(|| "getrandom for the name of the session keyring")?;
         Ok(Keyring::Named(format!("_ses.{id}.{random:032x}")))
     }
 }
 
-/// Joins the keyring, or makes it. One that could be another's is not taken: the process
-/// has a new one then.
+/// Joins or creates the keyring. One that is not the container's is not used: the process
+/// then gets a new one.
 pub fn join(keyring: &Keyring) -> Result<()> {
     let name = match keyring {
         Keyring::Callers => return Ok(()),
@@ -48,32 +49,32 @@ pub fn join(keyring: &Keyring) -> Result<()> {
         Keyring::Named(name) => Some(CString::new(name.as_str()).unwrap_or_default()),
     };
     match join_owned(name) {
-        // A kernel without keyrings has no keys to protect.
+        // ENOSYS: a kernel without keyrings has no keys to protect.
         Ok(()) | Err(Errno::NOSYS) => Ok(()),
-        Err(errno) => Err(errno).doing(|| "make a session keyring (create with --no-new-keyring to leave it out)"),
+        Err(errno) => Err(errno).doing(|| "create a session keyring (use --no-new-keyring to do without)"),
     }
 }
 
-/// What is joined by name may have been made, or opened to others, by the container,
-/// or by somebody to whom it has told the name: then it is not what we want.
+/// The keyring of that name may have been created, or its rights widened, by the container,
+/// or by a process to which it has disclosed the name: its owner and rights are checked.
 fn join_owned(name: Option<CString>) -> rustix::io::Result<()> {
     if let Some(name) = name {
         let key = keys::join_session_keyring(Some(&name))?;
         match keys::describe(key).ok().as_deref().and_then(owner_and_permissions) {
-            Some((uid, INITIAL)) if uid == own_uid() => return keys::set_permissions(key, PERMISSIONS),
-            Some((uid, PERMISSIONS)) if uid == own_uid() => return Ok(()),
+            Some((uid, INITIAL)) if uid == keyring_owner() => return keys::set_permissions(key, PERMISSIONS),
+            Some((uid, PERMISSIONS)) if uid == keyring_owner() => return Ok(()),
             _ => {}
         }
     }
     keys::join_session_keyring(None).map(drop)
 }
 
-/// Whom the kernel makes a keyring for.
-fn own_uid() -> u32 {
+/// The uid as which the kernel creates a keyring.
+fn keyring_owner() -> u32 {
     rustix::process::getuid().as_raw()
 }
 
-/// Of the text that keyctl_describe(3) gives.
+/// From the text of keyctl_describe(3).
 fn owner_and_permissions(text: &str) -> Option<(u32, u32)> {
     let mut fields = text.split(';');
     let uid = fields.nth(1)?.parse().ok()?;

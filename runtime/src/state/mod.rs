@@ -1,14 +1,14 @@
-//! A container's directory under the runtime's root: who holds its lock may
-//! change it; its record is what every later command knows of the container.
+//! The state directory of a container: the holder of its lock may change it; its record is
+//! what later commands know of the container.
 //!
-//! | module | what it holds |
+//! | module | contents |
 //! |---|---|
 //! | `dir`, `files` | the directory, its lock, its files |
-//! | `trust` | whose files are believed |
-//! | `record`, `keyring` | what is known between commands |
-//! | `status`, `process` | worked out, never stored |
+//! | `trust` | which owners and modes of files are trusted |
+//! | `record`, `keyring` | stored between commands |
+//! | `status`, `process` | derived on each call, never stored |
 //! | `start`, `pid_file` | how `start` reaches init; `--pid-file` |
-//! | `oci_state`, `container` | the state as others see it; for those who join |
+//! | `oci_state`, `container` | the state of the specification; a container to join |
 
 pub(crate) mod container;
 pub(crate) mod dir;

@@ -1,12 +1,13 @@
-//! The state of a container as the specification has it (runtime.md, "State"): for hooks
-//! and seccomp agents, and with runc's additions for `state` and `list`.
+//! The state of a container (runtime-spec, runtime.md, "State"): for hooks and seccomp
+//! agents, and with runc's additions for `state` and `list`.
 
 use super::{Record, StateDir, Status};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// runtime.md "State", with runc's additions.
+/// runtime-spec, runtime.md, "State", with runc's additions: rootfs, created (RFC 3339),
+/// owner.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
@@ -39,12 +40,12 @@ impl State {
     }
 }
 
-/// The state that hooks get, runtime.md "State".
+/// The state for hooks as JSON (runtime-spec, runtime.md, "State").
 pub fn state_json(record: &Record, status: Status, pid: i32) -> String {
     state(record, status, pid).to_string()
 }
 
-/// As a value.
+/// The same as a [`serde_json::Value`].
 pub fn state(record: &Record, status: Status, pid: i32) -> serde_json::Value {
     let mut state = serde_json::json!({
         "ociVersion": record.oci_version,

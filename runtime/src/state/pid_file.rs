@@ -4,8 +4,9 @@ use crate::error::{Context, Result};
 use rustix::fs::{Mode, OFlags};
 use std::path::Path;
 
-/// A reader finds the whole number or no file. The directory may be anybody's:
-/// no file that is there is written to.
+/// Writes the pid to a new file and renames it: a reader sees the whole number or no file.
+/// An existing file is replaced, never written to, because other users may have write
+/// access to the directory.
 pub fn write(path: &Path, pid: i32) -> Result<()> {
     let what = || format!("write the pid file {}", path.display());
     let mut temporary = path.as_os_str().to_owned();

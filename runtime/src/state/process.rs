@@ -1,5 +1,4 @@
-//! A process that was started earlier, found again safely: a pid alone may
-//! belong to somebody else by now.
+//! Finds a process again by pid and start time: a pid alone may have been reused.
 
 use crate::error::{Context, Result};
 use crate::sys;
@@ -7,16 +6,16 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-/// What /proc/PID/stat tells, proc(5).
+/// Fields of /proc/PID/stat, proc_pid_stat(5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     state: char,
     threads: u64,
-    /// In clock ticks since boot.
+    /// starttime, in clock ticks since boot.
     pub start: u64,
 }
 
-/// None where there is no such process.
+/// Reads /proc/PID/stat. None if there is no such process.
 pub fn stat(pid: i32) -> Option<Stat> {
     let path = format!("/proc/{pid}/stat");
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
@@ -26,8 +25,7 @@ pub fn stat(pid: i32) -> Option<Stat> {
     parse(&String::from_utf8_lossy(&buffer[..length]))
 }
 
-/// The command's name may hold spaces and parentheses; fields are counted from
-/// the last one.
+/// comm may contain spaces and parentheses: fields are counted from the last `)`.
 fn parse(stat: &str) -> Option<Stat> {
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
     let state = fields.next()?.chars().next()?;
@@ -35,8 +33,8 @@ fn parse(stat: &str) -> Option<Stat> {
     Some(Stat { state, threads, start: fields.nth(1)?.parse().ok()? })
 }
 
-/// Whether the process that started at `start` still lives. A zombie does not,
-/// unless only its first thread has ended.
+/// Whether the process that started at `start` (clock ticks since boot) is alive. A zombie
+/// is not, unless only its thread group leader has ended.
 pub fn is_alive(pid: i32, start: u64) -> bool {
     pid > 0 && stat(pid).is_some_and(|stat| stat.start == start && stat.lives())
 }
@@ -47,24 +45,24 @@ impl Stat {
     }
 }
 
-/// A descriptor of the process, if it still is the one that started at `start`.
+/// A pidfd of the process that started at `start`. None if it has ended.
 pub fn open(pid: i32, start: u64) -> Result<Option<OwnedFd>> {
     let Some(raw) = Pid::from_raw(pid) else { return Ok(None) };
     let pidfd = match pidfd_open(raw, PidfdFlags::empty()) {
         Err(Errno::SRCH) => return Ok(None),
         result => result.doing(|| format!("open process {pid}"))?,
     };
-    // Looked at after opening: now the number can't change hands unseen.
+    // Checked after pidfd_open: the pid can no longer be reused unnoticed.
     Ok(is_alive(pid, start).then_some(pidfd))
 }
 
-/// What /proc/PID/`file` tells of the process that `pidfd` holds. None where it has
-/// ended: the number may be another process's, and what was read too.
+/// Reads /proc/PID/`file` of the process behind `pidfd`. None if it has ended: the pid, and
+/// so the text, may be another process's.
 pub fn read(pidfd: impl AsFd, pid: i32, file: &str) -> Result<Option<String>> {
     let path = format!("/proc/{pid}/{file}");
     let text = std::fs::read_to_string(&path);
-    // After reading. A process that has not been waited for keeps its number.
-    if sys::signal::pidfd_send_signal(pidfd.as_fd(), 0) == Err(Errno::SRCH) {
+    // Checked after reading. A process that has not been reaped keeps its pid.
+    ifsys::signal::pidfd_send_signal(pidfd.as_fd(), 0) == Err(Errno::SRCH) {
         return Ok(None);
     }
     text.map(Some).doing(|| format!("read {path}"))
@@ -75,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_can_not_mislead_the_parser() {
+    fn parentheses_in_comm_do_not_shift_the_fields() {
         let line = "7 (a) Z 1 (b)) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4242 10 20";
         assert_eq!(parse(line), Some(Stat { state: 'S', threads: 1, start: 4242 }));
         assert_eq!(parse("garbage"), None);

@@ -1,4 +1,5 @@
-//! Creating → created → running → stopped, worked out from what is there.
+//! The status of a container (creating, created, running, paused, stopped), derived from
+//! state directory, process and cgroup.
 
 use super::files::START_FIFO;
 use super::{Record, StateDir, process};
@@ -15,8 +16,8 @@ pub enum Status {
 impl Status {
     pub fn of(dir: &StateDir, record: &Record) -> Self {
         if record.pid == 0 {
-            // `create` holds the lock as long as it works; one that was killed
-            // does not, and its init went with it.
+            // `create` holds the lock until it has finished. If it was killed, the lock is
+            // free, and its init has ended with it.
             return if dir.try_lock() { Status::Stopped } else { Status::Creating };
         }
         if !process::is_alive(record.pid, record.start_time) {

@@ -1,7 +1,7 @@
-//! What is believed of files that an earlier command wrote. A record decides
-//! which cgroup is killed and which hooks run with the caller's rights, so it
-//! must come from the caller or from root: whoever could create it, or could
-//! write to it or to its directory, could run programs as the caller.
+//! Ownership and mode of files that an earlier command wrote. The record decides which cgroup
+//! is killed and which hooks run with the caller's privileges, so it must have been written
+//! by the caller or by root: another user who could create it, or write to it or to its
+//! directory, could execute programs as the caller.
 
 use crate::bail;
 use crate::error::{Context, Result};
@@ -11,30 +11,30 @@ use std::path::{Path, PathBuf};
 
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
-/// The status of an open file or directory, if it belongs to the caller or to
-/// root and nobody else may write to it. By descriptor: what is checked is what is
-/// used afterwards.
+/// fstat(2) of an open file or directory, which must be owned by the caller or root and
+/// writable by the owner alone. By descriptor, so that the checked file is the one used.
+/// Errors: "is not trusted", with the reason.
 pub fn check(file: impl AsFd, kind: FileType, path: impl Fn() -> PathBuf) -> Result<Stat> {
-    let stat = rustix::fs::fstat(&file).doing(|| format!("look at {}", path().display()))?;
+    let stat = rustix::fs::fstat(&file).doing(|| format!("stat {}", path().display()))?;
     check_stat(&stat, kind, path)?;
     Ok(stat)
 }
 
 pub fn check_stat(stat: &Stat, kind: FileType, path: impl Fn() -> PathBuf) -> Result<()> {
-    match refusal(stat, kind) {
+    match untrusted_reason(stat, kind) {
         None => Ok(()),
         Some(reason) => bail!("{} is not trusted: {reason}", path().display()),
     }
 }
 
-fn refusal(stat: &Stat, kind: FileType) -> Option<String> {
+fn untrusted_reason(stat: &Stat, kind: FileType) -> Option<String> {
     let found = FileType::from_raw_mode(stat.st_mode);
     if found != kind {
         return Some(format!("it is a {found:?} and not a {kind:?}").to_lowercase());
     }
-    // Root of a user namespace is who may map users of it, as the caller.
+    // Root of a user namespace may map its users, as the caller.
     if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
-        return Some(format!("it belongs to user {}, who is neither root nor the caller", stat.st_uid));
+        return Some(format!("it is owned by user {}, who is neither root nor the caller", stat.st_uid));
     }
     let mode = stat.st_mode & 0o7777;
     (mode & WRITABLE_BY_OTHERS != 0).then(|| {
@@ -42,8 +42,7 @@ fn refusal(stat: &Stat, kind: FileType) -> Option<String> {
     })
 }
 
-/// Runs `make` with a file mode creation mask that takes nothing from the owner
-/// and everything from others, whatever the caller's is.
+/// Runs `make` with umask 077, whatever the caller's is.
 pub fn private<T>(make: impl FnOnce() -> T) -> T {
     let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let made = make();
@@ -51,7 +50,7 @@ pub fn private<T>(make: impl FnOnce() -> T) -> T {
     made
 }
 
-/// Makes a directory, and those above it that are missing, for the caller alone.
+/// mkdir -p, mode 0700.
 pub fn make_directories(path: &Path) -> rustix::io::Result<()> {
     use rustix::io::Errno;
     let make = || rustix::fs::mkdir(path, rustix::fs::Mode::from_raw_mode(0o700));
@@ -76,11 +75,11 @@ mod tests {
     fn reason(mode: u32, uid: u32) -> Option<String> {
         let mut stat = rustix::fs::stat("/").unwrap();
         (stat.st_mode, stat.st_uid) = (mode, uid);
-        refusal(&stat, FileType::RegularFile)
+        untrusted_reason(&stat, FileType::RegularFile)
     }
 
     #[test]
-    fn only_the_callers_and_roots_own_files_are_believed() {
+    fn only_files_of_the_caller_and_of_root_are_trusted() {
         let euid = rustix::process::geteuid().as_raw();
         for (mode, uid) in [(0o100600, euid), (0o100644, 0), (0o100400, euid)] {
             assert_eq!(reason(mode, uid), None);

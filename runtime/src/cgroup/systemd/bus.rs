@@ -1,5 +1,5 @@
-//! A connection to the bus on which systemd's manager is, the machine's or the
-//! user's. Calls are written together and their answers read in turn.
+//! A connection to the D-Bus of systemd's manager, system or user instance. Calls are
+//! buffered and sent together; replies are read in turn.
 
 use super::wire::{self, HEAD, Incoming, Method, Reader, Writer};
 use crate::bail;
@@ -10,8 +10,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// As long as runc waits for a unit.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of a call, as runc's.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 const DBUS: Method = Method {
     destination: "org.freedesktop.DBus",
@@ -24,24 +24,25 @@ const DBUS: Method = Method {
 pub struct Bus {
     socket: OwnedFd,
     serial: u32,
-    /// Calls that are written and not sent.
+    /// Calls that are not sent yet.
     outgoing: Vec<u8>,
     incoming: Vec<u8>,
-    /// Messages that came before they were asked for.
+    /// Messages that arrived before they were awaited.
     waiting: Vec<Incoming>,
     deadline: Instant,
 }
 
 impl Bus {
-    /// The machine's bus, or that of the caller's session.
+    /// Connects to the system bus, or with `of_user` to the user's. Errors: those of connect(2).
     pub fn connect(of_user: bool) -> Result<Self> {
         let path = if of_user { session_socket()? } else { PathBuf::from("/run/dbus/system_bus_socket") };
         let what = || format!("connect to the bus at {}", path.display());
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).doing(what)?;
         connect(&socket, &SocketAddrUnix::new(&path).doing(what)?).doing(what)?;
-        // Who we are the kernel says: in a user namespace we know another number.
+        // EXTERNAL without an identity: the kernel reports it (SO_PEERCRED); in a user
+        // namespace the own uid is another number.
         let outgoing = b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n".to_vec();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut bus = Bus { socket, serial: 0, outgoing, incoming: Vec::new(), waiting: Vec::new(), deadline };
         bus.call(&DBUS, "", Writer::default());
         bus.flush()?;
@@ -49,21 +50,21 @@ impl Bus {
         Ok(bus)
     }
 
-    /// Asks for the signals of an interface.
-    pub fn watch(&mut self, rule: &str) {
+    /// Subscribes to the signals that match `rule`.
+    pub fn add_match(&mut self, rule: &str) {
         let mut body = Writer::default();
         body.text(rule);
         self.call(&Method { member: "AddMatch", ..DBUS }, "s", body);
     }
 
-    /// Writes a call; its number, to wait for the answer by.
+    /// Buffers a call; returns its serial number for `answer`.
     pub fn call(&mut self, method: &Method, signature: &str, body: Writer) -> u32 {
         self.serial += 1;
         self.outgoing.extend(wire::call(self.serial, method, signature, body));
         self.serial
     }
 
-    /// The answer to a call. An error that the other side sent is `Err` within.
+    /// Waits for the reply to a call. An error reply is the inner `Err`.
     pub fn answer(&mut self, serial: u32) -> Result<std::result::Result<Incoming, DbusError>> {
         let incoming = self.wait_for(|message| message.reply_to == Some(serial))?;
         Ok(match &incoming.error {
@@ -75,7 +76,7 @@ impl Bus {
         })
     }
 
-    /// The next message of that kind.
+    /// Waits for the next message that matches.
     pub fn wait_for(&mut self, wanted: impl Fn(&Incoming) -> bool) -> Result<Incoming> {
         self.flush()?;
         if let Some(at) = self.waiting.iter().position(&wanted) {
@@ -92,10 +93,10 @@ impl Bus {
 
     fn flush(&mut self) -> Result<()> {
         let bytes = std::mem::take(&mut self.outgoing);
-        crate::path::write_all(&self.socket, &bytes).doing(|| "write to the bus")
+        crate::path::write_all(&self.socket, &bytes).doing(|| "send to the bus")
     }
 
-    /// The lines of the handshake: `DATA`, `OK GUID`.
+    /// Reads the replies of the SASL handshake: `DATA`, `OK GUID`.
     fn authenticated(&mut self) -> Result<()> {
         loop {
             if let Some(end) = self.incoming.windows(2).position(|pair| pair == b"\r\n") {
@@ -104,7 +105,7 @@ impl Bus {
                 match line.split(' ').next() {
                     Some("OK") => return Ok(()),
                     Some("DATA") => continue,
-                    _ => bail!("the bus does not let this user in: {line}"),
+                    _ => bail!("the bus refused the authentication: {line}"),
                 }
             }
             self.read_more()?;
@@ -112,7 +113,7 @@ impl Bus {
     }
 
     fn receive(&mut self) -> Result<Incoming> {
-        let nonsense = || Error::new("the bus sent what is no message");
+        let nonsense = || Error::new("receive from the bus: malformed D-Bus message");
         loop {
             if let Some(head) = self.incoming.first_chunk::<HEAD>() {
                 let length = wire::length(head).ok_or_else(nonsense)?;
@@ -129,7 +130,7 @@ impl Bus {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
         match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => bail!("systemd gave no answer within {} s", PATIENCE.as_secs()),
+            Ok(0) => bail!("wait for systemd: no reply within {} s", TIMEOUT.as_secs()),
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(()),
             Err(errno) => return Err(errno).doing(|| "wait for the bus"),
@@ -143,7 +144,7 @@ impl Bus {
     }
 }
 
-/// An error as D-Bus has it.
+/// A D-Bus error reply.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DbusError {
     pub name: String,
@@ -157,15 +158,15 @@ impl DbusError {
 }
 
 impl From<DbusError> for Error {
-    fn from(refusal: DbusError) -> Self {
-        Error::new(format!("systemd: {}", refusal.message))
+    fn from(error: DbusError) -> Self {
+        Error::new(format!("systemd: {}", error.message))
     }
 }
 
 fn session_socket() -> Result<PathBuf> {
     if let Some(address) = std::env::var_os("DBUS_SESSION_BUS_ADDRESS") {
         let address = address.to_string_lossy().into_owned();
-        // The first address of several, the first key of its own.
+        // The first address of the list, and its first key.
         let path = address.split(';').next().and_then(|first| first.strip_prefix("unix:path="));
         if let Some(path) = path.and_then(|path| path.split(',').next()) {
             return Ok(path.into());

@@ -1,7 +1,6 @@
-//! The container's cgroup through systemd, which owns the tree on most machines:
-//! a transient scope around init. What has a property is told to
-//! systemd; the files are then written as without it.
-//! Source: org.freedesktop.systemd1(5).
+//! The container's cgroup by systemd, which owns the tree on most hosts: a transient scope
+//! around init. Limits that have a property are set as such; the files are then written as
+//! without systemd. Source: org.freedesktop.systemd1(5).
 
 mod bus;
 pub mod properties;
@@ -25,17 +24,17 @@ const MANAGER: Method = Method {
 const JOB_SIGNALS: &str =
     "type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
 
-/// Whether systemd is process 1, sd_booted(3).
+/// Whether systemd is pid 1, sd_booted(3).
 pub fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
-/// Makes the unit with `pid` in it, and waits until it is there.
+/// Starts the unit with `pid` in it, and waits for the job. Errors: systemd's error message.
 pub fn start(unit: &Unit, pid: i32, settings: &[Property], description: &str) -> Result<()> {
     let mut properties = base(unit, pid, description);
     properties.extend_from_slice(settings);
     let mut bus = Bus::connect(unit.of_user)?;
-    // A scope that failed keeps its name until somebody has looked.
+    // A failed scope keeps its name until it is reset.
     reset_failed(&mut bus, unit);
     let result = run_job(&mut bus, "StartTransientUnit", "ssa(sv)a(sa(sv))", &unit.name, |body| {
         body.text(&unit.name);
@@ -46,11 +45,11 @@ pub fn start(unit: &Unit, pid: i32, settings: &[Property], description: &str) ->
     match result.doing(|| format!("start unit {}", unit.name))? {
         Ok(result) if result == "done" => Ok(()),
         Ok(result) => bail!("start unit {}: systemd's job ended as {result:?}", unit.name),
-        Err(refusal) => Err(Error::from(refusal)).doing(|| format!("start unit {}", unit.name)),
+        Err(error) => Err(Error::from(error)).doing(|| format!("start unit {}", unit.name)),
     }
 }
 
-/// Ends the unit; one that is gone is fine.
+/// Stops the unit; one that does not exist is no error.
 pub fn stop(unit: &Unit) -> Result<()> {
     let mut bus = Bus::connect(unit.of_user)?;
     let result = run_job(&mut bus, "StopUnit", "ss", &unit.name, |body| {
@@ -58,8 +57,8 @@ pub fn stop(unit: &Unit) -> Result<()> {
         body.text("replace");
     });
     match result.doing(|| format!("stop unit {}", unit.name))? {
-        Err(refusal) if !refusal.is("NoSuchUnit") => {
-            return Err(Error::from(refusal)).doing(|| format!("stop unit {}", unit.name));
+        Err(error) if !error.is("NoSuchUnit") => {
+            return Err(Error::from(error)).doing(|| format!("stop unit {}", unit.name));
         }
         _ => {}
     }
@@ -67,7 +66,7 @@ pub fn stop(unit: &Unit) -> Result<()> {
     bus.answer(serial).map(drop)
 }
 
-/// Changes properties of a unit that runs; nothing of it stays after a reboot.
+/// Sets properties of a running unit, not persistently.
 pub fn set_properties(unit: &Unit, properties: &[Property]) -> Result<()> {
     let mut bus = Bus::connect(unit.of_user)?;
     let mut body = Writer::default();
@@ -79,8 +78,8 @@ pub fn set_properties(unit: &Unit, properties: &[Property]) -> Result<()> {
     bus.answer(serial).doing(what)?.map_err(Error::from).doing(what).map(drop)
 }
 
-/// Moves a process into a cgroup below the unit's (empty: the unit's own), for
-/// callers that may not write there themselves.
+/// Moves a process into the unit's cgroup, or into `below` in it, for callers without write
+/// access.
 pub fn attach(unit: &Unit, below: &str, pid: i32) -> Result<()> {
     let mut bus = Bus::connect(unit.of_user)?;
     let mut body = Writer::default();
@@ -92,9 +91,9 @@ pub fn attach(unit: &Unit, below: &str, pid: i32) -> Result<()> {
     bus.answer(serial).doing(what)?.map_err(Error::from).doing(what).map(drop)
 }
 
-/// The cgroup below which the units of the user's manager lie, with a leading
-/// slash. For the machine's it is the root of the tree.
-pub fn users_control_group() -> Result<String> {
+/// The cgroup of systemd's user instance, with a leading slash, below which its units are.
+/// For the system instance that is the root of the tree.
+pub fn user_manager_cgroup() -> Result<String> {
     const WHAT: &str = "ask systemd for its cgroup";
     let mut bus = Bus::connect(true)?;
     let mut body = Writer::default();
@@ -106,11 +105,11 @@ pub fn users_control_group() -> Result<String> {
     let mut reader = Reader::new(&answer.body);
     match (reader.signature().as_deref(), reader.text()) {
         (Some("s"), Some(path)) => Ok(path),
-        _ => bail!("{WHAT}: its answer makes no sense"),
+        _ => bail!("{WHAT}: malformed reply"),
     }
 }
 
-/// What every unit of ours has.
+/// The properties of every unit of firn.
 fn base(unit: &Unit, pid: i32, description: &str) -> Vec<Property> {
     let text = |name: &str, value: &str| (name.to_owned(), Value::Text(value.to_owned()));
     let on = |name: &str| (name.to_owned(), Value::Bool(true));
@@ -118,7 +117,7 @@ fn base(unit: &Unit, pid: i32, description: &str) -> Vec<Property> {
         text("Description", description),
         ("DefaultDependencies".into(), Value::Bool(false)),
         text("Slice", &unit.slice),
-        // The tree below is the container's: systemd in it makes its own units.
+        // The container manages the subtree: a systemd in it creates its own units.
         on("Delegate"),
         ("PIDs".into(), Value::Uint32s(vec![pid as u32])),
     ];
@@ -126,7 +125,7 @@ fn base(unit: &Unit, pid: i32, description: &str) -> Vec<Property> {
     list
 }
 
-/// Calls a method that answers with a job, and waits for the job's result.
+/// Calls a method that returns a job, and waits for its result.
 fn run_job(
     bus: &mut Bus,
     member: &'static str,
@@ -134,16 +133,16 @@ fn run_job(
     unit: &str,
     arguments: impl FnOnce(&mut Writer),
 ) -> Result<std::result::Result<String, bus::DbusError>> {
-    bus.watch(JOB_SIGNALS);
-    // systemd sends signals to none before somebody subscribes.
+    bus.add_match(JOB_SIGNALS);
+    // systemd sends JobRemoved only to clients that have subscribed.
     let subscribed = bus.call(&Method { member: "Subscribe", ..MANAGER }, "", Writer::default());
     let mut body = Writer::default();
     arguments(&mut body);
     let serial = bus.call(&Method { member, ..MANAGER }, signature, body);
-    // Already subscribed is as good.
+    // AlreadySubscribed is no error.
     let _ = bus.answer(subscribed)?;
     let job = match bus.answer(serial)? {
-        Err(refusal) => return Ok(Err(refusal)),
+        Err(error) => return Ok(Err(error)),
         Ok(answer) => Reader::new(&answer.body).text(),
     };
     loop {

@@ -1,6 +1,6 @@
-//! What systemd is told of a container's limits, so that it keeps them when it
-//! writes its units' cgroups anew, and shows them. The files are written all the
-//! same: not every one has a property.
+//! The limits as properties of systemd's unit, so that systemd keeps them when it writes the
+//! unit's cgroup again, and shows them. The files are written as well: not every limit has a
+//! property.
 
 use crate::plan::cgroup::devices::Rule;
 use crate::plan::cgroup::property::{Property, Value};
@@ -8,7 +8,7 @@ use crate::plan::cgroup::setting::Setting;
 
 type Read = fn(&str) -> Option<Value>;
 
-/// A file of either cgroup version, the property, and how its value is read.
+/// A file of either cgroup version, the property, and the parser of its value.
 /// systemd.resource-control(5), org.freedesktop.systemd1(5).
 const TABLE: [(&str, &str, Read); 17] = [
     ("memory.max", "MemoryMax", number_or_max),
@@ -30,6 +30,7 @@ const TABLE: [(&str, &str, Read); 17] = [
     ("cpu.cfs_period_us", "CPUQuotaPeriodUSec", number_or_max),
 ];
 
+/// The properties for `settings`, each once.
 pub fn of_settings(settings: &[Setting]) -> Vec<Property> {
     let mut list: Vec<Property> = Vec::new();
     for setting in settings {
@@ -51,13 +52,13 @@ fn number_or_max(text: &str) -> Option<Value> {
     }
 }
 
-/// systemd 252 and newer write cpu.idle for a weight of zero.
+/// systemd writes cpu.idle for CPUWeight=idle (0) since 252.
 fn idle(text: &str) -> Option<Value> {
     (text == "1").then_some(Value::Uint64(0))
 }
 
-/// Microseconds of each second, in steps of 10 ms, which is what systemd counts
-/// in: rounded up, or it would give less than was asked for.
+/// Microseconds per second, rounded up to 10 ms, systemd's unit: rounded down it would be
+/// less than configured.
 fn per_second(quota: u64, period: u64) -> Value {
     let exact = u128::from(quota) * 1_000_000 / u128::from(period.max(1));
     Value::Uint64(u64::try_from(exact.next_multiple_of(10_000)).unwrap_or(u64::MAX))
@@ -87,13 +88,13 @@ fn quota_v1(settings: &[Setting]) -> Option<Property> {
     Some(("CPUQuotaPerSecUSec".into(), value))
 }
 
-/// `0-2,7` as bits, the lowest byte first.
+/// `0-2,7` as a bit mask, least significant byte first.
 fn mask(text: &str) -> Option<Value> {
     let mut bytes: Vec<u8> = Vec::new();
     for range in text.trim().split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last) = (first.parse::<usize>().ok()?, last.parse::<usize>().ok()?);
-        // The kernel has no more; a number beyond is refused when it is written.
+        // The kernel's maximum; larger numbers are refused when the file is written.
         for number in first..=last.min(8191) {
             if bytes.len() <= number / 8 {
                 bytes.resize(number / 8 + 1, 0);
@@ -104,8 +105,8 @@ fn mask(text: &str) -> Option<Value> {
     Some(Value::Bytes(bytes))
 }
 
-/// The device rules as systemd takes them: a list of what is allowed. Without
-/// it, systemd would allow everything when it writes the cgroup anew.
+/// The device rules as DeviceAllow. Without them systemd would allow all devices when it
+/// writes the cgroup again.
 pub fn of_devices(rules: &[Rule]) -> Vec<Property> {
     let all = |rule: &Rule| rule.kind == 'a' || (rule.major.is_none() && rule.minor.is_none());
     let mut allowed: Vec<(String, String)> = Vec::new();
@@ -118,8 +119,8 @@ pub fn of_devices(rules: &[Rule]) -> Vec<Property> {
         } else if rule.allow {
             allowed.extend(path(rule).map(|path| (path, access(rule))));
         }
-        // A single device that is denied again can't be said; the program of
-        // the cgroup, or its files, still deny it.
+        // A rule that denies a single device can't be expressed; the eBPF program or the files
+        // of the cgroup still deny it.
     }
     if policy == "auto" {
         allowed.clear();
@@ -142,7 +143,7 @@ fn path(rule: &Rule) -> Option<String> {
     }
 }
 
-/// systemd wants the name of a major number, /proc/devices.
+/// The name of a major number, for DeviceAllow, from /proc/devices.
 fn group(kind: &str, major: u32) -> Option<String> {
     let text = std::fs::read_to_string("/proc/devices").ok()?;
     let heading = if kind == "block" { "Block devices:" } else { "Character devices:" };

@@ -1,10 +1,9 @@
-//! D-Bus messages as bytes: what systemd's manager takes and answers, and no
-//! more. Source: the D-Bus specification, "Message Protocol".
+//! D-Bus messages as bytes, as far as systemd's manager needs them. Source: D-Bus
+//! specification, "Message Protocol".
 
 use crate::plan::cgroup::property::{Property, Value};
 
-/// Bytes of a message that is being written. Positions count from its start,
-/// which is aligned.
+/// A message body being written. Alignment counts from its start, which is aligned to 8.
 #[derive(Debug, Default)]
 pub struct Writer(Vec<u8>);
 
@@ -39,8 +38,8 @@ impl Writer {
         self.0.push(0);
     }
 
-    /// An array of elements that are aligned to `align`; its length leaves out
-    /// the padding before the first of them.
+    /// An array of elements that are aligned to `align`; its length excludes the padding before
+    /// the first element.
     pub fn array<T>(&mut self, align: usize, items: &[T], each: impl Fn(&mut Self, &T)) {
         self.uint32(0);
         let length_at = self.0.len() - 4;
@@ -71,7 +70,7 @@ impl Writer {
         }
     }
 
-    /// `a(sv)`
+    /// An array of properties, `a(sv)`.
     pub fn properties(&mut self, list: &[Property]) {
         self.array(8, list, |w, (name, value)| {
             w.align(8);
@@ -81,7 +80,7 @@ impl Writer {
     }
 }
 
-/// Where a method is.
+/// Address of a method.
 #[derive(Debug, Clone, Copy)]
 pub struct Method {
     pub destination: &'static str,
@@ -103,7 +102,7 @@ const METHOD_CALL: u8 = 1;
 const LITTLE_ENDIAN: u8 = b'l';
 const PROTOCOL: u8 = 1;
 
-/// The bytes of a method call.
+/// A method call as bytes.
 pub fn call(serial: u32, method: &Method, signature: &str, body: Writer) -> Vec<u8> {
     let mut message = Writer(vec![LITTLE_ENDIAN, METHOD_CALL, 0, PROTOCOL]);
     message.uint32(body.0.len() as u32);
@@ -131,22 +130,22 @@ pub fn call(serial: u32, method: &Method, signature: &str, body: Writer) -> Vec<
     message.0
 }
 
-/// The part of a message that says how long it is.
+/// Length in bytes of the fixed part of a header, which has the lengths of the rest.
 pub const HEAD: usize = 16;
 
-/// The message's length, from its first `HEAD` bytes.
+/// The length of a message from its first `HEAD` bytes.
 pub fn length(head: &[u8; HEAD]) -> Option<usize> {
     let at = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
-    // Nothing that systemd says comes near the protocol's limit of 128 MiB.
+    // Far below the protocol's limit of 128 MiB; systemd's messages are small.
     let (body, fields) = (at(4), at(12));
     let fits = head[0] == LITTLE_ENDIAN && body < 1 << 24 && fields < 1 << 20;
     fits.then(|| (HEAD + fields).next_multiple_of(8) + body)
 }
 
-/// What a message that came in says.
+/// A received message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Incoming {
-    /// The serial number of the call that this answers.
+    /// Serial number of the call that this is a reply to.
     pub reply_to: Option<u32>,
     pub error: Option<String>,
     pub member: Option<String>,
@@ -154,7 +153,7 @@ pub struct Incoming {
     pub body: Vec<u8>,
 }
 
-/// Reads a whole message; none if it makes no sense.
+/// Parses a whole message. None if it is malformed.
 pub fn read(message: &[u8]) -> Option<Incoming> {
     let mut reader = Reader { bytes: message, at: 12 };
     let mut incoming = Incoming::default();
@@ -178,7 +177,7 @@ pub fn read(message: &[u8]) -> Option<Incoming> {
     Some(incoming)
 }
 
-/// Reads a body, or a header.
+/// Parses a body or a header.
 #[derive(Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -232,7 +231,7 @@ mod tests {
     const METHOD: Method = Method { destination: "a.b", path: "/a", interface: "c.d", member: "Do" };
 
     #[test]
-    fn what_is_written_is_read() {
+    fn messages_are_parsed_as_written() {
         let mut body = Writer::default();
         body.text("hello");
         body.uint32(7);
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_cut_anywhere_is_not_one() {
+    fn a_truncated_message_is_malformed() {
         let mut body = Writer::default();
         body.text("x");
         let message = call(1, &METHOD, "s", body);
@@ -255,8 +254,8 @@ mod tests {
         }
     }
 
-    /// By hand after the specification: the length of an array leaves out the
-    /// padding before its first element.
+    /// Written by hand after the specification: the length of an array excludes the padding
+    /// before its first element.
     #[test]
     fn properties_are_structs_in_an_array() {
         let mut body = Writer::default();

@@ -1,14 +1,14 @@
-//! Device rules: which nodes may be used, on either cgroup version.
+//! Device rules, for either cgroup version.
 
 use crate::bail;
 use crate::error::Result;
 use crate::spec::resources::DeviceRule;
 
-/// A checked device rule. None stands for any number.
+/// A validated device rule. None matches any number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     pub allow: bool,
-    /// 'a' for every device, else 'c' or 'b'.
+    /// 'a' for all devices, 'c' or 'b'.
     pub kind: char,
     pub major: Option<u32>,
     pub minor: Option<u32>,
@@ -22,7 +22,7 @@ impl Rule {
         Rule { allow: true, kind, major, minor, read: true, write: true, mknod: true }
     }
 
-    /// As the devices controller of cgroup v1 takes it.
+    /// In the format of devices.allow (cgroup-v1/devices.rst).
     pub fn text(&self) -> String {
         let number = |n: Option<u32>| n.map_or("*".to_owned(), |n| n.to_string());
         let mut text = format!("{} {}:{} ", self.kind, number(self.major), number(self.minor));
@@ -35,8 +35,7 @@ impl Rule {
     }
 }
 
-/// What a container may always use: making nodes, which gives no access, and
-/// the default devices with its pseudo-terminals.
+/// Rules for every container: mknod, which gives no access, and the default devices and ptys.
 fn default_rules() -> impl Iterator<Item = Rule> {
     let mknod = |kind| Rule { read: false, write: false, ..Rule::allow(kind, None, None) };
     let node = |major, minor| Rule::allow('c', Some(major), minor);
@@ -51,15 +50,17 @@ fn default_rules() -> impl Iterator<Item = Rule> {
         node(5, Some(0)),
         node(5, Some(2)),
         node(136, None),
-        // /dev/net/tun, as under runc: VPNs in containers rely on it. To use it takes
-        // CAP_NET_ADMIN in the network namespace.
+        // /dev/net/tun, as under runc: used by VPNs in containers. It requires CAP_NET_ADMIN in
+        // the network namespace.
         node(10, Some(200)),
     ]
     .into_iter()
 }
 
+/// The rules in order: deny all, the config's, the defaults. Errors: a type, number or access
+/// letter that does not exist.
 pub fn rules(rules: &[DeviceRule]) -> Result<Vec<Rule>> {
-    // A new cgroup of v1 has the rights of the one above: it begins with none.
+    // A new cgroup of v1 inherits the rules of its parent: deny all first.
     let none = Rule { allow: false, ..Rule::allow('a', None, None) };
     let mut checked = vec![none];
     for rule in rules {
@@ -76,7 +77,7 @@ pub fn rules(rules: &[DeviceRule]) -> Result<Vec<Rule>> {
         let (Ok(major), Ok(minor)) = (number(rule.major), number(rule.minor)) else {
             bail!("linux.resources.devices: a number is out of range in {rule:?}");
         };
-        // An "a" says nothing, as under runc.
+        // An "a" has no effect, as under runc.
         if !rule.access.chars().all(|c| "rwma".contains(c)) {
             bail!("linux.resources.devices: access {:?} has letters other than r, w and m", rule.access);
         }

@@ -1,7 +1,6 @@
-//! Resources: from the numbers of config.json to the files of either cgroup
-//! version. Order matters where the kernel checks one file against another.
-//! Sources: config-linux.md "Control groups"; the kernel's cgroup-v1/*.rst and
-//! cgroup-v2.rst.
+//! Resources: from config.json to files of either cgroup version. The order is significant where
+//! the kernel checks one file against another. Sources: runtime-spec, config-linux.md, "Control
+//! groups"; the kernel's cgroup-v1/*.rst and cgroup-v2.rst.
 
 pub mod devices;
 pub mod property;
@@ -18,32 +17,33 @@ use property::Property;
 use setting::Setting;
 use unit::Unit;
 
-/// Where the container's cgroup lies, and what is written into it.
+/// The path of the container's cgroup, and what is written to its files.
 #[derive(Debug, Clone)]
 pub struct CgroupPlan {
-    /// `linux.cgroupsPath` or the container's id: absolute from the mount
-    /// point of the hierarchy, relative from the runtime's own cgroup.
+    /// `linux.cgroupsPath` or the container's id: absolute, from the mount point of the
+    /// hierarchy; or relative to the runtime's cgroup.
     pub path: String,
-    /// The config or systemd's cgroup manager says where it is: then the container runs
-    /// in it or not at all.
+    /// The config or systemd's cgroup manager determines the path: failing to create it is then
+    /// an error.
     pub is_named: bool,
-    /// None is made, and the container stays in the caller's.
+    /// No cgroup is created; the container stays in the caller's.
     pub is_disabled: bool,
-    /// With systemd's cgroup manager.
+    /// With systemd as the cgroup manager.
     pub unit: Option<Unit>,
-    /// Of the unit, beside those of the settings.
+    /// Properties of the unit, in addition to those of the settings.
     pub properties: Vec<Property>,
-    /// For the version that the host's controllers have.
+    /// For the version that has the host's controllers.
     pub settings: Vec<Setting>,
     pub devices: Vec<Rule>,
 }
 
-/// The writes that make up `resources`, on cgroup v2 alone or with controllers of v1.
+/// The settings for `resources`. `pure_v2`: cgroup v2 only; otherwise the controllers are in v1.
 pub fn settings(resources: &Resources, pure_v2: bool) -> Result<Vec<Setting>> {
     if pure_v2 { v2::settings(resources) } else { v1::settings(resources) }
 }
 
-/// `unit` is that of systemd's cgroup manager, if it is to make the cgroup.
+/// `unit`: the unit, if systemd creates the cgroup. Errors: a path with `..`; the root cgroup; a
+/// resource that the version does not have.
 pub fn plan(path: &str, id: &str, resources: &Resources, pure_v2: bool, unit: Option<Unit>) -> Result<CgroupPlan> {
     let is_named = !path.is_empty() || unit.is_some();
     let path = if path.is_empty() { id } else { path };

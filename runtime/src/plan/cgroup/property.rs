@@ -1,11 +1,10 @@
-//! Properties of a unit of systemd's: values of D-Bus, and those that annotations of the
-//! config give.
+//! Properties of systemd units: D-Bus values, and those of annotations.
 
 use crate::bail;
 use crate::error::Result;
 use std::collections::BTreeMap;
 
-/// A value inside a variant.
+/// A D-Bus value in a variant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     Bool(bool),
@@ -21,10 +20,11 @@ pub enum Value {
     Pairs(Vec<(String, String)>),
 }
 
+/// Name and value.
 pub type Property = (String, Value);
 
 impl Value {
-    /// Its type in D-Bus's words.
+    /// Its D-Bus type signature.
     pub fn signature(&self) -> &'static str {
         match self {
             Value::Bool(_) => "b",
@@ -41,8 +41,8 @@ impl Value {
     }
 }
 
-/// Annotations `org.systemd.property.NAME`, with values as GVariant has them in
-/// text: what runc takes, and podman writes.
+/// Properties of annotations `org.systemd.property.NAME`, with values in GVariant's text format, as
+/// runc takes and podman writes. Errors: a malformed value; a property that is not allowed.
 pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Property>> {
     let mut list = Vec::new();
     for (key, text) in annotations {
@@ -50,7 +50,8 @@ pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Prop
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphabetic()) {
             bail!("annotation {key:?}: {name:?} is not the name of a property");
         }
-        // An image could turn the machine off with these (CVE-2024-3154).
+        // SuccessAction=, FailureAction= and the like of systemd.unit(5) can reboot or power off
+        // the host: an image could set them by its annotations (CVE-2024-3154).
         if name.ends_with("Action") || name.starts_with("Reboot") {
             bail!("annotation {key:?}: a container may not decide what becomes of the machine");
         }
@@ -58,7 +59,7 @@ pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Prop
             bail!("annotation {key:?}: {text:?} is not a value: examples are true, 5, uint64 5, 'text', ['a', 'b']")
         };
         list.push(match (name.strip_suffix("USec"), name.strip_suffix("Sec")) {
-            // Only units of configuration files have seconds.
+            // The D-Bus interface has only USec; seconds are for unit files.
             (None, Some(stem)) => match microseconds(&value) {
                 Some(value) => (format!("{stem}USec"), value),
                 None => bail!("annotation {key:?}: {text:?} is not a number of seconds"),
@@ -108,7 +109,7 @@ fn parse(text: &str) -> Option<Value> {
     }
 }
 
-/// Without escapes: no property needs them.
+/// Without escapes, which no property needs.
 fn quoted(text: &str) -> Option<&str> {
     let quote = text.chars().next().filter(|c| *c == '\'' || *c == '"')?;
     let inner = text.strip_prefix(quote)?.strip_suffix(quote)?;

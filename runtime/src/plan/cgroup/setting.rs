@@ -1,10 +1,10 @@
-//! What is written into one file of a cgroup, and what both versions have in common.
+//! A write to a file of a cgroup, and settings of both versions.
 
 use crate::bail;
 use crate::error::Result;
 use crate::spec::resources::{Cpu, Resources};
 
-/// One write: `file` of the cgroup of `controller`.
+/// A write of `value` to `file` of the cgroup in the hierarchy of `controller`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
     pub controller: &'static str,
@@ -13,25 +13,26 @@ pub struct Setting {
     pub missing: Missing,
 }
 
-/// What to do where the kernel has no such file.
+/// What to do if the file does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
     Refuse,
     PassOver,
-    /// Write another file.
+    /// Write to another file.
     Instead(&'static str, String),
 }
 
-/// Adds a write that has to succeed.
+/// Adds a write that must succeed.
 pub fn set(list: &mut Vec<Setting>, controller: &'static str, file: impl Into<String>, value: impl ToString) {
     list.push(Setting { controller, file: file.into(), value: value.to_string(), missing: Missing::Refuse });
 }
 
+/// A limit as text; negative: `max`.
 pub fn max_of(limit: i64) -> String {
     if limit > 0 { limit.to_string() } else { "max".into() }
 }
 
-/// What is used, and what is reserved, which kernels before 5.7 don't count.
+/// The limits of usage and of reservation (`rsvd`, since Linux 5.7). Errors: a malformed pageSize.
 pub fn hugetlb(list: &mut Vec<Setting>, page_size: &str, end: &str, limit: u64) -> Result<()> {
     // config-linux.md, "Huge page limits": the schema's pattern is ^[1-9][0-9]*[KMG]B$.
     let number = ["KB", "MB", "GB"].iter().find_map(|unit| page_size.strip_suffix(unit)).unwrap_or_default();
@@ -45,11 +46,12 @@ pub fn hugetlb(list: &mut Vec<Setting>, page_size: &str, end: &str, limit: u64) 
     Ok(())
 }
 
-/// Those of an idle cgroup are fixed, and the kernel refuses others.
+/// cpu.shares; None for an idle cgroup, of which the kernel refuses to change them.
 pub fn shares(cpu: &Cpu) -> Option<u64> {
     cpu.shares.filter(|shares| *shares != 0 && cpu.idle != Some(1))
 }
 
+/// cpuset.cpus and cpuset.mems.
 pub fn cpuset(cpu: &Cpu, list: &mut Vec<Setting>) {
     if !cpu.cpus.is_empty() {
         set(list, "cpuset", "cpuset.cpus", &cpu.cpus);
@@ -59,6 +61,7 @@ pub fn cpuset(cpu: &Cpu, list: &mut Vec<Setting>) {
     }
 }
 
+/// rdma.max, a line for each device.
 pub fn rdma(resources: &Resources, list: &mut Vec<Setting>) -> Result<()> {
     for (device, limits) in &resources.rdma {
         if device.is_empty() {
@@ -71,8 +74,8 @@ pub fn rdma(resources: &Resources, list: &mut Vec<Setting>) -> Result<()> {
     Ok(())
 }
 
-/// None is a limit of its own. systemd knows no less than one task, and the
-/// kernel's pids.max of 0 comes to the same: what is in the cgroup stays there.
+/// pids.max. 0 is a limit: written as 1, the least that systemd takes; the kernel treats both
+/// alike, because the processes in the cgroup stay.
 pub fn tasks(limit: i64) -> String {
     if limit == 0 { "1".into() } else { max_of(limit) }
 }

@@ -1,4 +1,4 @@
-//! The unit that holds a container's cgroup: names, and where systemd puts it.
+//! The systemd unit of a container: its name, and the path of its cgroup.
 
 use crate::bail;
 use crate::error::Result;
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 pub struct Unit {
     pub name: String,
     pub slice: String,
-    /// The caller's own systemd, not the machine's.
+    /// Of systemd's user instance, not the system instance.
     pub of_user: bool,
 }
 
 impl Unit {
-    /// From `linux.cgroupsPath` as `slice:prefix:name`, which is what runc and
-    /// crun take; empty for the defaults.
+    /// From `linux.cgroupsPath` as `slice:prefix:name`, as runc and crun take it; empty: the default.
+    /// Errors: another format; a slice as the name.
     pub fn new(path: &str, id: &str, of_user: bool) -> Result<Self> {
         let default = if of_user { "user.slice" } else { "system.slice" };
         let parts: Vec<&str> = if path.is_empty() { vec!["", "firn", id] } else { path.split(':').collect() };
@@ -35,14 +35,14 @@ impl Unit {
         Ok(Unit { name, slice: slice.to_owned(), of_user })
     }
 
-    /// The unit's cgroup from the manager's own, without a leading slash.
+    /// The cgroup of the unit relative to that of systemd, without a leading slash.
     pub fn path(&self) -> Result<String> {
         let slice = slice_path(&self.slice)?;
         Ok(if slice.is_empty() { self.name.clone() } else { format!("{slice}/{}", self.name) })
     }
 }
 
-/// systemd.unit(5): a name becomes a directory's.
+/// Checks a unit name, systemd.unit(5), which becomes a directory's.
 fn check(name: &str, kind: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@+".contains(c);
     if name.is_empty() || name.len() > 255 || !name.chars().all(allowed) {
@@ -51,7 +51,7 @@ fn check(name: &str, kind: &str) -> Result<()> {
     Ok(())
 }
 
-/// `a-b.slice` lies in `a.slice`, systemd.slice(5); `-.slice` is the root.
+/// The cgroup of a slice: `a-b.slice` is in `a.slice` (systemd.slice(5)); `-.slice` is the root.
 fn slice_path(slice: &str) -> Result<String> {
     if slice == "-.slice" {
         return Ok(String::new());

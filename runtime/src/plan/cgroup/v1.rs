@@ -1,10 +1,11 @@
-//! The files of cgroup v1, the kernel's cgroup-v1/*.rst.
+//! Files of cgroup v1 (the kernel's cgroup-v1/*.rst).
 
 use super::setting::{Missing, Setting, cpuset, hugetlb, rdma, set, shares, tasks};
 use crate::bail;
 use crate::error::Result;
 use crate::spec::resources::{BlockIo, Cpu, HugepageLimit, Memory, Network, Resources, ThrottleDevice};
 
+/// The settings in order. Errors: `unified`, which is for cgroup v2.
 pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     if !resources.unified.is_empty() {
         bail!("invalid configuration: linux.resources.unified needs cgroup v2, and this host has v1");
@@ -51,9 +52,8 @@ fn memory(memory: &Memory, list: &mut Vec<Setting>) {
             set(list, "memory", "memory.memsw.limit_in_bytes", swap);
         }
     };
-    // Zero means "not set", as engines write it.
-    // The kernel keeps memory ≤ memory+swap at every step; a new cgroup has
-    // both unlimited, so memory comes first.
+    // Zero means "not set", as engines write it. The kernel requires memory <= memory+swap at
+    // every step; a new cgroup has no limits, so memory is written first.
     limit(list);
     swap(list);
     if let Some(reservation) = memory.reservation.filter(|low| *low != 0) {
@@ -92,7 +92,7 @@ fn cpu(cpu: &Cpu, list: &mut Vec<Setting>) {
     cpuset(cpu, list);
 }
 
-/// Since Linux 5.0, which has no CFQ, weights are those of BFQ.
+/// Linux 5.0 removed CFQ; BFQ has weights.
 fn weighted(list: &mut Vec<Setting>, file: &str, bfq: &'static str, value: String) {
     let missing = Missing::Instead(bfq, value.clone());
     list.push(Setting { controller: "blkio", file: file.into(), value, missing });

@@ -1,10 +1,12 @@
-//! The files of cgroup v2, the kernel's cgroup-v2.rst.
+//! Files of cgroup v2 (the kernel's cgroup-v2.rst).
 
 use super::setting::{Missing, Setting, cpuset, hugetlb, max_of, rdma, set, shares, tasks};
 use crate::bail;
 use crate::error::Result;
 use crate::spec::resources::{BlockIo, Cpu, HugepageLimit, Memory, Resources, ThrottleDevice};
 
+/// The settings in order, `unified` last. Errors: a resource that cgroup v2 does not have; a
+/// malformed key of `unified`.
 pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     let mut list = Vec::new();
     if let Some(limits) = &resources.memory {
@@ -62,7 +64,7 @@ fn memory(memory: &Memory, list: &mut Vec<Setting>) -> Result<()> {
     Ok(())
 }
 
-/// v1 counts memory and swap together, v2 swap alone.
+/// v1 limits memory + swap, v2 swap alone.
 fn swap(limit: Option<i64>, swap: Option<i64>) -> Result<Option<String>> {
     let limit = limit.filter(|limit| *limit != 0);
     match (limit, swap.filter(|swap| *swap != 0)) {
@@ -106,8 +108,8 @@ fn cpu(cpu: &Cpu, list: &mut Vec<Setting>) -> Result<()> {
 
 fn io(io: &BlockIo, list: &mut Vec<Setting>) {
     if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
-        // The scheduler that has weights of its own, or the kernel's: 10 to 1000
-        // against 1 to 10000, as runc converts them.
+        // io.bfq.weight, or the kernel's io.weight: 10 to 1000 converted to 1 to 10000, as by
+        // runc.
         let of_kernel = 1 + u64::from(weight).saturating_sub(10) * 9999 / 990;
         let missing = Missing::Instead("io.weight", of_kernel.to_string());
         let (file, value) = ("io.bfq.weight".to_owned(), weight.to_string());
@@ -131,9 +133,8 @@ fn io(io: &BlockIo, list: &mut Vec<Setting>) {
     }
 }
 
-/// From 2…262144 with 1024 as the default to 1…10000 with 100 as the default,
-/// through all three points, as runc and crun convert since 2025: a quadratic
-/// in the logarithm.
+/// From cpu.shares (2 to 262144, default 1024) to cpu.weight (1 to 10000, default 100), by a
+/// quadratic function of the logarithm through these three points, as runc and crun since 2025.
 pub fn weight_of_shares(shares: u64) -> u64 {
     let shares = shares.clamp(2, 262_144) as f64;
     let l = shares.log2();
