@@ -62,7 +62,7 @@ pub fn read(pidfd: impl AsFd, pid: i32, file: &str) -> Result<Option<String>> {
     let path = format!("/proc/{pid}/{file}");
     let text = std::fs::read_to_string(&path);
     // Checked after reading. A process that has not been reaped keeps its pid.
-    ifsys::signal::pidfd_send_signal(pidfd.as_fd(), 0) == Err(Errno::SRCH) {
+    if sys::signal::pidfd_send_signal(pidfd.as_fd(), 0) == Err(Errno::SRCH) {
         return Ok(None);
     }
     text.map(Some).doing(|| format!("read {path}"))
