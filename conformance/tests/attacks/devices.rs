@@ -35,7 +35,7 @@ fn masks_do_not_follow_a_dev_null_of_the_images() {
     // A plain file in its place is refused too; the true device is taken.
     std::fs::remove_file(root.join("dev/null")).unwrap();
     std::fs::write(root.join("dev/null"), "").unwrap();
-    assert!(firn.run(&bundle).fails(1).stderr.contains("make device /dev/null"));
+    assert!(firn.run(&bundle).fails(1).stderr.contains("create device /dev/null"));
     std::fs::remove_file(root.join("dev/null")).unwrap();
     assert_eq!(firn.run(&bundle).succeeds().stdout, "kept\n");
 }

@@ -1,5 +1,5 @@
-//! Capabilities, in two parts around the change of user: what can never be had
-//! again goes first, what the program gets is set last.
+//! Capabilities, in two parts around setresuid(2): the bounding set before it, the other
+//! sets after it.
 
 use super::context::Task;
 use crate::error::{Context, Result};
@@ -8,8 +8,8 @@ use crate::sys::caps::{self, SYS_ADMIN};
 use crate::sys::prctl;
 use rustix::io::Errno;
 
-/// Drops from the bounding set all that the config does not name, also those
-/// that only a newer kernel knows.
+/// Drops from the bounding set all that the config does not name, up to the kernel's last
+/// capability, and sets PR_SET_KEEPCAPS for the change of user.
 pub fn drop_bounding(task: &Task<'_>) -> Result<()> {
     for capability in (0..=MAX).filter(|bit| task.process.caps.bounding & 1 << bit == 0) {
         match prctl::drop_bounding(capability) {
@@ -18,11 +18,11 @@ pub fn drop_bounding(task: &Task<'_>) -> Result<()> {
             Err(errno) => return Err(errno).doing(|| format!("drop capability {capability} from the bounding set")),
         }
     }
-    prctl::set_keep_caps(true).doing(|| "keep capabilities through the change of user")
+    prctl::set_keep_caps(true).doing(|| "set PR_SET_KEEPCAPS")
 }
 
-/// What is had between the change of user and execve: the program's own, and
-/// CAP_SYS_ADMIN where a filter is loaded without no_new_privs.
+/// Sets effective, permitted and inheritable, after the change of user. CAP_SYS_ADMIN is
+/// kept for now where a seccomp filter will be loaded without no_new_privs, seccomp(2).
 pub fn set_capabilities(task: &Task<'_>) -> Result<()> {
     let sets = task.process.caps;
     let for_filter = if task.filter.is_some() && !task.has_no_new_privs() { SYS_ADMIN } else { 0 };
@@ -30,6 +30,7 @@ pub fn set_capabilities(task: &Task<'_>) -> Result<()> {
     caps::capset(effective & permitted, permitted, sets.inheritable).doing(|| "set the capabilities")
 }
 
+/// Drops CAP_SYS_ADMIN once the filter is loaded, where the config does not grant it.
 pub fn drop_filter_capability(task: &Task<'_>) -> Result<()> {
     let sets = task.process.caps;
     if task.filter.is_some() && !task.has_no_new_privs() && sets.permitted & SYS_ADMIN == 0 {
@@ -39,15 +40,14 @@ pub fn drop_filter_capability(task: &Task<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The ambient set, which needs permitted and inheritable ones.
+/// Raises the ambient set; each capability must be permitted and inheritable.
 pub fn raise_ambient(task: &Task<'_>) -> Result<()> {
     if task.process.caps.ambient == 0 {
         return Ok(());
     }
     for capability in (0..=MAX).filter(|bit| task.process.caps.ambient & 1 << bit != 0) {
         match prctl::raise_ambient(capability) {
-            // Not permitted or not inheritable: the config names it in vain,
-            // as for runc.
+            // Not permitted or not inheritable: it is left out, as with runc.
             Ok(()) | Err(Errno::PERM) => {}
             Err(errno) => return Err(errno).doing(|| format!("raise ambient capability {capability}")),
         }

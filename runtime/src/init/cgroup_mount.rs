@@ -1,5 +1,5 @@
-//! /sys/fs/cgroup as the container sees it: its own directories, bound. In a
-//! cgroup namespace that is the same as a fresh mount of the hierarchy.
+//! /sys/fs/cgroup of the container: bind mounts of its cgroups. In a cgroup namespace they
+//! show what a new mount of the hierarchy would.
 
 use crate::error::{Context, Result};
 use crate::mount::attach::attach;
@@ -13,6 +13,8 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::Mode;
 use rustix::mount::MoveMountFlags;
 
+/// Attaches `cgroups` at the target: one tree for cgroup v2 (""), or a tmpfs with one
+/// directory for each v1 hierarchy.
 pub fn mount_cgroups(
     root: &RootFd,
     mount: &MountPlan,
@@ -24,7 +26,7 @@ pub fn mount_cgroups(
         && name.is_empty()
     {
         check_v2_options(mount)?;
-        attach(tree, &target).doing(|| "attach the container's cgroup")?;
+        attach(tree, &target).doing(|| "attach the container's cgroup to the target")?;
     } else {
         mount_v1_hierarchies(mount, &target, cgroups, batch)?;
     }
@@ -32,9 +34,9 @@ pub fn mount_cgroups(
     Ok(())
 }
 
-/// Options of cgroup v2 are those of the one hierarchy that the machine has: from a
-/// cgroup namespace the kernel takes what it knows and changes nothing
-/// (cgroup_reconfigure), and the plan has no others.
+/// Options of cgroup v2 belong to the one hierarchy of the host: from a cgroup namespace the
+/// kernel accepts those that it knows and ignores them (cgroup_reconfigure), and the plan
+/// has no others. So they are only checked, by fsconfig(2).
 fn check_v2_options(mount: &MountPlan) -> Result<()> {
     let MountKind::Cgroup { data } = &mount.kind else { return Ok(()) };
     if data.is_empty() {
@@ -44,8 +46,8 @@ fn check_v2_options(mount: &MountPlan) -> Result<()> {
     data.iter().try_for_each(|(name, value)| fs.set_option(name, value.as_deref()))
 }
 
-/// cgroup v1: a tmpfs with one directory for each hierarchy, and a link for
-/// each controller of those that have several.
+/// cgroup v1: a tmpfs with a directory for each hierarchy, and a symbolic link for each
+/// controller of a hierarchy that has several.
 fn mount_v1_hierarchies(
     mount: &MountPlan,
     target: &OwnedFd,
@@ -56,22 +58,22 @@ fn mount_v1_hierarchies(
     fs.set_option("source", Some("tmpfs"))?;
     fs.set_option("mode", Some("0755"))?;
     let top = fs.mount(fsmount_attributes(mount.attr.set & !ATTR_RDONLY), batch)?;
-    attach(&top, target).doing(|| "attach the tmpfs of the cgroups")?;
+    attach(&top, target).doing(|| "attach the tmpfs for the cgroups to the target")?;
     for (name, tree) in cgroups {
-        let what = || format!("show the cgroup {name}");
+        let what = || format!("mount the cgroup {name}");
         rustix::fs::mkdirat(&top, name.as_str(), Mode::from_raw_mode(0o755)).doing(what)?;
         if name.contains(',') {
             for controller in name.split(',') {
                 rustix::fs::symlinkat(name.as_str(), &top, controller).doing(what)?;
             }
         }
-        // By name, for nobody else has this tmpfs yet.
+        // By name: no other process has access to this tmpfs yet.
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         rustix::mount::move_mount(tree, c"", &top, name.as_str(), flags).doing(what)?;
     }
     if mount.attr.set & ATTR_RDONLY != 0 {
         let read_only = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
-        setattr(top.as_fd(), false, &read_only).doing(|| "make the tmpfs of the cgroups read-only")?;
+        setattr(top.as_fd(), false, &read_only).doing(|| "make the tmpfs for the cgroups read-only")?;
     }
     batch.add(top);
     Ok(())

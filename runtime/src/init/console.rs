@@ -1,4 +1,4 @@
-//! The session, the terminal, and whose the standard streams are.
+//! The session, the terminal, and the standard streams.
 
 use super::context::{Init, Task};
 use crate::bail;
@@ -16,60 +16,61 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use rustix::termios::{OptionalActions, OutputModes, tcgetattr, tcsetattr};
 
-/// linux/magic.h
+/// f_type of statfs(2), linux/magic.h.
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
-/// A session of its own, so that no terminal of the caller can be typed into
-/// by TIOCSTI (CVE-2017-5226).
+/// setsid(2): without the caller's controlling terminal, into whose input queue a container
+/// could push commands by TIOCSTI (CVE-2017-5226). EPERM means session leader already.
 pub fn start_session() -> Result<()> {
     match rustix::process::setsid() {
         Ok(_) | Err(Errno::PERM) => Ok(()),
-        Err(errno) => Err(errno).doing(|| "start a session"),
+        Err(errno) => Err(errno).doing(|| "setsid"),
     }
 }
 
-/// A session, with the terminal that `open` made as its controlling one.
+/// setsid(2), and TIOCSCTTY on the terminal of `open_console`, where there is one.
 pub fn start_session_with_terminal(task: &Task<'_>) -> Result<()> {
     start_session()?;
     if !task.process.terminal {
         return Ok(());
     }
-    tty::set_controlling(rustix::stdio::stdin()).doing(|| "make the terminal the controlling one")
+    tty::set_controlling(rustix::stdio::stdin()).doing(|| "set the controlling terminal (TIOCSCTTY)")
 }
 
-/// Opens a terminal in the container's devpts, hands its master to whoever
-/// waits at the console socket, and makes the other end the standard streams.
+/// Opens a pty in the container's devpts, sends its master to the console socket
+/// (SCM_RIGHTS), and makes the slave the standard streams.
 pub fn open_console(task: &mut Task<'_>) -> Result<()> {
     let Some(socket) = task.console_socket.take() else { return Ok(()) };
     let master = open_ptmx(task.root()?)?;
     set_up_terminal(task, &socket, &master)
 }
 
+/// The same for a `master` that is open: size, owner, streams.
 fn set_up_terminal(task: &Task<'_>, socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
-    tty::unlock(master.as_fd()).doing(|| "unlock the terminal")?;
-    let terminal = tty::open_peer(master.as_fd()).doing(|| "open the terminal")?;
+    tty::unlock(master.as_fd()).doing(|| "unlock the terminal (TIOCSPTLCK)")?;
+    let terminal = tty::open_peer(master.as_fd()).doing(|| "open the terminal (TIOCGPTPEER)")?;
     if let Some(size) = task.process.streams.size {
         let size = rustix::termios::Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&terminal, size).doing(|| "set the terminal's size")?;
     }
     if task.process.streams.console == Console::Foreground {
-        // Before the program writes to it.
-        let what = || "set the terminal's ends of lines";
+        // The caller's terminal translates \n; before the program writes.
+        let what = || "clear ONLCR of the terminal";
         let mut settings = tcgetattr(&terminal).doing(what)?;
         settings.output_modes.remove(OutputModes::ONLCR);
         tcsetattr(&terminal, OptionalActions::Now, &settings).doing(what)?;
     }
-    // The group stays that of devpts, tty(4): write(1) needs it.
+    // The group stays that of devpts (gid=5, tty): write(1) needs it, tty(4).
     rustix::fs::fchown(&terminal, Some(Uid::from_raw(task.process.uid)), None)
-        .doing(|| "give the terminal its owner")?;
+        .doing(|| format!("chown the terminal to user {}", task.process.uid))?;
     send_master(socket, master)?;
     for stream in 0..3 {
-        sys::fds::dup2(terminal.as_fd(), stream).doing(|| "make the terminal the standard streams")?;
+        sys::fds::dup2(terminal.as_fd(), stream).doing(|| "make the terminal a standard stream (dup2)")?;
     }
     Ok(())
 }
 
-/// The same for init, whose terminal is also /dev/console.
+/// `open_console` for init, which also binds the terminal on /dev/console.
 pub fn open_init_console(init: &mut Init<'_>) -> Result<()> {
     if init.task.console_socket.is_none() {
         return Ok(());
@@ -78,10 +79,10 @@ pub fn open_init_console(init: &mut Init<'_>) -> Result<()> {
         open_console(&mut init.task)?;
         match init.dev.take() {
             Some(dev) => {
-                create_console_file(&dev).doing(|| "make a place for /dev/console")?;
+                create_console_file(&dev).doing(|| "create /dev/console")?;
                 bind_console(&dev, rustix::stdio::stdin())?;
             }
-            // Bound from somewhere, where nothing is made: see init/devices.rs.
+            // A bind of the host's /dev: nothing is created in it (init/devices.rs).
             None => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY;
                 let dev = init.task.root()?.open(&InRoot::new("/dev"), flags);
@@ -89,43 +90,45 @@ pub fn open_init_console(init: &mut Init<'_>) -> Result<()> {
             }
         }
     } else if let Some(socket) = init.task.console_socket.take() {
-        // Nothing was mounted in the root: a terminal of this mount namespace.
+        // Without a mount namespace of its own: the devpts of this one.
         let master = open_ptmx(&RootFd::new(open_directory("/")?))?;
         set_up_terminal(&init.task, &socket, &master)?;
     }
     if init.plan.namespaces.joins_pid() {
-        // That of the process that is made last.
+        // The program's process does it: a controlling terminal is of one session.
         return Ok(());
     }
     tty::set_controlling(rustix::stdio::stdin()).doing(|| "make the terminal the controlling one")
 }
 
-/// The multiplexer must be that of a devpts, whatever the image has put there
-/// (CVE-2025-52565).
+/// Opens the ptmx of the devpts at /dev/pts. The image may have put another file or a
+/// symbolic link there (CVE-2025-52565): so links are refused, and the file's type, device
+/// number and file system are checked.
 fn open_ptmx(root: &RootFd) -> Result<OwnedFd> {
     let path = InRoot::new("/dev/pts/ptmx");
-    let what = || format!("open {path}, for process.terminal needs a devpts mount at /dev/pts");
+    let what = || format!("open {path} (process.terminal needs a devpts mount at /dev/pts)");
     let master = root.open_no_symlinks(&path, OFlags::RDWR | OFlags::NOCTTY).doing(what)?;
     if !is_devpts_ptmx(&master).doing(what)? {
-        bail!("{path} is not the multiplexer of a devpts");
+        bail!("{path} is not the ptmx of a devpts: process.terminal needs a devpts mount at /dev/pts");
     }
     Ok(master)
 }
 
-/// Whether `fd` is the multiplexer that belongs to a devpts, opened or by O_PATH.
+/// Whether `fd` (may be O_PATH) is the ptmx device of a devpts: 5:2, on that file system.
 pub fn is_devpts_ptmx(fd: &OwnedFd) -> Result<bool> {
-    let what = || "look at the multiplexer of terminals";
+    let what = || "stat the ptmx of /dev/pts";
     let stat = rustix::fs::fstat(fd).doing(what)?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == rustix::fs::makedev(5, 2)
         && fs_magic(fd).doing(what)? == DEVPTS_SUPER_MAGIC)
 }
 
-/// Hands the master of a terminal to whoever waits at the console socket.
+/// Sends the pty master to the console socket (SCM_RIGHTS).
 pub fn send_master(socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
-    socket::send(socket, b"/dev/ptmx", master.as_fd()).doing(|| "send the terminal to the console socket")
+    socket::send(socket, b"/dev/ptmx", master.as_fd()).doing(|| "send the terminal's master to the console socket")
 }
 
+/// Creates /dev/console as the target of the bind mount.
 fn create_console_file(dev: &OwnedFd) -> rustix::io::Result<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(dev, c"console", flags, Mode::from_raw_mode(0o666)) {
@@ -134,9 +137,9 @@ fn create_console_file(dev: &OwnedFd) -> rustix::io::Result<()> {
     }
 }
 
-/// The terminal at /dev/console, by descriptor, where there is a place for it.
+/// Binds the terminal on /dev/console by its descriptor, where the file exists.
 fn bind_console(dev: &OwnedFd, terminal: BorrowedFd<'_>) -> Result<()> {
-    let what = || "show the terminal at /dev/console";
+    let what = || "bind the terminal on /dev/console";
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let place = match rustix::fs::openat(dev, c"console", flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
@@ -147,9 +150,9 @@ fn bind_console(dev: &OwnedFd, terminal: BorrowedFd<'_>) -> Result<()> {
     attach(&tree, &place).doing(what)
 }
 
-/// The program's user must be able to open /dev/stdout and its like again, so pipes
-/// become its own. /dev/null becomes the container's, for a checkpoint can't name a
-/// file of the host's.
+/// Gives pipes to the program's user, who could not open /dev/stdout again otherwise, and
+/// replaces the host's /dev/null by the container's: criu can't name a file of the host's
+/// in a checkpoint.
 pub fn set_up_streams(task: &Task<'_>) -> Result<()> {
     let uid = task.process.uid;
     let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
@@ -158,13 +161,14 @@ pub fn set_up_streams(task: &Task<'_>) -> Result<()> {
             Stream::Inherit { .. } => {}
             Stream::Null => {
                 if let Some(null) = open_container_null(task, stream) {
-                    sys::fds::dup2(null.as_fd(), number).doing(|| "open the container's /dev/null")?;
+                    sys::fds::dup2(null.as_fd(), number)
+                        .doing(|| "use the container's /dev/null as a standard stream")?;
                 }
             }
             Stream::Give { .. } | Stream::Relay { .. } => {
                 match rustix::fs::fchown(stream, Some(Uid::from_raw(uid)), None) {
                     Ok(()) | Err(Errno::PERM | Errno::INVAL | Errno::ROFS) => {}
-                    Err(errno) => return Err(errno).doing(|| format!("give a standard stream to user {uid}")),
+                    Err(errno) => return Err(errno).doing(|| format!("chown standard stream {number} to user {uid}")),
                 }
             }
         }
@@ -172,10 +176,10 @@ pub fn set_up_streams(task: &Task<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The container's /dev/null, if it is one and may be opened as `stream` is.
+/// The container's /dev/null with the access mode of `stream`, if it is the null device.
 fn open_container_null(task: &Task<'_>, stream: BorrowedFd<'_>) -> Option<OwnedFd> {
     let mode = rustix::fs::fcntl_getfl(stream).ok()? & OFlags::ACCMODE;
-    // What lies there may be the image's own: a fifo must not keep us waiting.
+    // O_NONBLOCK: the image may have a FIFO there, whose open would block.
     let flags = mode | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
     let null = task.root.as_ref()?.open_no_symlinks(&InRoot::new("/dev/null"), flags).ok()?;
     let is_null = rustix::fs::fstat(&null).is_ok_and(|stat| is_null(&stat));

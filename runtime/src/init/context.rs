@@ -1,4 +1,4 @@
-//! What the steps of init work on, and those that a process has which joins later.
+//! What the steps work on: `Init` those of init, `Task` those of any process of a container.
 
 use crate::cgroup::CgroupHandle;
 use crate::error::{Error, Result};
@@ -16,33 +16,36 @@ use rustix::fd::OwnedFd;
 use rustix::fs::OFlags;
 use std::ffi::CString;
 
-/// What every process of a container goes through on its way to execve,
-/// whether it is init or joins later.
+/// The state of a process on its way to execve, whether it is init or joins by exec.
 #[derive(Debug)]
 pub struct Task<'a> {
+    /// The planned process.
     pub process: &'a ProcessPlan,
+    /// The seccomp filter to load.
     pub filter: Option<&'a Filter>,
-    /// This process is not the program's, which it makes in a pid namespace at the end.
+    /// An intermediate process: it forks the program's process in the pid namespace last.
     pub is_intermediate: bool,
-    /// The filter is loaded by the process that is seen inside, which has no right to
-    /// do so but no_new_privs.
+    /// The filter is loaded by the forked process, which needs no_new_privs for it.
     pub loads_filter_late: bool,
+    /// A connected socket, to which the pty master is sent.
     pub console_socket: Option<OwnedFd>,
     /// The container's root directory.
     pub root: Option<RootFd>,
-    /// Made by the first step that needs it.
+    /// A private procfs, mounted by the first step that needs it.
     pub proc: Option<ProcFd>,
-    /// The working directory is entered by the user, for root may not.
+    /// The working directory is entered after the change of user: root got EACCES.
     pub enters_cwd_as_user: bool,
-    /// The program, as execve gets it.
+    /// The path for execve(2).
     pub program: Option<CString>,
+    /// The environment, until it moves to `vectors`.
     pub env: Vec<CString>,
-    /// Arguments and environment, made while memory can still be had.
+    /// argv and envp, allocated before the seccomp filter is loaded.
     pub vectors: Option<(CVec, CVec)>,
-    /// The runtime has said Go: an error is bare text from here on.
+    /// After Go: an error is sent as `Error::to_bytes`, no message.
     pub go_received: bool,
 }
 
+/// The state of init.
 #[derive(Debug)]
 pub struct Init<'a> {
     pub task: Task<'a>,
@@ -51,23 +54,23 @@ pub struct Init<'a> {
     pub sources: Sources,
     pub cgroup_handle: CgroupHandle,
     pub channel: Channel,
-    /// The procfs and sysfs that were mounted, and where: what lies below them is
-    /// found by these and not by path, for the image can be changed meanwhile.
+    /// The mounted procfs and sysfs by target. Paths below are opened by these: an image in
+    /// a shared directory can be changed meanwhile, so that /proc names another file.
     pub kernel_mounts: Vec<(InRoot, RootFd)>,
-    /// The new file systems that were mounted, until devices are made; those that
-    /// become read-only when all is made, until then.
+    /// New file systems that were mounted, until devices are created; those that become
+    /// read-only at the end, until then.
     pub created_mounts: Vec<CreatedMount>,
-    /// Numbers of those that have no descriptor any more.
+    /// Mount IDs of further ones, whose descriptors are closed.
     pub created_mount_ids: Vec<u64>,
-    /// Of the time namespace that will be made.
+    /// /proc/self/timens_offsets, for the time namespace.
     pub time_offsets: Option<OwnedFd>,
-    /// /dev, until it is filled; None where it is the host's.
+    /// /dev, until its links are created; None where the config binds the host's.
     pub dev: Option<OwnedFd>,
-    /// For `create`: the FIFO by which `start` comes.
+    /// `create`: the FIFO to which `start` writes.
     pub start_fifo: Option<OwnedFd>,
 }
 
-/// A file system that is neither the image's nor the host's.
+/// A file system that was newly created for the container.
 #[derive(Debug)]
 pub struct CreatedMount {
     pub target: InRoot,
@@ -76,7 +79,7 @@ pub struct CreatedMount {
 }
 
 impl Init<'_> {
-    /// Opens `path` as the container would see it.
+    /// Opens `path` in the root, or in the procfs or sysfs that is mounted above it.
     pub fn open_in_container(&self, path: &InRoot, flags: OFlags) -> Result<rustix::io::Result<OwnedFd>> {
         for (at, mount) in self.kernel_mounts.iter().rev() {
             if let Some(below) = path.strip_prefix(at) {
@@ -86,7 +89,8 @@ impl Init<'_> {
         Ok(self.task.root()?.open(path, flags))
     }
 
-    /// Tells whoever still listens: `create` or `run`, or later `start`.
+    /// Sends an error: before Go to the runtime as a message; afterwards as bytes, to `start`
+    /// by the FIFO, or to `run` by the channel.
     pub fn report_error(&mut self, error: &Error) {
         match (self.task.go_received, &self.start_fifo) {
             (false, _) => drop(self.channel.send(&Message::Failed(error.chain()))),
@@ -97,7 +101,7 @@ impl Init<'_> {
 }
 
 impl<'a> Task<'a> {
-    /// Of a process that becomes its program by itself.
+    /// For a process that execs the program itself.
     pub fn new(process: &'a ProcessPlan, filter: Option<&'a Filter>, console_socket: Option<OwnedFd>) -> Self {
         Task {
             process,
@@ -115,18 +119,18 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// Whether it has them by the time that its filter is loaded. Loading one without
-    /// takes CAP_SYS_ADMIN, which nobody may have who is seen inside.
+    /// Whether no_new_privs is set when the filter is loaded. Loading without it takes
+    /// CAP_SYS_ADMIN, which a process that is seen in a joined pid namespace must not have.
     pub fn has_no_new_privs(&self) -> bool {
         self.process.no_new_privs || (self.loads_filter_late && self.process.caps.permitted & SYS_ADMIN == 0)
     }
 
-    /// The container's root, once there is one.
+    /// The container's root. Error: before step "root file system".
     pub fn root(&self) -> Result<&RootFd> {
-        self.root.as_ref().ok_or_else(|| Error::new("the container has no root yet"))
+        self.root.as_ref().ok_or_else(|| Error::new("the container's root is not mounted yet"))
     }
 
-    /// A private procfs of the container's pid namespace.
+    /// The private procfs of this process's pid namespace.
     pub fn proc(&mut self) -> Result<&ProcFd> {
         if self.proc.is_none() {
             self.proc = Some(ProcFd::new()?);

@@ -1,6 +1,6 @@
-//! `tmpcopyup`: a tmpfs that begins with what the directory under it holds. Never
-//! what the kernel shows: a link of the image's may lead the target onto a /sys or
-//! /proc, whose files have any length and do things when they are read.
+//! `tmpcopyup`: a tmpfs that starts with the content of the directory under it. Nothing is
+//! copied from procfs, sysfs and the like: an image's symbolic link may lead the target
+//! onto /proc or /sys, whose files have no end, and some act when they are read.
 
 use crate::bail;
 use crate::error::{Context, Result};
@@ -10,14 +10,15 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use std::ffi::CStr;
 
-/// How deep a tree may be, so that an image can't exhaust the stack.
+/// The depth limit of a copied tree: the recursion of a deeper one could exhaust the stack.
 const MAX_DEPTH: u32 = 200;
 
-/// Copies what is in `from` (O_PATH, a directory) into the new file system `to`.
+/// Copies what is in `from` (O_PATH, a directory) into the new, empty file system `to`.
 pub fn copy_up(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
     copy_directory(from, to, MAX_DEPTH).doing(|| "copy the directory under the tmpfs into it")
 }
 
+/// Refuses a source on a file system of the kernel's.
 fn refuse_kernel_fs(fd: &OwnedFd) -> Result<()> {
     match kernel_fs_type(fd)? {
         Some(kind) => bail!("it is in {kind}, which is not copied"),
@@ -31,9 +32,9 @@ fn copy_directory(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
         bail!("it is more than {MAX_DEPTH} levels deep");
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let listing = rustix::fs::openat(from, c".", flags, Mode::empty()).doing(|| "open it")?;
-    for entry in Dir::read_from(&listing).doing(|| "list it")? {
-        let entry = entry.doing(|| "list it")?;
+    let listing = rustix::fs::openat(from, c".", flags, Mode::empty()).doing(|| "open the directory")?;
+    for entry in Dir::read_from(&listing).doing(|| "list the directory")? {
+        let entry = entry.doing(|| "list the directory")?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
             copy_entry(&listing, to, name, depth).doing(|| name.to_string_lossy().into_owned())?;
@@ -42,8 +43,9 @@ fn copy_directory(from: &OwnedFd, to: &OwnedFd, depth: u32) -> Result<()> {
     Ok(())
 }
 
+/// Copies an entry with its type, owner and mode.
 fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &CStr, depth: u32) -> Result<()> {
-    let what = || "copy it";
+    let what = || "copy";
     let stat = rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW).doing(what)?;
     let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
     match FileType::from_raw_mode(stat.st_mode) {
@@ -58,20 +60,21 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &CStr, depth: u32) -> Result<(
             rustix::fs::symlinkat(&*text, to, name).doing(what)?;
         }
         FileType::RegularFile => copy_file(from, to, name, mode)?,
-        // Device nodes, sockets and fifos: a fresh node each.
+        // Device nodes, sockets and FIFOs: a new node.
         kind => rustix::fs::mknodat(to, name, kind, mode, stat.st_rdev).doing(what)?,
     }
     set_owner_and_mode(to, name, &stat)
 }
 
+/// Copies the content of a regular file.
 fn copy_file(from: &OwnedFd, to: &OwnedFd, name: &CStr, mode: Mode) -> Result<()> {
-    let what = || "copy it";
+    let what = || "copy";
     let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let source = rustix::fs::openat(from, name, read, Mode::empty()).doing(what)?;
-    // One may be mounted there.
+    // A file of the kernel's may be mounted there.
     refuse_kernel_fs(&source)?;
-    // No more than there is now, for somebody may write to it without end.
+    // No more than the present size: a process may append to it without end.
     let mut left = rustix::fs::fstat(&source).doing(what)?.st_size as usize;
     let target = rustix::fs::openat(to, name, write, mode).doing(what)?;
     let mut buffer = vec![0u8; 64 << 10];
@@ -88,13 +91,13 @@ fn copy_file(from: &OwnedFd, to: &OwnedFd, name: &CStr, mode: Mode) -> Result<()
     Ok(())
 }
 
+/// Sets the owner, and then the mode again: chown(2) clears setuid and setgid.
 fn set_owner_and_mode(to: &OwnedFd, name: &CStr, stat: &Stat) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).doing(|| "give it its owner")?;
+    rustix::fs::chownat(to, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).doing(|| "chown")?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-        // chown took setuid and setgid away.
         rustix::fs::chmodat(to, name, Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())
-            .doing(|| "give it its mode")?;
+            .doing(|| "chmod")?;
     }
     Ok(())
 }

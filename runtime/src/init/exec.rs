@@ -1,4 +1,4 @@
-//! Finding the container's program, and becoming it.
+//! The program: looked up, and executed.
 
 use super::context::Task;
 use super::fds;
@@ -12,8 +12,8 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 
-/// Finds the program as the user that runs it, so that a missing one is an
-/// error of `create`, in the words that engines look for.
+/// Finds the program, after the change of user: EACCES is that user's, and a missing program
+/// is an error of `create`, in the words that engines match (`compat.rs`).
 pub fn find_program(task: &mut Task<'_>) -> Result<()> {
     let Some(name) = task.process.args.first() else { return Err(Error::new("process.args must not be empty")) };
     let text = name.to_string_lossy();
@@ -29,19 +29,18 @@ pub fn find_program(task: &mut Task<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A name with a slash that does not begin with one counts from the working
-/// directory.
+/// A name with a slash that is not absolute is relative to the working directory.
 fn resolve_relative(task: &Task<'_>, name: &CStr) -> InRoot {
     task.process.cwd.join(name.to_bytes())
 }
 
+/// Looks `name` up in PATH of the container's environment; the last PATH counts.
 fn search_path(task: &Task<'_>, name: &CStr) -> Result<CString> {
     let text = name.to_string_lossy();
     let path = task.env.iter().rev().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="));
     let mut denied = false;
-    // As execvp(3): a directory that lacks the program, or is none, is passed over,
-    // and so is a program that may not be run, until no other is found. Whatever
-    // else goes wrong says nothing about where the program is.
+    // As execvp(3): ENOENT and ENOTDIR go on to the next directory, EACCES too, but is
+    // the error if no other has the program. Other errors end the search.
     for dir in path.unwrap_or_default().split(|b| *b == b':') {
         let place = if dir.starts_with(b"/") { InRoot::new(dir) } else { task.process.cwd.join(dir) };
         let place = place.join(name.to_bytes());
@@ -62,8 +61,9 @@ fn search_path(task: &Task<'_>, name: &CStr) -> Result<CString> {
     }
 }
 
-/// A regular file that this user may execute. No magic link is followed, so
-/// that /proc/self/exe, which is the runtime itself, is no program.
+/// Checks for a regular file that the user may execute. Magic links are not followed: as
+/// program, /proc/self/exe would execute the runtime's binary, which the container could
+/// then open for writing (CVE-2019-5736).
 fn check_executable(task: &Task<'_>, path: &InRoot) -> rustix::io::Result<()> {
     let root = task.root.as_ref().ok_or(Errno::BADF)?;
     let file = root.open(path, OFlags::PATH)?;
@@ -73,22 +73,23 @@ fn check_executable(task: &Task<'_>, path: &InRoot) -> rustix::io::Result<()> {
     may_execute(file.as_fd())
 }
 
-/// The last that is done for the program before its filter is in. Of descriptors
-/// stay the standard streams, the preserved ones, and `kept`, which close on exec.
+/// Prepares execve while memory can be allocated and any system call made: default SIGPIPE,
+/// argv and envp, and descriptors. Open stay the standard streams, the preserved ones,
+/// and `kept`, which have FD_CLOEXEC.
 pub fn prepare_exec(task: &mut Task<'_>, kept: &[BorrowedFd<'_>]) -> Result<()> {
     signal::reset_sigpipe();
     let argv = CVec::new(task.process.args.clone());
     task.vectors = Some((argv, CVec::new(std::mem::take(&mut task.env))));
     fds::close_except(&task.process.preserved_fds, kept)?;
-    // The caller's: the program's is in `vectors`.
+    // The caller's environment; the program's is in `vectors`.
     environment::overwrite();
     Ok(())
 }
 
-/// Becomes the program; returns only the error.
+/// execve(2) of the program; returns only the error, of [`Kind::Program`].
 pub fn exec_program(task: &mut Task<'_>) -> Error {
     let (Some(program), Some((argv, envp))) = (&task.program, &task.vectors) else {
-        return Error::new("no program was found");
+        return Error::new("exec: the program was not looked up");
     };
     let errno = execve(program, argv, envp);
     Error::of_errno(errno, format!("exec {}", program.to_string_lossy())).with_kind(Kind::Program)

@@ -1,22 +1,23 @@
-//! Descriptors that must not reach the container's program (CVE-2016-9962,
-//! CVE-2024-21626).
+//! Descriptors of the host's, which must not be inherited by the container's program, nor
+//! be reached through /proc/PID/fd while it is set up: by one of a directory, the program
+//! leaves the root (CVE-2016-9962, CVE-2024-21626).
 
 use super::context::Task;
 use crate::error::{Context, Result};
 use crate::sys;
 use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
 
-/// Of what the caller left open, which closes on exec, the program gets what it
-/// shall; and nobody else may look into this process meanwhile.
+/// Clears FD_CLOEXEC on the descriptors of --preserve-fds; all others have it. Then
+/// PR_SET_DUMPABLE=0: no process of a joined pid namespace without CAP_SYS_PTRACE over the
+/// runtime's user namespace can ptrace this one or open its /proc/PID/fd.
 pub fn preserve_and_hide(task: &Task<'_>) -> Result<()> {
     for number in &task.process.preserved_fds {
         sys::fds::clear_cloexec(*number).doing(|| format!("preserve descriptor {number} (--preserve-fds)"))?;
     }
-    sys::prctl::set_dumpable(false).doing(|| "close this process to others")
+    sys::prctl::set_dumpable(false).doing(|| "set PR_SET_DUMPABLE 0")
 }
 
-/// Closes everything but the standard streams, the preserved descriptors and
-/// `kept`.
+/// Closes all descriptors but the standard streams, the preserved ones and `kept`.
 pub fn close_except(preserved: &[RawFd], kept: &[BorrowedFd<'_>]) -> Result<()> {
     let kept = kept.iter().map(AsRawFd::as_raw_fd).chain(preserved.iter().copied());
     let mut kept: Vec<u32> = kept.map(|number| number as u32).collect();

@@ -1,5 +1,5 @@
-//! The hooks that run while the container is made: those of the runtime's
-//! namespaces by the runtime, those of the container's by init.
+//! Hooks during creation: prestart and createRuntime run in the runtime's namespaces, by the
+//! runtime; createContainer and startContainer in the container's, by init.
 
 use super::context::Init;
 use crate::create::hooks::run;
@@ -9,6 +9,7 @@ use crate::state::Status;
 use crate::state::oci_state::state_json;
 use crate::sys::clone;
 
+/// Lets the runtime run prestart and createRuntime, then runs createContainer.
 pub fn run_create_hooks(init: &mut Init<'_>) -> Result<()> {
     let hooks = &init.plan.hooks;
     let all = [&hooks.prestart, &hooks.create_runtime, &hooks.create_container];
@@ -19,18 +20,20 @@ pub fn run_create_hooks(init: &mut Init<'_>) -> Result<()> {
     if hooks.create_container.is_empty() {
         return Ok(());
     }
-    // In the root, as under runc, and by descriptor.
-    rustix::process::fchdir(init.task.root()?).doing(|| "change to the new root")?;
+    // The working directory is the root, as with runc; by descriptor.
+    rustix::process::fchdir(init.task.root()?).doing(|| "chdir to the container's root for createContainer hooks")?;
     run("createContainer", &hooks.create_container, None, &hook_state(init, Status::Creating))
 }
 
+/// Runs startContainer, after `start`.
 pub fn run_start_hooks(init: &mut Init<'_>) -> Result<()> {
     let mut hooks = init.plan.hooks.start_container.clone();
     if hooks.is_empty() {
         return Ok(());
     }
-    // Programs of the container's get its environment, as under runc; those of the
-    // host never do (CVE-2025-23266, of a toolkit's hook).
+    // A startContainer hook is a program of the container and gets its environment, as
+    // with runc. Hooks of the host never do: by LD_PRELOAD the image would run code in
+    // them, on the host (CVE-2025-23266, NVIDIA Container Toolkit).
     let strings = init.task.vectors.as_ref().map_or(&[][..], |(_, env)| env.strings());
     let env: Vec<String> = strings.iter().map(|entry| entry.to_string_lossy().into_owned()).collect();
     for hook in &mut hooks {
@@ -39,8 +42,8 @@ pub fn run_start_hooks(init: &mut Init<'_>) -> Result<()> {
     run("startContainer", &hooks, None, &hook_state(init, Status::Created))
 }
 
-/// In its own pid namespace init has another number than on the host, and does
-/// not know that one.
+/// The state for a hook in the container: the pid is 1 in a new pid namespace, whose init
+/// does not know its pid on the host.
 fn hook_state(init: &Init<'_>, status: Status) -> String {
     let own = init.plan.namespaces.makes(clone::NEWPID);
     let pid = if own { 1 } else { rustix::process::getpid().as_raw_nonzero().get() };

@@ -1,4 +1,4 @@
-//! The host's procfs and sysfs, where the root is moved and not pivoted to.
+//! The host's procfs and sysfs, with --no-pivot.
 
 use super::context::Init;
 use crate::error::{Context, Result};
@@ -8,32 +8,34 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-/// The host's procfs and sysfs would stay in the mount namespace under the new
-/// root, out of reach; but a user namespace may mount a procfs without masks
-/// where one without masks is, and so they must be gone.
+/// Unmounts the host's procfs and sysfs, which with MS_MOVE stay in the mount namespace
+/// under the new root. They can't be reached by path; but mount_too_revealing() of the
+/// kernel lets a user namespace mount a new procfs or sysfs without masks exactly where a
+/// mount without masks is present: the container would uncover its masked paths.
 #[expect(clippy::disallowed_methods, reason = "paths of the host, before the root is entered")]
 pub fn unmount_kernel_fs(init: &mut Init<'_>) -> Result<()> {
-    // Which needs one to be made from.
+    // Mounted now: in a user namespace a procfs needs such a mount.
     init.task.proc()?;
-    let own = std::fs::canonicalize(&init.plan.rootfs).doing(|| "find the root's place")?;
+    let own = std::fs::canonicalize(&init.plan.rootfs)
+        .doing(|| format!("resolve root.path {}", init.plan.rootfs.display()))?;
     let text = std::fs::read_to_string("/proc/self/mountinfo").doing(|| "read /proc/self/mountinfo")?;
     for place in whole_mounts(&text).filter(|place| !place.starts_with(&own)) {
         match rustix::mount::unmount(&place, UnmountFlags::DETACH) {
-            // In a user namespace it is locked to what the host has.
+            // In a user namespace a mount of the host's is locked: a tmpfs covers it.
             Err(Errno::INVAL | Errno::PERM) => {
                 let flags = rustix::mount::MountFlags::empty();
                 rustix::mount::mount("tmpfs", &place, "tmpfs", flags, None)
             }
-            // It lay below one that is gone.
+            // Below one that is unmounted by now.
             Err(Errno::NOENT) => Ok(()),
             result => result,
         }
-        .doing(|| format!("take {} away", place.display()))?;
+        .doing(|| format!("unmount the host's {}", place.display()))?;
     }
     Ok(())
 }
 
-/// Places of whole file systems of these types, proc_pid_mountinfo(5).
+/// The mount points of procfs and sysfs mounts whose root is `/`, proc_pid_mountinfo(5).
 fn whole_mounts(mountinfo: &str) -> impl Iterator<Item = PathBuf> {
     mountinfo.lines().filter_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
@@ -44,7 +46,7 @@ fn whole_mounts(mountinfo: &str) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-/// The kernel writes a blank as \040, and so on.
+/// Decodes the octal escapes of mountinfo: \040 is a space.
 fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();

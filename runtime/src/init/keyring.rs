@@ -1,17 +1,18 @@
-//! The session keyring of the new process, with the label of its keys.
+//! The session keyring of the new process, with the SELinux label of its keys.
 
 use super::context::{Init, Task};
 use crate::error::Result;
 use crate::state::keyring::{self, Keyring};
 
+/// Joins init to the container's session keyring.
 pub fn join_for_init(init: &mut Init<'_>) -> Result<()> {
     join_keyring(&mut init.task, &init.record.keyring)
 }
 
-/// Joins the keyring, or makes it: also for an exec, which shares that of the
-/// container where it can be had, and has a new one where not.
+/// Joins the session keyring, or creates it. An exec joins the container's where it may
+/// search it, and gets a new one otherwise.
 pub fn join_keyring(task: &mut Task<'_>, keyring: &Keyring) -> Result<()> {
-    // The label of new keys, as runc sets it; a line break takes it back.
+    // /proc/self/attr/keycreate labels new keys, as in runc; a newline resets it.
     let Some(label) = task.process.selinux.clone().filter(|_| *keyring != Keyring::Callers) else {
         return keyring::join(keyring);
     };
