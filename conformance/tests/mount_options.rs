@@ -151,7 +151,7 @@ fn cruns_options_for_links_are_honoured() {
         assert_eq!(run(script, &mounts).succeeds().stdout, "file\nof the image\nnowhere\nof the host\n");
     }
     let error = run("true", &[("link", "/etc/other", "bind,copy-symlink")]).fails(1).stderr;
-    assert!(error.contains("make the link /etc/other: something else is there already"), "{error}");
+    assert!(error.contains("create the symbolic link /etc/other: something else is there already"), "{error}");
     // The link itself is bound: it is followed where it is.
     let output = run("cat /etc/bound", &[("link", "/etc/bound", "bind,src-nofollow")]).succeeds();
     assert_eq!(output.stdout, "of the image\n");

@@ -5,19 +5,21 @@ use crate::error::{Context, Result};
 use crate::plan::process::ProcessPlan;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Of who sets the container up: where it makes another process at the end, it does so
-/// as the container's user.
+/// The limits of init. Where it forks the program's process at the end, as the container's
+/// user, RLIMIT_NPROC is left to that one.
 pub fn set_for_init(init: &mut Init<'_>) -> Result<()> {
     let process = init.task.process;
     if init.plan.namespaces.joins_pid() { set_before_clone(process) } else { set_limits(process) }
 }
 
+/// All limits of the plan, setrlimit(2).
 pub fn set_limits(process: &ProcessPlan) -> Result<()> {
     process.rlimits.iter().try_for_each(|(resource, limit)| set_limit(*resource, *limit))
 }
 
-/// All but the number of processes, which would stop the clone that is still
-/// to come: of that, only what needs privilege to raise.
+/// All limits but the soft RLIMIT_NPROC, which would refuse the clone that is still to come
+/// (EAGAIN). Its hard limit is raised, never lowered: raising takes CAP_SYS_RESOURCE, which
+/// the forked process may lack.
 pub fn set_before_clone(process: &ProcessPlan) -> Result<()> {
     for (resource, limit) in &process.rlimits {
         let mut limit = *limit;

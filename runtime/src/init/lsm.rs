@@ -1,12 +1,14 @@
-//! Labels of AppArmor and SELinux, which take effect with execve.
+//! AppArmor profile and SELinux label of the program, which take effect at execve(2).
 
 use super::context::Task;
 use crate::error::Result;
 
+/// Writes them to /proc/self/attr of a private procfs: the container's /proc could have
+/// another file there, and the program would run unconfined (CVE-2019-16884).
 pub fn set_exec_label(task: &mut Task<'_>) -> Result<()> {
     let process = task.process;
     if let Some(profile) = &process.apparmor {
-        // The module's own file first (Linux 5.8), the shared one before that.
+        // AppArmor's own file (Linux 5.8), or the one shared with other modules.
         let value = format!("exec {profile}");
         let proc = task.proc()?;
         if proc.write("self/attr/apparmor/exec", &value).is_err() {

@@ -1,6 +1,5 @@
-//! What runs inside, between the clone and the container's own program. The
-//! order of `STEPS` is the order of events. Nothing here uses a path inside the
-//! container: only descriptors.
+//! The container's init, from clone3(2) to execve(2). The order of `STEPS` is the order of
+//! events. No path inside the container is used, only descriptors.
 
 #![deny(clippy::disallowed_methods)]
 
@@ -47,24 +46,27 @@ use context::{Init, Task};
 use rustix::fd::OwnedFd;
 use rustix::fs::Mode;
 
+/// One step: a function on the state of init.
 pub type Step = fn(&mut Init<'_>) -> Result<()>;
 
-/// The order of events inside. Why it is as it is:
-/// - where a pid namespace is joined, all of it runs outside until "process": nobody
-///   inside may see who has anything of the host's (`pid_namespace.rs`);
-/// - ids are mapped before anything is made, or it would belong to nobody, and
-///   before we hide, or an ordinary caller could not write the maps; the file of
-///   time offsets is opened before both, which take the right to open it;
-/// - what an ordinary caller could not open comes next, while paths are its own;
-/// - the cgroup is entered before its namespace is made, which starts there;
-/// - mounts, devices and links are made before the root is entered, so that
-///   hooks of the host still see the host's paths;
-/// - the root becomes read-only and is masked when nothing more is written;
-/// - labels before no_new_privs, which would refuse them;
-/// - the seccomp filter comes when few of our own calls are left that have to pass
-///   it, and the capabilities that loading it takes go right after;
-/// - `ready` is said when all errors of the config have shown, and whoever waits
-///   for `start` then is nobody whom a container could use.
+/// The order of events, and what each position prevents:
+/// - Where a pid namespace is joined, everything up to "process" runs outside of it: a
+///   container there could ptrace a process that holds descriptors or capabilities of the
+///   host (`pid_namespace.rs`).
+/// - Ids are mapped before a file is created, which would belong to the overflow ids, and
+///   before PR_SET_DUMPABLE=0, which makes /proc/PID/uid_map root-owned (proc(5)): an
+///   ordinary caller could not write it. timens_offsets is opened before both, for the same
+///   reason.
+/// - Sources that an ordinary caller may not open come next, while the host's paths resolve.
+/// - The cgroup is entered before its namespace is created, which begins there.
+/// - Mounts, devices and links are made before the root is entered: hooks of the host still
+///   resolve the host's paths.
+/// - Paths are masked and the root made read-only once nothing more is written there.
+/// - Labels precede no_new_privs, under which a change of the label may be refused.
+/// - The seccomp filter is loaded when few system calls of init are left, which it must
+///   allow; CAP_SYS_ADMIN for it is dropped right after.
+/// - "ready" comes when all errors of the config have been found. What then waits for
+///   `start` has nothing that a container could take over.
 pub const STEPS: &[(&str, Step)] = &[
     ("pid namespace", pid_namespace::prepare),
     ("time offsets", namespaces::open_time_offsets),
@@ -111,24 +113,25 @@ pub const STEPS: &[(&str, Step)] = &[
     ("start hooks", hooks::run_start_hooks),
 ];
 
-/// What init has open from its first instruction on.
+/// The descriptors that init starts with.
 #[derive(Debug)]
 pub struct InitHandles {
     pub sources: Sources,
     pub cgroup_handle: CgroupHandle,
-    /// To the runtime.
+    /// To the runtime's side.
     pub channel: Channel,
-    /// By which `start` comes; None where init goes on by itself.
+    /// To which `start` writes; None for `run`.
     pub start_fifo: Option<OwnedFd>,
 }
 
-/// Runs the steps and then the program; never returns.
+/// Runs the steps and executes the program. An error is sent to the runtime.
 pub fn run(plan: &Plan, record: &Record, handles: InitHandles) -> ! {
     if plan.starts_at_once {
-        // The foreground waits for signals with all of them blocked; not so init.
+        // The foreground has blocked all signals for its signalfd(2), and the mask survives
+        // clone and execve.
         let _ = sys::signal::unblock_all();
     }
-    // What is made gets the modes that are asked for, until the user's mask is set.
+    // Files get exactly the modes that are given, until process.user.umask is set.
     rustix::process::umask(Mode::empty());
     let InitHandles { mut sources, cgroup_handle, channel, start_fifo } = handles;
     let task = Task {
@@ -169,7 +172,7 @@ mod tests {
         for (earlier, later) in [
             ("ids", "descriptors"),
             ("ids", "sources"),
-            // It belongs to the container's root, and is found in its user namespace.
+            // The keyring belongs to the container's root, of its user namespace.
             ("ids", "session keyring"),
             ("session keyring", "hooks"),
             ("sources", "root file system"),
@@ -186,11 +189,11 @@ mod tests {
             ("user", "program"),
             ("user", "working directory as the user"),
             ("program", "ready"),
-            // What waits has the container's rights and no others.
+            // What waits for `start` has the container's rights and no others.
             ("last descriptors", "seccomp"),
             ("seccomp", "capabilities"),
             ("capabilities", "ready"),
-            // Nobody in a pid namespace that is joined sees any of the host's.
+            // In a joined pid namespace no process with rights of the host's is seen.
             ("pid namespace", "ids"),
             ("hooks", "join the pid namespace"),
             ("masked paths", "process"),

@@ -1,5 +1,5 @@
-//! The mounts of config.json, descriptor to descriptor: a source is a detached
-//! mount, a target is opened inside the root, and move_mount(2) joins the two.
+//! The mounts of config.json, descriptor to descriptor: the source is a detached mount, the
+//! target is opened inside the root, and move_mount(2) attaches one to the other.
 
 use super::context::{CreatedMount, Init};
 use super::{cgroup_mount, copy_up, devices};
@@ -25,10 +25,11 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::path::Path;
 
-/// So many new file systems keep their descriptors until devices are made, for a
-/// process has a limit of open files.
+/// New file systems whose descriptors are kept until devices are created; of further ones
+/// only the mount ID is, below RLIMIT_NOFILE.
 const MAX_OPEN_MOUNTS: usize = 64;
 
+/// Makes all mounts of the plan, in its order.
 pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
     let mut batch = CloseBatch::default();
     let mut kernel_mounts = Vec::new();
@@ -38,14 +39,14 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
         if !dev_is_known && InRoot::new("/dev").contains(&mount.target) {
             dev_is_known = true;
             if mount.target != InRoot::new("/dev") {
-                // Before places are made below it.
+                // Checked before targets below it are created.
                 devices::open_device_directory(init, &InRoot::new("/dev"), None).doing(what)?;
             }
         }
         let cgroups = clone_cgroups_for(init, mount).doing(what)?;
         let source = match init.sources.mounts.get_mut(number).and_then(Option::take) {
-            // The host's paths are in reach until the root is entered, and where a
-            // source is left to its turn there is no user namespace.
+            // Init resolves the host's paths until the root is entered; a source is
+            // deferred only without a user namespace.
             Some(Source::Deferred(known)) => {
                 let (host, root) = (&init.sources.root, init.task.root.as_ref());
                 bind_source::bind_source(mount, host, root, (false, known), &mut batch).doing(what)?
@@ -53,7 +54,7 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
             source => source,
         };
         if matches!(source, Some(Source::InRoot(_))) {
-            // Its copies are looked at by it.
+            // For the mountinfo of a recursive copy.
             init.task.proc()?;
         }
         let map = |tree: &OwnedFd| map_ids(init, number, mount, tree);
@@ -63,7 +64,8 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
             (MountKind::FileSystem { kind, .. }, Some(tree)) if matches!(kind.as_str(), "proc" | "sysfs") => {
                 kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
             }
-            // The host's, where an engine gives the container the host's pids.
+            // The host's /proc or /sys, which an engine binds for a container in the host's
+            // pid or network namespace.
             (MountKind::Bind { .. }, Some(tree)) if is_proc_or_sysfs(mount, &tree) => {
                 kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
             }
@@ -83,7 +85,7 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Gives a mount that init has made its id mapping.
+/// Sets the ID mapping of a mount that init has made. In a user namespace the runtime does it.
 fn map_ids(init: &Init<'_>, number: usize, mount: &MountPlan, tree: &OwnedFd) -> Result<()> {
     if mount.idmap.is_none() {
         return Ok(());
@@ -96,13 +98,14 @@ fn map_ids(init: &Init<'_>, number: usize, mount: &MountPlan, tree: &OwnedFd) ->
     namespace.map_or(Ok(()), |namespace| idmap_mounts::apply(mount, tree, namespace.as_fd()))
 }
 
+/// Whether a bind at /proc or /sys is a procfs or sysfs.
 fn is_proc_or_sysfs(mount: &MountPlan, tree: &OwnedFd) -> bool {
     let is_place = ["/proc", "/sys"].iter().any(|place| InRoot::new(place) == mount.target);
     is_place && kernel_fs::fs_magic(tree).is_ok_and(|magic| [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&magic))
 }
 
-/// Those for a cgroup mount. They can be attached once, and where the caller has
-/// opened them there is one set.
+/// The cgroups for a cgroup mount, opened now or by the caller, who opens one set: a
+/// detached mount can be attached once.
 fn clone_cgroups_for(init: &mut Init<'_>, mount: &MountPlan) -> Result<Cgroups> {
     if !matches!(mount.kind, MountKind::Cgroup { .. }) {
         return Ok(Vec::new());
@@ -113,16 +116,16 @@ fn clone_cgroups_for(init: &mut Init<'_>, mount: &MountPlan) -> Result<Cgroups> 
     init.sources.cgroups.take().ok_or_else(|| Error::new("in a user namespace there can be one cgroup mount"))
 }
 
-/// Where mounts are made.
+/// The root in which mounts are made.
 #[derive(Debug, Clone, Copy)]
 pub struct MountContext<'a> {
     pub root: &'a RootFd,
-    /// Needed for binds whose source lies in the root.
+    /// For binds whose source lies in the root: a procfs for mountinfo.
     pub proc: Option<&'a ProcFd>,
 }
 
-/// Returns the mount that is now attached, if it has one descriptor. `map` gives
-/// what is not from outside its id mapping.
+/// Makes one mount and returns it where it is one tree. `map` sets the ID mapping of a mount
+/// that is not cloned from the host; `cgroups` are for a cgroup mount.
 pub fn mount_one(
     place: &MountContext<'_>,
     mount: &MountPlan,
@@ -140,7 +143,7 @@ pub fn mount_one(
                 Some(Source::InRoot(path)) => match open_source_in_root(place, mount, &path, map)? {
                     Source::Tree(tree) => tree,
                     Source::Symlink(text) => return create_symlink(root, &mount.target, &text, batch).map(|()| None),
-                    Source::InRoot(_) | Source::Deferred(_) => bail!("its source leads to itself"),
+                    Source::InRoot(_) | Source::Deferred(_) => bail!("its source in the root can't be opened"),
                 },
                 Some(Source::Deferred(_)) | None => bail!("its source was not opened"),
             };
@@ -154,8 +157,8 @@ pub fn mount_one(
             let target = open_target(root, mount, true, batch)?;
             let mut mode = None;
             if was_there {
-                // As the directory under it, so that /tmp stays sticky.
-                let stat = rustix::fs::fstat(&target).doing(|| "look at the target")?;
+                // The mode of the directory under it, as runc does: /tmp stays sticky.
+                let stat = rustix::fs::fstat(&target).doing(|| "stat the target")?;
                 mode = Some(format!("{:o}", stat.st_mode & 0o7777));
             }
             let more = mode.as_deref().map(|mode| ("mode", mode));
@@ -176,8 +179,9 @@ pub fn mount_one(
     }
 }
 
-/// A part of what has been mounted so far, whatever links of the image's lead to
-/// it: but never of the kernel's file systems, which would show without their masks.
+/// Opens a bind's source in the root, among the mounts made so far. Never one on a file
+/// system of the kernel's, whatever links of the image lead to it: mounted a second time, a
+/// procfs would have no masked and read-only paths.
 fn open_source_in_root(
     place: &MountContext<'_>,
     mount: &MountPlan,
@@ -185,7 +189,7 @@ fn open_source_in_root(
     map: &dyn Fn(&OwnedFd) -> Result<()>,
 ) -> Result<Source> {
     let what = || format!("bind mount source {path} in the root");
-    let MountKind::Bind { recursive, links, .. } = mount.kind else { bail!("it is no bind mount") };
+    let MountKind::Bind { recursive, links, .. } = mount.kind else { bail!("it is not a bind mount") };
     let flags = if links.follows_source() { OFlags::empty() } else { OFlags::NOFOLLOW };
     let found = place.root.open(path, OFlags::PATH | flags).doing(what)?;
     if let Some(text) = bind_source::read_symlink_to_copy(&found, links).doing(what)? {
@@ -193,7 +197,7 @@ fn open_source_in_root(
     }
     let tree = match (recursive, place.proc) {
         (true, Some(proc)) => private_mntns::clone_subtree(place.root, proc, path, flags).doing(what)?,
-        (true, None) => bail!("{}: there is no procfs to look at its mounts", what()),
+        (true, None) => bail!("{}: no procfs to read its mounts from", what()),
         (false, _) => clone_mount(&found, false).doing(what)?,
     };
     if let Some(kind) = kernel_fs::kernel_fs_type(&tree).doing(what)? {
@@ -203,10 +207,10 @@ fn open_source_in_root(
     bind_options::apply(mount, tree, false).map(Source::Tree)
 }
 
-/// The symbolic link that a bind with `copy-symlink` has for a source. One with
-/// the same text may be there.
+/// Creates the symbolic link of a bind with `copy-symlink`. An existing one must have the
+/// same target.
 fn create_symlink(root: &RootFd, path: &InRoot, text: &[u8], batch: &mut CloseBatch) -> Result<()> {
-    let what = || format!("make the link {path}");
+    let what = || format!("create the symbolic link {path}");
     let (above, name) = path.parent_and_name();
     let dir = root.open_or_create(&above, IfMissing::Directory, Mode::from_raw_mode(0o755))?;
     match rustix::fs::symlinkat(text, &dir, &*name) {
@@ -223,39 +227,40 @@ fn create_symlink(root: &RootFd, path: &InRoot, text: &[u8], batch: &mut CloseBa
     Ok(())
 }
 
-/// A new one belongs to a network namespace of the user namespace's: without one
-/// there is the host's, as under crun.
+/// A bind of the host's /sys. A new sysfs needs CAP_SYS_ADMIN over the user namespace of the
+/// network namespace: EPERM with a user namespace and the host's network. As crun does.
 fn clone_host_sysfs(mount: &MountPlan) -> Result<OwnedFd> {
-    let what = || "bind the host's /sys, for a new sysfs needs a network namespace of the container's own";
+    let what = || "bind the host's /sys (a new sysfs needs a network namespace of the container's own)";
     let tree = bind_options::clone_tree(Path::new("/sys"), true).doing(what)?;
     let attr = MountAttr { set: mount.attr.set, propagation: attr::PROPAGATION_SLAVE, ..MountAttr::default() };
     setattr(tree.as_fd(), true, &attr).doing(what)?;
     Ok(tree)
 }
 
-/// What fsmount(2) can't set: propagation, and attributes given recursively.
+/// Sets what fsmount(2) can't: propagation and recursive attributes.
 fn set_recursive_options(tree: &OwnedFd, mount: &MountPlan) -> Result<()> {
     let propagation = mount.propagation.map_or(0, |(kind, _)| kind);
     let rest = MountAttr { propagation, ..mount.recursive_attr };
     if rest.is_noop() {
         return Ok(());
     }
-    setattr(tree.as_fd(), true, &rest).doing(|| "set the mount's options")
+    setattr(tree.as_fd(), true, &rest).doing(|| "set the mount's options (mount_setattr)")
 }
 
+/// Attaches `tree`; a directory on a file, or the reverse, is an error of its own.
 fn attach_to_target(tree: OwnedFd, target: OwnedFd, batch: &mut CloseBatch) -> Result<Option<OwnedFd>> {
     match attach(&tree, &target) {
         Err(Errno::NOTDIR | Errno::INVAL) if is_directory(&tree)? != is_directory(&target)? => {
             let kind = |directory| if directory { "a directory" } else { "a file" };
             bail!("its source is {}, but its target is {}", kind(is_directory(&tree)?), kind(is_directory(&target)?))
         }
-        result => result.doing(|| "attach it")?,
+        result => result.doing(|| "attach the mount to its target (move_mount)")?,
     }
     batch.add(target);
     Ok(Some(tree))
 }
 
 fn is_directory(fd: &OwnedFd) -> Result<bool> {
-    let stat = rustix::fs::fstat(fd).doing(|| "look at it")?;
+    let stat = rustix::fs::fstat(fd).doing(|| "stat its source or target")?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }

@@ -1,4 +1,4 @@
-//! Joining namespaces of others, and making those that clone could not.
+//! Namespaces: those to join, and those that clone3(2) could not create.
 
 use super::context::Init;
 use crate::error::{Context, Result};
@@ -10,10 +10,12 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+/// Joins the namespaces of the config by setns(2), then creates the cgroup and time
+/// namespaces by unshare(2).
 pub fn join_and_unshare(init: &mut Init<'_>) -> Result<()> {
     for (kind, file) in &init.sources.namespaces {
-        // These two were joined before the clone: they count for children only,
-        // or had to own the new namespaces.
+        // Joined before the clone: a pid namespace applies to children only, and the user
+        // namespace has to own the new namespaces.
         if matches!(*kind, clone::NEWPID | clone::NEWUSER) {
             continue;
         }
@@ -25,12 +27,13 @@ pub fn join_and_unshare(init: &mut Init<'_>) -> Result<()> {
     }
     let late = init.plan.namespaces.new & (clone::NEWCGROUP | clone::NEWTIME);
     if late != 0 {
-        clone::unshare(late).doing(|| "make the cgroup and time namespaces")?;
+        clone::unshare(late).doing(|| "create the cgroup and time namespaces")?;
     }
     write_time_offsets(init)
 }
 
-/// Whether we are in it already: joined with rights that we have no more.
+/// Whether the caller is in the namespace already: joined early, when it still had the
+/// capabilities that a second setns(2) is refused without.
 #[expect(clippy::disallowed_methods, reason = "still the host's /proc")]
 fn is_current(file: &OwnedFd, kind: u64) -> Result<bool> {
     let name = match kind {
@@ -40,13 +43,13 @@ fn is_current(file: &OwnedFd, kind: u64) -> Result<bool> {
         clone::NEWCGROUP => "cgroup",
         _ => return Ok(false),
     };
-    let what = || format!("look at the {name} namespace");
+    let what = || format!("stat the {name} namespace");
     let own = rustix::fs::stat(format!("/proc/self/ns/{name}")).doing(what)?;
     let other = rustix::fs::fstat(file).doing(what)?;
     Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
 }
 
-/// Who we are later, and hidden, has no right to open the file.
+/// Before setresuid and PR_SET_DUMPABLE=0, after which /proc/self is not init's to open.
 #[expect(clippy::disallowed_methods, reason = "still the host's /proc")]
 pub fn open_time_offsets(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.time_offsets.is_empty() {
@@ -56,7 +59,8 @@ pub fn open_time_offsets(init: &mut Init<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The new time namespace is entered by execve, and takes offsets until then.
+/// time_namespaces(7): a new time namespace applies to children and at execve(2), and its
+/// offsets can be written until a process is in it.
 fn write_time_offsets(init: &mut Init<'_>) -> Result<()> {
     let Some(file) = init.time_offsets.take() else { return Ok(()) };
     let line = |(clock, offset): (&String, &TimeOffset)| format!("{clock} {} {}\n", offset.secs, offset.nanosecs);

@@ -1,12 +1,14 @@
-//! A container in the pid namespace of another one (a pod). Whoever is there with
-//! CAP_SYS_PTRACE may use the root, the descriptors, the memory and the rights of
-//! any process that it sees (CVE-2016-9962): by PTRACE_SEIZE, or by /proc/PID. That a
-//! process is not dumpable stops only those in another user namespace.
+//! A container in the pid namespace of another one (a pod).
 //!
-//! So what runs `STEPS` stays outside: setns(2) into a pid namespace moves only the
-//! children of the caller. It becomes what the container's program will be, with the
-//! container's root, user, capabilities and filter, and holds nothing of the host's
-//! any more, when it makes the process that is seen inside. Then it ends.
+//! A process there with CAP_SYS_PTRACE can take over any process that it sees: by
+//! PTRACE_SEIZE its memory and capabilities, by /proc/PID/root and /proc/PID/fd its root and
+//! its descriptors (CVE-2016-9962). PR_SET_DUMPABLE=0 stops only processes that have no such
+//! capability in the user namespace of its memory.
+//!
+//! So the process that runs `STEPS` stays outside: setns(2) into a pid namespace moves only
+//! the children of the caller. It takes on the container's root, user, capabilities and
+//! filter, and closes the host's descriptors, before it forks the process that is seen in
+//! the pid namespace. Then it ends.
 
 use super::context::Init;
 use super::{console, limits};
@@ -17,31 +19,34 @@ use crate::mount::{ProcFd, procfs};
 use crate::sys::clone;
 use rustix::fd::{AsFd, OwnedFd};
 
+/// The pid namespace to join.
 fn joined_pid_namespace<'a>(init: &'a Init<'_>) -> Option<&'a OwnedFd> {
     init.sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWPID).map(|(_, fd)| fd)
 }
 
-/// First of all, while the host's paths and rights are there.
+/// The first step, with the caller's capabilities and the host's paths.
 pub fn prepare(init: &mut Init<'_>) -> Result<()> {
     let Some(namespace) = joined_pid_namespace(init) else { return Ok(()) };
-    procfs::set_joined_pid_namespace(namespace.try_clone().doing(|| "keep the pid namespace")?);
+    procfs::set_joined_pid_namespace(namespace.try_clone().doing(|| "duplicate the pid namespace's descriptor")?);
     if init.plan.namespaces.has(clone::NEWUSER) {
-        // In a user namespace none of our own pid namespace can be made. This one is
-        // the host's, which no container has shaped.
+        // The host's /proc, which no container can have changed: a new procfs of this pid
+        // namespace is refused in a user namespace.
         init.task.proc = Some(ProcFd::of_host()?);
     }
     if init.plan.namespaces.enters_by_itself() { join_and_unshare_early(init) } else { Ok(()) }
 }
 
-/// Namespaces of the host's can't be joined with the rights of a new user namespace.
+/// With a new user namespace, the host's namespaces are joined first: within it, init has no
+/// CAP_SYS_ADMIN over them, setns(2).
 fn join_and_unshare_early(init: &Init<'_>) -> Result<()> {
     join_early(&init.sources);
     setns(init)?;
-    clone::unshare(init.plan.namespaces.new & AT_CLONE).doing(|| "make the container's namespaces")?;
+    clone::unshare(init.plan.namespaces.new & AT_CLONE).doing(|| "create the container's namespaces")?;
     init.channel.send(&Message::NamespacesMade)
 }
 
-/// While there is the right to it, and when nobody else is made any more.
+/// Joins the pid namespace for children: after the last helper process is forked, and while
+/// the capabilities for it are held.
 pub fn join(init: &mut Init<'_>) -> Result<()> {
     if init.plan.namespaces.enters_by_itself() { Ok(()) } else { setns(init) }
 }
@@ -51,7 +56,7 @@ fn setns(init: &Init<'_>) -> Result<()> {
     clone::setns(namespace.as_fd(), clone::NEWPID).doing(|| "join the pid namespace")
 }
 
-/// Makes the process that becomes the program, and returns in that one alone.
+/// Forks the program's process, in which alone it returns.
 pub fn fork_program(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.joins_pid() {
         return Ok(());
@@ -62,7 +67,7 @@ pub fn fork_program(init: &mut Init<'_>) -> Result<()> {
     }
 }
 
-/// What a child does not inherit.
+/// Session and RLIMIT_NPROC of the program's process: a child is not its session's leader.
 pub fn complete_program(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.joins_pid() {
         return Ok(());

@@ -1,5 +1,4 @@
-//! The container's root as a mount of its own, on the place that config.json
-//! names, in the container's mount namespace.
+//! The container's root, mounted at root.path in the container's mount namespace.
 
 use super::context::Init;
 use super::store_view;
@@ -14,9 +13,10 @@ use crate::sys::mount::{
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
+/// Mounts the root, a recursive bind of root.path or an overlay (firn.json), and opens it.
 pub fn mount_rootfs(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.makes(clone::NEWNS) {
-        // In a joined one the path is that of the namespace.
+        // The path resolves in the joined mount namespace.
         init.task.root = Some(RootFd::new(open_directory(&init.plan.rootfs)?));
         return Ok(());
     }
@@ -27,7 +27,7 @@ pub fn mount_rootfs(init: &mut Init<'_>) -> Result<()> {
         None => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
             let tree = rustix::mount::open_tree(CWD, place.as_path(), flags).doing(what)?;
-            // The place may be named by a link, as the caller likes.
+            // root.path may be a symbolic link of the caller's.
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
             rustix::mount::move_mount(&tree, c"", CWD, place.as_path(), flags).doing(what)?;
             tree
@@ -42,9 +42,9 @@ pub fn mount_rootfs(init: &mut Init<'_>) -> Result<()> {
     Ok(())
 }
 
-/// First of all, so that nothing mounted from here on shows on the host. A
-/// shared root would do that, and one that is unbindable could not be mounted on
-/// its place: `pivot` sets these two when the root has been entered.
+/// Before the first mount: with MS_SLAVE or MS_PRIVATE on everything, no mount propagates to
+/// the host. MS_SHARED would, and an unbindable root could not be bound on root.path: these
+/// two are set by `pivot` once the root is entered.
 fn set_propagation(init: &Init<'_>) -> Result<()> {
     let propagation = match init.plan.root_propagation {
         0 | PROPAGATION_SHARED => PROPAGATION_SLAVE,
@@ -52,5 +52,5 @@ fn set_propagation(init: &Init<'_>) -> Result<()> {
         other => other,
     };
     setattr_root(&MountAttr { propagation, ..MountAttr::default() })
-        .doing(|| "cut the new mount namespace off from the host's")
+        .doing(|| "set linux.rootfsPropagation on the new mount namespace")
 }

@@ -1,12 +1,12 @@
-//! How the process is scheduled, and which system it believes to be on.
+//! Scheduling policy, I/O priority, memory policy and personality(2).
 
 use super::context::{Init, Task};
 use crate::create::scheduler::set_policy;
 use crate::error::{Context, Result};
 use crate::sys;
 
-/// Of init. Where it makes another process at the end, the runtime sets the policy of
-/// that one.
+/// All of init's. Where init forks the program's process, the runtime sets the scheduling
+/// policy of that one.
 pub fn set_for_init(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.joins_pid() {
         set_policy(init.task.process, 0)?;
@@ -14,6 +14,7 @@ pub fn set_for_init(init: &mut Init<'_>) -> Result<()> {
     set_attributes(&init.task)
 }
 
+/// Those that are inherited by a child.
 pub fn set_attributes(task: &Task<'_>) -> Result<()> {
     if let Some(priority) = task.process.io_priority {
         sys::sched::set_io_priority(priority).doing(|| "set process.ioPriority")?;

@@ -1,5 +1,5 @@
-//! A view of the Nix store that shows a closure and nothing else: what is not
-//! in it has no name here, so it is ENOENT for root too.
+//! The Nix store of the container: the paths of a closure alone. Others have no name in it,
+//! ENOENT for root as well.
 
 use crate::error::{Context, Result};
 use crate::mount::attach::attach;
@@ -14,12 +14,11 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 use std::ffi::OsStr;
 
-/// Mounts the view at /nix/store of `root`: a small tmpfs with one entry for
-/// each path, which becomes read-only as a whole.
-/// `shared`: what is mounted in it later shows in mount namespaces that are made
-/// from the container's.
+/// Mounts a tmpfs at /nix/store of `root` with a bind mount, or a symbolic link, for each
+/// path of the closure, and makes it read-only recursively. `shared`: MS_SHARED, so that
+/// mounts made in it later propagate to mount namespaces cloned from the container's.
 pub fn mount_closure(root: &RootFd, closure: &Closure, shared: bool) -> Result<()> {
-    let what = || "show the closure at /nix/store";
+    let what = || "mount the closure at /nix/store";
     let fs = FsContext::open("tmpfs")?;
     fs.set_option("source", Some("nix-store"))?;
     fs.set_option("mode", Some("0755"))?;
@@ -29,7 +28,7 @@ pub fn mount_closure(root: &RootFd, closure: &Closure, shared: bool) -> Result<(
     attach(&view, &target).doing(what)?;
     for name in &closure.names {
         add_store_path(&view, closure, name, &mut batch)
-            .doing(|| format!("show {} at /nix/store", closure.store.join(name).display()))?;
+            .doing(|| format!("bind {} in /nix/store", closure.store.join(name).display()))?;
     }
     let read_only =
         MountAttr { set: ATTR_RDONLY | ATTR_NODEV, propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
@@ -37,10 +36,11 @@ pub fn mount_closure(root: &RootFd, closure: &Closure, shared: bool) -> Result<(
     if !shared {
         return Ok(());
     }
-    // From private: with peers of its own, and without the host's.
+    // By way of private: a new peer group, not the host's.
     setattr(view.as_fd(), true, &MountAttr { propagation: PROPAGATION_SHARED, ..MountAttr::default() }).doing(what)
 }
 
+/// Adds one path of the closure to the view, by its name.
 #[expect(clippy::disallowed_methods, reason = "a link of the host's store")]
 fn add_store_path(view: &OwnedFd, closure: &Closure, name: &OsStr, batch: &mut CloseBatch) -> rustix::io::Result<()> {
     let path = closure.store.join(name);
@@ -48,7 +48,7 @@ fn add_store_path(view: &OwnedFd, closure: &Closure, name: &OsStr, batch: &mut C
     let tree = rustix::mount::open_tree(CWD, &path, flags)?;
     match FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode) {
         FileType::Directory => rustix::fs::mkdirat(view, name, Mode::from_raw_mode(0o555))?,
-        // A link can't be mounted on: the view gets the same one.
+        // A symbolic link can't be a mount point: the same link is created.
         FileType::Symlink => {
             let text = rustix::fs::readlink(&path, Vec::new())?;
             return rustix::fs::symlinkat(&*text, view, name);
@@ -58,7 +58,7 @@ fn add_store_path(view: &OwnedFd, closure: &Closure, name: &OsStr, batch: &mut C
             drop(rustix::fs::openat(view, name, flags, Mode::from_raw_mode(0o444))?);
         }
     }
-    // By name, for nobody else has this tmpfs yet.
+    // By name: no other process has access to this tmpfs yet.
     rustix::mount::move_mount(&tree, c"", view, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     batch.add(tree);
     Ok(())

@@ -1,9 +1,12 @@
-//! Kernel parameters of the container's namespaces, through a private procfs.
+//! Sysctls of the container's namespaces.
 
 use super::context::Init;
 use crate::error::Result;
 use crate::mount::ProcFd;
 
+/// Writes each to a private procfs: with the container's /proc, an image's mount or link
+/// could redirect the write to another sysctl, such as the host's kernel.core_pattern
+/// (CVE-2025-52881).
 pub fn write_sysctls(init: &mut Init<'_>) -> Result<()> {
     if init.plan.sysctls.is_empty() {
         return Ok(());

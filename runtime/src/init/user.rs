@@ -1,4 +1,4 @@
-//! Becoming the user that the program runs as.
+//! The change to the user of process.user.
 
 use super::caps;
 use super::context::Task;
@@ -8,6 +8,7 @@ use crate::sys::{ids, prctl};
 use rustix::fs::Mode;
 use std::ffi::CString;
 
+/// PR_SET_NO_NEW_PRIVS, where the process has it.
 pub fn set_no_new_privs(task: &Task<'_>) -> Result<()> {
     if task.has_no_new_privs() {
         prctl::set_no_new_privs().doing(|| "set no_new_privs")?;
@@ -15,20 +16,22 @@ pub fn set_no_new_privs(task: &Task<'_>) -> Result<()> {
     Ok(())
 }
 
+/// umask, supplementary groups, gid, uid, then capabilities: setgroups(2) and setresgid(2)
+/// need those that setresuid(2) drops.
 pub fn become_user(task: &mut Task<'_>) -> Result<()> {
     set_home(task)?;
     let process = task.process;
     rustix::process::umask(Mode::from_raw_mode(process.umask));
     let set_groups = || if process.keeps_groups { Ok(()) } else { ids::set_groups(&process.groups) };
     match set_groups() {
-        // A user namespace without privilege forbids it (CVE-2014-8989), and
-        // with no groups asked for nothing is lost.
+        // setgroups is denied in a user namespace whose gid map was written without
+        // CAP_SETGID (CVE-2014-8989: a dropped group could grant access). None was asked for.
         Err(rustix::io::Errno::PERM) if process.groups.is_empty() => {}
         result => result.doing(|| format!("set the groups {:?}", process.groups))?,
     }
     let become_id = |kind: &str, id: u32, result: rustix::io::Result<()>| match result {
         Err(rustix::io::Errno::INVAL) => Err(Error::new(format!("{kind} {id} is not mapped in the user namespace"))),
-        result => result.doing(|| format!("become {kind} {id}")),
+        result => result.doing(|| format!("set {kind} {id}")),
     };
     become_id("group", process.gid, ids::set_gid(process.gid))?;
     become_id("user", process.uid, ids::set_uid(process.uid))?;
@@ -36,7 +39,8 @@ pub fn become_user(task: &mut Task<'_>) -> Result<()> {
     caps::raise_ambient(task)
 }
 
-/// HOME, where the config has none or an empty one: from the container's passwd, else `/`.
+/// Sets HOME where the config has none or an empty one: from the container's /etc/passwd, or
+/// `/`.
 fn set_home(task: &mut Task<'_>) -> Result<()> {
     const LIMIT: u64 = 4 << 20;
     let given = task.env.iter().position(|entry| entry.to_bytes().starts_with(b"HOME="));
@@ -46,14 +50,14 @@ fn set_home(task: &mut Task<'_>) -> Result<()> {
         }
         task.env.remove(at);
     }
-    // A passwd that can't be read is the image's own trouble.
+    // An unreadable passwd counts as an empty one.
     let passwd = task.root()?.read_file(&InRoot::new("/etc/passwd"), LIMIT).ok().flatten().unwrap_or_default();
     let home = home_of(&passwd, task.process.uid).unwrap_or(b"/");
     task.env.push(CString::new([b"HOME=", home].concat()).unwrap_or_else(|_| c"HOME=/".to_owned()));
     Ok(())
 }
 
-/// The sixth field of the line whose third is `uid`, passwd(5).
+/// The home directory of `uid`: the sixth field of its line, passwd(5).
 fn home_of(passwd: &[u8], uid: u32) -> Option<&[u8]> {
     let uid = uid.to_string();
     let line = passwd.split(|b| *b == b'\n').find(|line| line.split(|b| *b == b':').nth(2) == Some(uid.as_bytes()))?;

@@ -1,5 +1,6 @@
-//! The working directory, opened inside the root: /proc/self/fd/N as a working
-//! directory would lead to the host (CVE-2024-21626).
+//! The working directory, opened inside the root without magic links: as process.cwd,
+//! /proc/self/fd/N of a leaked descriptor would be a directory of the host
+//! (CVE-2024-21626).
 
 use super::context::Task;
 use crate::error::{Context, Result};
@@ -7,8 +8,7 @@ use crate::path::in_root::IfMissing;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-/// Makes a directory that is missing, as engines expect, while the root can
-/// still be written.
+/// Creates a missing directory, as runc does and engines expect, while the root is writable.
 pub fn create(task: &Task<'_>) -> Result<()> {
     let (root, cwd) = (task.root()?, &task.process.cwd);
     if !cwd.is_root() && root.open(cwd, OFlags::PATH).is_err_and(|errno| errno == Errno::NOENT) {
@@ -17,9 +17,9 @@ pub fn create(task: &Task<'_>) -> Result<()> {
     Ok(())
 }
 
-/// As root of the container, for its user may lack the right to a directory above.
-/// Root may lack it too: to what belongs to an id that is not mapped in the user
-/// namespace, or lies on NFS or FUSE. Then the user tries.
+/// Enters it before the change of user: the user may lack permission for a parent directory.
+/// Root may lack it as well (EACCES: an unmapped owner in a user namespace, NFS with
+/// root_squash, FUSE); then it is entered after the change.
 pub fn enter_as_root(task: &mut Task<'_>) -> Result<()> {
     match chdir_in_root(task) {
         Err(error) if matches!(error.errno(), Some(Errno::ACCESS | Errno::PERM)) => task.enters_cwd_as_user = true,
@@ -28,16 +28,17 @@ pub fn enter_as_root(task: &mut Task<'_>) -> Result<()> {
     Ok(())
 }
 
+/// After the change of user, where root could not.
 pub fn enter_as_user(task: &Task<'_>) -> Result<()> {
     if task.enters_cwd_as_user { chdir_in_root(task) } else { Ok(()) }
 }
 
-/// Opened inside the root, so that getcwd(2) can't be "(unreachable)".
+/// fchdir(2) to the directory opened inside the root: getcwd(2) can't be "(unreachable)".
 fn chdir_in_root(task: &Task<'_>) -> Result<()> {
     let (root, cwd) = (task.root()?, &task.process.cwd);
     if cwd.is_root() {
-        // Where the root was entered.
-        return rustix::process::fchdir(root).doing(|| "change to /");
+        // The root descriptor itself.
+        return rustix::process::fchdir(root).doing(|| "chdir to cwd (\"/\") set in config.json failed");
     }
     let what = || format!("chdir to cwd ({cwd:?}) set in config.json failed", cwd = cwd.to_string());
     let flags = OFlags::PATH | OFlags::DIRECTORY;
