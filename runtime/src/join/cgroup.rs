@@ -1,4 +1,4 @@
-//! The cgroup of a process that joins: the container's own, or one below it.
+//! The cgroup of a process that joins: the container's own, or a sub-cgroup (`--cgroup`).
 
 use crate::bail;
 use crate::cgroup::{Cgroup, CgroupHandle, Dir};
@@ -10,13 +10,15 @@ use crate::state::process;
 use crate::sys::clone::{self, Fork};
 use rustix::io::Errno;
 
-/// Into the container's own cgroup, or those below it.
+/// Opens the container's cgroup, or its sub-cgroups `below` (PATH, or CONTROLLERS:PATH).
+/// Errors: a path with `..`, an unknown controller, a missing directory.
 pub fn open_cgroup(container: &Container, below: &[String]) -> Result<CgroupHandle> {
     let mut cgroup = container.record.cgroup.clone();
     below.iter().try_for_each(|below| descend_into(&mut cgroup, below))?;
     cgroup.open()
 }
 
+/// Appends one `--cgroup` to the directories of the controllers that it names, or of all.
 #[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's cgroups")]
 fn descend_into(cgroup: &mut Cgroup, below: &str) -> Result<()> {
     let (controllers, path) = match below.split_once(':') {
@@ -42,10 +44,11 @@ fn descend_into(cgroup: &mut Cgroup, below: &str) -> Result<()> {
     Ok(())
 }
 
-/// On cgroup v2 a container that has handed controllers down takes no more
-/// processes at its top (EBUSY): then into the cgroup that its init is in. A user
-/// who is in another part of the tree may not move anybody there (EACCES), but
-/// systemd, whose unit it is, may; it is returned if it has to.
+/// Clones the intermediate process into the container's cgroup. Where that is refused:
+/// - EBUSY: on cgroup v2 a cgroup with controllers enabled for its children holds no
+///   processes (cgroup-v2.rst, "No Internal Process Constraint"): into the cgroup of init;
+/// - EACCES: the caller may not move processes between the two parts of the tree, but
+///   systemd may, whose unit the container is: the unit is returned for that.
 pub fn fork_into_cgroup(container: &Container, handle: CgroupHandle) -> Result<(Fork, CgroupHandle, Option<&Unit>)> {
     match clone::clone3(0, handle.clone_into()) {
         Err(Errno::BUSY | Errno::OPNOTSUPP) => {
@@ -61,6 +64,7 @@ pub fn fork_into_cgroup(container: &Container, handle: CgroupHandle) -> Result<(
     }
 }
 
+/// The cgroup v2 directory that init is in.
 fn init_cgroup(container: &Container) -> Result<std::path::PathBuf> {
     let pid = container.record.pid;
     let text = process::read(&container.init, pid, "cgroup")?.ok_or_else(stopped)?;

@@ -1,4 +1,4 @@
-//! Into the container: its cgroup, its namespaces, its root.
+//! Entering the container: its cgroup, its namespaces, its root.
 
 use super::context::JoinContext;
 use crate::create::clone::drop_groups;
@@ -17,6 +17,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::thread::sched_setaffinity;
 
+/// Enters the cgroup, or waits until systemd has moved this process there; then sets the
+/// final CPU affinity, which is limited to the cgroup's cpuset.
 pub fn enter_cgroup(task: &mut Task<'_>, context: &JoinContext<'_>) -> Result<()> {
     match context.moved_by_systemd {
         true => context.channel.expect(&Message::Placed)?,
@@ -24,12 +26,12 @@ pub fn enter_cgroup(task: &mut Task<'_>, context: &JoinContext<'_>) -> Result<()
     }
     match &task.process.cpu_affinity {
         [_, Some(last)] => sched_setaffinity(None, last).doing(|| "set process.execCPUAffinity.final"),
-        [None, None] => sys::sched::reset_affinity().doing(|| "leave the processors to the cgroup"),
+        [None, None] => sys::sched::reset_affinity().doing(|| "reset the CPU affinity (sched_setaffinity)"),
         _ => Ok(()),
     }
 }
 
-/// All namespaces in one call, then the root that init has.
+/// Joins all namespaces of init by one setns(2), then enters its root.
 pub fn enter_namespaces(task: &mut Task<'_>, context: &JoinContext<'_>) -> Result<()> {
     if context.named_namespaces & clone::NEWUSER != 0 {
         drop_groups(task.process)?;
@@ -39,7 +41,7 @@ pub fn enter_namespaces(task: &mut Task<'_>, context: &JoinContext<'_>) -> Resul
         chroot_to(root).doing(|| "enter the container's root")?;
     }
     if context.named_namespaces & clone::NEWUSER != 0 {
-        // Without a mapping for root we stay who we are.
+        // Id 0 may be unmapped (EINVAL): the ids stay.
         let _ = sys::ids::set_gid(0);
         let _ = sys::ids::set_uid(0);
     }
@@ -47,10 +49,11 @@ pub fn enter_namespaces(task: &mut Task<'_>, context: &JoinContext<'_>) -> Resul
     Ok(())
 }
 
-/// Also those that the config does not name and that init is in all the same: criu
-/// restores into a time namespace of its own. To join one's own again changes
-/// nothing, but for a user namespace (EINVAL), and takes rights over it (EPERM) that
-/// a user has over those alone that it made.
+/// Joins by the pidfd of init, all in one call (Linux 5.8). Also namespaces that the config
+/// does not name: criu restores into a time namespace. Joining the present namespace
+/// changes nothing, but fails for a user namespace (EINVAL), and without CAP_SYS_ADMIN in
+/// its owner (EPERM), which a user has over those alone that it created: then only those
+/// that differ are joined.
 fn join_namespaces(context: &JoinContext<'_>) -> Result<()> {
     let init = context.container.init.as_fd();
     let all = KINDS.iter().fold(0, |all, (_, kind)| all | kind) & !clone::NEWUSER | context.named_namespaces;
@@ -63,7 +66,7 @@ fn join_namespaces(context: &JoinContext<'_>) -> Result<()> {
     }
 }
 
-/// The namespaces of init in which this process is not.
+/// CLONE_NEW* of the namespaces in which init and this process differ.
 #[expect(clippy::disallowed_methods, reason = "still the host's /proc")]
 fn differing_namespaces(record: &Record) -> Result<u64> {
     let mut kinds = 0;
@@ -76,7 +79,7 @@ fn differing_namespaces(record: &Record) -> Result<u64> {
         let id = |process: &str| match rustix::fs::stat(format!("/proc/{process}/ns/{file}")) {
             Err(Errno::NOENT) => Ok(None),
             result => {
-                result.map(|stat| Some((stat.st_dev, stat.st_ino))).doing(|| format!("look at the {name} namespace"))
+                result.map(|stat| Some((stat.st_dev, stat.st_ino))).doing(|| format!("stat the {name} namespace"))
             }
         };
         if id("self")? != id(&record.pid.to_string())? {
@@ -86,20 +89,21 @@ fn differing_namespaces(record: &Record) -> Result<u64> {
     Ok(kinds)
 }
 
-/// Where init has its root: without a mount namespace of its own it is somewhere
-/// below that of the host, or of whoever's namespace was joined.
+/// Opens the root of init, for a container without a mount namespace of its own: there it is
+/// below the root of the namespace, host's or joined.
 #[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's /proc")]
 pub fn open_init_root(record: &Record) -> Result<OwnedFd> {
     let path = format!("/proc/{}/root", record.pid);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(&path, flags, Mode::empty()).doing(|| format!("open {path}"))?;
-    // Looked at after opening: the number may have become another process's.
+    // After the open: the pid may have been reused before it.
     if !process::is_alive(record.pid, record.start_time) {
         return Err(stopped());
     }
     Ok(root)
 }
 
+/// chroot(2) to a root by descriptor.
 #[expect(clippy::disallowed_methods, reason = ". and / only, around the change of root")]
 fn chroot_to(root: &OwnedFd) -> rustix::io::Result<()> {
     rustix::process::fchdir(root)?;

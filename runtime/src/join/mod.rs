@@ -1,8 +1,10 @@
-//! `exec`: another process in a container that runs. An intermediate process joins by one
-//! setns(2) on the pidfd of init and becomes what the program will be; only then is the
-//! program's process made. Whoever is in the container's pid namespace may, with
-//! CAP_SYS_PTRACE, use the root, the descriptors and the rights of any process there:
-//! none may be seen that still has the host's.
+//! `exec`: another process in a running container.
+//!
+//! A process in the container's pid namespace with CAP_SYS_PTRACE can take over any process
+//! that it sees there: its root, its descriptors, its capabilities (CVE-2016-9962). So an
+//! intermediate process joins the namespaces by setns(2) on the pidfd of init, which moves
+//! only its children into the pid namespace, and takes on root, user, capabilities and
+//! filter of the program. Then it forks the program's process, the first to be seen.
 
 #![deny(clippy::disallowed_methods)]
 
@@ -41,23 +43,27 @@ use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::sync::Arc;
 
-/// A process whose program is about to run.
+/// A process that is ready to execute its program, and waits for Go.
 #[derive(Debug)]
 pub struct Joined {
+    /// Its pid in the runtime's pid namespace.
     pub pid: Pid,
+    /// Its pidfd.
     pub pidfd: OwnedFd,
+    /// For Go, and an error of execve(2).
     pub channel: Channel,
-    /// The caller's side of its streams, for the foreground.
+    /// The caller's ends of its standard streams, for the foreground.
     pub streams: StreamEnds,
 }
 
-/// Starts the planned process in the container, up to where its program is about to run.
-/// `below` are the paths of `--cgroup`, below the container's cgroup.
+/// Joins the planned process to the container, up to where it waits for Go. `below` are the
+/// paths of `--cgroup`, relative to the container's cgroup. Errors: those of each step, from
+/// the process by its channel; no process is left.
 pub fn join(container: &Container, plan: &ExecPlan, below: &[String], log: &Log) -> Result<Joined> {
     let ConsolePair { caller, process: process_ends, .. } = console::open(&plan.process.streams)?;
     let namespaces = &plan.namespaces;
     let named_namespaces = namespaces.join.iter().fold(namespaces.new, |all, (kind, _)| all | kind);
-    // In a mount namespace of its own the root is the namespace's.
+    // With a mount namespace of the container's own, setns(2) enters its root.
     let root = if namespaces.makes(clone::NEWNS) { None } else { Some(enter::open_init_root(&container.record)?) };
     let (mut channel, process_end) = Channel::pair()?;
     let (mut intermediate, intermediate_end) = Channel::pair()?;
@@ -66,7 +72,7 @@ pub fn join(container: &Container, plan: &ExecPlan, below: &[String], log: &Log)
     intermediate.watch(Arc::clone(&watch));
     let handle = cgroup::open_cgroup(container, below)?;
     if let [Some(initial), _] = &plan.process.cpu_affinity {
-        // Inherited: the new process begins its life in the cgroup.
+        // Inherited by the clone, and limited by the cpuset that it is born into.
         sched_setaffinity(None, initial).doing(|| "set process.execCPUAffinity.initial")?;
     }
     log.debug(|| format!("nsexec: affinity: {}", affinity()));
@@ -100,7 +106,8 @@ pub fn join(container: &Container, plan: &ExecPlan, below: &[String], log: &Log)
         Fork::Child => {
             drop((channel, intermediate, caller));
             streams::install(process_ends.pipes);
-            // The foreground waits for signals with all of them blocked.
+            // The foreground has blocked all signals for its signalfd(2), and the mask
+            // survives clone and execve.
             let _ = sys::signal::unblock_all();
             let loads_filter_late = plan.seccomp.as_ref().is_some_and(|filter| !lets_fork(filter, &plan.process));
             let task = Task {
@@ -126,8 +133,8 @@ pub fn join(container: &Container, plan: &ExecPlan, below: &[String], log: &Log)
     }
 }
 
-/// The process that the intermediate one has made, once that one has ended; and the
-/// listener of a filter that it has loaded for that process.
+/// Waits until the intermediate process has forked the program's process and ended. Returns
+/// that one's pid and pidfd; in `listener` that of a seccomp filter loaded for it.
 fn wait_for_program(
     (intermediate, pidfd): (Pid, &OwnedFd),
     channel: &Channel,
@@ -154,7 +161,10 @@ fn wait_for_program(
                 }
             }
             Ok(Some((Message::Pid(number), _))) => break open_sibling(number),
-            Ok(other) => break Err(Error::new(format!("the intermediate process said {other:?}"))),
+            Ok(Some(_)) => {
+                break Err(Error::new("clone the new process: unexpected message of the intermediate process"));
+            }
+            Ok(None) => break Err(Error::new("clone the new process: the intermediate process ended before")),
             Err(error) => break Err(error),
         }
     };
@@ -162,7 +172,7 @@ fn wait_for_program(
     if let (Ok((pid, _)), Some(left), Ok(())) = (&made, &left, &ended) {
         ended = pids_limit::move_in(*pid, left, watch);
     }
-    // It has ended, or is held up: then it is not waited for.
+    // Killed, not waited for: a process of the container could have stopped it.
     child::kill(intermediate, pidfd);
     match (made, ended) {
         (Ok((pid, pidfd)), Err(error)) => {
@@ -173,14 +183,14 @@ fn wait_for_program(
     }
 }
 
-/// The first processors that the new process begins its life on, as a mask.
+/// The CPU affinity of the caller as a hexadecimal mask, for --debug.
 fn affinity() -> String {
     let set = rustix::thread::sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
     let mask = (0..64).filter(|cpu| set.is_set(*cpu)).fold(0u64, |mask, cpu| mask | 1 << cpu);
     format!("{mask:#x}")
 }
 
-/// Whose filter the agent gets, where there is one.
+/// Hands the listener of the program's seccomp filter to the agent.
 struct FilterHandover<'a> {
     container: &'a Container,
     filter: Option<&'a Filter>,
@@ -188,15 +198,18 @@ struct FilterHandover<'a> {
 }
 
 impl FilterHandover<'_> {
+    /// Sends `descriptor` to the agent. Error: the filter has no SCMP_ACT_NOTIFY.
     fn hand_over(&self, descriptor: &OwnedFd) -> Result<()> {
         let agent = self.filter.and_then(|filter| filter.listener.as_ref());
-        let Some(agent) = agent else { bail!("the new process sent the listener of a filter that has none") };
+        let Some(agent) = agent else { bail!("linux.seccomp has no listener, but the new process sent one") };
         let (record, pid) = (&self.container.record, self.pid.as_raw_nonzero().get());
         let of = ProcessState { record, status: Status::Running, init: record.pid, pid };
         seccomp_agent::hand_over(descriptor, agent, &of)
     }
 }
 
+/// Serves the new process until it is ready: adjusts oom_score_adj, hands over a listener,
+/// sets the scheduling policy.
 fn wait_until_ready(channel: &Channel, plan: &ProcessPlan, agent: &FilterHandover<'_>) -> Result<()> {
     if let Some(adjustment) = plan.oom_score_adj {
         serve::adjust_oom_score(agent.pid, adjustment)?;
@@ -208,8 +221,8 @@ fn wait_until_ready(channel: &Channel, plan: &ProcessPlan, agent: &FilterHandove
                 agent.hand_over(&descriptor)?;
                 channel.send(&Message::HandedOver)?;
             }
-            Some((other, _)) => bail!("the new process said {other:?} out of turn"),
-            None => bail!("the new process ended before it was ready"),
+            Some((other, _)) => bail!("exec: the new process said {other:?} out of turn"),
+            None => bail!("exec: the new process ended before it was ready"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Mounts that come into a container that runs, and go again.
+//! Mounts that are added to a running container, and unmounted again.
 
 use crate::bail;
 use crate::error::{Context, Error, Result};
@@ -22,13 +22,15 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
 
-/// Adds mounts, in order. Those before one that fails are taken away again.
+/// Adds mounts, in order. On an error those before it are unmounted. Errors: kinds that
+/// belong to the config (cgroups, idmapped mounts), and file systems that would show the
+/// host's namespaces.
 pub fn add_mounts(container: &Container, mounts: &[MountPlan]) -> Result<()> {
     for mount in mounts {
         if matches!(mount.kind, MountKind::Cgroup { .. }) || mount.idmap.is_some() {
-            bail!("mount {}: cgroups and id mappings are for the container's config", mount.target);
+            bail!("mount {}: cgroups and id mappings can only be set in config.json", mount.target);
         }
-        // Made from outside, they show the namespaces of whoever makes them.
+        // They show namespaces of the process that creates them, which is the host's.
         if let MountKind::FileSystem { kind, .. } = &mount.kind
             && ["proc", "sysfs", "mqueue"].contains(&kind.as_str())
         {
@@ -46,7 +48,7 @@ pub fn add_mounts(container: &Container, mounts: &[MountPlan]) -> Result<()> {
         let added = mount_all(&MountContext { root, proc: Some(proc) }, mounts, sources, &mut trees);
         if added.is_err() {
             for tree in trees.iter().rev() {
-                // The error that brought us here is the one to tell.
+                // The first error is the one that is reported.
                 let _ = umount_detach(proc, tree);
             }
         }
@@ -54,6 +56,7 @@ pub fn add_mounts(container: &Container, mounts: &[MountPlan]) -> Result<()> {
     })
 }
 
+/// Makes the mounts, whose trees are added to `trees`; read-only file systems at the end.
 fn mount_all(
     place: &MountContext<'_>,
     mounts: &[MountPlan],
@@ -74,7 +77,7 @@ fn mount_all(
     make_mounts_read_only(&last)
 }
 
-/// Takes away what is mounted at these places, whatever uses it still.
+/// Unmounts what is mounted at `targets`, with MNT_DETACH: also where it is in use.
 pub fn remove_mounts(container: &Container, targets: &[InRoot]) -> Result<()> {
     run_in_container(container, |root, proc| {
         targets.iter().try_for_each(|target| unmount_target(root, proc, target).doing(|| format!("unmount {target}")))
@@ -83,27 +86,27 @@ pub fn remove_mounts(container: &Container, targets: &[InRoot]) -> Result<()> {
 
 fn unmount_target(root: &RootFd, proc: &ProcFd, target: &InRoot) -> Result<()> {
     if target.is_root() {
-        bail!("it is the root file system");
+        bail!("it is the container's root file system");
     }
-    // A link of the container's could lead to what masks its /proc.
+    // No links: one of the container's could lead to a mount that masks a path of its /proc.
     let place = match root.open_no_symlinks(target, OFlags::PATH) {
-        Err(Errno::LOOP) => bail!("it lies behind a symbolic link: name the place itself"),
-        result => result.doing(|| "open it")?,
+        Err(Errno::LOOP) => bail!("it lies behind a symbolic link: name the mount point itself"),
+        result => result.doing(|| "open the mount point")?,
     };
     match umount_detach(proc, &place) {
         Err(Errno::INVAL) => Err(Error::new("nothing is mounted there")),
-        result => result.doing(|| "take it away"),
+        result => result.doing(|| "umount2"),
     }
 }
 
-/// umount(2) takes a path: that of the descriptor in a procfs of our own.
+/// umount2(2) takes a path: that of the descriptor in a private procfs.
 fn umount_detach(proc: &ProcFd, place: &OwnedFd) -> rustix::io::Result<()> {
     rustix::process::fchdir(proc.as_fd())?;
     rustix::mount::unmount(format!("self/fd/{}", place.as_raw_fd()), UnmountFlags::DETACH)
 }
 
-/// Runs `work` in a process that is in the container's user and mount namespaces,
-/// and in no other of them: nobody in the container can see it.
+/// Runs `work` in a process in the container's user and mount namespaces alone: it is in no
+/// pid namespace of the container's, so that no process there can see and ptrace it.
 fn run_in_container(container: &Container, work: impl FnOnce(&RootFd, &ProcFd) -> Result<()>) -> Result<()> {
     let linux = container.spec.linux.as_ref().map(namespaces::plan).transpose()?.unwrap_or_default();
     if !linux.makes(clone::NEWNS) {
@@ -111,14 +114,14 @@ fn run_in_container(container: &Container, work: impl FnOnce(&RootFd, &ProcFd) -
     }
     let kinds = clone::NEWNS | if linux.has(clone::NEWUSER) { clone::NEWUSER } else { 0 };
     let (near, far) = Channel::pair()?;
-    match clone::clone3(0, None).doing(|| "make a process to go inside")? {
+    match clone::clone3(0, None).doing(|| "clone a process in the container's mount namespace")? {
         Fork::Parent { pid, pidfd } => {
             drop(far);
             let word = near.receive();
-            child::wait(pid, &pidfd).doing(|| "the process inside")?;
+            child::wait(pid, &pidfd).doing(|| "wait for the process in the container's mount namespace")?;
             match word? {
                 Some(Message::Ready) => Ok(()),
-                other => bail!("the process inside said {other:?}"),
+                _ => bail!("the process in the container's mount namespace ended early"),
             }
         }
         Fork::Child => {
@@ -129,12 +132,14 @@ fn run_in_container(container: &Container, work: impl FnOnce(&RootFd, &ProcFd) -
     }
 }
 
+/// Joins the mount namespace. Returns its root, and a procfs of the runtime's pid namespace.
 fn enter_mount_namespace(init: &OwnedFd, kinds: u64) -> Result<(RootFd, ProcFd)> {
-    sys::prctl::set_dumpable(false).doing(|| "close this process to others")?;
-    // Where /proc is the container's, none could be made.
+    sys::prctl::set_dumpable(false).doing(|| "set PR_SET_DUMPABLE 0")?;
+    // Before setns: where only the container's /proc is visible, mounting one is EPERM.
     let proc = ProcFd::new()?;
     clone::setns(init.as_fd(), kinds).doing(|| "join the container's mount namespace")?;
-    // A file system of the container's may never answer; after setns, which undoes it.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "end with the runtime")?;
+    // A look-up on a FUSE file system of the container's may block for ever: SIGKILL when the
+    // runtime ends. After setns, which clears it with the change of credentials.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "set PR_SET_PDEATHSIG")?;
     Ok((RootFd::new(open_directory("/")?), proc))
 }

@@ -1,13 +1,14 @@
-//! An exec where the container's `pids` limit leaves room for its program alone. The
-//! intermediate process lies in the container's cgroup, so that what it makes is born
-//! there, and counts as well: with the limit reached, it can't make the program's
-//! process (EAGAIN). Then the runtime takes it out of the cgroup that counts, and
-//! moves the new process in, to which no limit of `pids` applies (cgroup-v2.rst, "PID").
+//! An exec at the container's `pids` limit, with room for its program's process alone.
 //!
-//! Meanwhile the new process is seen in the container, and outside of a cgroup with
-//! limits and device rules: who could use it would escape those. So it is born traced
-//! by the runtime (CLONE_PTRACE), stopped before its first instruction; nobody else can
-//! trace it, and it runs when it is in its place.
+//! The intermediate process is in the container's cgroup, so that the program's process is
+//! born there, and counts too: at the limit the fork fails with EAGAIN. Then the runtime
+//! moves the intermediate process out, and the new process in: pids.max does not apply to
+//! migration (cgroup-v2.rst, "PID").
+//!
+//! In between the new process is seen in the container, but is outside of the cgroup: a
+//! process that took it over would escape limits and device rules. So it is born traced by
+//! the runtime (CLONE_PTRACE) and stopped before its first instruction; a traced process
+//! can't be attached to by another tracer. It continues when it is in its cgroup.
 
 use crate::bail;
 use crate::error::{Context, Error, Result};
@@ -21,42 +22,43 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use std::path::{Path, PathBuf};
 
-/// In the intermediate process: asks for room and clones once more.
+/// In the intermediate process: asks to be moved out, and forks again, traced.
 pub fn clone_traced(runtime: &Channel) -> Result<Option<Pid>> {
     runtime.send(&Message::Full)?;
     runtime.expect(&Message::Placed)?;
-    ptrace::trace_me().doing(|| "have the new process stop at its start")?;
+    ptrace::trace_me().doing(|| "trace the new process (PTRACE_TRACEME)")?;
     clone::fork_sibling(clone::PTRACE).doing(|| "clone the new process")
 }
 
-/// The cgroup that the new process belongs in.
+/// The cgroup of the `pids` controller that the intermediate process was in.
 #[derive(Debug)]
 pub struct PidsCgroup(PathBuf);
 
-/// In the runtime: takes the intermediate process to where the runtime itself is.
+/// In the runtime: moves the intermediate process to the runtime's own `pids` cgroup.
 pub fn move_out(between: Pid, pure_v2: bool) -> Result<PidsCgroup> {
     let left = pids_cgroup(&between.as_raw_nonzero().to_string(), pure_v2)?;
     move_to_cgroup(&pids_cgroup("self", pure_v2)?, between)?;
     Ok(PidsCgroup(left))
 }
 
-/// Moves the new process in, which is stopped, and lets it run.
+/// In the runtime: moves the stopped new process into the cgroup, and detaches from it.
 pub fn move_in(pid: Pid, left: &PidsCgroup, watch: &Watch) -> Result<()> {
-    let children = signal::signalfd_for(&[libc::SIGCHLD]).doing(|| "watch the new process")?;
+    let children = signal::signalfd_for(&[libc::SIGCHLD]).doing(|| "wait for the new process (signalfd)")?;
     let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
     loop {
         match waitid(WaitId::Pid(pid), options).doing(|| "wait for the new process")? {
             Some(status) if status.stopped() || status.trapped() => break,
-            Some(_) => bail!("the new process ended before it was ready"),
+            Some(_) => bail!("exec: the new process ended before it was ready"),
             None => {}
         }
         watch.wait(children.as_fd())?;
-        signal::read_signalfd(children.as_fd()).doing(|| "read a signal")?;
+        signal::read_signalfd(children.as_fd()).doing(|| "wait for the new process (read its signalfd)")?;
     }
     move_to_cgroup(&left.0, pid)?;
-    ptrace::detach(pid).doing(|| "let the new process run")
+    ptrace::detach(pid).doing(|| "continue the new process (PTRACE_DETACH)")
 }
 
+/// Writes `pid` to cgroup.procs of `dir`.
 #[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's cgroups")]
 fn move_to_cgroup(dir: &Path, pid: Pid) -> Result<()> {
     let what = || format!("move process {} into cgroup {}", pid.as_raw_nonzero(), dir.display());
@@ -65,14 +67,15 @@ fn move_to_cgroup(dir: &Path, pid: Pid) -> Result<()> {
     crate::path::write_all(&file, pid.as_raw_nonzero().to_string().as_bytes()).doing(what)
 }
 
-/// Where a process counts: the hierarchy of the `pids` controller, cgroups(7).
+/// The cgroup of a process in the hierarchy of the `pids` controller, cgroups(7).
 #[expect(clippy::disallowed_methods, reason = "the runtime's side: the host's /proc")]
 fn pids_cgroup(process: &str, pure_v2: bool) -> Result<PathBuf> {
     let path = format!("/proc/{process}/cgroup");
     let text = std::fs::read_to_string(&path).doing(|| format!("read {path}"))?;
-    pids_cgroup_path(&text, pure_v2).ok_or_else(|| Error::new(format!("{path} has no cgroup that counts processes")))
+    pids_cgroup_path(&text, pure_v2).ok_or_else(|| Error::new(format!("{path} has no cgroup of the pids controller")))
 }
 
+/// The same from the text of /proc/PID/cgroup.
 fn pids_cgroup_path(text: &str, pure_v2: bool) -> Option<PathBuf> {
     let mut hierarchies = proc_cgroup::hierarchies(text);
     let counts = |controllers: &str| match pure_v2 {

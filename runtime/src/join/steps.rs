@@ -1,4 +1,4 @@
-//! What a joining process does on its way to execve, in order.
+//! The steps of a joining process up to execve(2), in order.
 
 use super::context::JoinContext;
 use super::enter::{enter_cgroup, enter_namespaces};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 type Step = fn(&mut Task<'_>, &JoinContext<'_>) -> Result<()>;
 
-/// As `init::STEPS`, for a root that exists. The intermediate process:
+/// The steps of the intermediate process, as `init::STEPS` for a root that exists.
 const INTERMEDIATE: &[(&str, Step)] = &[
     ("descriptors", |task, _| fds::preserve_and_hide(task)),
     ("cgroup", enter_cgroup),
@@ -31,7 +31,7 @@ const INTERMEDIATE: &[(&str, Step)] = &[
     ("user", |task, _| user::become_user(task)),
     ("working directory as the user", |task, _| working_dir::enter_as_user(task)),
     ("program", |task, _| exec::find_program(task)),
-    // All of the host's: they would show in the new process's /proc.
+    // No descriptor of the host's: /proc/PID/fd of the new process would show it.
     ("last descriptors", |task, context| {
         exec::prepare_exec(task, &[context.channel.as_fd(), context.parent()?.as_fd()])
     }),
@@ -39,7 +39,7 @@ const INTERMEDIATE: &[(&str, Step)] = &[
     ("capabilities", |task, _| caps::drop_filter_capability(task)),
 ];
 
-/// And the program's own, the first that is seen in the container.
+/// The steps of the program's process, the first that is seen in the container.
 const PROGRAM: &[(&str, Step)] = &[
     ("session", |task, _| console::start_session_with_terminal(task)),
     ("limits", |task, _| limits::set_limits(task.process)),
@@ -47,7 +47,8 @@ const PROGRAM: &[(&str, Step)] = &[
     ("ready", report_ready),
 ];
 
-/// Runs the steps and then the program; never returns.
+/// Runs the steps of the intermediate process, forks, and runs those of the program's process
+/// and the program. An error is sent to the runtime.
 pub fn run(mut task: Task<'_>, mut context: JoinContext<'_>) -> ! {
     let forked = run_steps(INTERMEDIATE, &mut task, &context).and_then(|()| match clone::fork_sibling(0) {
         Err(Errno::AGAIN) if !context.moved_by_systemd => pids_limit::clone_traced(context.parent()?),
@@ -57,13 +58,14 @@ pub fn run(mut task: Task<'_>, mut context: JoinContext<'_>) -> ! {
         (Ok(Some(pid)), Some(parent)) => parent.leave(Ok(Message::Pid(pid.as_raw_nonzero().get()))),
         (Err(error), Some(parent)) => parent.leave(Err(error)),
         (_, parent) => {
-            // Whose end tells the runtime that the intermediate process is gone.
+            // EOF on it tells the runtime that the intermediate process has ended.
             drop(parent);
             run_program(task, &context)
         }
     }
 }
 
+/// The program's process.
 fn run_program(mut task: Task<'_>, context: &JoinContext<'_>) -> ! {
     let error = match run_steps(PROGRAM, &mut task, context) {
         Err(error) => error,
@@ -80,6 +82,7 @@ fn run_steps(list: &[(&str, Step)], task: &mut Task<'_>, context: &JoinContext<'
     list.iter().try_for_each(|(_, step)| step(task, context))
 }
 
+/// Tells the runtime that no error of the config is left, and waits for Go.
 fn report_ready(task: &mut Task<'_>, context: &JoinContext<'_>) -> Result<()> {
     context.channel.send(&Message::Ready)?;
     context.channel.expect(&Message::Go)?;
