@@ -3,7 +3,7 @@
 
 use firn_conformance::harness::bundle::image_bundle as bundle;
 use firn_conformance::harness::place::program;
-use firn_conformance::harness::{Runtime, Scratch, busybox_root, command, skip};
+use firn_conformance::harness::{Runtime, Scratch, busybox_root, command, skip, wait_until};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -226,9 +226,14 @@ fn a_closure_starts_its_own_init_by_default() {
     let path = bundle(&scratch, &["--closure", &build_closure()]);
     let mut detach = firn.command(&["run", "--detach", "--bundle", &path.to_string_lossy(), firn.id()]);
     // The container keeps the streams: a pipe would stay open with it.
-    let streams = detach.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let output = scratch.join("output");
+    let stdout = std::fs::File::create(&output).unwrap();
+    let streams = detach.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
     assert!(streams.status().expect("run firn").success());
     assert_eq!(firn.status(), "running");
+    // Process 1 does not get a signal before it handles it (pid_namespaces(7)).
+    let is_ready = || std::fs::read_to_string(&output).unwrap().starts_with("hello from the closure");
+    wait_until("the init handles signals", is_ready);
     firn.call(&["kill", firn.id(), "SIGRTMIN+3"]).succeeds();
     firn.wait_for("stopped");
     firn.call(&["delete", firn.id()]).succeeds();
