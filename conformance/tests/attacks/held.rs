@@ -113,6 +113,8 @@ fn an_exec_that_is_held_up_can_be_interrupted() {
             ends(&mut exec, view.name());
             held.freeze(false);
             until("what was held up has ended", || held.processes() == [held.init()]);
+            command(&mut held.command(&["delete", "--force", held.firn.id()])).succeeds();
+            held.firn.left_nothing();
         }
     }
 }
