@@ -98,7 +98,7 @@ pub fn open_init_console(init: &mut Init<'_>) -> Result<()> {
         // The program's process does it: a controlling terminal is of one session.
         return Ok(());
     }
-    tty::set_controlling(rustix::stdio::stdin()).doing(|| "make the terminal the controlling one")
+    tty::set_controlling(rustix::stdio::stdin()).doing(|| "set the controlling terminal (TIOCSCTTY)")
 }
 
 /// Opens the ptmx of the devpts at /dev/pts. The image may have put another file or a
@@ -141,13 +141,13 @@ fn create_console_file(dev: &OwnedFd) -> rustix::io::Result<()> {
 fn bind_console(dev: &OwnedFd, terminal: BorrowedFd<'_>) -> Result<()> {
     let what = || "bind the terminal on /dev/console";
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let place = match rustix::fs::openat(dev, c"console", flags, Mode::empty()) {
+    let console = match rustix::fs::openat(dev, c"console", flags, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
         result => result.doing(what)?,
     };
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = rustix::mount::open_tree(terminal, c"", clone).doing(what)?;
-    attach(&tree, &place).doing(what)
+    attach(&tree, &console).doing(what)
 }
 
 /// Gives pipes to the program's user, who could not open /dev/stdout again otherwise, and

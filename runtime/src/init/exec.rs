@@ -42,9 +42,9 @@ fn search_path(task: &Task<'_>, name: &CStr) -> Result<CString> {
     // As execvp(3): ENOENT and ENOTDIR go on to the next directory, EACCES too, but is
     // the error if no other has the program. Other errors end the search.
     for dir in path.unwrap_or_default().split(|b| *b == b':') {
-        let place = if dir.starts_with(b"/") { InRoot::new(dir) } else { task.process.cwd.join(dir) };
-        let place = place.join(name.to_bytes());
-        match check_executable(task, &place) {
+        let candidate = if dir.starts_with(b"/") { InRoot::new(dir) } else { task.process.cwd.join(dir) };
+        let candidate = candidate.join(name.to_bytes());
+        match check_executable(task, &candidate) {
             Ok(()) => {
                 let full = if dir.is_empty() { b"." } else { dir };
                 let full = [full, b"/", name.to_bytes()].concat();
@@ -52,7 +52,7 @@ fn search_path(task: &Task<'_>, name: &CStr) -> Result<CString> {
             }
             Err(Errno::ACCESS) => denied = true,
             Err(Errno::NOENT | Errno::NOTDIR) => {}
-            Err(errno) => return Err(errno).doing(|| format!("exec {text:?}: stat {place}")),
+            Err(errno) => return Err(errno).doing(|| format!("exec {text:?}: stat {candidate}")),
         }
     }
     match denied {

@@ -19,18 +19,18 @@ pub fn unmount_kernel_fs(init: &mut Init<'_>) -> Result<()> {
     let own = std::fs::canonicalize(&init.plan.rootfs)
         .doing(|| format!("resolve root.path {}", init.plan.rootfs.display()))?;
     let text = std::fs::read_to_string("/proc/self/mountinfo").doing(|| "read /proc/self/mountinfo")?;
-    for place in whole_mounts(&text).filter(|place| !place.starts_with(&own)) {
-        match rustix::mount::unmount(&place, UnmountFlags::DETACH) {
+    for mount_point in whole_mounts(&text).filter(|mount_point| !mount_point.starts_with(&own)) {
+        match rustix::mount::unmount(&mount_point, UnmountFlags::DETACH) {
             // In a user namespace a mount of the host's is locked: a tmpfs covers it.
             Err(Errno::INVAL | Errno::PERM) => {
                 let flags = rustix::mount::MountFlags::empty();
-                rustix::mount::mount("tmpfs", &place, "tmpfs", flags, None)
+                rustix::mount::mount("tmpfs", &mount_point, "tmpfs", flags, None)
             }
             // Below one that is unmounted by now.
             Err(Errno::NOENT) => Ok(()),
             result => result,
         }
-        .doing(|| format!("unmount the host's {}", place.display()))?;
+        .doing(|| format!("unmount the host's {}", mount_point.display()))?;
     }
     Ok(())
 }
@@ -40,9 +40,9 @@ fn whole_mounts(mountinfo: &str) -> impl Iterator<Item = PathBuf> {
     mountinfo.lines().filter_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
         let mut fields = mount.split(' ').skip(3);
-        let (root, place) = (fields.next()?, fields.next()?);
+        let (root, mount_point) = (fields.next()?, fields.next()?);
         let kind = file_system.split(' ').next()?;
-        (root == "/" && matches!(kind, "proc" | "sysfs")).then(|| unescape(place))
+        (root == "/" && matches!(kind, "proc" | "sysfs")).then(|| unescape(mount_point))
     })
 }
 

@@ -58,8 +58,8 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
             init.task.proc()?;
         }
         let map = |tree: &OwnedFd| map_ids(init, number, mount, tree);
-        let place = MountContext { root: init.task.root()?, proc: init.task.proc.as_ref() };
-        let tree = mount_one(&place, mount, source, &map, &cgroups, &mut batch).doing(what)?;
+        let context = MountContext { root: init.task.root()?, proc: init.task.proc.as_ref() };
+        let tree = mount_one(&context, mount, source, &map, &cgroups, &mut batch).doing(what)?;
         match (&mount.kind, tree) {
             (MountKind::FileSystem { kind, .. }, Some(tree)) if matches!(kind.as_str(), "proc" | "sysfs") => {
                 kernel_mounts.push((mount.target.clone(), RootFd::new(tree)));
@@ -100,8 +100,8 @@ fn map_ids(init: &Init<'_>, number: usize, mount: &MountPlan, tree: &OwnedFd) ->
 
 /// Whether a bind at /proc or /sys is a procfs or sysfs.
 fn is_proc_or_sysfs(mount: &MountPlan, tree: &OwnedFd) -> bool {
-    let is_place = ["/proc", "/sys"].iter().any(|place| InRoot::new(place) == mount.target);
-    is_place && kernel_fs::fs_magic(tree).is_ok_and(|magic| [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&magic))
+    let is_target = ["/proc", "/sys"].iter().any(|path| InRoot::new(path) == mount.target);
+    is_target && kernel_fs::fs_magic(tree).is_ok_and(|magic| [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&magic))
 }
 
 /// The cgroups for a cgroup mount, opened now or by the caller, who opens one set: a
@@ -127,20 +127,20 @@ pub struct MountContext<'a> {
 /// Makes one mount and returns it where it is one tree. `map` sets the ID mapping of a mount
 /// that is not cloned from the host; `cgroups` are for a cgroup mount.
 pub fn mount_one(
-    place: &MountContext<'_>,
+    context: &MountContext<'_>,
     mount: &MountPlan,
     source: Option<Source>,
     map: &dyn Fn(&OwnedFd) -> Result<()>,
     cgroups: &[(String, OwnedFd)],
     batch: &mut CloseBatch,
 ) -> Result<Option<OwnedFd>> {
-    let root = place.root;
+    let root = context.root;
     match &mount.kind {
         MountKind::Bind { .. } => {
             let tree = match source {
                 Some(Source::Tree(tree)) => tree,
                 Some(Source::Symlink(text)) => return create_symlink(root, &mount.target, &text, batch).map(|()| None),
-                Some(Source::InRoot(path)) => match open_source_in_root(place, mount, &path, map)? {
+                Some(Source::InRoot(path)) => match open_source_in_root(context, mount, &path, map)? {
                     Source::Tree(tree) => tree,
                     Source::Symlink(text) => return create_symlink(root, &mount.target, &text, batch).map(|()| None),
                     Source::InRoot(_) | Source::Deferred(_) => bail!("its source in the root can't be opened"),
@@ -183,7 +183,7 @@ pub fn mount_one(
 /// system of the kernel's, whatever links of the image lead to it: mounted a second time, a
 /// procfs would have no masked and read-only paths.
 fn open_source_in_root(
-    place: &MountContext<'_>,
+    context: &MountContext<'_>,
     mount: &MountPlan,
     path: &InRoot,
     map: &dyn Fn(&OwnedFd) -> Result<()>,
@@ -191,12 +191,12 @@ fn open_source_in_root(
     let what = || format!("bind mount source {path} in the root");
     let MountKind::Bind { recursive, links, .. } = mount.kind else { bail!("it is not a bind mount") };
     let flags = if links.follows_source() { OFlags::empty() } else { OFlags::NOFOLLOW };
-    let found = place.root.open(path, OFlags::PATH | flags).doing(what)?;
+    let found = context.root.open(path, OFlags::PATH | flags).doing(what)?;
     if let Some(text) = bind_source::read_symlink_to_copy(&found, links).doing(what)? {
         return Ok(Source::Symlink(text));
     }
-    let tree = match (recursive, place.proc) {
-        (true, Some(proc)) => private_mntns::clone_subtree(place.root, proc, path, flags).doing(what)?,
+    let tree = match (recursive, context.proc) {
+        (true, Some(proc)) => private_mntns::clone_subtree(context.root, proc, path, flags).doing(what)?,
         (true, None) => bail!("{}: no procfs to read its mounts from", what()),
         (false, _) => clone_mount(&found, false).doing(what)?,
     };

@@ -21,18 +21,18 @@ pub fn mount_rootfs(init: &mut Init<'_>) -> Result<()> {
         return Ok(());
     }
     set_propagation(init)?;
-    let place = &init.plan.rootfs;
-    let what = || format!("mount the root on {}", place.display());
+    let mount_point = &init.plan.rootfs;
+    let what = || format!("mount the root on {}", mount_point.display());
     let tree = match &init.plan.roots {
         None => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-            let tree = rustix::mount::open_tree(CWD, place.as_path(), flags).doing(what)?;
+            let tree = rustix::mount::open_tree(CWD, mount_point.as_path(), flags).doing(what)?;
             // root.path may be a symbolic link of the caller's.
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
-            rustix::mount::move_mount(&tree, c"", CWD, place.as_path(), flags).doing(what)?;
+            rustix::mount::move_mount(&tree, c"", CWD, mount_point.as_path(), flags).doing(what)?;
             tree
         }
-        Some(roots) => overlay::mount_root(roots, place)?,
+        Some(roots) => overlay::mount_root(roots, mount_point)?,
     };
     let root = RootFd::new(tree);
     if let Some(closure) = init.plan.roots.as_ref().and_then(|roots| roots.closure.as_ref()) {

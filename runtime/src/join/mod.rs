@@ -153,7 +153,7 @@ fn wait_for_program(
             }
             Ok(Some((Message::Full, _))) => {
                 match pids_limit::move_out(intermediate, container.record.cgroup.pure_v2) {
-                    Ok(place) => left = Some(place),
+                    Ok(cgroup) => left = Some(cgroup),
                     Err(error) => break Err(error),
                 }
                 if let Err(error) = channel.send(&Message::Placed) {

@@ -38,9 +38,9 @@ pub fn add_mounts(container: &Container, mounts: &[MountPlan]) -> Result<()> {
         }
     }
     let binds = mounts.iter().any(|mount| matches!(mount.kind, MountKind::Bind { .. }));
-    let place = if binds { HostRoot::resolve(&container.record.rootfs)? } else { HostRoot::default() };
+    let host_root = if binds { HostRoot::resolve(&container.record.rootfs)? } else { HostRoot::default() };
     let mut batch = CloseBatch::default();
-    let source = |mount| bind_source(mount, &place, None, (false, SourceKind::Unknown), &mut batch);
+    let source = |mount| bind_source(mount, &host_root, None, (false, SourceKind::Unknown), &mut batch);
     let sources = mounts.iter().map(source).collect::<Result<Vec<_>>>()?;
     drop(batch);
     run_in_container(container, |root, proc| {
@@ -58,7 +58,7 @@ pub fn add_mounts(container: &Container, mounts: &[MountPlan]) -> Result<()> {
 
 /// Makes the mounts, whose trees are added to `trees`; read-only file systems at the end.
 fn mount_all(
-    place: &MountContext<'_>,
+    context: &MountContext<'_>,
     mounts: &[MountPlan],
     sources: Vec<Option<Source>>,
     trees: &mut Vec<OwnedFd>,
@@ -67,7 +67,7 @@ fn mount_all(
     let mut last = Vec::new();
     for (mount, source) in mounts.iter().zip(sources) {
         let what = || format!("mount {}", mount.target);
-        if let Some(tree) = mount_one(place, mount, source, &|_| Ok(()), &[], &mut batch).doing(what)? {
+        if let Some(tree) = mount_one(context, mount, source, &|_| Ok(()), &[], &mut batch).doing(what)? {
             if mount.read_only_last {
                 last.push(tree.try_clone().doing(what)?);
             }
@@ -89,20 +89,20 @@ fn unmount_target(root: &RootFd, proc: &ProcFd, target: &InRoot) -> Result<()> {
         bail!("it is the container's root file system");
     }
     // No links: one of the container's could lead to a mount that masks a path of its /proc.
-    let place = match root.open_no_symlinks(target, OFlags::PATH) {
+    let target_fd = match root.open_no_symlinks(target, OFlags::PATH) {
         Err(Errno::LOOP) => bail!("it lies behind a symbolic link: name the mount point itself"),
         result => result.doing(|| "open the mount point")?,
     };
-    match umount_detach(proc, &place) {
+    match umount_detach(proc, &target_fd) {
         Err(Errno::INVAL) => Err(Error::new("nothing is mounted there")),
         result => result.doing(|| "umount2"),
     }
 }
 
 /// umount2(2) takes a path: that of the descriptor in a private procfs.
-fn umount_detach(proc: &ProcFd, place: &OwnedFd) -> rustix::io::Result<()> {
+fn umount_detach(proc: &ProcFd, target_fd: &OwnedFd) -> rustix::io::Result<()> {
     rustix::process::fchdir(proc.as_fd())?;
-    rustix::mount::unmount(format!("self/fd/{}", place.as_raw_fd()), UnmountFlags::DETACH)
+    rustix::mount::unmount(format!("self/fd/{}", target_fd.as_raw_fd()), UnmountFlags::DETACH)
 }
 
 /// Runs `work` in a process in the container's user and mount namespaces alone: it is in no

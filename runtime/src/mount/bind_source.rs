@@ -101,8 +101,8 @@ fn real_path(path: &Path) -> rustix::io::Result<PathBuf> {
 }
 
 /// The path of an open file, by readlink(2) of /proc/self/fd/N.
-fn path_of_fd(place: &OwnedFd) -> rustix::io::Result<PathBuf> {
-    let name = rustix::fs::readlink(format!("/proc/self/fd/{}", place.as_raw_fd()), Vec::new())?;
+fn path_of_fd(source_fd: &OwnedFd) -> rustix::io::Result<PathBuf> {
+    let name = rustix::fs::readlink(format!("/proc/self/fd/{}", source_fd.as_raw_fd()), Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(name.into_bytes())))
 }
 
@@ -126,25 +126,25 @@ pub fn bind_source(
         return Ok(Some(Source::InRoot(path.clone())));
     }
     let what = || format!("bind mount source {}", source.display());
-    let place = match resolve(source, root, mounted, (*links, known)).doing(what)? {
+    let source_fd = match resolve(source, root, mounted, (*links, known)).doing(what)? {
         Resolved::InRoot(path) => return Ok(Some(Source::InRoot(path))),
-        Resolved::Host(place) => place,
+        Resolved::Host(source_fd) => source_fd,
     };
-    if let Some(text) = read_symlink_to_copy(&place, *links).doing(what)? {
+    if let Some(text) = read_symlink_to_copy(&source_fd, *links).doing(what)? {
         return Ok(Some(Source::Symlink(text)));
     }
-    let tree = clone_mount(&place, *recursive).doing(what)?;
-    batch.add(place);
+    let tree = clone_mount(&source_fd, *recursive).doing(what)?;
+    batch.add(source_fd);
     bind_options::apply(mount, tree, in_user_namespace).map(|tree| Some(Source::Tree(tree)))
 }
 
-/// The target of the symbolic link `place`, for crun's option `copy-symlink`. None without
+/// The target of the symbolic link `source_fd`, for crun's option `copy-symlink`. None without
 /// the option, or where it is no link.
-pub fn read_symlink_to_copy(place: &OwnedFd, links: Links) -> rustix::io::Result<Option<Vec<u8>>> {
-    if !links.copy || FileType::from_raw_mode(fstat(place)?.st_mode) != FileType::Symlink {
+pub fn read_symlink_to_copy(source_fd: &OwnedFd, links: Links) -> rustix::io::Result<Option<Vec<u8>>> {
+    if !links.copy || FileType::from_raw_mode(fstat(source_fd)?.st_mode) != FileType::Symlink {
         return Ok(None);
     }
-    Ok(Some(rustix::fs::readlinkat(place, c"", Vec::new())?.into_bytes()))
+    Ok(Some(rustix::fs::readlinkat(source_fd, c"", Vec::new())?.into_bytes()))
 }
 
 /// Resolves a source to the host, or to a path in the root.
@@ -157,11 +157,11 @@ fn resolve(
     // Without symbolic links the normalized text is the real path: it is in the root
     // exactly if it begins with the root's.
     match open_no_symlinks(source, links, known) {
-        Ok(place) => match normalize(source).strip_prefix(&root.path) {
+        Ok(source_fd) => match normalize(source).strip_prefix(&root.path) {
             Ok(rest) if !root.path.as_os_str().is_empty() => {
                 Ok(Resolved::InRoot(InRoot::new(rest.as_os_str().as_bytes())))
             }
-            _ => Ok(Resolved::Host(place)),
+            _ => Ok(Resolved::Host(source_fd)),
         },
         Err(Errno::LOOP) => {
             let mut ids = vec![root.identity()?];
@@ -328,7 +328,7 @@ mod tests {
         let root = HostRoot::resolve(root).unwrap();
         match resolve(source, &root, None, (Links::default(), SourceKind::Unknown)).unwrap() {
             Resolved::InRoot(path) => format!("inside {path}"),
-            Resolved::Host(place) => path_of_fd(&place).unwrap().display().to_string(),
+            Resolved::Host(source_fd) => path_of_fd(&source_fd).unwrap().display().to_string(),
         }
     }
 

@@ -15,18 +15,18 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Mounts the root on `place` and returns its descriptor. The writable file system is
-/// mounted on `place` first, and covered by the overlay, which keeps a reference to its
+/// Mounts the root on `mount_point` and returns its descriptor. The writable file system is
+/// mounted on `mount_point` first, and covered by the overlay, which keeps a reference to its
 /// `upper` and `work`: the container can't reach them by path.
-pub fn mount_root(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
+pub fn mount_root(roots: &RootsPlan, mount_point: &Path) -> Result<OwnedFd> {
     let open = |layer: &PathBuf| open_directory(layer.as_path()).doing(|| format!("layer {}", layer.display()));
     let layers = roots.layers.iter().map(open).collect::<Result<Vec<_>>>()?;
     let writable = match &roots.upper {
         Upper::Tmpfs(options) => create_upper_tmpfs(options)?,
         Upper::Directory(path) => clone_upper_directory(path)?,
     };
-    let what = || format!("mount the root on {}", place.display());
-    attach(&writable, open_directory(place)?).doing(what)?;
+    let what = || format!("mount the root on {}", mount_point.display());
+    attach(&writable, open_directory(mount_point)?).doing(what)?;
     if roots.layers.is_empty() {
         return Ok(writable);
     }
@@ -36,15 +36,15 @@ pub fn mount_root(roots: &RootsPlan, place: &Path) -> Result<OwnedFd> {
             Err(errno) => return Err(errno).doing(|| format!("create the overlay's {name} directory")),
         }
     }
-    let paths = Paths { layers: &roots.layers, upper: place.join("upper"), work: place.join("work") };
+    let paths = Paths { layers: &roots.layers, upper: mount_point.join("upper"), work: mount_point.join("work") };
     match create_overlay(&paths, &layers) {
         Ok(overlay) => {
-            attach(&overlay, open_directory(place)?).doing(what)?;
+            attach(&overlay, open_directory(mount_point)?).doing(what)?;
             Ok(overlay)
         }
         // An unknown option is an error at once since Linux 6.5, at the creation before.
         Err(error) if matches!(error.errno(), Some(Errno::INVAL | Errno::NOENT)) => {
-            match mount_overlay_legacy(&paths, place) {
+            match mount_overlay_legacy(&paths, mount_point) {
                 // The kernel knew the option: the first error has the reason.
                 Err(second) if second.errno().is_some() => Err(error),
                 result => result,
@@ -125,8 +125,8 @@ fn set_layer_option(fs: &FsContext, name: &str, path: &Path, directory: Option<&
 
 /// Before Linux 6.7: all layers in one `lowerdir=`. By the legacy mount_root(2), which takes 4095
 /// bytes of options in all; fsconfig(2) takes 255 bytes for each.
-#[expect(clippy::disallowed_methods, reason = "the caller's place for the root, before it is entered")]
-fn mount_overlay_legacy(paths: &Paths<'_>, place: &Path) -> Result<OwnedFd> {
+#[expect(clippy::disallowed_methods, reason = "the caller's mount_point for the root, before it is entered")]
+fn mount_overlay_legacy(paths: &Paths<'_>, mount_point: &Path) -> Result<OwnedFd> {
     const PAGE: usize = 4096;
     let mut options = b"lowerdir=".to_vec();
     for (number, layer) in paths.layers.iter().rev().enumerate() {
@@ -143,9 +143,9 @@ fn mount_overlay_legacy(paths: &Paths<'_>, place: &Path) -> Result<OwnedFd> {
         bail!("mount the overlay: {} layers with names of that length need Linux 6.7", paths.layers.len());
     }
     let options = CString::new(options).map_err(|_| Error::new("the name of a layer has a NUL byte"))?;
-    rustix::mount::mount("overlay", place, "overlay", MountFlags::empty(), options.as_c_str())
+    rustix::mount::mount("overlay", mount_point, "overlay", MountFlags::empty(), options.as_c_str())
         .doing(|| "mount the overlay")?;
-    open_directory(place)
+    open_directory(mount_point)
 }
 
 /// Appends `path` with a backslash before each byte of `special`.

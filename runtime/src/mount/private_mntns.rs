@@ -45,8 +45,8 @@ pub fn mount_legacy(kind: &str, source: &str, options: &str) -> Result<OwnedFd> 
 #[expect(clippy::disallowed_methods, reason = "/ only, in a mount namespace of its own")]
 pub fn clone_subtree(root: &RootFd, proc: &ProcFd, path: &InRoot, flags: OFlags) -> Result<OwnedFd> {
     run_in_private_mntns(Some(root), |root| {
-        let place = root.open(path, OFlags::PATH | flags).doing(|| format!("open {path}"))?;
-        let tree = clone_mount(&place, true).doing(|| format!("clone the mounts at {path}"))?;
+        let source = root.open(path, OFlags::PATH | flags).doing(|| format!("open {path}"))?;
+        let tree = clone_mount(&source, true).doing(|| format!("clone the mounts at {path}"))?;
         let top = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         if rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&tree).doing(|| format!("stat {path}"))?.st_mode)
             != rustix::fs::FileType::Directory
@@ -139,7 +139,7 @@ fn run_in_private_mntns(root: Option<&RootFd>, work: impl FnOnce(&RootFd) -> Res
 /// unshare(CLONE_NEWNS) moves the working directory to its copy, but no other descriptor:
 /// so `root` is made the working directory first, and opened as `.` afterwards.
 /// MS_PRIVATE, so that no mount propagates to the host.
-#[expect(clippy::disallowed_methods, reason = ". only, the root's place in the copy")]
+#[expect(clippy::disallowed_methods, reason = ". only, the root's source in the copy")]
 fn enter_private_mntns(root: Option<&RootFd>) -> Result<RootFd> {
     let what = || "create a private mount namespace";
     if let Some(root) = root {

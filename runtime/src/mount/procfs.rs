@@ -39,9 +39,9 @@ impl ProcFd {
     #[expect(clippy::disallowed_methods, reason = "still the host's /proc")]
     pub fn of_host() -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let place = rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open the host's /proc")?;
-        check_is_procfs(&place)?;
-        Ok(ProcFd(place))
+        let root = rustix::fs::open("/proc", flags, Mode::empty()).doing(|| "open the host's /proc")?;
+        check_is_procfs(&root)?;
+        Ok(ProcFd(root))
     }
 
     /// Its root directory, as the start of a path such as `self/fd/3`.
@@ -76,9 +76,9 @@ fn mount_detached(context: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     rustix::mount::fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-/// Checks by the magic that `place` is a procfs (CVE-2019-16884: a tmpfs instead).
-pub fn check_is_procfs(place: &OwnedFd) -> Result<()> {
-    match rustix::fs::fstatfs(place).doing(|| "statfs of a procfs")?.f_type as u64 {
+/// Checks by the magic that `root` is a procfs (CVE-2019-16884: a tmpfs instead).
+pub fn check_is_procfs(root: &OwnedFd) -> Result<()> {
+    match rustix::fs::fstatfs(root).doing(|| "statfs of a procfs")?.f_type as u64 {
         PROC_SUPER_MAGIC => Ok(()),
         _ => bail!("/proc is not a procfs"),
     }

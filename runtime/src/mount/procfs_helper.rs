@@ -46,11 +46,11 @@ fn run_intermediate(pid_namespace: BorrowedFd<'_>, channel: &Channel) -> Result<
     clone::unshare(clone::NEWUSER | clone::NEWNS).doing(
         || "create a user namespace, in which a procfs of the joined pid namespace is opened (before Linux 6.17)",
     )?;
-    let place = enter_empty_root().doing(|| "enter an empty root")?;
+    let root = enter_empty_root().doing(|| "enter an empty root")?;
     let number = channel.as_fd().as_raw_fd() as u32;
     let closed = sys::fds::close_range(0, number - 1);
     closed.doing(|| "close descriptors")?;
-    std::mem::forget(place);
+    std::mem::forget(root);
     sys::fds::close_from(number + 1).doing(|| "close descriptors")?;
     match clone::clone3(0, None).doing(|| "clone a process in the pid namespace")? {
         // Not waited for: a process in the pid namespace may stop it for ever.
