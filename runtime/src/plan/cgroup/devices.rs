@@ -2,6 +2,7 @@
 
 use crate::bail;
 use crate::error::Result;
+use crate::plan::devices::DEFAULTS;
 use crate::spec::resources::DeviceRule;
 
 /// A validated device rule. None matches any number.
@@ -39,22 +40,11 @@ impl Rule {
 fn default_rules() -> impl Iterator<Item = Rule> {
     let mknod = |kind| Rule { read: false, write: false, ..Rule::allow(kind, None, None) };
     let node = |major, minor| Rule::allow('c', Some(major), minor);
-    [
-        mknod('c'),
-        mknod('b'),
-        node(1, Some(3)),
-        node(1, Some(5)),
-        node(1, Some(7)),
-        node(1, Some(8)),
-        node(1, Some(9)),
-        node(5, Some(0)),
-        node(5, Some(2)),
-        node(136, None),
-        // /dev/net/tun, as under runc: used by VPNs in containers. It requires CAP_NET_ADMIN in
-        // the network namespace.
-        node(10, Some(200)),
-    ]
-    .into_iter()
+    let nodes = DEFAULTS.iter().map(move |(_, major, minor)| node(*major, Some(*minor)));
+    // The multiplexer and the ptys; then /dev/net/tun, as under runc: used by VPNs in containers.
+    // It requires CAP_NET_ADMIN in the network namespace.
+    let more = [node(5, Some(2)), node(136, None), node(10, Some(200))];
+    [mknod('c'), mknod('b')].into_iter().chain(nodes).chain(more)
 }
 
 /// The rules in order: deny all, the config's, the defaults. Errors: a type, number or access
