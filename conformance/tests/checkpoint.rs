@@ -56,7 +56,7 @@ fn mistakes_are_told_before_anything_is_made() {
 
 /// Looked at before criu runs: what stands for it is never called.
 #[test]
-fn folders_without_images_are_refused() {
+fn directories_without_images_are_refused() {
     let scratch = Scratch::new("ckptnone");
     let firn = Runtime::firn(&scratch);
     let bundle = Bundle::new(&scratch).shell("true").write();
@@ -68,7 +68,7 @@ fn folders_without_images_are_refused() {
         command(firn.command(&args).env("PATH", &bin)).fails(1).stderr
     };
     let error = restore(&scratch.join("nowhere"));
-    assert!(error.contains("--image-path: open the folder") && error.contains("no such file"), "{error}");
+    assert!(error.contains("--image-path: open the directory") && error.contains("no such file"), "{error}");
     let empty = scratch.folder("empty");
     let error = restore(&empty);
     assert!(error.contains("descriptors.json") && error.contains("which a checkpoint writes"), "{error}");

@@ -6,7 +6,7 @@ use super::{config, firn_json};
 use crate::rootfs::copy::{CopyError, TreeCopy};
 use crate::rootfs::overlay::{self, OverlayError};
 use crate::source::nix::store_path::StorePath;
-use firn::spec::roots;
+use firn::spec::firn_config;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::fs;
@@ -40,7 +40,7 @@ pub(super) fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::
 pub(super) fn write_files(plan: &Plan, bundle: &Path) -> Result<(), FilesError> {
     write_file(&bundle.join(names::CONFIG), config::json(plan)?.as_bytes(), 0o600)?;
     let firn_json = serde_json::to_string_pretty(&firn_json::content(plan)).map_err(FilesError::FirnJson)?;
-    write_file(&bundle.join(roots::FILE), (firn_json + "\n").as_bytes(), 0o600)?;
+    write_file(&bundle.join(firn_config::FILE), (firn_json + "\n").as_bytes(), 0o600)?;
     if plan.copy {
         copy_root(plan, bundle)?;
     } else {

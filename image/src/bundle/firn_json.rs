@@ -1,14 +1,14 @@
 //! `firn.json` of the bundle, for firn and its monitor.
 
 use super::plan::{Plan, Upper, names};
-use firn::spec::roots::{Init, Root, Roots};
+use firn::spec::firn_config::{FirnConfig, Init, Root};
 
 /// The exit status by which the init of a bundle asks for a restart.
 const RESTART: u8 = 133;
 
 /// The content of the file.
-pub(super) fn content(plan: &Plan) -> Roots {
-    Roots {
+pub(super) fn content(plan: &Plan) -> FirnConfig {
+    FirnConfig {
         root: (!plan.copy).then(|| root(plan)),
         init: Some(Init { restart_exit_code: Some(RESTART), notify: Some(plan.notify) }),
     }

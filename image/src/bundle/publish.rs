@@ -6,7 +6,7 @@ use super::plan::{Plan, names};
 use crate::source::nix::NixError;
 use crate::store::gcroots;
 use crate::store::staging::StagingDir;
-use firn::spec::roots;
+use firn::spec::firn_config;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::fs;
@@ -75,7 +75,7 @@ fn check_place(output: &Path, force: bool) -> Result<bool, PublishError> {
 /// Whether a directory is a bundle of firn-image's and holds nothing else; the inner error says why
 /// it is not.
 fn check_bundle(path: &Path) -> io::Result<Result<(), String>> {
-    let firn_json = path.join(roots::FILE);
+    let firn_json = path.join(firn_config::FILE);
     let meta = match fs::symlink_metadata(&firn_json) {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -86,12 +86,12 @@ fn check_bundle(path: &Path) -> io::Result<Result<(), String>> {
     if !meta.is_file() || meta.uid() != rustix::process::geteuid().as_raw() {
         return Ok(Err("its firn.json is not yours".into()));
     }
-    if roots::parse(&fs::read(&firn_json)?).is_err() {
+    if firn_config::parse(&fs::read(&firn_json)?).is_err() {
         return Ok(Err("its firn.json is not one of firn's".into()));
     }
     let known = [
         names::CONFIG,
-        roots::FILE,
+        firn_config::FILE,
         names::ROOTFS,
         names::CLOSURE,
         names::SKELETON,

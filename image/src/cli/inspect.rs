@@ -5,7 +5,7 @@ use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
 use crate::store::gcroots;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use firn::spec::roots::{self, Roots};
+use firn::spec::firn_config::{self, FirnConfig};
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -48,7 +48,7 @@ struct Facts {
     hostname: Option<String>,
     args: Vec<String>,
     firn_init: bool,
-    roots: Roots,
+    firn_config: FirnConfig,
     /// The store path of its closure, where it has a root, and the number of store paths.
     closure: Option<(Option<PathBuf>, usize)>,
     missing: Vec<PathBuf>,
@@ -61,11 +61,12 @@ impl Facts {
         let spec = Spec::load(bundle.join(names::CONFIG))
             .with_context(|| format!("read {}", names::CONFIG))
             .with_context(what)?;
-        let text = std::fs::read(bundle.join(roots::FILE))
-            .with_context(|| format!("read {}", roots::FILE))
+        let text = std::fs::read(bundle.join(firn_config::FILE))
+            .with_context(|| format!("read {}", firn_config::FILE))
             .with_context(what)?;
-        let roots = roots::parse(&text).with_context(|| format!("parse {}", roots::FILE)).with_context(what)?;
-        let root = roots.root.clone().unwrap_or_default();
+        let firn_config =
+            firn_config::parse(&text).with_context(|| format!("parse {}", firn_config::FILE)).with_context(what)?;
+        let root = firn_config.root.clone().unwrap_or_default();
         let mut missing: Vec<_> = root.layers.into_iter().filter(|dir| !dir.is_dir()).collect();
         let closure = match &root.closure {
             Some(list) => {
@@ -86,7 +87,7 @@ impl Facts {
             hostname: spec.hostname().clone(),
             bundle,
             args,
-            roots,
+            firn_config,
             closure,
             missing,
         })
@@ -105,11 +106,11 @@ impl Facts {
     }
 
     fn notifies(&self) -> bool {
-        self.roots.init.as_ref().and_then(|init| init.notify).unwrap_or(false)
+        self.firn_config.init.as_ref().and_then(|init| init.notify).unwrap_or(false)
     }
 
     fn json(&self) -> Value {
-        let root = self.roots.root.clone().unwrap_or_default();
+        let root = self.firn_config.root.clone().unwrap_or_default();
         json!({
             "bundle": self.bundle,
             "hostname": self.hostname,
@@ -133,7 +134,7 @@ impl Facts {
         rows.push(("command", self.command().join(" ")));
         let ready = if self.notifies() { "when process 1 says so" } else { "when process 1 runs" };
         rows.push(("ready", ready.into()));
-        match &self.roots.root {
+        match &self.firn_config.root {
             Some(root) => {
                 for (number, layer) in root.layers.iter().enumerate() {
                     let title = if number == 0 { "layers" } else { "" };

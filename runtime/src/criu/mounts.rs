@@ -8,8 +8,8 @@ use crate::cgroup::Cgroup;
 use crate::error::{Context, Result};
 use crate::path::{InRoot, RootFd};
 use crate::plan::Plan;
+use crate::plan::layered_root::Upper;
 use crate::plan::mounts::{MountKind, MountPlan};
-use crate::plan::roots::Upper;
 use crate::sys::clone;
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::{FileType, OFlags};
@@ -27,13 +27,13 @@ pub fn refuse(plan: &Plan) -> Result<()> {
     if let Some(mount) = plan.mounts.iter().find(|mount| mount.idmap.is_some()) {
         bail!("mount {} has an id mapping of its own, which CRIU does not dump", mount.target);
     }
-    let Some(roots) = &plan.roots else { return Ok(()) };
-    if matches!(roots.upper, Upper::Tmpfs(_)) {
+    let Some(layered) = &plan.layered_root else { return Ok(()) };
+    if matches!(layered.upper, Upper::Tmpfs(_)) {
         bail!(
             "the root's upper layer is a tmpfs and ends with the container: for checkpoints, \"upper\" in firn.json must be a directory"
         );
     }
-    if roots.closure.is_some() {
+    if layered.closure.is_some() {
         bail!("a root with a closure (firn.json) can't be checkpointed: CRIU does not support the view of its store");
     }
     Ok(())

@@ -22,13 +22,13 @@ pub fn mount(plan: &Plan, sources: &[Option<Source>], place: &Path) -> Result<()
     let slave = MountAttr { propagation: PROPAGATION_SLAVE, ..MountAttr::default() };
     setattr_root(&slave).doing(|| "set the mount propagation of CRIU's namespace to slave")?;
     let what = || format!("mount the root on {}", place.display());
-    let root = match &plan.roots {
+    let root = match &plan.layered_root {
         None => {
             let tree = copy(&plan.rootfs).doing(what)?;
             attach(&tree, open_directory(place)?).doing(what)?;
             tree
         }
-        Some(roots) => overlay::mount_root(roots, place)?,
+        Some(layered) => overlay::mount_root(layered, place)?,
     };
     // CRIU requires a single mount there: mounts that were needed to create mount points,
     // and what is below an overlay, are removed.

@@ -23,7 +23,7 @@ pub fn mount_rootfs(init: &mut Init<'_>) -> Result<()> {
     set_propagation(init)?;
     let mount_point = &init.plan.rootfs;
     let what = || format!("mount the root on {}", mount_point.display());
-    let tree = match &init.plan.roots {
+    let tree = match &init.plan.layered_root {
         None => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
             let tree = rustix::mount::open_tree(CWD, mount_point.as_path(), flags).doing(what)?;
@@ -32,10 +32,10 @@ pub fn mount_rootfs(init: &mut Init<'_>) -> Result<()> {
             rustix::mount::move_mount(&tree, c"", CWD, mount_point.as_path(), flags).doing(what)?;
             tree
         }
-        Some(roots) => overlay::mount_root(roots, mount_point)?,
+        Some(layered) => overlay::mount_root(layered, mount_point)?,
     };
     let root = RootFd::new(tree);
-    if let Some(closure) = init.plan.roots.as_ref().and_then(|roots| roots.closure.as_ref()) {
+    if let Some(closure) = init.plan.layered_root.as_ref().and_then(|layered| layered.closure.as_ref()) {
         store_view::mount_closure(&root, closure, init.plan.root_propagation == PROPAGATION_SHARED)?;
     }
     init.task.root = Some(root);

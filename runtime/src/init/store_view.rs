@@ -6,7 +6,7 @@ use crate::mount::attach::attach;
 use crate::mount::file_system::FsContext;
 use crate::path::in_root::IfMissing;
 use crate::path::{InRoot, RootFd};
-use crate::plan::roots::{Closure, DEFAULT_STORE};
+use crate::plan::layered_root::{Closure, DEFAULT_STORE};
 use crate::sys::fds::CloseBatch;
 use crate::sys::mount::{ATTR_NODEV, ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SHARED, setattr};
 use rustix::fd::{AsFd, OwnedFd};

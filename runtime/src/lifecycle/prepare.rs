@@ -8,8 +8,8 @@ use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::ipc::{inherited, notify, streams};
 use crate::log::Log;
+use crate::plan::layered_root::{self, LayeredRootPlan};
 use crate::plan::request::{Attachment, CgroupManager, Console, Request};
-use crate::plan::roots::{self, RootsPlan};
 use crate::plan::{self, Plan};
 use crate::spec;
 use crate::state::dir::check_id;
@@ -78,7 +78,7 @@ pub fn prepare(options: &Options, starts_at_once: bool, log: &Log) -> Result<Pre
     let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
     let request = Request {
         id: options.id.clone(),
-        roots: roots(&bundle)?,
+        layered_root: read_firn_config(&bundle)?,
         bundle,
         cgroup_manager: manager(options.cgroup_manager, &host)?,
         attachment: Some(attachment(options.console.clone(), terminal)),
@@ -106,7 +106,7 @@ pub fn plan_of(dir: &StateDir, record: &Record) -> Result<Plan> {
     let request = Request {
         id: record.id.clone(),
         bundle: record.bundle.clone(),
-        roots: roots(&record.bundle)?,
+        layered_root: read_firn_config(&record.bundle)?,
         cgroup_manager: match &record.cgroup.unit {
             Some(unit) => CgroupManager::Systemd { of_user: unit.of_user },
             None => CgroupManager::Cgroupfs,
@@ -143,9 +143,9 @@ fn manager(manager: Manager, host: &Host) -> Result<CgroupManager> {
 }
 
 /// Reads the bundle's firn.json, and the list of the closure that it names.
-fn roots(bundle: &Path) -> Result<Option<RootsPlan>> {
-    let Some((roots, _)) = spec::roots::read(bundle)? else { return Ok(None) };
-    let closure = roots.root.as_ref().and_then(|root| root.closure.as_deref());
+fn read_firn_config(bundle: &Path) -> Result<Option<LayeredRootPlan>> {
+    let Some((config, _)) = spec::firn_config::read(bundle)? else { return Ok(None) };
+    let closure = config.root.as_ref().and_then(|root| root.closure.as_deref());
     let list = closure.map(|path| spec::read_file(&bundle.join(path))).transpose()?;
-    roots::plan(&roots, list.as_deref())
+    layered_root::plan(&config, list.as_deref())
 }

@@ -5,7 +5,7 @@ use super::attach::{attach, open_directory};
 use super::file_system::{self, FsContext, MAX_STRING, fsmount_attributes};
 use crate::bail;
 use crate::error::{Context, Error, Result};
-use crate::plan::roots::{RootsPlan, Upper};
+use crate::plan::layered_root::{LayeredRootPlan, Upper};
 use crate::sys::fds::CloseBatch;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -18,16 +18,16 @@ use std::path::{Path, PathBuf};
 /// Mounts the root on `mount_point` and returns its descriptor. The writable file system is
 /// mounted on `mount_point` first, and covered by the overlay, which keeps a reference to its
 /// `upper` and `work`: the container can't reach them by path.
-pub fn mount_root(roots: &RootsPlan, mount_point: &Path) -> Result<OwnedFd> {
+pub fn mount_root(layered: &LayeredRootPlan, mount_point: &Path) -> Result<OwnedFd> {
     let open = |layer: &PathBuf| open_directory(layer.as_path()).doing(|| format!("layer {}", layer.display()));
-    let layers = roots.layers.iter().map(open).collect::<Result<Vec<_>>>()?;
-    let writable = match &roots.upper {
+    let layers = layered.layers.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let writable = match &layered.upper {
         Upper::Tmpfs(options) => create_upper_tmpfs(options)?,
         Upper::Directory(path) => clone_upper_directory(path)?,
     };
     let what = || format!("mount the root on {}", mount_point.display());
     attach(&writable, open_directory(mount_point)?).doing(what)?;
-    if roots.layers.is_empty() {
+    if layered.layers.is_empty() {
         return Ok(writable);
     }
     for name in ["upper", "work"] {
@@ -36,7 +36,7 @@ pub fn mount_root(roots: &RootsPlan, mount_point: &Path) -> Result<OwnedFd> {
             Err(errno) => return Err(errno).doing(|| format!("create the overlay's {name} directory")),
         }
     }
-    let paths = Paths { layers: &roots.layers, upper: mount_point.join("upper"), work: mount_point.join("work") };
+    let paths = Paths { layers: &layered.layers, upper: mount_point.join("upper"), work: mount_point.join("work") };
     match create_overlay(&paths, &layers) {
         Ok(overlay) => {
             attach(&overlay, open_directory(mount_point)?).doing(what)?;

@@ -7,6 +7,7 @@ pub mod capabilities;
 pub mod cgroup;
 pub mod devices;
 pub mod hooks;
+pub mod layered_root;
 pub mod mount_options;
 pub mod mounts;
 pub mod namespaces;
@@ -15,7 +16,6 @@ pub mod process;
 pub mod ranges;
 pub mod request;
 pub mod resctrl;
-pub mod roots;
 pub mod scheduling;
 pub mod seccomp;
 pub mod streams;
@@ -41,13 +41,13 @@ use capabilities::CapSets;
 use cgroup::CgroupPlan;
 use cgroup::unit::Unit;
 use devices::Node;
+use layered_root::LayeredRootPlan;
 use mounts::MountPlan;
 use namespaces::{IdMaps, Namespaces};
 use network::NetDevice;
 use process::{Container, ProcessPlan};
 use request::{Attachment, CgroupManager, Request};
 use resctrl::ResctrlPlan;
-use roots::RootsPlan;
 use rustix::fd::RawFd;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -69,7 +69,7 @@ pub struct Plan {
     pub annotations: BTreeMap<String, String>,
     /// Absolute path on which the root is mounted.
     pub rootfs: PathBuf,
-    pub roots: Option<RootsPlan>,
+    pub layered_root: Option<LayeredRootPlan>,
     pub readonly_root: bool,
     pub root_propagation: u64,
     /// MS_MOVE and chroot(2) instead of pivot_root(2).
@@ -130,13 +130,13 @@ pub fn plan(spec: &Spec, request: Request, host: &Host, log: &Log) -> Result<Pla
     // A joined mount namespace is not modified.
     let own_mounts = namespaces.makes(clone::NEWNS);
     if !own_mounts {
-        if request.roots.is_some() {
+        if request.layered_root.is_some() {
             bail!("a root of layers or of a closure (firn.json) needs a new \"mount\" namespace");
         }
         log.warn("without a new mount namespace, mounts, devices, masked and read-only paths are passed over");
     }
     refuse_hooks_in_a_pod(spec, &namespaces)?;
-    let rootfs = rootfs(&root.path, &request.bundle, request.roots.is_some())?;
+    let rootfs = rootfs(&root.path, &request.bundle, request.layered_root.is_some())?;
     let ends_with_process = namespaces.makes(clone::NEWPID);
     let container = Container { spec, namespaces: &namespaces, id_maps: id_maps.as_ref(), host, ends_with_process };
     let process = process::plan(process, &container, &environment(&request), request.attachment.as_ref(), log)?;
@@ -179,7 +179,7 @@ pub fn plan(spec: &Spec, request: Request, host: &Host, log: &Log) -> Result<Pla
         id: request.id,
         bundle: request.bundle,
         rootfs,
-        roots: request.roots,
+        layered_root: request.layered_root,
         namespaces,
         id_maps,
     })

@@ -1,7 +1,7 @@
 //! What the caller requests besides the bundle: command line options, console, streams,
 //! descriptors.
 
-use super::roots::RootsPlan;
+use super::layered_root::LayeredRootPlan;
 use crate::spec::process::ConsoleSize;
 use rustix::fd::RawFd;
 use rustix::fs::Stat;
@@ -14,7 +14,7 @@ pub struct Request {
     /// Absolute.
     pub bundle: PathBuf,
     /// From firn.json.
-    pub roots: Option<RootsPlan>,
+    pub layered_root: Option<LayeredRootPlan>,
     pub cgroup_manager: CgroupManager,
     /// None if no process is created: for the plan of an existing container.
     pub attachment: Option<Attachment>,

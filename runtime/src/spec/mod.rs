@@ -3,6 +3,7 @@
 //! that a newer kernel may know stay strings until `plan` evaluates them. Source: runtime-spec
 //! 1.3, config.md and config-linux.md.
 
+pub mod firn_config;
 pub mod hooks;
 pub mod keys;
 pub mod linux;
@@ -11,7 +12,6 @@ pub mod notify_socket;
 mod null;
 pub mod process;
 pub mod resources;
-pub mod roots;
 pub mod seccomp;
 pub mod signal;
 

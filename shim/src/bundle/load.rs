@@ -4,7 +4,7 @@ use super::derive::{derive_config, normalize_keys};
 use crate::notify::NotifyMode;
 use crate::signal::Signal;
 use firn::error::{Context, Error, Result};
-use firn::spec::roots::{self, Init};
+use firn::spec::firn_config::{self, Init};
 use serde_json::Value;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -45,8 +45,8 @@ impl Bundle {
         normalize_keys(&mut config).doing(|| format!("bundle {}", path.display()))?;
         // The runtime checks the owner of a firn.json. In the derived bundle it is the monitor's,
         // so that of the original is checked here, by the same function.
-        let (firn_json, init) = match roots::read(path).doing(|| format!("bundle {}", path.display()))? {
-            Some((roots, text)) => (Some(text), roots.init.unwrap_or_default()),
+        let (firn_json, init) = match firn_config::read(path).doing(|| format!("bundle {}", path.display()))? {
+            Some((firn_config, text)) => (Some(text), firn_config.init.unwrap_or_default()),
             None => (None, Init::default()),
         };
         let stop_signal = match config.pointer("/annotations").and_then(|all| all.get(STOP_ANNOTATION)) {
@@ -81,7 +81,7 @@ impl Bundle {
         let text = serde_json::to_vec(&self.config).doing(operation)?;
         write_new(&to.join("config.json"), &text).doing(operation)?;
         match &self.firn_json {
-            Some(text) => write_new(&to.join(roots::FILE), text).doing(operation),
+            Some(text) => write_new(&to.join(firn_config::FILE), text).doing(operation),
             None => Ok(()),
         }
     }

@@ -1,6 +1,6 @@
-//! `firn.json`: what firn adds to a bundle, in a file of its own beside
-//! config.json. Never in annotations: engines copy an image's annotations into
-//! config.json, so an image could otherwise name host paths.
+//! `firn.json`: firn's additions to a bundle, in a file beside config.json. Not annotations:
+//! engines copy an image's annotations into config.json, so that an image could name paths of
+//! the host.
 
 use crate::bail;
 use crate::error::{Context, Result};
@@ -9,16 +9,16 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The file's name inside the bundle.
+/// Name of the file in the bundle.
 pub const FILE: &str = "firn.json";
 
-/// No firn.json comes near it.
+/// Largest file in bytes.
 const LARGEST: usize = 16 << 20;
 
-/// Reads the firn.json of a bundle, and gives its text too; `None` if there is
-/// none. It names host paths for whoever runs the bundle, so it must be a file of
-/// the caller's or of root, and writable by nobody else.
-pub fn read(bundle: &Path) -> Result<Option<(Roots, Vec<u8>)>> {
+/// Reads the firn.json of a bundle, and returns its text too; None if there is none. It has paths
+/// of the host, so it must be owned by the caller or root, and writable by its owner alone.
+/// Errors: otherwise; more than 16 MiB; those of [`parse`].
+pub fn read(bundle: &Path) -> Result<Option<(FirnConfig, Vec<u8>)>> {
     let path = bundle.join(FILE);
     let what = || format!("open {}", path.display());
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -39,15 +39,15 @@ pub fn read(bundle: &Path) -> Result<Option<(Roots, Vec<u8>)>> {
         bail!("{} is larger than 16 MiB", path.display());
     }
     let text = crate::path::read_all(&file, stat.st_size as usize).doing(what)?;
-    let roots = parse(&text).doing(|| format!("parse {}", path.display()))?;
-    Ok(Some((roots, text)))
+    let config = parse(&text).doing(|| format!("parse {}", path.display()))?;
+    Ok(Some((config, text)))
 }
 
-/// The contents of a firn.json.
-pub fn parse(text: &[u8]) -> Result<Roots> {
+/// Parses a firn.json. Errors: a field that is unknown or has a wrong type.
+pub fn parse(text: &[u8]) -> Result<FirnConfig> {
     let other = |error: serde_json::Error| crate::error::Error::new(error.to_string());
     let value: serde_json::Value = serde_json::from_slice(text).map_err(other)?;
-    // serde takes a list for a struct, with fields by their order; nobody means that.
+    // serde accepts an array for a struct; refused.
     if !value.is_object() {
         bail!("it is not a JSON object");
     }
@@ -59,46 +59,48 @@ pub fn parse(text: &[u8]) -> Result<Roots> {
     serde_json::from_slice(text).map_err(other)
 }
 
-/// The whole of `firn.json`. An unknown field is an error: a mistyped name
-/// must not quietly change what root a container gets.
+/// A firn.json. Unknown fields are errors: a misspelled one must not change the root of a
+/// container unnoticed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Roots {
+pub struct FirnConfig {
+    /// The root file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<Root>,
+    /// For the monitor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<Init>,
 }
 
-/// How the container's root file system is put together.
+/// The layers of the container's root file system.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Root {
-    /// Absolute directories, lowest first, overlaid at `/`.
+    /// Absolute paths of directories, lowest first, mounted as an overlay at `/`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<PathBuf>,
-    /// `tmpfs`, `tmpfs:OPTIONS` (as in `size=64m`), or an absolute directory
-    /// that keeps what the container writes (its `upper/` and `work/`).
+    /// `tmpfs`, `tmpfs:OPTIONS` (such as `size=64m`), or the absolute path of a directory that
+    /// keeps what the container writes, in `upper/` and `work/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upper: Option<String>,
-    /// Absolute path of a file with one store path a line: what the container
-    /// sees at /nix/store, and nothing else of the store.
+    /// Absolute path of a file with one store path per line: these are shown at /nix/store,
+    /// and no others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closure: Option<PathBuf>,
-    /// Where the store lies on the host; /nix/store when absent.
+    /// Path of the store on the host; default /nix/store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<PathBuf>,
 }
 
-/// What the monitor has to know of the container's init.
+/// What the monitor needs to know of the container's init.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Init {
-    /// Exit status by which init asks to be started anew (133 in firn's bundles).
+    /// Exit status by which init requests a restart (133 in firn-image's bundles).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_exit_code: Option<u8>,
-    /// Whether init tells when it is ready, over the socket that NOTIFY_SOCKET
-    /// names inside the container.
+    /// Whether init reports readiness by sd_notify(3), over the socket of NOTIFY_SOCKET in the
+    /// container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<bool>,
 }

@@ -3,7 +3,7 @@
 
 use crate::bail;
 use crate::error::Result;
-use crate::spec::roots::{Root, Roots};
+use crate::spec::firn_config::{FirnConfig, Root};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -13,7 +13,7 @@ pub const DEFAULT_STORE: &str = "/nix/store";
 
 /// The root of a firn.json, validated.
 #[derive(Debug)]
-pub struct RootsPlan {
+pub struct LayeredRootPlan {
     /// Lowest first; empty if the root is `upper` alone.
     pub layers: Vec<PathBuf>,
     pub upper: Upper,
@@ -38,14 +38,14 @@ pub struct Closure {
 
 /// `list`: the text of the file `closure`. Errors: a relative path; a path that is not directly
 /// in the store.
-pub fn plan(roots: &Roots, list: Option<&[u8]>) -> Result<Option<RootsPlan>> {
-    let Some(root) = &roots.root else { return Ok(None) };
+pub fn plan(config: &FirnConfig, list: Option<&[u8]>) -> Result<Option<LayeredRootPlan>> {
+    let Some(root) = &config.root else { return Ok(None) };
     for layer in &root.layers {
         if !layer.is_absolute() {
             bail!("firn.json: layer {} must be an absolute path", layer.display());
         }
     }
-    Ok(Some(RootsPlan {
+    Ok(Some(LayeredRootPlan {
         layers: root.layers.clone(),
         upper: upper(root)?,
         closure: list.map(|list| closure(root, list)).transpose()?,
@@ -94,7 +94,7 @@ fn store_name(store: &Path, path: &Path) -> Result<OsString> {
 mod tests {
     use super::*;
 
-    fn root(json: &str, list: Option<&[u8]>) -> Result<RootsPlan> {
+    fn root(json: &str, list: Option<&[u8]>) -> Result<LayeredRootPlan> {
         plan(&serde_json::from_str(json).unwrap(), list).map(Option::unwrap)
     }
 
@@ -119,6 +119,6 @@ mod tests {
 
     #[test]
     fn a_mistyped_field_is_an_error() {
-        assert!(serde_json::from_str::<Roots>(r#"{"root":{"layer":[]}}"#).is_err());
+        assert!(serde_json::from_str::<FirnConfig>(r#"{"root":{"layer":[]}}"#).is_err());
     }
 }
