@@ -236,7 +236,7 @@ fn what_lies_below_a_frozen_cgroup_can_be_deleted() {
     let above = Path::new("/sys/fs/cgroup").join(above);
     std::fs::write(above.join("cgroup.freeze"), "1").unwrap();
     let error = firn.call(&["resume", firn.id()]).fails(1).stderr;
-    assert!(error.contains("does not thaw: is one above it frozen?"), "{error}");
+    assert!(error.contains("it stays frozen; is a parent cgroup frozen?"), "{error}");
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
     std::fs::remove_dir(above).unwrap();
