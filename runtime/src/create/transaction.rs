@@ -35,15 +35,18 @@ pub struct CreateTransaction {
 }
 
 impl CreateTransaction {
+    /// A transaction that owns the state directory.
     pub fn new(dir: StateDir) -> Self {
         CreateTransaction { dir: Some(dir), ..CreateTransaction::default() }
     }
 
+    /// Errors: there is no state directory.
     pub fn dir(&self) -> Result<&StateDir> {
         let Some(dir) = &self.dir else { bail!("the container has no state directory") };
         Ok(dir)
     }
 
+    /// Pid and pidfd of init. Errors: it has not been cloned.
     pub fn init(&self) -> Result<&(Pid, OwnedFd)> {
         let Some(init) = &self.init else { bail!("the container has no process") };
         Ok(init)

@@ -12,9 +12,10 @@ pub const CONFIG: &CStr = c"config.json";
 pub const START_FIFO: &CStr = c"start.fifo";
 /// Its name until the container is in state created.
 pub const START_FIFO_UNPUBLISHED: &CStr = c"start.new";
-/// Mounted in the container where NOTIFY_SOCKET is set; and the socket in it,
+/// Directory that is mounted in the container if the caller has NOTIFY_SOCKET set,
 /// `ipc/notify.rs`.
 pub const NOTIFY_DIRECTORY: &CStr = c"notify";
+/// The socket in that directory.
 pub const NOTIFY_SOCKET: &CStr = c"notify/notify.sock";
 /// Exists only while CRIU restores the container.
 pub const MOUNT_POINT: &CStr = c"criu-root";

@@ -24,6 +24,7 @@ pub struct State {
 }
 
 impl State {
+    /// The state of the container with this directory and record.
     pub fn of(dir: &StateDir, record: Record) -> Self {
         let status = Status::of(dir, &record);
         State {

@@ -14,6 +14,7 @@ pub enum Status {
 }
 
 impl Status {
+    /// Derives the status.
     pub fn of(dir: &StateDir, record: &Record) -> Self {
         if record.pid == 0 {
             // `create` holds the lock until it has finished. If it was killed, the lock is
@@ -29,6 +30,7 @@ impl Status {
         if dir.has(START_FIFO) { Status::Created } else { Status::Running }
     }
 
+    /// Its name in the specification, or `paused` (runc).
     pub fn name(self) -> &'static str {
         match self {
             Status::Creating => "creating",

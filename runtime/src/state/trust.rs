@@ -20,6 +20,7 @@ pub fn check(file: impl AsFd, kind: FileType, path: impl Fn() -> PathBuf) -> Res
     Ok(stat)
 }
 
+/// The same for a status from statx(2) or fstat(2).
 pub fn check_stat(stat: &Stat, kind: FileType, path: impl Fn() -> PathBuf) -> Result<()> {
     match untrusted_reason(stat, kind) {
         None => Ok(()),

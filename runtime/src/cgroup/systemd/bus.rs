@@ -152,6 +152,7 @@ pub struct DbusError {
 }
 
 impl DbusError {
+    /// Whether it is the error `name` of org.freedesktop.systemd1.
     pub fn is(&self, name: &str) -> bool {
         self.name.rsplit('.').next() == Some(name)
     }

@@ -12,6 +12,7 @@ impl Writer {
         self.0.resize(self.0.len().next_multiple_of(to), 0);
     }
 
+    /// `u`
     pub fn uint32(&mut self, value: u32) {
         self.align(4);
         self.0.extend(value.to_le_bytes());
@@ -22,10 +23,12 @@ impl Writer {
         self.0.extend(value.to_le_bytes());
     }
 
+    /// `b`
     pub fn bool(&mut self, value: bool) {
         self.uint32(value.into());
     }
 
+    /// `s` or `o`
     pub fn text(&mut self, text: &str) {
         self.uint32(text.len() as u32);
         self.0.extend(text.as_bytes());
@@ -185,6 +188,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Parses from the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Reader { bytes, at: 0 }
     }
@@ -203,6 +207,7 @@ impl<'a> Reader<'a> {
         self.take(1).map(|bytes| bytes[0])
     }
 
+    /// `u`
     pub fn uint32(&mut self) -> Option<u32> {
         self.align(4);
         Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
@@ -216,6 +221,7 @@ impl<'a> Reader<'a> {
         String::from_utf8(text.to_vec()).ok()
     }
 
+    /// `g`
     pub fn signature(&mut self) -> Option<String> {
         let length = usize::from(self.byte()?);
         let text = self.take(length)?;

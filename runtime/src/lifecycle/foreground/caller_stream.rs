@@ -31,10 +31,12 @@ enum Kind {
 }
 
 impl CallerStream {
+    /// The caller's stdin.
     pub fn input() -> Self {
         Self::open(rustix::stdio::stdin(), OFlags::RDONLY)
     }
 
+    /// The caller's stdout (1) or stderr (2).
     pub fn output(number: i32) -> Self {
         Self::open(if number == 1 { rustix::stdio::stdout() } else { rustix::stdio::stderr() }, OFlags::WRONLY)
     }
@@ -43,6 +45,7 @@ impl CallerStream {
         CallerStream { stream, kind: Kind::of(stream, access) }
     }
 
+    /// The entry for poll(2).
     pub fn wanted(&self, flags: PollFlags) -> PollFd<'_> {
         PollFd::from_borrowed_fd(self.as_fd(), flags)
     }

@@ -22,6 +22,7 @@ pub struct Foreground<'a> {
 }
 
 impl<'a> Foreground<'a> {
+    /// A child to forward signals to. Errors: those of signalfd(2).
     pub fn new(pid: Pid, pidfd: &'a OwnedFd) -> Result<Self> {
         let signals = signal::signalfd().doing(|| "signalfd")?;
         Ok(Foreground { pid, pidfd, signals, was_asked_to_end: false })
