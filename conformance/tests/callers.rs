@@ -175,7 +175,7 @@ fn a_container_that_ends_before_it_is_ready_keeps_nobody_waiting() {
 }
 
 #[test]
-fn whoever_waits_for_readiness_may_give_up() {
+fn a_wait_for_readiness_can_be_given_up() {
     let scratch = Scratch::new("giveup");
     let firn = Runtime::firn(&scratch);
     let _manager = manager(&scratch);
@@ -185,6 +185,8 @@ fn whoever_waits_for_readiness_may_give_up() {
     line.env("NOTIFY_SOCKET", scratch.join("manager.sock")).stdin(Stdio::null()).stdout(Stdio::null());
     let mut run = line.spawn().unwrap();
     wait_until("it runs", || firn.call(&["state", firn.id()]).stdout.contains("running"));
+    // Until the program is executed, firn waits for init with all signals blocked.
+    wait_until("firn waits for readiness", || !blocks_signals(run.id()));
     assert!(run.try_wait().unwrap().is_none(), "it does not wait");
     command(Command::new("kill").arg(run.id().to_string())).succeeds();
     assert_eq!(run.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
@@ -192,4 +194,11 @@ fn whoever_waits_for_readiness_may_give_up() {
     assert_eq!(firn.state()["status"], "running");
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
+}
+
+/// Whether a signal is blocked in the process (proc_pid_status(5)).
+fn blocks_signals(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    mask.trim().bytes().any(|digit| digit != b'0')
 }

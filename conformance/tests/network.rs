@@ -75,7 +75,7 @@ fn devices_come_back_when_the_container_can_not_be_made() {
     let firn = Runtime::firn(&scratch);
     let after = "if \"$@\"; then exit 9; fi; ip -o addr show dev v0 | sed 's/  */ /g'; ip link show v0";
     let cases = [
-        (json!({"v0": {"name": "lo"}}), json!(["true"]), "v0: move it, to be lo: file exists"),
+        (json!({"v0": {"name": "lo"}}), json!(["true"]), "v0: move it and rename it to lo: file exists"),
         (json!({"v0": {}, "v7": {}}), json!(["true"]), "network device v7: it does not exist on the host"),
         (json!({"v0": {"name": "eth0"}}), json!(["/bin/none"]), "no such file or directory"),
     ];

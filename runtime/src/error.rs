@@ -188,7 +188,7 @@ macro_rules! bail {
 pub fn errno_text(errno: Errno) -> String {
     if errno == Errno::STALE {
         // ESTALE is also the error of `path::openat2_retry` after its last try.
-        return "stale file handle: what lies there is being renamed or replaced all the time".into();
+        return "stale file handle: the path is being renamed or replaced continuously".into();
     }
     let text = std::io::Error::from(errno).to_string();
     let text = text.split(" (os error").next().unwrap_or_default();

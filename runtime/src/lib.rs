@@ -16,7 +16,9 @@
 //! | [`spec`] | config.json and firn.json as they are written |
 //! | `host` | what is probed of the host, once |
 //! | [`log`], [`error`], `compat` | log, errors, texts that callers match |
+//! | [`startup`] | signal dispositions at the start of every firn program |
 //! | [`path`] | descriptors instead of paths in the container |
+//! | `time` | RFC 3339 time stamps |
 //! | `sys` | all unsafe code |
 
 #![deny(unsafe_code)]

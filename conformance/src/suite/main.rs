@@ -16,12 +16,13 @@ use std::time::Duration;
 
 const USAGE: &str = "\
 usage: firn-suite [--events FILE] [--limit SECONDS] [--jobs N] [--twice]
-                  [--only PREFIX]... [--except PREFIX]... TEST...
+                  [--only PREFIX]... [--except PREFIX]... [--alone PREFIX]... TEST...
   TEST      a test program, as `cargo test --no-run` makes it
   --twice   runs what failed once more, alone; if it passes then, it is flaky,
             which is told and is no failure
   --only    runs the tests whose name begins with PREFIX, as in lifecycle::kill
-  --except  leaves them out";
+  --except  leaves them out
+  --alone   runs them after the others and one at a time";
 
 struct Options {
     events: Option<PathBuf>,
@@ -30,14 +31,18 @@ struct Options {
     twice: bool,
     only: Vec<String>,
     except: Vec<String>,
+    alone: Vec<String>,
     programs: Vec<PathBuf>,
 }
 
 impl Options {
     fn choose(&self, name: &str) -> bool {
-        let begins = |list: &[String]| list.iter().any(|prefix| name.starts_with(prefix.as_str()));
-        (self.only.is_empty() || begins(&self.only)) && !begins(&self.except)
+        (self.only.is_empty() || begins(&self.only, name)) && !begins(&self.except, name)
     }
+}
+
+fn begins(prefixes: &[String], name: &str) -> bool {
+    prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()))
 }
 
 fn main() -> ExitCode {
@@ -63,6 +68,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Option<Options> {
         twice: false,
         only: Vec::new(),
         except: Vec::new(),
+        alone: Vec::new(),
         programs: Vec::new(),
     };
     while let Some(word) = words.next() {
@@ -73,6 +79,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Option<Options> {
             "--twice" => options.twice = true,
             "--only" => options.only.push(words.next()?),
             "--except" => options.except.push(words.next()?),
+            "--alone" => options.alone.push(words.next()?),
             program if !program.starts_with('-') => options.programs.push(program.into()),
             _ => return None,
         }
@@ -88,19 +95,10 @@ fn run(options: &Options) -> std::io::Result<bool> {
     }
     let events = options.events.as_ref().map(|path| std::fs::OpenOptions::new().append(true).create(true).open(path));
     let report = Mutex::new(Report { events: events.transpose()?, failed: Vec::new(), skipped: Vec::new() });
-    let next = AtomicUsize::new(0);
     report.lock().expect("no panics").event(&json!({"event": "plan", "tests": all.len()}));
-    std::thread::scope(|scope| {
-        for _ in 0..options.jobs {
-            scope.spawn(|| {
-                while let Some(case) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    report.lock().expect("no panics").begin(case);
-                    let verdict = case.run(options.limit);
-                    report.lock().expect("no panics").end(case, &verdict);
-                }
-            });
-        }
-    });
+    let (alone, beside): (Vec<_>, Vec<_>) = all.iter().partition(|case| begins(&options.alone, &case.name));
+    run_all(&beside, options.jobs, options.limit, &report);
+    run_all(&alone, 1, options.limit, &report);
     let mut report = report.into_inner().expect("no panics");
     let flaky = if options.twice { report.run_again(&all, options.limit) } else { 0 };
     report.event(&json!({"event": "end"}));
@@ -118,6 +116,22 @@ fn run(options: &Options) -> std::io::Result<bool> {
         println!("failed: {name}");
     }
     Ok(failed == 0)
+}
+
+/// Runs the tests, `jobs` at a time.
+fn run_all(cases: &[&Case], jobs: usize, limit: Duration, report: &Mutex<Report>) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    report.lock().expect("no panics").begin(case);
+                    let verdict = case.run(limit);
+                    report.lock().expect("no panics").end(case, &verdict);
+                }
+            });
+        }
+    });
 }
 
 struct Report {

@@ -15,8 +15,9 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-/// Namespaces created by the clone. The cgroup namespace is unshared after init is in its
-/// cgroup, the time namespace before its offsets are written (time_namespaces(7)).
+/// Namespaces created by the clone. Not the cgroup namespace: it begins at init's cgroup,
+/// which init enters first. Not the time namespace: its offsets can be written only until a
+/// process is in it (time_namespaces(7)).
 pub const AT_CLONE: u64 = clone::NEWUSER | clone::NEWNS | clone::NEWPID | clone::NEWNET | clone::NEWIPC | clone::NEWUTS;
 
 /// Namespaces that can be joined in any order. Not the mount namespace, in which paths
@@ -28,7 +29,7 @@ const EARLY: u64 = clone::NEWNET | clone::NEWIPC | clone::NEWUTS | clone::NEWCGR
 /// `init/pid_namespace.rs` makes the final process. Errors: those of clone3(2), setns(2).
 pub fn clone_init(plan: &Plan, sources: &Sources, cgroup: &CgroupHandle) -> Result<Fork> {
     let new = plan.namespaces.new & AT_CLONE;
-    if plan.namespaces.enters_by_itself() {
+    if plan.namespaces.unshares_in_init() {
         return clone_into(0, cgroup).doing(|| "clone the container's init");
     }
     let user = sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWUSER).map(|(_, fd)| fd);

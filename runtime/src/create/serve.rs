@@ -17,7 +17,7 @@ use rustix::fd::OwnedFd;
 use rustix::process::Pid;
 
 /// Writes the id maps of init's user namespace, if it is new, and maps the mounts that
-/// use it. Init joined_pid for [`Message::Mapped`] first.
+/// use it. Init waits for [`Message::Mapped`] first.
 pub fn map_ids(channel: &Channel, plan: &Plan, sources: &Sources, pid: Pid, host: &Host) -> Result<()> {
     if let Some(maps) = &plan.id_maps {
         idmap::write(maps, pid, host)?;
@@ -27,11 +27,11 @@ pub fn map_ids(channel: &Channel, plan: &Plan, sources: &Sources, pid: Pid, host
     Ok(())
 }
 
-/// JoinedPidState for [`Message::NamespacesMade`] of an init that unshares its namespaces itself.
+/// Waits for [`Message::NamespacesMade`] of an init that unshares its namespaces itself.
 pub fn wait_for_namespaces(channel: &Channel) -> Result<()> {
     match channel.receive()? {
         Some(Message::NamespacesMade) => Ok(()),
-        Some(message) => bail!("init said {message:?} out of turn"),
+        Some(message) => bail!("unexpected message {message:?} from the process that sets up the container"),
         None => bail!("init ended before its namespaces were created"),
     }
 }
@@ -71,7 +71,7 @@ pub fn serve_until_ready(
                     joined_pid.replace_init(channel, transaction)?;
                 }
                 match joined_pid.is_replaced {
-                    true => hand_over(&filter, plan, record, transaction)?,
+                    true => send_notify_fd(&filter, plan, record, transaction)?,
                     // Sent to the agent once the pid of the final process is known.
                     false => joined_pid.filter = Some(filter),
                 }
@@ -81,7 +81,7 @@ pub fn serve_until_ready(
                 transaction.replace_init(number)?;
                 joined_pid.is_replaced = true;
                 if let Some(filter) = joined_pid.filter.take() {
-                    hand_over(&filter, plan, record, transaction)?;
+                    send_notify_fd(&filter, plan, record, transaction)?;
                 }
             }
             Some((Message::Hooks, _)) => {
@@ -91,7 +91,7 @@ pub fn serve_until_ready(
                 hooks::run("createRuntime", &plan.hooks.create_runtime, Some(&record.bundle), &state)?;
                 channel.answer(&Message::HooksDone)?;
             }
-            Some((message, _)) => bail!("init said {message:?} out of turn"),
+            Some((message, _)) => bail!("unexpected message {message:?} from the process that sets up the container"),
             None => bail!("init ended before it was ready: {}", describe_exit(transaction.init()?)),
         }
     }
@@ -101,7 +101,9 @@ pub fn serve_until_ready(
 /// final process, sends its pid as the last message, and ends. The final process may send
 /// first.
 struct JoinedPidState {
+    /// The final process is known; always so if no pid namespace is joined.
     is_replaced: bool,
+    /// The notify descriptor, until the pid of the final process is known.
     filter: Option<OwnedFd>,
     /// Messages so far: each is accepted once.
     received: Vec<Message>,
@@ -115,7 +117,7 @@ impl JoinedPidState {
         let is_outside = !plan.namespaces.joins_pid() || !self.is_replaced;
         let is_for_outside = matches!(message, Message::Hooks | Message::MapMount(_));
         if self.received.contains(message) || (is_for_outside && !is_outside) {
-            bail!("init said {message:?} out of turn");
+            bail!("unexpected message {message:?} from the process that sets up the container");
         }
         self.received.push(message.clone());
         Ok(())
@@ -137,13 +139,13 @@ impl JoinedPidState {
     }
 }
 
-fn hand_over(filter: &OwnedFd, plan: &Plan, record: &Record, transaction: &CreateTransaction) -> Result<()> {
+fn send_notify_fd(notify_fd: &OwnedFd, plan: &Plan, record: &Record, transaction: &CreateTransaction) -> Result<()> {
     let agent = plan.seccomp.as_ref().and_then(|filter| filter.listener.as_ref());
     let Some(agent) = agent else {
         bail!("init sent a notify descriptor, but the seccomp profile has no listenerPath")
     };
     let init = transaction.init()?.0.as_raw_nonzero().get();
-    seccomp_agent::hand_over(filter, agent, &ProcessState { record, status: Status::Creating, init, pid: init })
+    seccomp_agent::hand_over(notify_fd, agent, &ProcessState { record, status: Status::Creating, init, pid: init })
 }
 
 /// Writes /proc/PID/oom_score_adj (proc_pid_oom_score_adj(5)). "The runtime MUST set" it

@@ -110,7 +110,7 @@ impl CreateTransaction {
     }
 
     /// Creates and opens the cgroups, unless systemd creates them, and the resctrl groups.
-    pub fn make_groups(&mut self, plan: &Plan, record: &mut Record) -> Result<CgroupHandle> {
+    pub fn create_cgroups_and_resctrl(&mut self, plan: &Plan, record: &mut Record) -> Result<CgroupHandle> {
         let cgroup = &mut record.cgroup;
         let mut handle = CgroupHandle::default();
         if !plan.cgroup.is_disabled && cgroup.unit.is_none() {

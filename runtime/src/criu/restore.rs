@@ -93,7 +93,7 @@ impl Work<'_> {
         let plan = self.plan;
         let mut sources = sources::open_sources(plan, None, true)?;
         sources.open_deferred(plan)?;
-        let cgroup_handle = transaction.make_groups(plan, &mut record)?;
+        let cgroup_handle = transaction.create_cgroups_and_resctrl(plan, &mut record)?;
         let place = transaction.dir()?.make_mount_point()?;
         let criu = self.fork(&sources, &cgroup_handle, &record.keyring, &place)?;
         drop(cgroup_handle);

@@ -59,17 +59,17 @@ impl Criu {
     /// Forks the child and waits until it has run `prepare`.
     pub fn fork(program: &CString, inside: &ChildSetup<'_>) -> Result<Self> {
         let flags = SocketFlags::CLOEXEC;
-        let (socket, far) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        let (socket, criu_socket) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .doing(|| "socketpair for CRIU")?;
-        let (channel, far_channel) = Channel::pair()?;
+        let (channel, criu_channel) = Channel::pair()?;
         let (pid, pidfd) = match clone3(inside.namespaces, inside.cgroup).doing(|| "clone the process for CRIU")? {
             Fork::Parent { pid, pidfd } => (pid, pidfd),
             Fork::Child => {
                 drop((socket, channel));
-                become_criu(program, inside, &far, &far_channel)
+                become_criu(program, inside, &criu_socket, &criu_channel)
             }
         };
-        drop((far, far_channel));
+        drop((criu_socket, criu_channel));
         let criu = Criu { socket, pid, pidfd, channel, ended: false };
         match criu.channel.receive()? {
             Some(Message::Ready) => Ok(criu),

@@ -51,7 +51,7 @@ impl Host {
 
     /// Tests: an unprivileged user.
     #[cfg(test)]
-    pub fn ordinary() -> Self {
+    pub fn unprivileged() -> Self {
         Host { euid: 1000, capabilities: 0, cgroups: Layout::default(), rootless: OnceCell::from(true) }
     }
 }

@@ -55,12 +55,12 @@ pub type Step = fn(&mut Init<'_>) -> Result<()>;
 ///   host (`pid_namespace.rs`).
 /// - Ids are mapped before a file is created, which would belong to the overflow ids, and
 ///   before PR_SET_DUMPABLE=0, which makes /proc/PID/uid_map root-owned (proc(5)): an
-///   ordinary caller could not write it. timens_offsets is opened before both, for the same
+///   unprivileged caller could not write it. timens_offsets is opened before both, for the same
 ///   reason.
-/// - Sources that an ordinary caller may not open come next, while the host's paths resolve.
+/// - Sources that an unprivileged caller may not open come next, while the host's paths resolve.
 /// - The cgroup is entered before its namespace is created, which begins there.
-/// - Mounts, devices and links are made before the root is entered: hooks of the host still
-///   resolve the host's paths.
+/// - Mounts, devices and links are made before the root is entered: bind sources, and
+///   programs of createContainer hooks, are paths of the host.
 /// - Paths are masked and the root made read-only once nothing more is written there.
 /// - Labels precede no_new_privs, under which a change of the label may be refused.
 /// - The seccomp filter is loaded when few system calls of init are left, which it must
@@ -102,7 +102,7 @@ pub const STEPS: &[(&str, Step)] = &[
     ("user", |init| user::become_user(&mut init.task)),
     ("working directory as the user", |init| working_dir::enter_as_user(&init.task)),
     ("program", |init| exec::find_program(&mut init.task)),
-    ("last descriptors", wait_start::prepare_exec),
+    ("prepare execve", wait_start::prepare_init_exec),
     ("seccomp", |init| seccomp::load_early(&init.task, &init.channel)),
     ("capabilities", |init| caps::drop_filter_capability(&init.task)),
     ("process", pid_namespace::fork_program),
@@ -190,7 +190,7 @@ mod tests {
             ("user", "working directory as the user"),
             ("program", "ready"),
             // What waits for `start` has the container's rights and no others.
-            ("last descriptors", "seccomp"),
+            ("prepare execve", "seccomp"),
             ("seccomp", "capabilities"),
             ("capabilities", "ready"),
             // In a joined pid namespace no process with rights of the host's is seen.
@@ -198,7 +198,7 @@ mod tests {
             ("hooks", "join the pid namespace"),
             ("masked paths", "process"),
             ("capabilities", "process"),
-            ("last descriptors", "process"),
+            ("prepare execve", "process"),
             ("process", "seccomp in the pid namespace"),
             ("seccomp in the pid namespace", "ready"),
             ("ready", "wait for start"),

@@ -33,7 +33,7 @@ pub fn prepare(init: &mut Init<'_>) -> Result<()> {
         // namespace is refused in a user namespace.
         init.task.proc = Some(ProcFd::of_host()?);
     }
-    if init.plan.namespaces.enters_by_itself() { join_and_unshare_early(init) } else { Ok(()) }
+    if init.plan.namespaces.unshares_in_init() { join_and_unshare_early(init) } else { Ok(()) }
 }
 
 /// With a new user namespace, the host's namespaces are joined first: within it, init has no
@@ -48,7 +48,7 @@ fn join_and_unshare_early(init: &Init<'_>) -> Result<()> {
 /// Joins the pid namespace for children: after the last helper process is forked, and while
 /// the capabilities for it are held.
 pub fn join(init: &mut Init<'_>) -> Result<()> {
-    if init.plan.namespaces.enters_by_itself() { Ok(()) } else { setns(init) }
+    if init.plan.namespaces.unshares_in_init() { Ok(()) } else { setns(init) }
 }
 
 fn setns(init: &Init<'_>) -> Result<()> {

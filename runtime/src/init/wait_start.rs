@@ -11,7 +11,7 @@ use crate::sys::{self, clone};
 use rustix::fd::AsFd;
 
 /// Prepares execve before the filter is loaded, which may deny the calls for it.
-pub fn prepare_exec(init: &mut Init<'_>) -> Result<()> {
+pub fn prepare_init_exec(init: &mut Init<'_>) -> Result<()> {
     if init.start_fifo.is_some() && init.plan.namespaces.makes(clone::NEWPID) {
         // The kernel drops signals to process 1 that have no handler, pid_namespaces(7):
         // `kill` of a created container must end it as one that runs.
@@ -22,7 +22,7 @@ pub fn prepare_exec(init: &mut Init<'_>) -> Result<()> {
     if init.start_fifo.is_some() && init.record.owner != 0 && !init.plan.namespaces.joins_pid() {
         // setns(2) by the pidfd of a process that is not dumpable takes CAP_SYS_PTRACE in the
         // user namespace of its memory, which is the caller's here: ptrace(2), "Ptrace access
-        // mode checking". An ordinary user lacks it, and `exec` may come before `start`.
+        // mode checking". An unprivileged user lacks it, and `exec` may come before `start`.
         sys::prctl::set_dumpable(true).doing(|| "set PR_SET_DUMPABLE 1")?;
     }
     Ok(())

@@ -16,7 +16,7 @@
 //!    |  <------  Ready                     |
 //!    |  (record, pid file, start FIFO)     |
 //!    |  Go  ---------------------------->  |   (create: waits for `start` next)
-//!    |  <------  Failed(text), at any time |
+//!    |  <-  Failed(text), before Go        |
 //! ```
 //!
 //! After Go, init writes nothing but its error (`Error::to_bytes`): to this channel

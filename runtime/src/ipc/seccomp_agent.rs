@@ -24,7 +24,7 @@ pub struct ProcessState<'a> {
 
 /// Sends one packet: the container process state as JSON, with the descriptor attached.
 /// Errors: those of connect(2) and sendmsg(2).
-pub fn hand_over(filter: &OwnedFd, listener: &Listener, of: &ProcessState<'_>) -> Result<()> {
+pub fn hand_over(notify_fd: &OwnedFd, listener: &Listener, of: &ProcessState<'_>) -> Result<()> {
     let what = || format!("seccomp listener {}", listener.path);
     let mut message = serde_json::json!({
         "ociVersion": of.record.oci_version,
@@ -38,5 +38,7 @@ pub fn hand_over(filter: &OwnedFd, listener: &Listener, of: &ProcessState<'_>) -
     let agent = socket::connect(Path::new(&listener.path));
     let agent = agent.doing(|| "failed to connect with seccomp agent").doing(what)?;
     let message = message.to_string();
-    socket::send(&agent, message.as_bytes(), filter.as_fd()).doing(|| "send the filter's descriptor").doing(what)
+    socket::send(&agent, message.as_bytes(), notify_fd.as_fd())
+        .doing(|| "send the seccomp notify descriptor")
+        .doing(what)
 }

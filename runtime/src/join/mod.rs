@@ -94,7 +94,8 @@ pub fn join(container: &Container, plan: &ExecPlan, below: &[String], log: &Log)
             log.debug(|| compat::DEBUG_IN_INIT.to_owned());
             let grouped = container.record.resctrl.as_ref().map_or(Ok(()), |groups| groups.add(pid));
             let agent = FilterHandover { container, filter: plan.seccomp.as_ref(), pid };
-            let handed_over = grouped.and_then(|()| listener.map_or(Ok(()), |listener| agent.hand_over(&listener)));
+            let handed_over =
+                grouped.and_then(|()| listener.map_or(Ok(()), |listener| agent.send_notify_fd(&listener)));
             match handed_over.and_then(|()| wait_until_ready(&channel, &plan.process, &agent)) {
                 Ok(()) => Ok(Joined { pid, pidfd, channel, streams: caller }),
                 Err(error) => {
@@ -199,7 +200,7 @@ struct FilterHandover<'a> {
 
 impl FilterHandover<'_> {
     /// Sends `descriptor` to the agent. Error: the filter has no SCMP_ACT_NOTIFY.
-    fn hand_over(&self, descriptor: &OwnedFd) -> Result<()> {
+    fn send_notify_fd(&self, descriptor: &OwnedFd) -> Result<()> {
         let agent = self.filter.and_then(|filter| filter.listener.as_ref());
         let Some(agent) = agent else { bail!("linux.seccomp has no listener, but the new process sent one") };
         let (record, pid) = (&self.container.record, self.pid.as_raw_nonzero().get());
@@ -218,10 +219,10 @@ fn wait_until_ready(channel: &Channel, plan: &ProcessPlan, agent: &FilterHandove
         match channel.receive_with()? {
             Some((Message::Ready, _)) => return scheduler::set_policy(plan, agent.pid.as_raw_nonzero().get()),
             Some((Message::Filter, Some(descriptor))) => {
-                agent.hand_over(&descriptor)?;
+                agent.send_notify_fd(&descriptor)?;
                 channel.send(&Message::HandedOver)?;
             }
-            Some((other, _)) => bail!("exec: the new process said {other:?} out of turn"),
+            Some((other, _)) => bail!("unexpected message {other:?} from the process that sets up the exec"),
             None => bail!("exec: the new process ended before it was ready"),
         }
     }

@@ -113,21 +113,21 @@ fn run_in_container(container: &Container, work: impl FnOnce(&RootFd, &ProcFd) -
         bail!("the container has no mount namespace of its own: what is mounted there would be mounted for others too");
     }
     let kinds = clone::NEWNS | if linux.has(clone::NEWUSER) { clone::NEWUSER } else { 0 };
-    let (near, far) = Channel::pair()?;
+    let (parent_end, child_end) = Channel::pair()?;
     match clone::clone3(0, None).doing(|| "clone a process in the container's mount namespace")? {
         Fork::Parent { pid, pidfd } => {
-            drop(far);
-            let word = near.receive();
+            drop(child_end);
+            let reply = parent_end.receive();
             child::wait(pid, &pidfd).doing(|| "wait for the process in the container's mount namespace")?;
-            match word? {
+            match reply? {
                 Some(Message::Ready) => Ok(()),
                 _ => bail!("the process in the container's mount namespace ended early"),
             }
         }
         Fork::Child => {
-            drop(near);
+            drop(parent_end);
             let done = enter_mount_namespace(&container.init, kinds).and_then(|(root, proc)| work(&root, &proc));
-            far.leave(done.map(|()| Message::Ready))
+            child_end.leave(done.map(|()| Message::Ready))
         }
     }
 }

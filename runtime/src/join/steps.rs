@@ -32,9 +32,7 @@ const INTERMEDIATE: &[(&str, Step)] = &[
     ("working directory as the user", |task, _| working_dir::enter_as_user(task)),
     ("program", |task, _| exec::find_program(task)),
     // No descriptor of the host's: /proc/PID/fd of the new process would show it.
-    ("last descriptors", |task, context| {
-        exec::prepare_exec(task, &[context.channel.as_fd(), context.parent()?.as_fd()])
-    }),
+    ("prepare execve", |task, context| exec::prepare_exec(task, &[context.channel.as_fd(), context.parent()?.as_fd()])),
     ("seccomp", |task, context| seccomp::load_early(task, context.parent()?)),
     ("capabilities", |task, _| caps::drop_filter_capability(task)),
 ];

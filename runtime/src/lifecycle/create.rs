@@ -24,7 +24,7 @@ use rustix::process::Pid;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A container whose init has received [`Message::Go`].
+/// A container whose init has been sent [`Message::Go`].
 #[derive(Debug)]
 pub struct Created {
     pub dir: StateDir,
@@ -41,12 +41,12 @@ pub struct Created {
 /// `Kind::InvalidId`; what the plan refuses; what the kernel refuses.
 pub fn create(options: &Options, log: &Log) -> Result<()> {
     super::require_single_thread()?;
-    make(options, false, log).map(drop)
+    create_init(options, false, log).map(drop)
 }
 
 /// Creates a container. Its init waits for `start`, or with `starts_at_once` runs the
 /// program.
-pub fn make(options: &Options, starts_at_once: bool, log: &Log) -> Result<Created> {
+pub fn create_init(options: &Options, starts_at_once: bool, log: &Log) -> Result<Created> {
     let prepared = prepare::prepare(options, starts_at_once, log)?;
     let ConsolePair { caller, process, names } = console::open(&prepared.plan.process.streams)?;
     let pidfd_socket = options.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
@@ -87,7 +87,7 @@ fn create_in_order(
     if sources.are_opened {
         idmap_mounts::map_from_outside(plan, &mut sources, host)?;
     }
-    let cgroup_handle = transaction.make_groups(plan, &mut record)?;
+    let cgroup_handle = transaction.create_cgroups_and_resctrl(plan, &mut record)?;
     if record.cgroup.dirs.is_empty() && !record.own_pid_namespace {
         log.warn(compat::NOT_KILLABLE);
     }
@@ -97,6 +97,8 @@ fn create_in_order(
     let start_fifo = if plan.starts_at_once { None } else { Some(state::start::make(transaction.dir()?)?) };
     let (mut channel, init_end) = Channel::pair()?;
     if plan.starts_at_once {
+        // `run` has blocked all signals for the foreground; SIGINT and SIGTERM must still end
+        // a wait for init.
         channel.watch(Arc::new(Watch::new(None)?));
     }
     let (pid, pidfd) = match clone::clone_init(plan, &sources, &cgroup_handle)? {
@@ -111,7 +113,7 @@ fn create_in_order(
     };
     transaction.init = Some((pid, pidfd));
     drop(pipes);
-    if plan.namespaces.enters_by_itself() {
+    if plan.namespaces.unshares_in_init() {
         serve::wait_for_namespaces(&channel)?;
     }
     if let Some(filter) = &plan.seccomp {

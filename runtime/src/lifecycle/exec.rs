@@ -61,8 +61,8 @@ pub fn exec(
     preflight::check_process(&plan.process)?;
     let pidfd_socket = options.pidfd_socket.as_deref().map(pidfd::connect).transpose()?;
     let joined = join::join(&container, &plan, &options.cgroup, log)?;
-    let told = pidfd_socket.map_or(Ok(()), |socket| pidfd::send(&socket, pidfd::OF_EXEC, &joined.pidfd));
-    let begun = told.and_then(|()| begin(&joined, options.pid_file.as_deref(), log));
+    let pidfd_sent = pidfd_socket.map_or(Ok(()), |socket| pidfd::send(&socket, pidfd::OF_EXEC, &joined.pidfd));
+    let begun = pidfd_sent.and_then(|()| begin(&joined, options.pid_file.as_deref(), log));
     if let Err(error) = begun {
         child::kill(joined.pid, &joined.pidfd);
         return Err(error);

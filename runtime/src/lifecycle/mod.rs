@@ -11,9 +11,9 @@
 //! | [`delete`] | remove it, also after `run` and `checkpoint` |
 //! | [`foreground`] | terminal, streams, signals and exit status of a foreground process |
 //!
-//! `create`, `run`, `exec` and `restore` clone, and may re-execute the program first
-//! ([`crate::cli::run`]), so they refuse a process with several threads. A program with
-//! threads runs the firn binary for them; the other functions have no such limit.
+//! `create`, `run`, `exec`, `mounts`, `checkpoint` and `restore` clone, so they refuse a
+//! process with several threads. A program with threads runs the firn binary for them; the
+//! other functions have no such limit.
 
 pub mod checkpoint;
 pub mod create;

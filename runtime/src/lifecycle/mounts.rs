@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::join;
 use crate::path::InRoot;
-use crate::plan::mounts::{self, MountPlan, Surroundings};
+use crate::plan::mounts::{self, MountPlan, PlanContext};
 use crate::spec::mount::Mount;
 use crate::state::StateDir;
 use crate::state::container::Container;
@@ -33,6 +33,6 @@ fn with_container(
     let dir = StateDir::open(root, id)?;
     let container = Container::find(&dir, true)?;
     let (bundle, rootfs) = (&container.record.bundle, &container.record.rootfs);
-    let plans = mounts::plan(list, &Surroundings { bundle, rootfs, label: None, id_maps: None })?;
+    let plans = mounts::plan(list, &PlanContext { bundle, rootfs, label: None, id_maps: None })?;
     act(&container, plans)
 }

@@ -136,7 +136,7 @@ fn manager(manager: Manager, host: &Host) -> Result<CgroupManager> {
     if of_user && !host.cgroups.pure_v2 {
         // As under runc: systemd delegates no controller of v1 to a user instance.
         bail!(
-            "an ordinary user's systemd manages cgroups of v2 alone, and this host has v1: use --cgroup-manager cgroupfs"
+            "an unprivileged user's systemd manages only cgroup v2, and this host has v1: use --cgroup-manager cgroupfs"
         );
     }
     Ok(CgroupManager::Systemd { of_user })

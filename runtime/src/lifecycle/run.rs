@@ -30,7 +30,7 @@ pub fn run(mut options: Options, run: RunOptions, log: &Log) -> Result<u8> {
         }
     }
     sys::signal::block_all().doing(|| "block signals")?;
-    let created = create::make(&options, true, log)?;
+    let created = create::create_init(&options, true, log)?;
     let begun = Proxy::listen(&created.dir).and_then(|proxy| begin(&created).map(|()| proxy));
     let proxy = match begun {
         Ok(proxy) => proxy,

@@ -125,7 +125,7 @@ fn set_layer_option(fs: &FsContext, name: &str, path: &Path, directory: Option<&
 
 /// Before Linux 6.7: all layers in one `lowerdir=`. By the legacy mount_root(2), which takes 4095
 /// bytes of options in all; fsconfig(2) takes 255 bytes for each.
-#[expect(clippy::disallowed_methods, reason = "the caller's mount_point for the root, before it is entered")]
+#[expect(clippy::disallowed_methods, reason = "the caller's mount point for the root, before it is entered")]
 fn mount_overlay_legacy(paths: &Paths<'_>, mount_point: &Path) -> Result<OwnedFd> {
     const PAGE: usize = 4096;
     let mut options = b"lowerdir=".to_vec();

@@ -67,7 +67,9 @@ fn refuse_kernel_mounts(tree: &OwnedFd, proc: &ProcFd) -> Result<()> {
     let mountinfo = proc.read("self/mountinfo")?;
     match kernel_mount_below(&String::from_utf8_lossy(&mountinfo), id) {
         Some(kind) => {
-            bail!("it holds a mount of {kind}, which must not show a second time: bind what lies beside it")
+            bail!(
+                "it holds a mount of {kind}, which must not show a second time: bind its other subdirectories instead"
+            )
         }
         None => Ok(()),
     }
@@ -111,26 +113,26 @@ fn clone_topmost_mount(recursive: bool) -> Result<OwnedFd> {
 /// sends back; all other mounts go with the namespace. `work` gets `root` as it is in
 /// the copy, or the working directory there. The process is not dumpable, as its parent.
 fn run_in_private_mntns(root: Option<&RootFd>, work: impl FnOnce(&RootFd) -> Result<OwnedFd>) -> Result<OwnedFd> {
-    let (near, far) = Channel::pair()?;
+    let (parent_end, child_end) = Channel::pair()?;
     match clone::clone3(0, None).doing(|| "clone a process with a private mount namespace")? {
         Fork::Parent { pid, pidfd } => {
-            drop(far);
-            let word = near.receive_with();
+            drop(child_end);
+            let reply = parent_end.receive_with();
             child::wait(pid, &pidfd).doing(|| "wait for the process with a private mount namespace")?;
-            match word? {
+            match reply? {
                 Some((Message::Ready, Some(tree))) => Ok(tree),
                 _ => bail!("the process with a private mount namespace ended without a mount"),
             }
         }
         Fork::Child => {
-            drop(near);
+            drop(parent_end);
             let made = enter_private_mntns(root).and_then(|root| work(&root)).and_then(|tree| {
-                far.send_with(&Message::Ready, tree.as_fd())?;
+                child_end.send_with(&Message::Ready, tree.as_fd())?;
                 Ok(())
             });
             match made {
                 Ok(()) => crate::sys::exec::exit(0),
-                Err(error) => far.leave(Err(error)),
+                Err(error) => child_end.leave(Err(error)),
             }
         }
     }

@@ -19,19 +19,19 @@ use rustix::mount::{FsOpenFlags, MountFlags, UnmountFlags};
 /// The file system context. It must be checked: a process of the pid namespace may have
 /// made the helper send another descriptor.
 pub fn open_context(pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
-    let (near, far) = Channel::pair()?;
+    let (parent_end, child_end) = Channel::pair()?;
     match clone::clone3(0, None).doing(|| "clone a process that opens a procfs")? {
         Fork::Child => {
-            drop(near);
-            let made = run_intermediate(pid_namespace, &far);
-            made.unwrap_or_else(|error| far.leave(Err(error)));
+            drop(parent_end);
+            let made = run_intermediate(pid_namespace, &child_end);
+            made.unwrap_or_else(|error| child_end.leave(Err(error)));
             sys::exec::exit(0)
         }
         Fork::Parent { pid, pidfd } => {
-            drop(far);
-            let word = near.receive_with();
+            drop(child_end);
+            let reply = parent_end.receive_with();
             child::wait(pid, &pidfd).doing(|| "wait for the process that opens a procfs")?;
-            match word? {
+            match reply? {
                 Some((Message::Ready, Some(context))) => Ok(context),
                 _ => bail!("the process that opens a procfs ended without one"),
             }

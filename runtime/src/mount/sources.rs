@@ -263,7 +263,7 @@ pub fn clone_cgroups(plan: &Plan, mount: &MountPlan, cgroup: &Cgroup) -> Result<
     cgroup.dirs.iter().filter_map(|dir| clone_dir(dir).transpose()).collect()
 }
 
-/// The cgroup mount of a container without a cgroup of its own, such as an ordinary
+/// The cgroup mount of a container without a cgroup of its own, such as an unprivileged
 /// user's: the hierarchies of the caller, read-only.
 fn clone_parent_hierarchies(private: bool, attr: MountAttr) -> Result<Cgroups> {
     const MOUNT: &str = "/sys/fs/cgroup";

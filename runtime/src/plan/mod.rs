@@ -133,7 +133,7 @@ pub fn plan(spec: &Spec, request: Request, host: &Host, log: &Log) -> Result<Pla
         if request.layered_root.is_some() {
             bail!("a root of layers or of a closure (firn.json) needs a new \"mount\" namespace");
         }
-        log.warn("without a new mount namespace, mounts, devices, masked and read-only paths are passed over");
+        log.warn("without a new mount namespace, mounts, devices, masked and read-only paths are ignored");
     }
     refuse_hooks_in_a_pod(spec, &namespaces)?;
     let rootfs = rootfs(&root.path, &request.bundle, request.layered_root.is_some())?;
@@ -186,13 +186,13 @@ pub fn plan(spec: &Spec, request: Request, host: &Host, log: &Log) -> Result<Pla
 }
 
 /// Plans a further process of a running container, with the seccomp profile of its config.
-/// `is_uncovered`: the container was created with `--no-pivot`.
+/// `root_is_moved`: the container was created with `--no-pivot`.
 pub fn exec(
     process: &Process,
     spec: &Spec,
     attachment: &Attachment,
     preserved_fds: Vec<RawFd>,
-    is_uncovered: bool,
+    root_is_moved: bool,
     host: &Host,
     log: &Log,
 ) -> Result<ExecPlan> {
@@ -203,9 +203,9 @@ pub fn exec(
     let container =
         Container { spec, namespaces: &namespaces, id_maps: id_maps.as_ref(), host, ends_with_process: false };
     let process = process::plan(process, &container, &[], Some(attachment), log)?;
-    if is_uncovered && namespaces.makes(clone::NEWNS) {
+    if root_is_moved && namespaces.makes(clone::NEWNS) {
         refuse_to_uncover(&process, &namespaces, host)
-            .map_err(|error| error.context("the container was made with --no-pivot"))?;
+            .map_err(|error| error.context("the container was created with --no-pivot"))?;
     }
     let process = ProcessPlan { preserved_fds, ..process };
     Ok(ExecPlan { process, seccomp: seccomp::plan(linux, log)?, namespaces })
@@ -213,7 +213,7 @@ pub fn exec(
 
 fn refuse_hooks_in_a_pod(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
     let hooks = spec.hooks.as_ref().map_or(&[][..], |hooks| &hooks.create_container);
-    if namespaces.enters_by_itself() && !hooks.is_empty() {
+    if namespaces.unshares_in_init() && !hooks.is_empty() {
         bail!(
             "hooks.createContainer can't run where a pid namespace is joined and a user namespace made: \
              all in the pid namespace could use the host's root through them"
@@ -252,7 +252,7 @@ fn mounts_of(
 ) -> Result<Vec<MountPlan>> {
     let Container { namespaces, id_maps, host, .. } = *container;
     let label = spec.linux.as_ref().and_then(|linux| process::label(&linux.mount_label));
-    let around = mounts::Surroundings { bundle, rootfs, label: label.as_deref(), id_maps };
+    let context = mounts::PlanContext { bundle, rootfs, label: label.as_deref(), id_maps };
     let mut list = Cow::Borrowed(&spec.mounts);
     if let Some(directory) = notify_directory {
         list.to_mut().push(Mount {
@@ -262,7 +262,7 @@ fn mounts_of(
             ..Mount::default()
         });
     }
-    let mounts = mounts::plan(&list, &around)?;
+    let mounts = mounts::plan(&list, &context)?;
     let of_container = |mount: &&mounts::MountPlan| mount.idmap.as_ref().is_some_and(|idmap| idmap.maps.is_none());
     if let Some(mount) = mounts.iter().find(of_container).filter(|_| !namespaces.has(clone::NEWUSER)) {
         bail!("mounts: {} is to have the container's id mapping, but there is no \"user\" namespace", mount.target);
@@ -289,8 +289,8 @@ fn refuse_to_uncover(process: &ProcessPlan, namespaces: &Namespaces, host: &Host
     let has_right = (bounding | effective | permitted | inheritable | ambient) & SYS_ADMIN != 0;
     if has_right && (namespaces.has(clone::NEWUSER) || host.is_rootless()) {
         bail!(
-            "with a user namespace CAP_SYS_ADMIN would uncover the host's root, which lies under the container's: \
-             take it from process.capabilities, or do without --no-pivot"
+            "with a user namespace CAP_SYS_ADMIN would uncover the host's root, which is below the container's: \
+             remove it from process.capabilities, or omit --no-pivot"
         );
     }
     Ok(())

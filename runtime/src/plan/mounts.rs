@@ -80,7 +80,7 @@ pub fn may_cover(target: &InRoot, kind: &MountKind) -> bool {
 
 /// What mounts depend on.
 #[derive(Debug, Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct PlanContext<'a> {
     /// Absolute; relative sources are below it.
     pub bundle: &'a Path,
     /// Absolute. Destinations may be paths in the container or, as for runc, paths below it.
@@ -92,9 +92,9 @@ pub struct Surroundings<'a> {
 }
 
 /// Plans all mounts, in order. Errors: a destination, source or option that is not allowed.
-pub fn plan(mounts: &[Mount], around: &Surroundings<'_>) -> Result<Vec<MountPlan>> {
-    let label = around.label;
-    let mut plans = mounts.iter().map(|mount| one(mount, around)).collect::<Result<Vec<_>>>()?;
+pub fn plan(mounts: &[Mount], context: &PlanContext<'_>) -> Result<Vec<MountPlan>> {
+    let label = context.label;
+    let mut plans = mounts.iter().map(|mount| plan_one(mount, context)).collect::<Result<Vec<_>>>()?;
     for plan in &mut plans {
         if let (MountKind::FileSystem { kind, data, .. }, Some(label)) = (&mut plan.kind, label)
             // The kernel labels the files of these itself.
@@ -138,8 +138,8 @@ fn below(rootfs: &Path, path: &Path) -> Option<InRoot> {
     stays.then(|| InRoot::new(rest.as_os_str().as_bytes()))
 }
 
-fn one(mount: &Mount, around: &Surroundings<'_>) -> Result<MountPlan> {
-    let Surroundings { bundle, rootfs, .. } = *around;
+fn plan_one(mount: &Mount, context: &PlanContext<'_>) -> Result<MountPlan> {
+    let PlanContext { bundle, rootfs, .. } = *context;
     let name = &mount.destination;
     if name.is_empty() {
         bail!("mounts: a destination is missing");
@@ -162,7 +162,7 @@ fn one(mount: &Mount, around: &Surroundings<'_>) -> Result<MountPlan> {
         propagation: options.propagation,
         attr: options.attr,
         recursive_attr: options.recursive_attr,
-        idmap: idmap(mount, &options, around.id_maps)?,
+        idmap: idmap(mount, &options, context.id_maps)?,
         read_only_last: false,
         target,
         kind,
@@ -305,13 +305,13 @@ mod tests {
             uids: vec![IdMapping { container_id: 0, host_id: 1000, size: 10 }],
             gids: vec![IdMapping { container_id: 0, host_id: 2000, size: 10 }],
         };
-        let around = Surroundings {
+        let context = PlanContext {
             bundle: Path::new("/b"),
             rootfs: Path::new("/b/rootfs"),
             label: None,
             id_maps: Some(&container),
         };
-        one(mount, &around)
+        plan_one(mount, &context)
     }
 
     fn refused(mount: Mount) -> String {

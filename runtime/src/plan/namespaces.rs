@@ -47,7 +47,7 @@ impl Namespaces {
 
     /// Whether a user namespace is created and a pid namespace joined, for which the capabilities
     /// are then missing: init unshares and joins both itself.
-    pub fn enters_by_itself(&self) -> bool {
+    pub fn unshares_in_init(&self) -> bool {
         self.joins_pid() && self.makes(clone::NEWUSER)
     }
 

@@ -25,7 +25,7 @@ pub fn plan(devices: &BTreeMap<String, Spec>, namespaces: &Namespaces, host: &Ho
         bail!("linux.netDevices needs a \"network\" namespace to move devices into");
     }
     if host.is_rootless() {
-        bail!("linux.netDevices: an ordinary user can't move network devices of the host");
+        bail!("linux.netDevices: an unprivileged user can't move network devices of the host");
     }
     let device = |(name, spec): (&String, &Spec)| {
         let inside = if spec.name.is_empty() { name } else { &spec.name };
@@ -72,6 +72,6 @@ mod tests {
             [NetDevice { name: "eth0".into(), inside: "eth0".into() }]
         );
         assert!(plan(&devices, &Namespaces::default(), &Host::root()).is_err());
-        assert!(plan(&devices, &own, &Host::ordinary()).is_err());
+        assert!(plan(&devices, &own, &Host::unprivileged()).is_err());
     }
 }

@@ -113,7 +113,7 @@ fn who_makes_the_cgroup_is_in_the_plan() {
     assert!(with(systemd, "/a").is_err());
 }
 
-/// umount2("/") uncovers the host's root where it was moved away, if somebody may unmount.
+/// umount2("/") uncovers the host's root where it was moved away, if a process has CAP_SYS_ADMIN.
 #[test]
 fn a_root_that_is_moved_is_kept_from_who_may_unmount() {
     let with = |capabilities: &str, namespace: &str, no_pivot, host: &Host| {
@@ -132,11 +132,11 @@ fn a_root_that_is_moved_is_kept_from_who_may_unmount() {
 }
 
 #[test]
-fn network_devices_of_the_host_are_not_an_ordinary_users() {
+fn network_devices_of_the_host_are_not_an_unprivileged_users() {
     let spec = config(r#"{"linux":{"netDevices":{"eth9":{}}}}"#);
     assert!(plan_for(&spec, Request::default(), &Host::root()).is_ok());
-    let error = plan_for(&spec, Request::default(), &Host::ordinary()).unwrap_err();
-    assert!(error.chain().contains("an ordinary user"), "{}", error.chain());
+    let error = plan_for(&spec, Request::default(), &Host::unprivileged()).unwrap_err();
+    assert!(error.chain().contains("an unprivileged user"), "{}", error.chain());
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub fn program(profile: &Profile<'_>) -> Result<Vec<Instruction>> {
 
 /// An alternative of a rule: its conditions and action.
 #[derive(Debug)]
-struct Way {
+struct Alternative {
     action: Action,
     conditions: Vec<Condition>,
 }
@@ -39,15 +39,15 @@ struct Way {
 struct Entry(u64);
 
 impl Entry {
-    fn new(number: u32, way: usize) -> Self {
-        Entry(u64::from(number) << 32 | way as u64)
+    fn new(number: u32, alternative: usize) -> Self {
+        Entry(u64::from(number) << 32 | alternative as u64)
     }
 
     fn number(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
-    fn way(self) -> usize {
+    fn alternative(self) -> usize {
         self.0 as u32 as usize
     }
 }
@@ -55,7 +55,7 @@ impl Entry {
 /// The rules by number.
 #[derive(Debug, Default)]
 struct Rules {
-    ways: Vec<Way>,
+    alternatives: Vec<Alternative>,
     x86_64: Vec<Entry>,
     i386: Vec<Entry>,
 }
@@ -75,31 +75,33 @@ impl Rules {
     }
 
     fn add(&mut self, rule: &Rule, conditions: &[Condition], abis: Abis) {
-        let way = self.way(rule.action, conditions.to_vec());
-        self.x86_64.extend(rule.calls.iter().filter_map(|call| Some(Entry::new(call.number(Abi::X86_64)?, way))));
+        let alternative = self.alternative(rule.action, conditions.to_vec());
+        self.x86_64
+            .extend(rule.calls.iter().filter_map(|call| Some(Entry::new(call.number(Abi::X86_64)?, alternative))));
         if abis.x32 {
-            self.x86_64.extend(rule.calls.iter().filter_map(|call| Some(Entry::new(call.number(Abi::X32)?, way))));
+            self.x86_64
+                .extend(rule.calls.iter().filter_map(|call| Some(Entry::new(call.number(Abi::X32)?, alternative))));
         }
         if !abis.i386 {
             return;
         }
         for call in &rule.calls {
-            self.i386.extend(call.number(Abi::I386).map(|number| Entry::new(number, way)));
+            self.i386.extend(call.number(Abi::I386).map(|number| Entry::new(number, alternative)));
             if let Some((number, which)) = call.multiplexed() {
                 // The other arguments are behind a pointer; as by libseccomp, the rule's conditions
                 // apply to the arguments of socketcall(2) or ipc(2) themselves.
                 let mut conditions = conditions.to_vec();
                 conditions.retain(|condition| condition.argument != 0);
                 conditions.insert(0, Condition::equals(0, which.into()));
-                let way = self.way(rule.action, conditions);
-                self.i386.push(Entry::new(number, way));
+                let alternative = self.alternative(rule.action, conditions);
+                self.i386.push(Entry::new(number, alternative));
             }
         }
     }
 
-    fn way(&mut self, action: Action, conditions: Vec<Condition>) -> usize {
-        self.ways.push(Way { action, conditions });
-        self.ways.len() - 1
+    fn alternative(&mut self, action: Action, conditions: Vec<Condition>) -> usize {
+        self.alternatives.push(Alternative { action, conditions });
+        self.alternatives.len() - 1
     }
 
     fn x86_64(&self, base: &Base) -> Result<Vec<Range>> {
@@ -113,17 +115,17 @@ impl Rules {
     fn lay(&self, base: &Base, entries: &[Entry], width: impl Fn(u32) -> Width) -> Result<Vec<Range>> {
         let mut ranges = Ranges::over(base);
         for same in entries.chunk_by(|a, b| a.number() == b.number()) {
-            let (number, first) = (same[0].number(), &self.ways[same[0].way()]);
+            let (number, first) = (same[0].number(), &self.alternatives[same[0].alternative()]);
             // The common case.
             if first.conditions.is_empty() {
-                ranges.put(number, Treatment::Always(first.action));
+                ranges.insert(number, Treatment::Always(first.action));
                 continue;
             }
             let rules = same.iter().map(|entry| {
-                let Way { action, conditions } = &self.ways[entry.way()];
+                let Alternative { action, conditions } = &self.alternatives[entry.alternative()];
                 Conditional { conditions: conditions.clone(), action: *action, width: width(number) }
             });
-            ranges.put(number, order::decide(rules).doing(|| format!("system call {number}"))?);
+            ranges.insert(number, order::decide(rules).doing(|| format!("system call {number}"))?);
         }
         Ok(ranges.finish())
     }

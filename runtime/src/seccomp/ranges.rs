@@ -74,7 +74,7 @@ impl<'b> Ranges<'b> {
         Ranges { base, laid: Vec::with_capacity(128), next: 0 }
     }
 
-    pub fn put(&mut self, number: u32, treatment: Treatment) {
+    pub fn insert(&mut self, number: u32, treatment: Treatment) {
         self.fill(number.into());
         self.push(number, treatment);
         self.next = u64::from(number) + 1;

@@ -35,11 +35,11 @@ pub fn unblock_all() -> rustix::io::Result<()> {
 /// Sets the signal state that a program of ours needs, whatever the caller left across
 /// execve(2). To be called first in main.
 ///
-/// - SIGCHLD has its default disposition. Where it is ignored_mask, the kernel reaps children
+/// - SIGCHLD has its default disposition. Where it is ignored, the kernel reaps children
 ///   itself (wait(2), "NOTES"): waitpid(2) has no status, and a child's pid can be reused
 ///   before it is looked at.
 /// - No signal is blocked.
-/// - SIGPIPE is ignored_mask: write(2) without a reader fails with EPIPE.
+/// - SIGPIPE is ignored: write(2) without a reader fails with EPIPE.
 pub fn reset_at_start() {
     // SAFETY: SIG_IGN runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
@@ -49,15 +49,15 @@ pub fn reset_at_start() {
     let _ = unblock_all();
 }
 
-/// SIGPIPE has its default again: an ignored_mask signal stays ignored_mask across execve(2).
+/// SIGPIPE has its default again: an ignored signal stays ignored across execve(2).
 pub fn reset_sigpipe() {
     // SAFETY: SIG_DFL runs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
-/// Gives every ignored_mask signal but SIGPIPE its default disposition, which the container's
+/// Gives every ignored signal but SIGPIPE its default disposition, which the container's
 /// program inherits. A program that ignores SIGTERM without knowing can't be stopped,
-/// and a shell can't trap a signal that was ignored_mask on entry. crun does the same; in
+/// and a shell can't trap a signal that was ignored on entry. crun does the same; in
 /// runc the start-up of Go does. Only signals in SigIgn of /proc/self/status cost a call.
 pub fn reset_ignored() {
     let ignored = own_status().ok().and_then(|status| ignored_mask(&status));
@@ -91,7 +91,7 @@ fn ignored_mask(status: &str) -> Option<u64> {
     u64::from_str_radix(mask.trim(), 16).ok()
 }
 
-/// Sets a handler for each of `signals` that is not ignored_mask, which ends the process with
+/// Sets a handler for each of `signals` that is not ignored, which ends the process with
 /// 128 + the signal's number. execve(2) resets it to the default.
 pub fn exit_on(signals: &[libc::c_int]) {
     extern "C" fn end(signal: libc::c_int) {
