@@ -22,7 +22,7 @@ pub struct Bench {
     places: Vec<(View, Option<PathBuf>, Place)>,
 }
 
-/// A folder that goes with the bench.
+/// A directory that goes with the bench.
 #[derive(Debug)]
 pub struct Scratch(pub PathBuf);
 

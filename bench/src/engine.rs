@@ -10,15 +10,15 @@ use std::process::{Command, Stdio};
 /// A root, and what its configs bind from the host.
 #[derive(Debug)]
 pub struct Stand {
-    folder: PathBuf,
+    directory: PathBuf,
     pub podman: Value,
     pub spec: Value,
 }
 
 impl Stand {
-    /// Makes all of it in `folder`.
-    pub fn make(folder: &Path, firn: &Path, floor: &Path) -> Result<Self> {
-        let root = folder.join("rootfs");
+    /// Makes all of it in `directory`.
+    pub fn make(directory: &Path, firn: &Path, floor: &Path) -> Result<Self> {
+        let root = directory.join("rootfs");
         for dir in ["bin", "dev", "etc", "proc", "run", "sys", "tmp"] {
             std::fs::create_dir_all(root.join(dir))?;
         }
@@ -27,9 +27,9 @@ impl Stand {
         }
         let spec = Command::new(firn).args(["spec", "--file", "-"]).output()?;
         let mut stand = Stand {
-            podman: podman(&folder.join("podman"), &root)?,
+            podman: podman(&directory.join("podman"), &root)?,
             spec: serde_json::from_slice(&spec.stdout)?,
-            folder: folder.to_owned(),
+            directory: directory.to_owned(),
         };
         stand.spec["process"]["terminal"] = json!(false);
         // So that peers of an older specification take it too.
@@ -50,8 +50,8 @@ impl Stand {
         let mounts = self.podman["mounts"].as_array_mut().ok_or(Error::other("no mounts"))?;
         for mount in mounts.iter_mut().filter(|mount| mount["type"] == "bind") {
             let target = mount["destination"].as_str().unwrap_or_default().to_owned();
-            let source = self.folder.join("binds").join(target.trim_start_matches('/').replace('/', "-"));
-            let place = self.folder.join("rootfs").join(target.trim_start_matches('/'));
+            let source = self.directory.join("binds").join(target.trim_start_matches('/').replace('/', "-"));
+            let place = self.directory.join("rootfs").join(target.trim_start_matches('/'));
             if target.starts_with("/dev/") {
                 std::fs::create_dir_all(&source)?;
             } else {
@@ -66,11 +66,11 @@ impl Stand {
     }
 
     pub fn root(&self) -> PathBuf {
-        self.folder.join("rootfs")
+        self.directory.join("rootfs")
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.directory.join(name)
     }
 
     /// `config` for a container of that name in a view.
@@ -93,7 +93,7 @@ impl Stand {
 
     /// A bundle of that name.
     pub fn bundle(&self, name: &str, config: &Value) -> Result<PathBuf> {
-        let path = self.folder.join("bundles").join(name);
+        let path = self.directory.join("bundles").join(name);
         std::fs::create_dir_all(&path)?;
         std::fs::write(path.join("config.json"), config.to_string())?;
         Ok(path)
@@ -106,15 +106,15 @@ fn controllers() -> String {
     places.iter().find_map(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
 }
 
-/// Runs podman with a runtime that keeps config.json and fails. Its folders, its
+/// Runs podman with a runtime that keeps config.json and fails. Its directories, its
 /// network and its /run are its own, so nothing of the machine's is used. (Nor may
 /// the path of its run root be longer than 50 bytes.)
-fn podman(folder: &Path, root: &Path) -> Result<Value> {
+fn podman(directory: &Path, root: &Path) -> Result<Value> {
     for dir in ["storage", "networks", "home"] {
-        std::fs::create_dir_all(folder.join(dir))?;
+        std::fs::create_dir_all(directory.join(dir))?;
     }
-    let (here, root) = (folder.display(), root.display());
-    let write = |name: &str, text: String| std::fs::write(folder.join(name), text);
+    let (here, root) = (directory.display(), root.display());
+    let write = |name: &str, text: String| std::fs::write(directory.join(name), text);
     write(
         "runtime",
         format!(
@@ -139,13 +139,13 @@ fn podman(folder: &Path, root: &Path) -> Result<Value> {
     );
     let mut shell = Command::new("unshare");
     shell.args(["--net", "--mount", "--propagation", "private", "sh", "-c", &script]).stdin(Stdio::null());
-    shell.env("CONTAINERS_CONF", folder.join("containers.conf"));
-    shell.env("CONTAINERS_STORAGE_CONF", folder.join("storage.conf"));
-    shell.env("CONTAINERS_REGISTRIES_CONF", folder.join("registries.conf"));
-    shell.env("HOME", folder.join("home")).env("XDG_RUNTIME_DIR", folder.join("home"));
+    shell.env("CONTAINERS_CONF", directory.join("containers.conf"));
+    shell.env("CONTAINERS_STORAGE_CONF", directory.join("storage.conf"));
+    shell.env("CONTAINERS_REGISTRIES_CONF", directory.join("registries.conf"));
+    shell.env("HOME", directory.join("home")).env("XDG_RUNTIME_DIR", directory.join("home"));
     // podman fails, since its runtime does.
     let output = shell.output()?;
-    let text = std::fs::read(folder.join("config.json")).map_err(|e| {
+    let text = std::fs::read(directory.join("config.json")).map_err(|e| {
         Error::other(format!("podman gave no config.json ({e}): {}", String::from_utf8_lossy(&output.stderr)))
     })?;
     Ok(serde_json::from_slice(&text)?)

@@ -75,8 +75,8 @@ fn bench(options: &Options) -> Result<()> {
     if let Some(path) = &options.json {
         std::fs::write(path, format!("{:#}\n", report.json()))?;
     }
-    if let Some(folder) = &options.docs {
-        document::write(&report, folder)?;
+    if let Some(directory) = &options.docs {
+        document::write(&report, directory)?;
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub struct Sample {
 }
 
 impl Place {
-    /// `root`: a root to be entered first; the scratch folder is there as well.
+    /// `root`: a root to be entered first; the scratch directory is there as well.
     pub fn open(view: View, root: Option<&Path>, scratch: &Path) -> Result<Self> {
         // State directories lie in a tmpfs, as in /run of most machines.
         let state = format!("mkdir -p '{0}/state'; mount -t tmpfs tmpfs '{0}/state'", scratch.display());

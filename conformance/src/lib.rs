@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`harness::place`] | where the binaries are, and scratch folders |
+//! | [`harness::place`] | where the binaries are, and scratch directories |
 //! | [`harness::bundle`] | root file systems and config.json |
 //! | [`harness::runtime`] | calling a runtime, and what it answered |
 //! | [`harness::left`] | what a container may leave behind: nothing |

@@ -33,7 +33,7 @@ fn run_in(view: &str, firn: &Runtime, bundle: &Bundle, more: &[&str]) -> Output 
 #[test]
 fn a_container_without_a_cgroup_sees_the_real_hierarchy_read_only() {
     let scratch = Scratch::new("nocgroup");
-    let state = scratch.folder("state-firn");
+    let state = scratch.directory("state-firn");
     command(Command::new("chown").arg("1000:1000").arg(&state)).succeeds();
     let firn = Runtime::firn(&scratch);
     let script = "find /sys/fs/cgroup -maxdepth 2 -name cgroup.procs | grep -q . && echo shown

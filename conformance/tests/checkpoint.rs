@@ -60,7 +60,7 @@ fn directories_without_images_are_refused() {
     let scratch = Scratch::new("ckptnone");
     let firn = Runtime::firn(&scratch);
     let bundle = Bundle::new(&scratch).shell("true").write();
-    let bin = scratch.folder("bin");
+    let bin = scratch.directory("bin");
     std::os::unix::fs::symlink("/bin/false", bin.join("criu")).unwrap();
     let restore = |images: &std::path::Path| {
         let (path, images) = (bundle.path.to_str().unwrap(), images.to_str().unwrap());
@@ -69,7 +69,7 @@ fn directories_without_images_are_refused() {
     };
     let error = restore(&scratch.join("nowhere"));
     assert!(error.contains("--image-path: open the directory") && error.contains("no such file"), "{error}");
-    let empty = scratch.folder("empty");
+    let empty = scratch.directory("empty");
     let error = restore(&empty);
     assert!(error.contains("descriptors.json") && error.contains("which a checkpoint writes"), "{error}");
     // A criu that does nothing at all.

@@ -383,7 +383,7 @@ fn input_in_the_background_is_the_shells() {
 }
 
 /// A terminal that nobody reads from, or that is stopped (Ctrl-S), does not keep the
-/// signals of whoever wants to end firn from what runs.
+/// signals that are sent to end firn from what runs.
 #[test]
 fn signals_pass_while_the_terminal_takes_no_output() {
     let endless = "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done";

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 const KINDS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
-/// A bundle whose hooks append what they see to files of a folder that has the
+/// A bundle whose hooks append what they see to files of a directory that has the
 /// same name inside, so that hooks of the container can write there too.
 struct Recorded {
     bundle: Bundle,
@@ -18,7 +18,7 @@ struct Recorded {
 
 impl Recorded {
     fn new(scratch: &Scratch) -> Self {
-        let dir = scratch.folder("hooks");
+        let dir = scratch.directory("hooks");
         let mut bundle = Bundle::new(scratch).set("/hooks", json!({})).set("/root/readonly", json!(false));
         bundle = bundle
             .mount(json!({"destination": dir, "type": "bind", "source": dir, "options": ["rbind"]}))
@@ -255,7 +255,7 @@ fn hooks_run_in_the_bundle_and_in_the_root() {
 #[test]
 fn a_hook_without_arguments_is_named_by_its_path() {
     let scratch = Scratch::new("hookargs");
-    let dir = scratch.folder("hooks");
+    let dir = scratch.directory("hooks");
     let script = dir.join("hook");
     std::fs::write(&script, format!("#!/bin/sh\necho $0 $# > {}/name\n", dir.display())).unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

@@ -5,9 +5,9 @@ use firn_conformance::harness::{Bundle, Output, Runtime, Scratch, skip};
 use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, chown};
 
-/// A folder with files of users 0 and 7, bound at /data with `mount`'s fields.
+/// A directory with files of users 0 and 7, bound at /data with `mount`'s fields.
 fn bundle(scratch: &Scratch, mount: &Value, script: &str) -> Bundle {
-    let data = scratch.folder("data");
+    let data = scratch.directory("data");
     for owner in [0, 7] {
         let file = scratch.write(&format!("data/of-{owner}"), "");
         chown(file, Some(owner), Some(owner)).unwrap();
@@ -106,7 +106,8 @@ fn what_init_mounts_in_a_user_namespace_is_mapped_too() {
     };
     let maps = json!([{"containerID": 0, "hostID": 100_003, "size": 10}]);
     let maps = json!({"uidMappings": maps, "gidMappings": maps});
-    let first = json!({"destination": "/first", "type": "bind", "source": scratch.folder("host"), "options": ["bind"]});
+    let first =
+        json!({"destination": "/first", "type": "bind", "source": scratch.directory("host"), "options": ["bind"]});
     // The second shows what the first brings into the root.
     let second = json!({"destination": "/data", "type": "bind", "options": ["bind"]});
     assert_eq!(run(&scratch, bundle(&[&first, &second])).succeeds().stdout, "65534:65534\n");

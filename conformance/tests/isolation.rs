@@ -202,7 +202,7 @@ fn the_roots_propagation() {
 #[test]
 fn binds_of_a_source_with_options_of_its_own() {
     let scratch = Scratch::new("source");
-    let source = scratch.folder("source");
+    let source = scratch.directory("source");
     let mount = |arguments: &[&str]| {
         assert!(std::process::Command::new("mount").args(arguments).arg(&source).status().unwrap().success());
     };
@@ -289,7 +289,7 @@ fn memory_comes_from_the_nodes_of_the_policy() {
 #[test]
 fn binds_keep_access_times_that_are_not_named() {
     let scratch = Scratch::new("bindatime");
-    let source = scratch.folder("source");
+    let source = scratch.directory("source");
     let mount = |arguments: &[&str]| {
         assert!(std::process::Command::new("mount").args(arguments).arg(&source).status().unwrap().success());
     };

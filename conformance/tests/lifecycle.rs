@@ -196,7 +196,9 @@ fn pause_stops_every_process_and_resume_lets_them_go_on() {
     let bundle = Bundle::new(&scratch)
         .shell("n=0; while :; do n=$((n+1)); echo $n > /tmp/t; mv /tmp/t /tmp/tick; sleep 0.01; done");
     let bundle = bundle
-        .mount(json!({"destination": "/tmp", "type": "bind", "source": scratch.folder("shared"), "options": ["rbind"]}))
+        .mount(
+            json!({"destination": "/tmp", "type": "bind", "source": scratch.directory("shared"), "options": ["rbind"]}),
+        )
         .write();
     let firn = Runtime::firn(&scratch);
     firn.create(&bundle).succeeds();

@@ -77,9 +77,9 @@ impl Drop for Monitor {
 
 /// The demo's two layers.
 fn layers(scratch: &Scratch) {
-    scratch.folder("base/bin");
+    scratch.directory("base/bin");
     std::fs::copy(binary("firn-inside"), scratch.join("base/bin/firn-inside")).unwrap();
-    scratch.folder("top/etc");
+    scratch.directory("top/etc");
     scratch.write("top/etc/motd", "from the upper layer\n");
 }
 
@@ -119,7 +119,7 @@ fn ready_exec_restart_on_a_fresh_root_and_stop() {
 fn a_kept_root_survives_the_restart() {
     let scratch = Scratch::new("keptroot");
     layers(&scratch);
-    let upper = scratch.folder("upper").to_string_lossy().into_owned();
+    let upper = scratch.directory("upper").to_string_lossy().into_owned();
     let path = bundle(&scratch, &[&["--layer", "base", "--upper", &upper], STARTS.as_slice()].concat());
     let mut monitor = Monitor::start(&scratch, &path, &[]);
     monitor.says("is ready");

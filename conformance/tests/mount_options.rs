@@ -33,9 +33,9 @@ fn options_may_stand_in_one_string() {
 fn options_longer_than_fsconfig_takes_reach_the_file_system() {
     let scratch = Scratch::new("longoption");
     let long = format!("{}/{}", "l".repeat(130), "m".repeat(130));
-    let low = scratch.folder(&long);
+    let low = scratch.directory(&long);
     std::fs::write(low.join("file"), "low\n").unwrap();
-    let (upper, work) = (scratch.folder("upper"), scratch.folder("work"));
+    let (upper, work) = (scratch.directory("upper"), scratch.directory("work"));
     let options = json!([
         format!("lowerdir={}", low.display()),
         format!("upperdir={}", upper.display()),
@@ -68,7 +68,7 @@ fn options_longer_than_fsconfig_takes_reach_the_file_system() {
     firn.left_nothing();
     // More than a page is told, and not cut.
     let many: Vec<String> =
-        (0..30).map(|number| scratch.folder(&format!("{long}{number}")).display().to_string()).collect();
+        (0..30).map(|number| scratch.directory(&format!("{long}{number}")).display().to_string()).collect();
     let mount = json!({"destination": "/p", "type": "overlay", "source": "overlay", "options": [format!("lowerdir={}", many.join(":"))]});
     let error = firn.run(&Bundle::new_of(&bundle).mount(mount).write()).fails(1).stderr;
     assert!(error.contains("takes 4095 bytes of options"), "{error}");
@@ -79,17 +79,19 @@ fn options_longer_than_fsconfig_takes_reach_the_file_system() {
 #[test]
 fn layers_may_have_names_of_any_length() {
     let scratch = Scratch::new("longlayer");
-    let base = scratch.folder(&format!("{}/{}/base", "l".repeat(200), "m".repeat(200)));
+    let base = scratch.directory(&format!("{}/{}/base", "l".repeat(200), "m".repeat(200)));
     busybox_root(&base);
-    let top = scratch.folder("back\\slash,comma:colon");
+    let top = scratch.directory("back\\slash,comma:colon");
     std::fs::create_dir(top.join("etc")).unwrap();
     std::fs::write(top.join("etc/top"), "top\n").unwrap();
-    let upper = scratch.folder(&format!("{}/{}", "u".repeat(250), "v".repeat(100)));
+    let upper = scratch.directory(&format!("{}/{}", "u".repeat(250), "v".repeat(100)));
     let firn = Runtime::firn(&scratch);
     let (base, top, upper) = (base.display().to_string(), top.display().to_string(), upper.display().to_string());
     // More than a page of them, which is what mount(2) takes.
     let more: Vec<String> = (0..10)
-        .map(|number| scratch.folder(&format!("{}/{number}{}", "n".repeat(200), "o".repeat(240))).display().to_string())
+        .map(|number| {
+            scratch.directory(&format!("{}/{number}{}", "n".repeat(200), "o".repeat(240))).display().to_string()
+        })
         .collect();
     let mut words = vec!["--layer", base.as_str()];
     words.extend(more.iter().flat_map(|layer| ["--layer", layer.as_str()]));
@@ -103,7 +105,7 @@ fn layers_may_have_names_of_any_length() {
 #[test]
 fn an_option_that_no_bind_has_is_an_error() {
     let scratch = Scratch::new("unknown");
-    let source = scratch.folder("source");
+    let source = scratch.directory("source");
     let bundle = Bundle::new(&scratch).shell("true");
     let firn = Runtime::firn(&scratch);
     for option in ["mode=700", "no-such-option", "uid=5", "idmap=uids=0-0-1"] {
@@ -122,7 +124,7 @@ fn an_option_that_no_bind_has_is_an_error() {
 #[test]
 fn cruns_options_for_links_are_honoured() {
     let scratch = Scratch::new("crunlinks");
-    let source = scratch.folder("source");
+    let source = scratch.directory("source");
     std::fs::write(source.join("file"), "of the host\n").unwrap();
     symlink("file", source.join("link")).unwrap();
     symlink("nowhere", source.join("dangling")).unwrap();
@@ -169,7 +171,7 @@ fn cruns_options_for_links_are_honoured() {
 #[test]
 fn an_id_mapping_may_stand_in_an_option() {
     let scratch = Scratch::new("idmapoption");
-    let source = scratch.folder("source");
+    let source = scratch.directory("source");
     std::fs::write(source.join("file"), "").unwrap();
     chown(source.join("file"), Some(1000), Some(1000)).unwrap();
     let bundle = Bundle::new(&scratch).shell("stat -c %u:%g /s/file").set("/root/readonly", json!(false));

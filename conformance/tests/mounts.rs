@@ -11,7 +11,7 @@ fn mounts_come_and_go_while_the_container_runs() {
     let scratch = Scratch::new("mounts");
     for user_namespace in [false, true] {
         let firn = Runtime::firn(&scratch);
-        let source = scratch.folder(if user_namespace { "own" } else { "host" });
+        let source = scratch.directory(if user_namespace { "own" } else { "host" });
         std::fs::write(source.join("file"), "of the host").unwrap();
         let mut bundle = Bundle::new(&scratch).shell("exec sleep 1000");
         if user_namespace {
@@ -65,7 +65,7 @@ fn mounts_come_and_go_while_the_container_runs() {
 fn a_bind_may_show_a_part_of_the_containers_own_root() {
     let scratch = Scratch::new("mountorder");
     let firn = Runtime::firn(&scratch);
-    let tree = scratch.folder("tree");
+    let tree = scratch.directory("tree");
     for dir in ["a/x", "b/y", "c"] {
         std::fs::create_dir_all(tree.join(dir)).unwrap();
     }
@@ -95,7 +95,7 @@ fn a_bind_may_show_a_part_of_the_containers_own_root() {
 #[test]
 fn mounts_are_listed_in_the_order_of_the_config() {
     let scratch = Scratch::new("mountlist");
-    let source = scratch.folder("source");
+    let source = scratch.directory("source");
     let bundle = Bundle::new(&scratch).set("/root/readonly", json!(false));
     let targets: Vec<String> = bundle.config["mounts"].as_array().unwrap().iter().map(target).collect();
     assert!(targets.contains(&"/proc".into()), "{targets:?}");
@@ -117,8 +117,8 @@ fn target(mount: &serde_json::Value) -> String {
     mount["destination"].as_str().expect("a mount has a destination").to_owned()
 }
 
-/// The container's own root, seen through a bind of a folder above it, is the
-/// host's folder: without the /proc that is mounted there by then. By whatever name.
+/// The container's own root, seen through a bind of a directory above it, is the
+/// host's directory: without the /proc that is mounted there by then. By whatever name.
 #[test]
 fn a_source_that_holds_the_root_shows_none_of_its_mounts() {
     let scratch = Scratch::new("mountabove");
@@ -159,7 +159,7 @@ fn the_cgroup_may_be_mounted_twice() {
 #[test]
 fn mounts_spread_as_under_runc() {
     let scratch = Scratch::new("mountspread");
-    let source = scratch.folder("source");
+    let source = scratch.directory("source");
     let path = source.to_str().unwrap();
     let host = |words: &[&str]| command(Command::new(words[0]).args(&words[1..])).succeeds();
     host(&["mount", "-t", "tmpfs", "tmpfs", path]);
@@ -209,7 +209,7 @@ fn mounts_spread_as_under_runc() {
 fn mounts_of_a_running_container_are_its_own() {
     let scratch = Scratch::new("mountadd");
     let firn = Runtime::firn(&scratch);
-    let source = scratch.folder("source");
+    let source = scratch.directory("source");
     let bundle = Bundle::new(&scratch).set("/root/readonly", json!(false)).shell("sleep 1000").write();
     firn.create(&bundle).succeeds();
     firn.start().succeeds();

@@ -240,7 +240,7 @@ fn a_namespace_of_the_hosts_is_joined_with_the_hosts_rights() {
 #[test]
 fn a_bind_in_a_user_namespace_keeps_what_its_source_has() {
     let scratch = Scratch::new("lockedbind");
-    let source = scratch.folder("source");
+    let source = scratch.directory("source");
     let mount = |arguments: &[&str]| {
         assert!(std::process::Command::new("mount").args(arguments).arg(&source).status().unwrap().success());
     };

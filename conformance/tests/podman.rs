@@ -5,30 +5,30 @@ use firn_conformance::harness::place::program;
 use firn_conformance::harness::{Scratch, binary, busybox_root, command};
 use std::process::Command;
 
-/// A script under podman's own folders and a private network: nothing of the
+/// A script under podman's own directories and a private network: nothing of the
 /// machine's is used or changed, and nothing is sent anywhere.
 fn podman(scratch: &Scratch, script: &str) -> firn_conformance::harness::Output {
-    let folder = scratch.path().display();
+    let directory = scratch.path().display();
     for dir in ["storage", "runroot", "tmp", "networks", "home", "cache"] {
-        scratch.folder(dir);
+        scratch.directory(dir);
     }
     let conf = format!(
         "[containers]\ndefault_ulimits=[\"nofile=20000:20000\",\"nproc=30000:30000\"]\nlog_driver=\"k8s-file\"\n\
-         [engine]\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"file\"\nevents_logfile_path=\"{folder}/events.log\"\n\
-         tmp_dir=\"{folder}/tmp\"\nruntime_supports_json=[\"runc\",\"firn\"]\n[engine.runtimes]\nfirn=[\"{}\"]\n\
-         [network]\nnetwork_config_dir=\"{folder}/networks\"\n",
+         [engine]\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"file\"\nevents_logfile_path=\"{directory}/events.log\"\n\
+         tmp_dir=\"{directory}/tmp\"\nruntime_supports_json=[\"runc\",\"firn\"]\n[engine.runtimes]\nfirn=[\"{}\"]\n\
+         [network]\nnetwork_config_dir=\"{directory}/networks\"\n",
         binary("firn").display()
     );
     let conf = scratch.write("containers.conf", &conf);
     let storage = scratch.write(
         "storage.conf",
-        &format!("[storage]\ndriver=\"overlay\"\ngraphroot=\"{folder}/storage\"\nrunroot=\"{folder}/runroot\"\n"),
+        &format!("[storage]\ndriver=\"overlay\"\ngraphroot=\"{directory}/storage\"\nrunroot=\"{directory}/runroot\"\n"),
     );
     scratch.write("registries.conf", "");
     // /run/containers and /run/netns are fixed places of podman's.
     let private = "ip link set lo up; mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/lock";
     let script = format!(
-        "{private}; pm() {{ podman --root {folder}/storage --runroot {folder}/runroot --tmpdir {folder}/tmp \"$@\"; }}\n{script}"
+        "{private}; pm() {{ podman --root {directory}/storage --runroot {directory}/runroot --tmpdir {directory}/tmp \"$@\"; }}\n{script}"
     );
     program("podman", "podman");
     let mut shell = Command::new(program("unshare", "util-linux"));
@@ -44,7 +44,7 @@ fn podman(scratch: &Scratch, script: &str) -> firn_conformance::harness::Output 
 
 /// An image of busybox, made without a registry.
 fn import(scratch: &Scratch) -> String {
-    busybox_root(&scratch.folder("image"));
+    busybox_root(&scratch.directory("image"));
     let tar = scratch.join("image.tar");
     command(Command::new("tar").arg("-C").arg(scratch.join("image")).arg("-cf").arg(&tar).arg(".")).succeeds();
     format!("pm import {} bb:1 >/dev/null 2>&1 || exit 99\n", tar.display())

@@ -14,10 +14,10 @@ fn run(firn: &Runtime, bundle: &Path) -> firn_conformance::harness::Output {
 
 /// Two layers: busybox below, and above it a file that covers one of it.
 fn layers(scratch: &Scratch) {
-    busybox_root(&scratch.folder("base"));
+    busybox_root(&scratch.directory("base"));
     scratch.write("base/etc/both", "lower\n");
     scratch.write("base/etc/one", "only lower\n");
-    scratch.folder("top/etc");
+    scratch.directory("top/etc");
     scratch.write("top/etc/both", "upper\n");
 }
 
@@ -43,7 +43,7 @@ fn a_directory_keeps_what_is_written_and_a_tmpfs_has_its_size() {
     let scratch = Scratch::new("upper");
     layers(&scratch);
     let firn = Runtime::firn(&scratch);
-    let upper = scratch.folder("kept").to_string_lossy().into_owned();
+    let upper = scratch.directory("kept").to_string_lossy().into_owned();
     let count = "echo x >> /count; wc -l < /count";
     let path = bundle(&scratch, &["--layer", "base", "--upper", &upper, "--", "sh", "-c", count]);
     assert_eq!(run(&firn, &path).succeeds().stdout, "1\n");
@@ -67,13 +67,13 @@ fn a_copy_shows_what_the_layers_show() {
         rustix::fs::setxattr(scratch.join(name), attribute, value, flags).unwrap();
     };
     for name in ["gone", "attribute/gone", "attribute/stays", "opaque/below", "user/below", "old/file", "plain"] {
-        scratch.folder(&format!("base/forms/{}", Path::new(name).parent().unwrap().display()));
+        scratch.directory(&format!("base/forms/{}", Path::new(name).parent().unwrap().display()));
         scratch.write(&format!("base/forms/{name}"), "base\n");
     }
     std::fs::hard_link(scratch.join("base/forms/old/file"), scratch.join("base/forms/old/second")).unwrap();
     std::fs::File::create(scratch.join("base/forms/sparse")).unwrap().set_len(1 << 26).unwrap();
     for name in ["attribute", "opaque", "user", "new"] {
-        scratch.folder(&format!("top/forms/{name}"));
+        scratch.directory(&format!("top/forms/{name}"));
     }
     for node in [&["top/forms/gone", "c", "0", "0"][..], &["top/forms/old", "c", "0", "0"], &["top/forms/pipe", "p"]] {
         command(Command::new("mknod").args(node).current_dir(scratch.path())).succeeds();
@@ -107,7 +107,7 @@ fn hundreds_of_layers_are_overlaid() {
     let mut args = vec!["--layer".to_owned(), "base".to_owned()];
     for number in 0..300 {
         let name = format!("a-layer-with-a-rather-long-name-{number:03}");
-        scratch.folder(&name);
+        scratch.directory(&name);
         scratch.write(&format!("{name}/file-{number:03}"), "");
         scratch.write(&format!("{name}/last"), &format!("{number}\n"));
         args.extend(["--layer".to_owned(), name]);
@@ -246,7 +246,7 @@ fn a_closure_starts_its_own_init_by_default() {
 #[test]
 fn a_root_that_is_booted_is_shared_within_the_container() {
     let scratch = Scratch::new("bootshared");
-    busybox_root(&scratch.folder("base"));
+    busybox_root(&scratch.directory("base"));
     std::fs::create_dir(scratch.join("base/mnt")).unwrap();
     let script = "#!/bin/sh
         awk '$5 ~ \"^(/|/run|/nix/store|/nix/store/[^/]*)$\" { print $5, ($7 ~ /shared/ ? \"shared\" : \"private\"), $8 ~ /master/ }' /proc/self/mountinfo
@@ -258,7 +258,7 @@ fn a_root_that_is_booted_is_shared_within_the_container() {
     let output = run(&firn, &path).succeeds().stdout;
     assert_eq!(output, "/ shared 0\n/run shared 0\nfile\n");
     // A closure's view, as firn.json of a booted root has it.
-    let store = scratch.folder("store");
+    let store = scratch.directory("store");
     std::fs::create_dir(store.join("aaa-x")).unwrap();
     std::fs::write(path.join("closure"), format!("{}\n", store.join("aaa-x").display())).unwrap();
     let file = path.join("firn.json");

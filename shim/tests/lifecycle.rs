@@ -165,7 +165,7 @@ fn errors_before_any_container() {
     let fixture = Fixture::new("errors", "");
     let cases = [
         ("--restart=sometimes", "sometimes"),
-        ("--log=/no/such/folder/log", "open /no/such/folder/log: no such file"),
+        ("--log=/no/such/directory/log", "open /no/such/directory/log: no such file"),
         ("--log-size=big", "not a size"),
     ];
     for (option, expected) in cases {

@@ -35,9 +35,9 @@ pub fn run(options: &[&str]) -> Result<()> {
 /// A root with the newest peers, made once and kept between runs.
 fn newest() -> Result<PathBuf> {
     let recipe = cache::fingerprint(&[SUITE, PEERS, &debian::LEFT_OUT.join(",")]);
-    let folder = cache::entry("peers", &recipe, |folder| {
+    let directory = cache::entry("peers", &recipe, |directory| {
         println!("making a Debian {SUITE} root with {PEERS} (a minute, once)");
-        call(&mut debian::make(SUITE, PEERS, &folder.join("root")))
+        call(&mut debian::make(SUITE, PEERS, &directory.join("root")))
     })?;
-    Ok(folder.join("root"))
+    Ok(directory.join("root"))
 }

@@ -31,7 +31,7 @@ fn shown(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// The folder with the static release binaries, built if they are not.
+/// The directory with the static release binaries, built if they are not.
 pub fn release() -> Result<PathBuf> {
     let packages =
         ["firn", "firn-image", "firn-init", "firn-shim", "firnctl", "firn-floor", "firn-bench", "firn-conformance"]

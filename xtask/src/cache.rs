@@ -1,20 +1,20 @@
 //! What takes minutes to make and is kept between runs: /var/cache/firn, or the
-//! folder that FIRN_CACHE names.
+//! directory that FIRN_CACHE names.
 
 use crate::Result;
 use std::path::{Path, PathBuf};
 
-/// The folder `NAME-RECIPE`, made by `make` if it isn't there. It appears under
+/// The directory `NAME-RECIPE`, made by `make` if it isn't there. It appears under
 /// its name when it is whole; those of other recipes go.
 pub fn entry(name: &str, recipe: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let cache = std::env::var_os("FIRN_CACHE").map_or_else(|| PathBuf::from("/var/cache/firn"), PathBuf::from);
     std::fs::create_dir_all(&cache)?;
-    // One at a time makes; whoever waited finds it made. Closing lets go.
+    // One at a time makes; a process that waited finds it made. Closing lets go.
     let lock = std::fs::File::create(cache.join(format!(".{name}.lock")))?;
     lock.lock()?;
-    let folder = cache.join(format!("{name}-{recipe}"));
-    if folder.exists() {
-        return Ok(folder);
+    let directory = cache.join(format!("{name}-{recipe}"));
+    if directory.exists() {
+        return Ok(directory);
     }
     remove_others(&cache, &format!("{name}-"))?;
     let unfinished = cache.join(format!("{name}-new"));
@@ -23,8 +23,8 @@ pub fn entry(name: &str, recipe: &str, make: impl FnOnce(&Path) -> Result<()>) -
         std::fs::remove_dir_all(&unfinished)?;
         return Err(error);
     }
-    std::fs::rename(&unfinished, &folder)?;
-    Ok(folder)
+    std::fs::rename(&unfinished, &directory)?;
+    Ok(directory)
 }
 
 /// Folders of older recipes, and what a run that was cut off left.

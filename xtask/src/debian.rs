@@ -23,8 +23,8 @@ pub fn make(suite: &str, packages: &str, root: &Path) -> Command {
 }
 
 /// The option that runs the script on the root when the packages are in it.
-pub fn hook(folder: &Path, script: &str) -> Result<String> {
-    let file = folder.join("hook.sh");
+pub fn hook(directory: &Path, script: &str) -> Result<String> {
+    let file = directory.join("hook.sh");
     std::fs::write(&file, script)?;
     Ok(format!("--customize-hook=sh {} \"$1\"", file.display()))
 }
@@ -35,11 +35,11 @@ pub fn root_with_systemd() -> Result<PathBuf> {
     const HOOK: &str = include_str!("debian-root.sh");
     let suite = release_name();
     let recipe = cache::fingerprint(&[HOOK, PACKAGES, &suite, &LEFT_OUT.join(",")]);
-    let folder = cache::entry("debian-systemd", &recipe, |folder| {
+    let directory = cache::entry("debian-systemd", &recipe, |directory| {
         println!("making a Debian root with systemd (a minute, once)");
-        run(make(&suite, PACKAGES, &folder.join("root")).arg(hook(folder, HOOK)?))
+        run(make(&suite, PACKAGES, &directory.join("root")).arg(hook(directory, HOOK)?))
     })?;
-    Ok(folder.join("root"))
+    Ok(directory.join("root"))
 }
 
 /// The Debian that this machine is, or the newest stable one elsewhere.

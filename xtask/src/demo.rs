@@ -28,20 +28,20 @@ fn is_root() -> Result<bool> {
 
 struct Demo {
     bin: PathBuf,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        // Whatever was cut off: containers first, then their folders.
+        // Whatever was cut off: containers first, then their directories.
         for name in ["layers", "kept", "closure"] {
             let id = self.id(name);
             let _ = Command::new(self.bin.join("firn")).args(["delete", "--force", &id]).output();
             let _ = std::fs::remove_dir_all(Path::new("/run/firn/shim").join(&id));
         }
-        // podman's own clean-up may still be at work in its folders.
+        // podman's own clean-up may still be at work in its directories.
         for _ in 0..40 {
-            if std::fs::remove_dir_all(&self.folder).is_ok() || !self.folder.exists() {
+            if std::fs::remove_dir_all(&self.directory).is_ok() || !self.directory.exists() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -55,15 +55,15 @@ impl Drop for Demo {
 
 impl Demo {
     fn new(bin: PathBuf) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("firn-demo-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("firn-demo-{}", std::process::id()));
         for (dir, file, text) in [("base", "motd", "from the lower layer\n"), ("top", "motd", "from the upper layer\n")]
         {
-            std::fs::create_dir_all(folder.join(dir).join("etc"))?;
-            std::fs::write(folder.join(dir).join("etc").join(file), text)?;
+            std::fs::create_dir_all(directory.join(dir).join("etc"))?;
+            std::fs::write(directory.join(dir).join("etc").join(file), text)?;
         }
-        std::fs::create_dir_all(folder.join("base/bin"))?;
-        std::fs::copy(bin.join("firn-inside"), folder.join("base/bin/firn-inside"))?;
-        Ok(Demo { bin, folder })
+        std::fs::create_dir_all(directory.join("base/bin"))?;
+        std::fs::copy(bin.join("firn-inside"), directory.join("base/bin/firn-inside"))?;
+        Ok(Demo { bin, directory })
     }
 
     fn id(&self, name: &str) -> String {
@@ -75,10 +75,10 @@ impl Demo {
     }
 
     fn bundle(&self, name: &str, args: &[&str]) -> Result<PathBuf> {
-        let bundle = self.folder.join(self.id(name));
+        let bundle = self.directory.join(self.id(name));
         let begun = Instant::now();
         let mut image = Command::new(self.bin.join("firn-image"));
-        output(image.current_dir(&self.folder).arg("bundle").arg("--output").arg(&bundle).args(args))?;
+        output(image.current_dir(&self.directory).arg("bundle").arg("--output").arg(&bundle).args(args))?;
         took("bundle", begun);
         Ok(bundle)
     }
@@ -102,7 +102,7 @@ impl Demo {
     /// The same with a directory, which a restart keeps.
     fn kept(&self) -> Result<()> {
         title("The same layers, with a directory that is kept");
-        let upper = self.folder.join("upper");
+        let upper = self.directory.join("upper");
         std::fs::create_dir(&upper)?;
         let upper = upper.to_string_lossy().into_owned();
         let words = ["--layer", "base", "--layer", "top", "--upper", &upper, "--", "/bin/firn-inside", "starts"];
@@ -123,8 +123,8 @@ impl Demo {
     fn closure(&self) -> Result<()> {
         title("A container from the closure of a store path");
         let system = self.store()?;
-        let store = self.folder.join("nix/store");
-        let (store, list) = (store.to_string_lossy(), self.folder.join("store-paths"));
+        let store = self.directory.join("nix/store");
+        let (store, list) = (store.to_string_lossy(), self.directory.join("store-paths"));
         let words = ["--closure", &system, "--store", &store, "--store-paths", &list.to_string_lossy()];
         let bundle = self.bundle("closure", &[&words[..], &["--", "firn-inside", "starts"]].concat())?;
         let id = self.id("closure");
@@ -141,7 +141,7 @@ impl Demo {
     /// refers to. The closure of the system, which is returned, is listed in `store-paths`.
     fn store(&self) -> Result<String> {
         let path = |hash: char, name: &str| format!("/nix/store/{}-{name}", hash.to_string().repeat(32));
-        let place = |path: &str| self.folder.join(path.trim_start_matches('/'));
+        let place = |path: &str| self.directory.join(path.trim_start_matches('/'));
         let (tools, system, other) = (path('a', "tools"), path('b', "system"), path('c', "other"));
         std::fs::create_dir_all(place(&tools).join("bin"))?;
         std::fs::copy(self.bin.join("firn-inside"), place(&tools).join("bin/firn-inside"))?;
@@ -149,7 +149,7 @@ impl Demo {
         std::os::unix::fs::symlink(format!("{tools}/bin"), place(&system).join("bin"))?;
         std::fs::write(place(&system).join("greeting"), "hello from the closure\n")?;
         std::fs::create_dir_all(place(&other))?;
-        std::fs::write(self.folder.join("store-paths"), format!("{tools}\n{system}\n"))?;
+        std::fs::write(self.directory.join("store-paths"), format!("{tools}\n{system}\n"))?;
         Ok(system)
     }
 
@@ -158,23 +158,23 @@ impl Demo {
         if !found("podman") {
             return skipped("podman is not installed");
         }
-        let conf = self.folder.join("containers.conf");
+        let conf = self.directory.join("containers.conf");
         // A container's limits can't be above the caller's own.
         std::fs::write(
             &conf,
             "[containers]\ndefault_ulimits=[\"nofile=1024:1024\",\"nproc=1024:1024\"]\n[engine]\nevents_logger=\"none\"\nruntime_supports_json=[\"firn\"]\n",
         )?;
-        let storage = self.folder.join("storage");
+        let storage = self.directory.join("storage");
         let mut podman = Command::new("podman");
         podman.env("CONTAINERS_CONF", &conf).arg("--runtime").arg(self.bin.join("firn"));
-        podman.arg("--root").arg(&storage).arg("--runroot").arg(self.folder.join("runroot"));
-        podman.arg("--tmpdir").arg(self.folder.join("tmp")).args([
+        podman.arg("--root").arg(&storage).arg("--runroot").arg(self.directory.join("runroot"));
+        podman.arg("--tmpdir").arg(self.directory.join("tmp")).args([
             "--cgroup-manager",
             "cgroupfs",
             "--storage-driver",
             "vfs",
         ]);
-        podman.args(["run", "--rm", "--network", "none", "--rootfs"]).arg(self.folder.join("base"));
+        podman.args(["run", "--rm", "--network", "none", "--rootfs"]).arg(self.directory.join("base"));
         podman.args(["/bin/firn-inside", "facts"]);
         let begun = Instant::now();
         print!("{}", indented(&output(&mut podman)?));

@@ -26,8 +26,8 @@ pub fn write(dir: &Path) -> Result<()> {
 
 fn completions(mut command: Command, dir: &Path) -> Result<()> {
     let name = command.get_name().to_owned();
-    for (shell, folder) in [(Shell::Bash, "bash"), (Shell::Zsh, "zsh"), (Shell::Fish, "fish")] {
-        clap_complete::generate_to(shell, &mut command, &name, dir.join(folder))?;
+    for (shell, directory) in [(Shell::Bash, "bash"), (Shell::Zsh, "zsh"), (Shell::Fish, "fish")] {
+        clap_complete::generate_to(shell, &mut command, &name, dir.join(directory))?;
     }
     let bash = dir.join("bash");
     // bash-completion finds a file by the command's bare name.

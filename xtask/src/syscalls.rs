@@ -3,7 +3,7 @@
 //! Writes the table of system call names from two published sources: the
 //! unpacked source of the `syscalls` crate, which has x86-64, i386 and other
 //! architectures but not x32, and the kernel headers' `asm/unistd_x32.h`
-//! (`HEADERS` is the folder that holds it), which is older than the crate.
+//! (`HEADERS` is the directory that holds it), which is older than the crate.
 //! What is newer than both stands in `NEWER`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,9 +81,9 @@ type Table = BTreeMap<String, u16>;
 
 /// Returns the text of names.rs.
 pub fn generate(syscalls_crate: &Path, headers: &Path) -> Result<String, String> {
-    let folder = syscalls_crate.join("src/arch");
-    let mut x86_64 = from_crate(&folder.join("x86_64.rs"))?;
-    let mut i386 = from_crate(&folder.join("x86.rs"))?;
+    let directory = syscalls_crate.join("src/arch");
+    let mut x86_64 = from_crate(&directory.join("x86_64.rs"))?;
+    let mut i386 = from_crate(&directory.join("x86.rs"))?;
     let mut x32 = from_header(&headers.join("unistd_x32.h"))?;
     for (name, number) in NEWER {
         x86_64.insert(name.into(), number);
@@ -94,8 +94,8 @@ pub fn generate(syscalls_crate: &Path, headers: &Path) -> Result<String, String>
     );
 
     let mut names: BTreeSet<String> = ELSEWHERE.map(String::from).into();
-    for entry in std::fs::read_dir(&folder).map_err(|e| format!("read {}: {e}", folder.display()))? {
-        let path = entry.map_err(|e| format!("read {}: {e}", folder.display()))?.path();
+    for entry in std::fs::read_dir(&directory).map_err(|e| format!("read {}: {e}", directory.display()))? {
+        let path = entry.map_err(|e| format!("read {}: {e}", directory.display()))?.path();
         let kind = path.file_stem().unwrap_or_default();
         if !SKIPPED.iter().any(|skipped| kind == *skipped) {
             names.extend(from_crate(&path)?.into_keys());

@@ -65,7 +65,7 @@ fn one(call: &Call, number: u64) {
         }
     }
     loop {
-        // SAFETY: whoever wrote the score answers for its arguments.
+        // SAFETY: the author of the score is responsible for its arguments.
         let result = unsafe { sys::call(call.number, args) };
         match (call.kind, result) {
             (RETRY, sys::EBUSY) => {

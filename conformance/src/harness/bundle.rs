@@ -11,7 +11,7 @@ use std::process::Command;
 pub fn busybox_root(root: &Path) {
     let busybox = program("busybox", "busybox-static");
     for dir in ["bin", "etc", "tmp", "proc", "sys", "dev"] {
-        std::fs::create_dir_all(root.join(dir)).expect("make a folder of the root");
+        std::fs::create_dir_all(root.join(dir)).expect("make a directory of the root");
     }
     std::fs::copy(&busybox, root.join("bin/busybox")).expect("copy busybox");
     let list = Command::new(&busybox).arg("--list").output().expect("ask busybox for its commands");
@@ -39,7 +39,7 @@ impl Bundle {
 
     /// With an empty root.
     pub fn bare(scratch: &Scratch, name: &str) -> Self {
-        let path = scratch.folder(name);
+        let path = scratch.directory(name);
         std::fs::create_dir(path.join("rootfs")).expect("make the root");
         let spec = Command::new(binary("firn")).args(["spec", "--file", "-"]).output().expect("run firn spec");
         assert!(spec.status.success(), "firn spec failed: {}", String::from_utf8_lossy(&spec.stderr));
@@ -105,7 +105,7 @@ impl Bundle {
     }
 }
 
-/// `firn-image bundle` in the scratch folder, with a cgroup of the test's own.
+/// `firn-image bundle` in the scratch directory, with a cgroup of the test's own.
 pub fn image_bundle(scratch: &Scratch, args: &[&str]) -> PathBuf {
     let path = scratch.join("bundle");
     let mut image = Command::new(binary("firn-image"));

@@ -1,14 +1,14 @@
-//! Where the binaries are, and folders that go when a test ends.
+//! Where the binaries are, and directories that go when a test ends.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// One of firn's own binaries, as `cargo xtask build` left it, or in the folder
+/// One of firn's own binaries, as `cargo xtask build` left it, or in the directory
 /// that FIRN_BIN names.
 pub fn binary(name: &str) -> PathBuf {
     let path = match std::env::var_os("FIRN_BIN") {
-        Some(folder) => Path::new(&folder).join(name),
+        Some(directory) => Path::new(&directory).join(name),
         None => built(name),
     };
     assert!(path.exists(), "{} is missing: run `cargo xtask build` first", path.display());
@@ -51,7 +51,7 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A folder of its own for a test, removed at its end.
+/// A directory of its own for a test, removed at its end.
 #[derive(Debug)]
 pub struct Scratch(PathBuf);
 
@@ -78,8 +78,8 @@ impl Scratch {
         self.0.file_name().expect("a name").to_string_lossy().into_owned()
     }
 
-    /// A new folder in it.
-    pub fn folder(&self, name: &str) -> PathBuf {
+    /// A new directory in it.
+    pub fn directory(&self, name: &str) -> PathBuf {
         let path = self.join(name);
         std::fs::create_dir_all(&path).unwrap_or_else(|e| panic!("make {}: {e}", path.display()));
         path
@@ -104,10 +104,10 @@ impl Drop for Scratch {
     }
 }
 
-/// Gives a folder with all that is in it to a user.
-pub fn give_to(folder: &Path, user: u32) {
-    let status = std::process::Command::new("chown").arg("-hR").arg(format!("{user}:{user}")).arg(folder).status();
-    assert!(status.is_ok_and(|status| status.success()), "give {} to {user}", folder.display());
+/// Gives a directory with all that is in it to a user.
+pub fn give_to(directory: &Path, user: u32) {
+    let status = std::process::Command::new("chown").arg("-hR").arg(format!("{user}:{user}")).arg(directory).status();
+    assert!(status.is_ok_and(|status| status.success()), "give {} to {user}", directory.display());
 }
 
 /// systemd wants a cgroup v2 or a named hierarchy of its own.

@@ -104,7 +104,7 @@ fn a_terminal_does_not_follow_links_in_dev() {
         .set("/process/terminal", json!(true));
     let bundle = without_mounts(bundle, "/dev");
     let root = bundle.root();
-    let no_devpts = Bundle { path: scratch.folder("no-devpts"), config: bundle.config.clone() };
+    let no_devpts = Bundle { path: scratch.directory("no-devpts"), config: bundle.config.clone() };
     let no_devpts = no_devpts.set("/root/path", json!(root)).write();
     let bundle = bundle
         .mount(json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"]}))
@@ -152,7 +152,7 @@ fn a_terminal_does_not_follow_links_in_dev() {
 #[test]
 fn a_console_is_never_made_in_a_volume() {
     let scratch = Scratch::new("volumecons");
-    let volume = scratch.folder("volume");
+    let volume = scratch.directory("volume");
     for place in ["pts", "shm", "mqueue"] {
         std::fs::create_dir(volume.join(place)).unwrap();
     }

@@ -12,7 +12,7 @@ pub struct Canary {
 
 impl Canary {
     pub fn new(scratch: &Scratch) -> Self {
-        let path = scratch.folder("host");
+        let path = scratch.directory("host");
         for dir in ["empty", "dir", "dir/below"] {
             std::fs::create_dir(path.join(dir)).unwrap();
         }

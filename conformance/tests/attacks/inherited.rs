@@ -67,7 +67,7 @@ fn a_program_inherits_no_signal_settings() {
 #[test]
 fn making_a_bundle_hears_of_its_children() {
     let scratch = Scratch::new("sigimage");
-    let bin = scratch.folder("bin");
+    let bin = scratch.directory("bin");
     let nix = scratch.write("bin/nix-store", "#!/bin/sh\necho error: said by the store >&2\nexit 3\n");
     std::fs::set_permissions(&nix, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut line = Command::new("env");
@@ -129,7 +129,7 @@ fn closed_standard_streams_are_nobody_elses() {
     let scratch = Scratch::new("closed");
     let firn = Runtime::firn(&scratch);
     let list = "ls -l /proc/self/fd | grep ' [012] -> /dev/null' | wc -l > /out/lines";
-    let out = scratch.folder("out");
+    let out = scratch.directory("out");
     std::os::unix::fs::chown(&out, Some(1000), Some(1000)).unwrap();
     let bundle = Bundle::new(&scratch)
         .shell(list)

@@ -87,7 +87,7 @@ fn no_descriptors_leak_into_the_container() {
 
 /// A copy of firn, so that an attack that succeeds does no harm.
 fn copy_of_firn(scratch: &Scratch) -> PathBuf {
-    let copy = scratch.folder("copy").join("firn");
+    let copy = scratch.directory("copy").join("firn");
     std::fs::copy(binary("firn"), &copy).unwrap();
     copy
 }
@@ -143,7 +143,7 @@ fn the_runtime_is_no_program_of_the_containers() {
 /// has seen of what `join` does.
 fn hunt(scratch: &Scratch, firn: &Runtime, targets: &[&Path], join: impl Fn(&str)) -> String {
     let canary = scratch.write("canary", "canary\n");
-    let shared = scratch.folder("shared");
+    let shared = scratch.directory("shared");
     let mut args = vec!["/bin/attacker".to_owned(), "hunt".into(), "/shared/report".into()];
     args.push(canary.to_string_lossy().into_owned());
     args.extend(targets.iter().map(|path| inode(path)));
@@ -178,7 +178,7 @@ fn hunt(scratch: &Scratch, firn: &Runtime, targets: &[&Path], join: impl Fn(&str
 #[test]
 fn the_attacker_overwrites_a_program_that_joins_unprotected() {
     let scratch = Scratch::new("victim");
-    let victim = scratch.folder("victim").join("busybox");
+    let victim = scratch.directory("victim").join("busybox");
     std::fs::copy(program("busybox", "busybox-static"), &victim).unwrap();
     let firn = Runtime::firn(&scratch);
     let report = hunt(&scratch, &firn, &[&victim], |pid| {
@@ -246,7 +246,7 @@ fn an_exec_has_the_containers_root_in_any_mount_namespace() {
         let output = firn.exec(&["/bin/busybox", "sh", "-c", &script]).succeeds();
         assert_eq!(output.stdout, "the container's\n/\n", "{namespace:?}");
         // What is mounted there would be mounted for others.
-        let hole = scratch.folder("hole");
+        let hole = scratch.directory("hole");
         let list = scratch.write("list.json", &json!([{"destination": hole, "type": "tmpfs"}]).to_string());
         let output = firn.call(&["mounts", "add", firn.id(), list.to_str().unwrap()]).fails(1);
         assert!(output.stderr.contains("no mount namespace of its own"), "{output:?}");

@@ -11,7 +11,7 @@ use std::path::Path;
 fn links_in_the_image_lead_nothing_to_the_host() {
     let scratch = Scratch::new("links");
     let host = Canary::new(&scratch);
-    let volume = scratch.folder("volume");
+    let volume = scratch.directory("volume");
     let file = scratch.write("file", "volume's\n");
     let firn = Runtime::firn(&scratch);
     let mut bundle = Bundle::new(&scratch)
@@ -27,7 +27,7 @@ fn links_in_the_image_lead_nothing_to_the_host() {
     bundle.config["linux"]["readonlyPaths"].as_array_mut().unwrap().push(json!("/fixed"));
     let with_dev = bundle.write();
     // Once more with the image's own /dev.
-    let own = scratch.folder("own-dev");
+    let own = scratch.directory("own-dev");
     let mut without_dev = Bundle { path: own, config: with_dev.config.clone() };
     without_dev.config["root"]["path"] = json!(with_dev.root());
     let without_dev = without_mounts(without_dev, "/dev").write();
@@ -91,7 +91,7 @@ fn links_in_the_image_lead_nothing_to_the_host() {
 
 /// The image's own /dev, with file systems mounted below it.
 fn with_mounts_below_dev(scratch: &Scratch, base: &Bundle) -> Bundle {
-    let mut bundle = Bundle { path: scratch.folder("dev-mounts"), config: base.config.clone() };
+    let mut bundle = Bundle { path: scratch.directory("dev-mounts"), config: base.config.clone() };
     for (name, kind) in [("pts", "devpts"), ("shm", "tmpfs"), ("mqueue", "mqueue")] {
         bundle = bundle.mount(json!({"destination": format!("/dev/{name}"), "type": kind, "source": kind}));
     }
@@ -144,7 +144,7 @@ fn procfs_and_sysfs_are_not_mounted_behind_a_link() {
 #[test]
 fn nothing_is_mounted_over_parts_of_proc() {
     let scratch = Scratch::new("overproc");
-    let volume = scratch.folder("volume");
+    let volume = scratch.directory("volume");
     let firn = Runtime::firn(&scratch);
     let base = Bundle::new(&scratch).shell("true").set("/root/readonly", json!(false));
     for (link, target) in [("alias", "/proc"), ("deep", "proc/self"), ("up", "../../proc/sys"), ("twice", "alias/self")]

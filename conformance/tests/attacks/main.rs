@@ -1,6 +1,6 @@
 //! Attacks of published kinds, each of which would succeed against a runtime
 //! without the defence. The attacker is the root file system and what runs in
-//! it; the host is a folder of canaries that must not change.
+//! it; the host is a directory of canaries that must not change.
 
 mod host;
 

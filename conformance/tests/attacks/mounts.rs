@@ -55,7 +55,7 @@ fn a_source_in_the_root_never_shows_the_kernels_files() {
     let (root, path) = (bundle.root(), bundle.path.clone());
     let link = scratch.join("by-link");
     symlink(&path, &link).unwrap();
-    let mounted = scratch.folder("by-mount");
+    let mounted = scratch.directory("by-mount");
     let host_dir = host.path.to_str().unwrap();
     for target in ["/proc", "proc", "../../proc", "/sys", "/sys/fs/cgroup", "/", "/alias", host_dir] {
         replace_by_link(&root.join("data"), target);
@@ -176,7 +176,7 @@ fn devices_are_never_made_in_a_volume() {
     let firn = Runtime::firn(&scratch);
     let maps = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
     for user_namespace in [false, true] {
-        let volume = scratch.folder(if user_namespace { "of-user" } else { "of-host" });
+        let volume = scratch.directory(if user_namespace { "of-user" } else { "of-host" });
         for file in ["ptmx", "kept"] {
             std::fs::write(volume.join(file), "the volume's\n").unwrap();
         }

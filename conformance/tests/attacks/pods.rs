@@ -41,7 +41,7 @@ fn joining(mut bundle: Bundle, pid: &str, kinds: &[&str]) -> Bundle {
     bundle
 }
 
-/// The root to whoever is root of the container.
+/// For the root of the container.
 fn give_away(bundle: &Bundle) {
     let namespaces = bundle.config["linux"]["namespaces"].as_array().unwrap();
     if namespaces.iter().any(|namespace| namespace["type"] == "user") {
@@ -58,7 +58,7 @@ impl Hunter {
     /// Who is after processes of `victim`.
     fn begin(scratch: &Scratch, victim: &Path, verb: &str, change: impl Fn(Bundle) -> Bundle) -> Hunter {
         let runtime = Runtime::firn(scratch);
-        let shared = scratch.folder("shared");
+        let shared = scratch.directory("shared");
         std::fs::set_permissions(&shared, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         let stat = std::fs::metadata(victim).unwrap();
         let inode = format!("{}:{}", stat.dev(), stat.ino());
@@ -102,7 +102,7 @@ impl Hunter {
 
 /// A copy of firn, which no other test starts.
 fn copy_of_firn(scratch: &Scratch) -> std::path::PathBuf {
-    let copy = scratch.folder("copy").join("firn");
+    let copy = scratch.directory("copy").join("firn");
     std::fs::copy(binary("firn"), &copy).unwrap();
     copy
 }

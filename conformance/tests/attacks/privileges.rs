@@ -73,7 +73,7 @@ fn a_user_is_understood_whole_or_not_at_all() {
     }
 }
 
-/// CVE-2022-2989 and its kin: the groups of whoever calls the runtime.
+/// CVE-2022-2989 and its kin: the groups of the caller.
 #[test]
 fn groups_of_the_caller_do_not_reach_the_container() {
     let scratch = Scratch::new("groups");

@@ -66,7 +66,7 @@ pub fn race(firn: &Runtime, bundle: &Bundle, swaps: Vec<(PathBuf, PathBuf)>, tim
 fn directories_that_turn_into_links_lead_nothing_to_the_host() {
     let scratch = Scratch::new("race");
     let host = Canary::new(&scratch);
-    let volume = scratch.folder("volume");
+    let volume = scratch.directory("volume");
     let bundle = Bundle::new(&scratch)
         .shell("cat /vol/a/secret /vol/a/b/secret /etc/secret /secret 2>/dev/null; echo ran")
         .set("/root/readonly", json!(false))

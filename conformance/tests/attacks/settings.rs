@@ -54,7 +54,7 @@ fn annotations_are_not_settings() {
 fn a_firn_json_of_somebody_else_is_refused() {
     let scratch = Scratch::new("firnjson");
     let bundle = Bundle::bare(&scratch, "bundle").shell("echo ran").write();
-    let layer = scratch.folder("layer");
+    let layer = scratch.directory("layer");
     busybox_root(&layer);
     let file = bundle.path.join("firn.json");
     let firn = Runtime::firn(&scratch);

@@ -1,5 +1,5 @@
 //! What the runtime believes of what its init says. A process that is seen in somebody
-//! else's pid namespace may be made to speak by whoever traces it. Here the test speaks
+//! else's pid namespace may be made to speak by its tracer. Here the test speaks
 //! for init, by a descriptor of its channel, while a hook keeps the runtime from reading.
 
 use firn_conformance::harness::{Bundle, Runtime, Scratch, wait_until};

@@ -135,7 +135,7 @@ fn the_output_of_init_can_be_opened_again() {
 }
 
 /// What an exec leaves behind writes on, as under runc, to a file or a pipe of the
-/// caller's, whoever it runs as: a pipe of firn's would end with the program.
+/// caller's, whatever user it runs as: a pipe of firn's would end with the program.
 #[test]
 fn what_exec_leaves_behind_can_write_to_the_callers_file() {
     let scratch = Scratch::new("streamleft");

@@ -1,4 +1,4 @@
-//! An init that waits for `start`: whoever shares its pid namespace sees it, and
+//! An init that waits for `start`: a process in its pid namespace sees it, and
 //! with CAP_SYS_PTRACE may use what it has.
 
 use firn_conformance::harness::{Bundle, Runtime, Scratch};
@@ -103,7 +103,7 @@ fn waiting_needs_no_call_but_read_write_and_execve() {
     firn.left_nothing();
 }
 
-/// Whoever may read it learns what the container is given, and nothing of the caller.
+/// A process that may read it learns what the container is given, and nothing of the caller.
 #[test]
 fn the_environment_of_the_caller_is_not_in_what_waits() {
     let scratch = Scratch::new("waitenv");

@@ -16,14 +16,14 @@ pub struct Client {
 
 impl Client {
     pub fn start(scratch: &Scratch, socket: &Path) -> Self {
-        let folder = scratch.folder("client");
-        std::fs::write(folder.join("api.proto"), include_str!("api.proto")).unwrap();
-        std::fs::write(folder.join("client.py"), include_str!("client.py")).unwrap();
+        let directory = scratch.directory("client");
+        std::fs::write(directory.join("api.proto"), include_str!("api.proto")).unwrap();
+        std::fs::write(directory.join("client.py"), include_str!("client.py")).unwrap();
         let mut protoc = Command::new(program("protoc", "protobuf-compiler"));
-        command(protoc.args(["--python_out", ".", "api.proto"]).current_dir(&folder)).succeeds();
+        command(protoc.args(["--python_out", ".", "api.proto"]).current_dir(&directory)).succeeds();
         // Debian's, which finds Debian's modules.
         let mut python = Command::new("/usr/bin/python3");
-        python.arg("client.py").arg(socket).current_dir(&folder).stdin(Stdio::piped()).stdout(Stdio::piped());
+        python.arg("client.py").arg(socket).current_dir(&directory).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = python.spawn().expect("start python3: install Debian's package python3-grpcio");
         let lines = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
         Client { process, lines: RefCell::new(lines) }

@@ -104,15 +104,15 @@ fn enter_namespaces() {
 }
 
 fn configure(scratch: &Scratch) -> PathBuf {
-    let folder = scratch.path().display();
+    let directory = scratch.path().display();
     let mut config = format!(
         r#"version = 2
-root = "{folder}/root"
-state = "{folder}/state"
+root = "{directory}/root"
+state = "{directory}/state"
 [grpc]
-address = "{folder}/containerd.sock"
+address = "{directory}/containerd.sock"
 [plugins."io.containerd.internal.v1.opt"]
-path = "{folder}/opt"
+path = "{directory}/opt"
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{IMAGE}"
 # Not every root may lower a score.
@@ -120,7 +120,7 @@ restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
-conf_dir = "{folder}/cni"
+conf_dir = "{directory}/cni"
 [plugins."io.containerd.grpc.v1.cri".containerd]
 default_runtime_name = "firn"
 "#
@@ -138,11 +138,11 @@ SystemdCgroup = {systemd}
         );
     }
     assert!(Path::new("/usr/lib/cni/ptp").exists(), "install Debian's package containernetworking-plugins");
-    scratch.folder("cni");
+    scratch.directory("cni");
     let addresses = r#""ranges": [[{"subnet": "192.0.2.0/24"}]]"#;
     let network = format!(
         r#"{{"cniVersion": "0.4.0", "name": "pods", "plugins": [{{"type": "ptp",
-            "ipam": {{"type": "host-local", "dataDir": "{folder}/addresses", {addresses}}}}}]}}"#
+            "ipam": {{"type": "host-local", "dataDir": "{directory}/addresses", {addresses}}}}}]}}"#
     );
     scratch.write("cni/pods.conflist", &network);
     scratch.write("containerd.toml", &config)
@@ -151,7 +151,7 @@ SystemdCgroup = {systemd}
 /// A busybox image, in the format of `docker save`; its own program does nothing,
 /// as that of a pod's first container should. Imported as soon as containerd answers.
 fn import_image(scratch: &Scratch, socket: &Path) {
-    busybox_root(&scratch.folder("image/root"));
+    busybox_root(&scratch.directory("image/root"));
     let script = r#"
         tar -C root -cf layer.tar .
         digest=$(sha256sum layer.tar | cut -d' ' -f1)

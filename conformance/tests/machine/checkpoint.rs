@@ -61,17 +61,17 @@ impl<'a> Place<'a> {
         Place { firn, images: scratch.join("images"), work: scratch.join("work"), more: Vec::new() }
     }
 
-    fn folders(&self) -> [&str; 4] {
+    fn directories(&self) -> [&str; 4] {
         ["--image-path", self.images.to_str().unwrap(), "--work-path", self.work.to_str().unwrap()]
     }
 
     fn checkpoint(&self, options: &[&str]) -> Output {
-        self.told(&[&self.more[..], &["checkpoint"], &self.folders(), options, &[self.firn.id()]].concat())
+        self.told(&[&self.more[..], &["checkpoint"], &self.directories(), options, &[self.firn.id()]].concat())
     }
 
     fn restore(&self, bundle: &Path, options: &[&str]) -> Output {
         let begin = ["restore", "--detach", "--bundle", bundle.to_str().unwrap()];
-        self.told(&[&self.more[..], &begin, &self.folders(), options, &[self.firn.id()]].concat())
+        self.told(&[&self.more[..], &begin, &self.directories(), options, &[self.firn.id()]].concat())
     }
 
     /// What a container keeps of the standard streams must not be a file of the
@@ -99,10 +99,10 @@ fn a_container_goes_on_where_it_was() {
     }
     let scratch = Scratch::new("ckpt");
     std::fs::write(scratch.join("file"), "from outside").unwrap();
-    std::fs::create_dir_all(scratch.join("folder/below")).unwrap();
+    std::fs::create_dir_all(scratch.join("directory/below")).unwrap();
     let from = |name: &str| scratch.join(name).to_str().unwrap().to_owned();
     let bundle = bundle(&scratch, COUNTER)
-        .mount(json!({"destination": "/data", "type": "bind", "source": from("folder"), "options": ["rbind"]}))
+        .mount(json!({"destination": "/data", "type": "bind", "source": from("directory"), "options": ["rbind"]}))
         .mount(json!({"destination": "/data/below/file", "type": "bind", "source": from("file"), "options": ["bind", "ro"]}))
         .mount(json!({"destination": "/link/file", "type": "bind", "source": from("file"), "options": ["bind", "ro"]}))
         .mount(json!({"destination": "/tmp/mem", "type": "tmpfs", "source": "tmpfs"}))
@@ -141,7 +141,7 @@ fn a_container_goes_on_where_it_was() {
         let masked = firn.exec(&["sh", "-c", "head -c 1 /proc/kcore | wc -c; echo x > /link/file || echo refused"]);
         assert_eq!(masked.stdout, "0\nrefused\n");
     }
-    // Whoever else uses criu just now puts them back at its own end.
+    // Another user of criu puts them back at its own end.
     for _ in 0..600 {
         if options() == options_before {
             break;
@@ -213,7 +213,7 @@ fn standard_streams_are_the_new_ones() {
     assert_eq!(first.wait_with_output().unwrap().status.code(), Some(137));
     firn.left_nothing();
     // In the foreground, with the status of what was restored.
-    let args = [&["restore", "--bundle", path], &place.folders()[..], &[firn.id()]].concat();
+    let args = [&["restore", "--bundle", path], &place.directories()[..], &[firn.id()]].concat();
     let mut second = piped(&args);
     use std::io::Write;
     second.stdin.take().unwrap().write_all(b"word\n").unwrap();
@@ -334,11 +334,11 @@ fn a_root_of_layers_is_mounted_again() {
     }
     let scratch = Scratch::new("ckptlayers");
     let bundle = bundle(&scratch, COUNTER);
-    let layer = scratch.folder("layer");
+    let layer = scratch.directory("layer");
     busybox_root(&layer);
     std::fs::remove_dir_all(bundle.root()).unwrap();
     std::fs::create_dir(bundle.root()).unwrap();
-    let upper = scratch.folder("upper");
+    let upper = scratch.directory("upper");
     let bundle = bundle.write();
     let path = bundle.path.clone();
     let roots = |upper: &str| {
@@ -403,7 +403,7 @@ fn what_can_not_be_restored_leaves_nothing() {
     std::fs::write(&image, whole).unwrap();
     let other = Runtime::firn(&scratch);
     let (name, path) = (format!("{}-other", scratch.id()), bundle.path.to_str().unwrap());
-    let args = [&["restore", "--detach", "--bundle", path], &place.folders()[..], &[&name]].concat();
+    let args = [&["restore", "--detach", "--bundle", path], &place.directories()[..], &[&name]].concat();
     place.told(&args).succeeds();
     counts_on_from(&bundle.root(), 0);
     other.call(&["delete", "--force", &name]).succeeds();

@@ -47,7 +47,7 @@ fn a_container_out_of_memory_is_reported() {
     );
     let ours = podman("systemd", &script).succeeds().stdout;
     assert!(ours.starts_with("status 137\n"), "{ours}");
-    // An old conmon may miss it, whoever the runtime is.
+    // An old conmon may miss it, whatever the runtime is.
     assert_eq!(ours, podman_with("crun", "systemd", &script).succeeds().stdout);
 }
 

@@ -4,7 +4,7 @@ use crate::lacks_cgroup_v2;
 use firn_conformance::harness::{Output, Scratch, binary, command};
 use std::process::Command;
 
-/// A script in the session of the guest's `user`, in a folder of its own.
+/// A script in the session of the guest's `user`, in a directory of its own.
 fn as_user(scratch: &Scratch, script: &str) -> Output {
     let file = scratch.write("script", &format!("set -e; cd $(mktemp -d)\n{script}\n"));
     for path in [scratch.path(), &file] {
@@ -15,7 +15,7 @@ fn as_user(scratch: &Scratch, script: &str) -> Output {
     command(&mut run)
 }
 
-/// A bundle in the current folder whose program is the shell script.
+/// A bundle in the current directory whose program is the shell script.
 fn bundle(script: &str) -> String {
     format!(
         "firn={}; $firn spec --rootless; mkdir -p rootfs/bin; cp /bin/busybox rootfs/bin

@@ -21,7 +21,7 @@ fn device_rules_are_those_of_runc() {
     same_as_runc("r-dev7", json!({"devices": [deny, {"allow": true, "type": "a", "access": "rwm"}]}));
 }
 
-/// What is denied is EPERM whoever asks; on cgroup v2 by a program.
+/// A denied device is EPERM for every caller; on cgroup v2 by a program.
 #[test]
 fn devices_are_denied_and_allowed_on_every_layout() {
     let scratch = Scratch::new("devices");
@@ -67,7 +67,7 @@ fn devices_are_denied_by_whatever_cgroup_there_is() {
     let bundle = bundle.write();
     let (firn, runc) = (Runtime::firn(&scratch), Runtime::new(program("runc", "runc"), &scratch));
     // All of the others in a place of their own, which goes over /sys/fs/cgroup.
-    let place = scratch.folder("cgroup");
+    let place = scratch.directory("cgroup");
     let without = format!(
         "mount -t tmpfs none {0}; cd /sys/fs/cgroup; for d in *; do [ $d = devices ] || \
          {{ mkdir {0}/$d; mount --bind $d {0}/$d; }}; done; cd /; mount --move {0} /sys/fs/cgroup",

@@ -358,7 +358,7 @@ fn events_tell_what_a_container_uses_and_that_memory_ran_out() {
     let scratch = Scratch::new("events");
     let script = "until [ -e /go/hog ]; do sleep 0.1; done; /bin/attacker hog 256
         until [ -e /go/end ]; do sleep 0.1; done";
-    let go = scratch.folder("go");
+    let go = scratch.directory("go");
     let bundle = with_attacker(Bundle::new(&scratch)).shell(script);
     let bundle = bundle.mount(json!({"destination": "/go", "type": "bind", "source": go, "options": ["bind"]}));
     let resources = json!({"memory": {"limit": 32 << 20}, "pids": {"limit": 33}});

@@ -103,7 +103,7 @@ fn a_cgroup_of_another_container_is_left_alone() {
     let taken = Bundle::new(&scratch).shell("true").set("/linux/cgroupsPath", json!(format!("/{}", other.id())));
     let firn = Runtime::firn(&scratch);
     let wrong = json!({"destination": "/x", "type": "bind", "source": "/nosuch/source", "options": ["bind"]});
-    let failing = Bundle { path: scratch.folder("failing"), config: taken.config.clone() };
+    let failing = Bundle { path: scratch.directory("failing"), config: taken.config.clone() };
     let failing = failing.set("/root/path", json!(taken.root())).mount(wrong).write();
     let taken = taken.write();
     assert_ne!(firn.run(&failing).code, 0);

@@ -42,45 +42,45 @@ impl std::fmt::Display for End {
     }
 }
 
-/// The folder of a guest's run, with what came out of it.
+/// The directory of a guest's run, with what came out of it.
 #[derive(Debug)]
 pub struct Outcome {
     pub end: End,
-    pub folder: PathBuf,
+    pub directory: PathBuf,
 }
 
 impl Outcome {
     pub fn console(&self) -> PathBuf {
-        self.folder.join("console.log")
+        self.directory.join("console.log")
     }
 
     pub fn events(&self) -> PathBuf {
-        self.folder.join("events.jsonl")
+        self.directory.join("events.jsonl")
     }
 }
 
 /// Boots the guest with the job; its output goes to stdout, each line after the
 /// guest's name, and into output.log. One that does not come up is started again,
 /// and its console's log kept.
-pub fn run(guest: &Guest, job: &Job, roots: &Path, folder: &Path) -> Result<Outcome> {
+pub fn run(guest: &Guest, job: &Job, roots: &Path, directory: &Path) -> Result<Outcome> {
     for boot in 1..BOOTS {
-        let outcome = once(guest, job, roots, folder)?;
+        let outcome = once(guest, job, roots, directory)?;
         if outcome.end != End::NotBooted {
             return Ok(outcome);
         }
-        let log = folder.join(format!("console-of-boot-{boot}.log"));
+        let log = directory.join(format!("console-of-boot-{boot}.log"));
         std::fs::rename(outcome.console(), &log)?;
         println!("{}: not up after {} s, starting it again; see {}", guest.name, BOOT_LIMIT.as_secs(), log.display());
     }
-    once(guest, job, roots, folder)
+    once(guest, job, roots, directory)
 }
 
-fn once(guest: &Guest, job: &Job, roots: &Path, folder: &Path) -> Result<Outcome> {
-    let mut machine = machine(guest, job, roots, folder)?;
+fn once(guest: &Guest, job: &Job, roots: &Path, directory: &Path) -> Result<Outcome> {
+    let mut machine = machine(guest, job, roots, directory)?;
     machine.args(["-chardev", "stdio,id=job,signal=off"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = machine.spawn().map_err(|e| format!("qemu-system-x86_64: {e}"))?;
     let lines = lines_of(&mut child);
-    let log = std::fs::File::create(folder.join("output.log"))?;
+    let log = std::fs::File::create(directory.join("output.log"))?;
     let end = follow(guest, job, &lines, log);
     // It may be hung; all that it wrote is in files by now.
     if end.is_some() {
@@ -89,14 +89,14 @@ fn once(guest: &Guest, job: &Job, roots: &Path, folder: &Path) -> Result<Outcome
     child.wait()?;
     let end = match end {
         Some(end) => end,
-        None => job.read_results(folder)?.map_or(End::Died, End::Finished),
+        None => job.read_results(directory)?.map_or(End::Died, End::Finished),
     };
-    Ok(Outcome { end, folder: folder.to_owned() })
+    Ok(Outcome { end, directory: directory.to_owned() })
 }
 
 /// Boots the guest with the job on this terminal.
-pub fn terminal(guest: &Guest, job: &Job, roots: &Path, folder: &Path) -> Result<()> {
-    let mut machine = machine(guest, job, roots, folder)?;
+pub fn terminal(guest: &Guest, job: &Job, roots: &Path, directory: &Path) -> Result<()> {
+    let mut machine = machine(guest, job, roots, directory)?;
     machine.args(["-chardev", "stdio,id=job,signal=off"]);
     let share = format!("local,path={},mount_tag=host,security_model=none,readonly=on", workspace().display());
     machine.args(["-virtfs", &share]);
@@ -139,10 +139,10 @@ fn follow(guest: &Guest, job: &Job, lines: &Receiver<String>, mut log: std::fs::
 }
 
 /// qemu with everything but the job's console.
-fn machine(guest: &Guest, job: &Job, roots: &Path, folder: &Path) -> Result<Command> {
+fn machine(guest: &Guest, job: &Job, roots: &Path, directory: &Path) -> Result<Command> {
     let Image { root, kernel, initrd } = image::of_suite(guest.suite)?;
-    std::fs::create_dir_all(folder)?;
-    let (input, output) = job.disks(folder)?;
+    std::fs::create_dir_all(directory)?;
+    let (input, output) = job.disks(directory)?;
     let line = format!(
         "console=ttyS0 panic=1 tsc=reliable mitigations=off audit=0 net.ifnames=0 swapaccount=1 {}",
         guest.kernel_line
@@ -160,7 +160,7 @@ fn machine(guest: &Guest, job: &Job, roots: &Path, folder: &Path) -> Result<Comm
     {
         qemu.arg("-drive").arg(format!("file={},if=virtio,format=raw,{mode}", file.display()));
     }
-    let file = |name: &str| folder.join(name).display().to_string();
+    let file = |name: &str| directory.join(name).display().to_string();
     qemu.args(["-serial", &format!("file:{}", file("console.log"))]);
     qemu.args(["-device", "virtio-serial-pci", "-device", "virtconsole,chardev=job"]);
     qemu.args(["-chardev", &format!("file,id=events,path={}", file("events.jsonl"))]);

@@ -25,9 +25,9 @@ pub struct Job {
 
 impl Job {
     /// The disks with the job and for the results.
-    pub fn disks(&self, folder: &Path) -> Result<(PathBuf, PathBuf)> {
-        let tree = folder.join("job");
-        let (input, output) = (folder.join("job.tar"), folder.join("results.tar"));
+    pub fn disks(&self, directory: &Path) -> Result<(PathBuf, PathBuf)> {
+        let tree = directory.join("job");
+        let (input, output) = (directory.join("job.tar"), directory.join("results.tar"));
         if tree.exists() {
             std::fs::remove_dir_all(&tree)?;
         }
@@ -50,16 +50,16 @@ impl Job {
 
     /// The results, unpacked into `results`, and the job's exit status; none if
     /// the guest did not come to write them.
-    pub fn read_results(&self, folder: &Path) -> Result<Option<i32>> {
-        let results = folder.join("results");
+    pub fn read_results(&self, directory: &Path) -> Result<Option<i32>> {
+        let results = directory.join("results");
         if results.exists() {
             std::fs::remove_dir_all(&results)?;
         }
         std::fs::create_dir(&results)?;
-        let archive = folder.join("results.tar");
+        let archive = directory.join("results.tar");
         run(Command::new("tar").arg("-C").arg(&results).arg("-xf").arg(&archive))?;
         std::fs::remove_file(&archive)?;
-        std::fs::remove_file(folder.join("job.tar"))?;
+        std::fs::remove_file(directory.join("job.tar"))?;
         let status = std::fs::read_to_string(results.join("status")).ok();
         Ok(status.and_then(|text| text.trim().parse().ok()))
     }

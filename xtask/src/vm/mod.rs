@@ -93,13 +93,15 @@ fn command_in(guest: &Guest, command: &str, limit: Duration) -> Result<()> {
     let roots = prepare()?;
     let script = format!("{ENVIRONMENT}\nstty raw -echo\n{command}");
     let job = Job { files: programs()?, script, limit, memory: 4096, cpus: 2 };
-    let outcome = boot::run(guest, &job, &roots, &folder(guest))?;
+    let outcome = boot::run(guest, &job, &roots, &directory(guest))?;
     match outcome.end {
-        boot::End::Finished(0) => Ok(std::fs::remove_dir_all(&outcome.folder)?),
-        end => {
-            Err(format!("{}: {end}; its console's log: {}", guest.name, outcome.folder.join("console.log").display())
-                .into())
-        }
+        boot::End::Finished(0) => Ok(std::fs::remove_dir_all(&outcome.directory)?),
+        end => Err(format!(
+            "{}: {end}; its console's log: {}",
+            guest.name,
+            outcome.directory.join("console.log").display()
+        )
+        .into()),
     }
 }
 
@@ -113,9 +115,9 @@ fn shell(guest: &Guest) -> Result<()> {
     );
     let job = Job { files: programs()?, script, limit: Duration::MAX, memory: 4096, cpus: 2 };
     println!("{}: booting; ends with the shell", guest.name);
-    let folder = folder(guest);
-    boot::terminal(guest, &job, &roots, &folder)?;
-    Ok(std::fs::remove_dir_all(&folder)?)
+    let directory = directory(guest);
+    boot::terminal(guest, &job, &roots, &directory)?;
+    Ok(std::fs::remove_dir_all(&directory)?)
 }
 
 /// What all need: qemu, and the disk of container roots.
@@ -125,6 +127,6 @@ fn prepare() -> Result<PathBuf> {
 }
 
 /// Of a run by hand: several may be on at once.
-fn folder(guest: &Guest) -> PathBuf {
+fn directory(guest: &Guest) -> PathBuf {
     output_directory().join(format!("{}-{}", guest.name, std::process::id()))
 }

@@ -83,8 +83,8 @@ impl Run {
 
 /// Writes report.json and junit.xml, prints a line for each guest and each
 /// reason why something was skipped; fails if a test or a guest did.
-pub fn write(runs: &[Run], folder: &Path) -> Result<()> {
-    let (json_file, junit_file) = (folder.join("report.json"), folder.join("junit.xml"));
+pub fn write(runs: &[Run], directory: &Path) -> Result<()> {
+    let (json_file, junit_file) = (directory.join("report.json"), directory.join("junit.xml"));
     std::fs::write(&json_file, serde_json::to_string_pretty(&as_json(runs))?)?;
     std::fs::write(&junit_file, as_junit(runs))?;
     for run in runs {

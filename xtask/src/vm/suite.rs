@@ -61,10 +61,10 @@ pub fn files() -> Result<Vec<(PathBuf, String)>> {
             .into_iter()
             .map(|(name, program)| (program, format!("{TESTS}{name}"))),
     );
-    let folder = output_directory().join("files");
+    let directory = output_directory().join("files");
     let copy = |(from, name): (PathBuf, String)| {
-        let to = folder.join(&name);
-        std::fs::create_dir_all(to.parent().ok_or("a file without a folder")?)?;
+        let to = directory.join(&name);
+        std::fs::create_dir_all(to.parent().ok_or("a file without a directory")?)?;
         // The guest reads all of it from an emulated disk: without what is for debuggers.
         run(Command::new("strip").arg("--strip-debug").arg("-o").arg(&to).arg(&from))?;
         Ok((to, name))
