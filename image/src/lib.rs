@@ -1,4 +1,4 @@
-//! Builds bundles. In the order of the flow:
+//! Builds bundles, and images of the OCI. In the order of the flow:
 //!
 //! ```text
 //! argv ─ cli::bundle ─ source: nix (a closure), directory (layers)
@@ -6,24 +6,31 @@
 //!                    ─ bundle: plan                       all that was looked up
 //!                              config, mounts, firn_json  contents of its files, pure
 //!                              files                      the files
-//!                    ─ rootfs: erofs                      the closure in one mount
 //!                    ─ rootfs: overlay, copy              for --copy
 //!                    ─ store:  staging, gcroots           where it is built; kept from collection
 //!                    ─ bundle: publish                    to its place, all or nothing
+//!
+//! argv ─ cli::build  ─ source: nix (closures with their references), directory
+//!                    ─ layer:  plan                       which store paths share a layer
+//!                    ─ build:  options, plan              all that was looked up
+//!                    ─ layer:  pack → tar_write, compress a tree as a blob, hashed as it is written (oci)
+//!                    ─ store:  layout                     blobs, and the index after all of them
 //! ```
 //!
 //! `cli::inspect` goes the other way, from a bundle to what it is made of. `layer` knows the marks
 //! of overlayfs in a layer, for `rootfs`.
 //!
-//! The layers, from the top down: `cli`, `bundle`, `store`, `rootfs`, `layer`, `source`, `sys`. A
-//! module imports from those below it (`cargo xtask structure`).
+//! The layers, from the top down: `cli`, `build`, `bundle`, `store`, `rootfs`, `layer`, `source`,
+//! `oci`, `sys`. A module imports from those below it (`cargo xtask structure`).
 
 #![deny(unsafe_code)]
 
 pub mod cli;
 
+mod build;
 mod bundle;
 mod layer;
+mod oci;
 mod rootfs;
 mod source;
 mod store;

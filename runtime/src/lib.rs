@@ -46,7 +46,7 @@ pub mod startup;
 pub mod state;
 #[allow(unsafe_code)]
 mod sys;
-mod time;
+pub mod time;
 
 /// Internals for the conformance suite and the bench.
 #[cfg(feature = "internals")]

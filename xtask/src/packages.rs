@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Peers, and tools to make root file systems with; each is used as it comes.
-pub const TESTS: [&str; 24] = [
+pub const TESTS: [&str; 26] = [
     "aardvark-dns",
     "bsdutils",
     "busybox-static",
@@ -27,7 +27,9 @@ pub const TESTS: [&str; 24] = [
     "protobuf-compiler",
     "python3-grpcio",
     "runc",
+    "skopeo",
     "strace",
+    "umoci",
     "util-linux",
     "xz-utils",
     "ca-certificates",

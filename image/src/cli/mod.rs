@@ -1,12 +1,13 @@
 //! The command line: one file a verb.
 
+mod build;
 mod bundle;
 mod inspect;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Builds bundles from Nix closures and layers of root file systems.
+/// Builds bundles and OCI images from Nix closures and layers of root file systems.
 #[derive(Debug, Parser)]
 #[command(name = "firn-image", version)]
 struct Cli {
@@ -17,6 +18,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Bundle(Box<bundle::BundleArgs>),
+    Build(Box<build::BuildArgs>),
     Inspect(inspect::InspectArgs),
 }
 
@@ -31,6 +33,7 @@ pub fn main() -> ExitCode {
     firn::startup::reset_signals();
     let result = match Cli::parse().verb {
         Verb::Bundle(args) => bundle::run(*args),
+        Verb::Build(args) => build::run(*args),
         Verb::Inspect(args) => inspect::run(&args),
     };
     match result {

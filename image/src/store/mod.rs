@@ -1,4 +1,5 @@
-//! Where bundles are built, and what they keep from garbage collection.
+//! Where bundles and images are built, and what they keep from garbage collection.
 
 pub(crate) mod gcroots;
+pub(crate) mod layout;
 pub(crate) mod staging;

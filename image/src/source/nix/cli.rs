@@ -15,6 +15,8 @@ pub(crate) enum NixError {
     Run(#[source] io::Error),
     #[error("query the closure of {path}: {message}")]
     Query { path: StorePath, message: String },
+    #[error("query the references of {count} store paths: {message}")]
+    References { count: usize, message: String },
     #[error("make {link} a garbage collector root of {path}: {message}")]
     Root { path: StorePath, link: PathBuf, message: String },
     #[error("read the closure of {path}")]
@@ -35,6 +37,20 @@ pub(super) fn query_closure(store: &Store, path: &StorePath) -> Result<Vec<Store
     closure.sort();
     closure.dedup();
     Ok(closure)
+}
+
+/// The registration of store paths, with what each refers to: nix-store --dump-db.
+pub(super) fn dump_registration(store: &Store, paths: &[StorePath]) -> Result<String, NixError> {
+    /// Paths in one call: far below the limit of a command line (execve(2)).
+    const AT_ONCE: usize = 4096;
+    let mut text = String::new();
+    for paths in paths.chunks(AT_ONCE) {
+        let output = run_nix_store(store, |command| {
+            command.arg("--dump-db").args(paths.iter().map(StorePath::to_string));
+        })?;
+        text += &output.map_err(|message| NixError::References { count: paths.len(), message })?;
+    }
+    Ok(text)
 }
 
 /// Makes `link` a garbage collector root: a symbolic link to `path`, which is not collected for as

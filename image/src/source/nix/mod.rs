@@ -2,6 +2,7 @@
 
 mod cli;
 pub(crate) mod closure;
+mod registration;
 pub(crate) mod store_path;
 
 pub(crate) use cli::{NixError, add_root};

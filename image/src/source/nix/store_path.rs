@@ -9,7 +9,8 @@ pub(crate) const LOGICAL_STORE: &str = "/nix/store";
 
 /// The digits of Nix's base 32: without e, o, t and u.
 const BASE32: &[u8] = b"0123456789abcdfghijklmnpqrsvwxyz";
-const HASH_LENGTH: usize = 32;
+/// Characters of the hash in a base name.
+pub(crate) const HASH_LENGTH: usize = 32;
 /// Nix's own limit for the name after the hash, in bytes.
 const MAX_NAME: usize = 211;
 /// As many symbolic links as the kernel follows (path_resolution(7)).

@@ -1,0 +1,88 @@
+//! Writes the layers of an image, several at a time. What a layer becomes does not depend on which
+//! others are written beside it, nor on their number.
+
+use super::plan::{LayerSource, Plan};
+use crate::layer::compress::Encoder;
+use crate::layer::pack::{PackError, Packer, Rules};
+use crate::oci::hash_write::HashingWriter;
+use crate::store::layout::{LayoutError, LayoutWriter};
+use oci_spec::image::Digest;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// A layer in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrittenLayer {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    /// Of the uncompressed bytes.
+    pub(crate) diff_id: Digest,
+    /// Sockets of a directory, for which archives have no entries.
+    pub(crate) left_out: Vec<PathBuf>,
+}
+
+/// Why a layer was not written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LayerError {
+    #[error("layer {layer}")]
+    Pack { layer: String, source: PackError },
+    #[error("layer {layer}: compress")]
+    Compress { layer: String, source: io::Error },
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+/// Writes all layers of the plan; the result has their order.
+pub(super) fn write_all(plan: &Plan, layout: &LayoutWriter) -> Result<Vec<WrittenLayer>, LayerError> {
+    let count = plan.layers.len();
+    let written: Vec<_> = (0..count).map(|_| Mutex::new(None)).collect();
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || {
+        // The last layer of a closure is mostly the largest: it is not left for the end.
+        while !failed.load(Ordering::Relaxed)
+            && let Some(at) = count.checked_sub(1 + next.fetch_add(1, Ordering::Relaxed))
+        {
+            let result = write_layer(plan, &plan.layers[at], layout);
+            failed.fetch_or(result.is_err(), Ordering::Relaxed);
+            *written[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..plan.jobs.min(count) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let results = written.into_iter().filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
+    results.collect()
+}
+
+fn write_layer(plan: &Plan, layer: &LayerSource, layout: &LayoutWriter) -> Result<WrittenLayer, LayerError> {
+    let compress = |source| LayerError::Compress { layer: layer.to_string(), source };
+    let (blob, path) = layout.new_blob()?;
+    let archive = HashingWriter::new(Encoder::new(blob, plan.compression).map_err(compress)?);
+    let packed = pack(plan, layer, archive);
+    let (archive, left_out) = packed.map_err(|source| LayerError::Pack { layer: layer.to_string(), source })?;
+    let (encoder, diff_id, _) = archive.finish().map_err(compress)?;
+    let blob = layout.end_blob(encoder.finish().map_err(compress)?, path)?;
+    layout.keep(&blob)?;
+    Ok(WrittenLayer { digest: blob.digest, size: blob.size, diff_id, left_out })
+}
+
+/// Writes a layer's archive; also what is not in it.
+fn pack<W: Write>(plan: &Plan, layer: &LayerSource, archive: W) -> Result<(W, Vec<PathBuf>), PackError> {
+    match layer {
+        LayerSource::Directory(directory) => {
+            let mut packer = Packer::new(archive, Rules::Layer { latest: plan.epoch });
+            packer.pack_root(directory)?;
+            packer.finish()
+        }
+        LayerSource::StorePaths(paths) => {
+            let mut packer = Packer::new(archive, Rules::StorePath);
+            packer.pack_store_paths(plan.store.dir(), paths)?;
+            packer.finish()
+        }
+    }
+}

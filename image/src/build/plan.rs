@@ -1,0 +1,45 @@
+//! All that an image is made from, looked up.
+
+use super::options::Options;
+use crate::layer::compress::Compression;
+use crate::oci::target::Target;
+use crate::source::nix::store_path::{Store, StorePath};
+use std::fmt;
+use std::path::PathBuf;
+
+/// An image to build.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) target: Target,
+    /// Lowest first.
+    pub(crate) layers: Vec<LayerSource>,
+    pub(crate) store: Store,
+    pub(crate) options: Options,
+    pub(crate) compression: Compression,
+    /// Layers that are written at the same time.
+    pub(crate) jobs: usize,
+    /// Seconds since 1970: of the image, and the latest of a directory's files
+    /// (SOURCE_DATE_EPOCH).
+    pub(crate) epoch: Option<i64>,
+}
+
+/// What becomes a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LayerSource {
+    Directory(PathBuf),
+    /// Sorted.
+    StorePaths(Vec<StorePath>),
+}
+
+/// For messages.
+impl fmt::Display for LayerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => write!(f, "{}", directory.display()),
+            Self::StorePaths(paths) => match &paths[..] {
+                [path] => write!(f, "of {path}"),
+                paths => write!(f, "of {} store paths", paths.len()),
+            },
+        }
+    }
+}

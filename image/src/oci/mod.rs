@@ -1,0 +1,4 @@
+//! OCI images as bytes and as a graph: digests, references, manifests (image-spec 1.1).
+
+pub(crate) mod hash_write;
+pub(crate) mod target;
