@@ -150,6 +150,27 @@ fn readiness_is_passed_on() {
     firn.left_nothing();
 }
 
+/// READY=1 that a program sends at once finds the socket, however slowly firn runs.
+#[test]
+fn the_notify_socket_is_there_before_the_program() {
+    let scratch = Scratch::new("early");
+    let firn = Runtime::firn(&scratch);
+    let told = manager(&scratch);
+    let bundle = ready_bundle(&scratch, "inside notify 'READY=1' && exec sleep 1000");
+    let line = firn.command(&["run", "--detach", "--bundle", &bundle.path.to_string_lossy(), firn.id()]);
+    let mut traced = Command::new("timeout");
+    traced.arg("20").arg(program("strace", "strace")).args(["-f", "-o"]).arg(scratch.join("trace"));
+    // Half a second, in which the program sends.
+    traced.args(["-e", "trace=bind", "-e", "inject=bind:delay_enter=500000"]);
+    traced.arg(line.get_program()).args(line.get_args());
+    traced.env("NOTIFY_SOCKET", scratch.join("manager.sock")).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut running = traced.spawn().unwrap();
+    assert_eq!(told.recv_timeout(Duration::from_secs(15)).as_deref(), Ok("READY=1\n"));
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    running.wait().unwrap();
+    firn.left_nothing();
+}
+
 #[test]
 fn a_container_that_ends_before_it_is_ready_keeps_nobody_waiting() {
     let scratch = Scratch::new("unready");

@@ -219,6 +219,95 @@ fn root_in_the_container_can_not_reach_past_its_closure() {
     firn.left_nothing();
 }
 
+/// A store path of every kind, in a store of the test's own; the list of them, and the first.
+fn odd_store(scratch: &Scratch) -> (String, String) {
+    let path = |letter: char| format!("{}-x", letter.to_string().repeat(32));
+    let store = scratch.directory("host/nix/store");
+    let tools = store.join(path('a'));
+    busybox_root(&tools);
+    std::os::unix::fs::symlink(format!("/nix/store/{}", path('a')), store.join(path('b'))).unwrap();
+    std::fs::write(store.join(path('c')), "a file\n").unwrap();
+    let odd = store.join(path('d'));
+    let deep = odd.join("l".repeat(250)).join("m".repeat(250));
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::write(deep.join("file"), "x".repeat(5000)).unwrap();
+    std::fs::write(odd.join("empty"), "").unwrap();
+    std::fs::File::create(odd.join("large")).unwrap().set_len((4 << 30) + 1).unwrap();
+    for length in [1, 4000, 4095] {
+        std::os::unix::fs::symlink("y".repeat(length), odd.join(format!("link-{length}"))).unwrap();
+    }
+    // More entries than a block has, with names before and after `.` and `..`.
+    for name in ["!", "-", ".a", "...", "~"].map(String::from).into_iter().chain((0..500).map(|n| format!("name-{n}")))
+    {
+        std::fs::write(odd.join(name), "x").unwrap();
+    }
+    // Entries that fill a block, but for the inode before them.
+    let full = odd.join("full");
+    std::fs::create_dir(&full).unwrap();
+    for number in 0..15 {
+        std::fs::write(full.join(format!("{number:0255}")), "").unwrap();
+    }
+    for (name, owner, mode) in [("!", 65_536, 0o4755), ("-", 7, 0o400)] {
+        std::os::unix::fs::chown(odd.join(name), Some(owner), Some(owner)).unwrap();
+        std::fs::set_permissions(odd.join(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    command(Command::new("find").arg(&store).args(["-exec", "touch", "-h", "-d", "@1", "{}", "+"])).succeeds();
+    command(Command::new("touch").args(["-d", "1990-01-01 01:02:03.123456789Z"]).arg(odd.join("~"))).succeeds();
+    std::fs::create_dir(store.join(path('e'))).unwrap();
+    let list: Vec<String> = ['a', 'b', 'c', 'd'].iter().map(|letter| format!("/nix/store/{}", path(*letter))).collect();
+    scratch.write("list", &list.join("\n"));
+    (list[0].clone(), path('e'))
+}
+
+/// The same by one mount of an image as by a bind mount for each store path.
+#[test]
+fn a_closure_in_one_mount_shows_what_its_store_paths_hold() {
+    let scratch = Scratch::new("oneclosure");
+    let (tools, other) = odd_store(&scratch);
+    let firn = Runtime::firn(&scratch);
+    let script = format!(
+        "export PATH={tools}/bin; grep ' /nix/store' /proc/mounts | cut -d ' ' -f 3; echo; cd /nix/store; \
+         find ./* | sort | while read -r f; do \
+         if [ -d $f ]; then stat -c '%n %F %a %u:%g %h %y' $f; else stat -c '%n %F %a %u:%g %s %h %y' $f; fi; \
+         if [ -L $f ]; then readlink $f; elif [ -f $f ]; then head -c 9999 $f | md5sum; fi; done; \
+         touch /nix/store/x 2>&1"
+    );
+    let args = ["--closure", &tools, "--store", "host/nix/store", "--store-paths", "list", "--"];
+    let program = format!("{tools}/bin/sh");
+    let path = bundle(&scratch, &[&args[..], &[&program, "-c", &script]].concat());
+    let shown = || {
+        let output = run(&firn, &path).stdout;
+        let (mounts, rest) = output.split_once("\n\n").unwrap_or_else(|| panic!("{output}"));
+        (mounts.to_owned(), rest.to_owned())
+    };
+    let (mounts, of_image) = shown();
+    // Linux 6.12 mounts an image from its file.
+    match kernel() >= (6, 12) {
+        true => assert_eq!(mounts, "overlay"),
+        false => assert!(mounts.starts_with("tmpfs\n"), "{mounts}"),
+    }
+    let firn_json = path.join("firn.json");
+    let mut text: Value = serde_json::from_str(&std::fs::read_to_string(&firn_json).unwrap()).unwrap();
+    assert!(text["root"].as_object_mut().unwrap().remove("closureImage").is_some());
+    std::fs::write(&firn_json, text.to_string()).unwrap();
+    let (mounts, of_binds) = shown();
+    assert_eq!(mounts, "tmpfs\next4\next4\next4".replace("ext4", mounts.lines().nth(1).unwrap_or_default()));
+    assert!(of_binds.lines().count() > 1000, "{of_binds}");
+    let pairs = of_image.lines().zip(of_binds.lines());
+    assert_eq!(pairs.filter(|(one, other)| one != other).collect::<Vec<_>>(), []);
+    assert_eq!(of_image.len(), of_binds.len());
+    assert!(!of_image.contains(&other), "what is not in the closure: {of_image}");
+    assert!(of_image.ends_with("touch: /nix/store/x: Read-only file system\n"), "{of_image}");
+    firn.left_nothing();
+}
+
+/// As in `uname -r`: 6.12.
+fn kernel() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 #[test]
 fn a_closure_starts_its_own_init_by_default() {
     let scratch = Scratch::new("ownit");

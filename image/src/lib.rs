@@ -6,6 +6,7 @@
 //!                    ─ bundle: plan                       all that was looked up
 //!                              config, mounts, firn_json  contents of its files, pure
 //!                              files                      the files
+//!                    ─ rootfs: erofs                      the closure in one mount
 //!                    ─ rootfs: overlay, copy              for --copy
 //!                    ─ store:  staging, gcroots           where it is built; kept from collection
 //!                    ─ bundle: publish                    to its place, all or nothing

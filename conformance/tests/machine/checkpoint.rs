@@ -138,6 +138,10 @@ fn a_container_goes_on_where_it_was() {
         assert_eq!(output, format!("from outsidefrom outsidekept\n77\n{}\n", 200 << 20));
         let now = firn.exec(&["sh", "-c", "sort /proc/self/mounts | cut -d ' ' -f 2,3"]).succeeds().stdout;
         assert_eq!(now, mounts);
+        // criu restores into a time namespace, which the config does not name.
+        let namespaces = "for kind in cgroup ipc mnt net pid time uts; do \
+            [ $(readlink /proc/1/ns/$kind) = $(readlink /proc/self/ns/$kind) ] || echo $kind; done";
+        assert_eq!(firn.exec(&["sh", "-c", namespaces]).succeeds().stdout, "", "exec is not in init's namespaces");
         let masked = firn.exec(&["sh", "-c", "head -c 1 /proc/kcore | wc -c; echo x > /link/file || echo refused"]);
         assert_eq!(masked.stdout, "0\nrefused\n");
     }
@@ -325,6 +329,37 @@ fn systemds_scope_is_made_again() {
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
     assert_eq!(show("ActiveState"), "inactive");
+}
+
+/// They stay in the joined network namespace, which outlives the container.
+#[test]
+fn a_joined_network_keeps_its_devices() {
+    if lacks_criu() {
+        return;
+    }
+    let scratch = Scratch::new("ckptnet");
+    let network = format!("firn-test-ckptnet-{}", std::process::id());
+    let ip = |args: &[&str]| command(Command::new("ip").args(args));
+    ip(&["netns", "add", &network]).succeeds();
+    ip(&["link", "add", "firnveth0", "type", "veth", "peer", "name", "firnveth1"]).succeeds();
+    let bundle = bundle(&scratch, COUNTER)
+        .without_namespace("network")
+        .set("/linux/namespaces/-", json!({"type": "network", "path": format!("/run/netns/{network}")}))
+        .set("/linux/netDevices", json!({"firnveth0": {"name": "eth0"}}))
+        .write();
+    let firn = Runtime::firn(&scratch);
+    begin(&firn, &bundle);
+    count(&bundle.root());
+    let place = Place::new(&scratch, &firn);
+    place.checkpoint(&[]).succeeds();
+    let before = count(&bundle.root());
+    place.restore(&bundle.path, &[]).succeeds();
+    counts_on_from(&bundle.root(), before);
+    firn.exec(&["ls", "/sys/class/net/eth0"]).succeeds();
+    firn.call(&["delete", "--force", firn.id()]).succeeds();
+    firn.left_nothing();
+    ip(&["netns", "exec", &network, "ip", "link", "show", "eth0"]).succeeds();
+    ip(&["netns", "delete", &network]).succeeds();
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::init::Init;
 use super::plan::{Plan, names};
 use super::{config, firn_json};
 use crate::rootfs::copy::{CopyError, TreeCopy};
+use crate::rootfs::erofs;
 use crate::rootfs::overlay::{self, OverlayError};
 use crate::source::nix::store_path::StorePath;
 use firn::spec::firn_config;
@@ -26,6 +27,8 @@ pub(crate) enum FilesError {
     #[error(transparent)]
     Overlay(#[from] OverlayError),
     #[error(transparent)]
+    Closure(#[from] erofs::ReadError),
+    #[error(transparent)]
     Copy(#[from] CopyError),
     #[error("copy store path {path}")]
     CopyStore { path: StorePath, source: CopyError },
@@ -39,7 +42,9 @@ pub(super) fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::
 /// Writes all files into the empty directory `bundle`.
 pub(super) fn write_files(plan: &Plan, bundle: &Path) -> Result<(), FilesError> {
     write_file(&bundle.join(names::CONFIG), config::json(plan)?.as_bytes(), 0o600)?;
-    let firn_json = serde_json::to_string_pretty(&firn_json::content(plan)).map_err(FilesError::FirnJson)?;
+    let has_image = write_closure_image(plan, bundle)?;
+    let content = firn_json::content(plan, has_image);
+    let firn_json = serde_json::to_string_pretty(&content).map_err(FilesError::FirnJson)?;
     write_file(&bundle.join(firn_config::FILE), (firn_json + "\n").as_bytes(), 0o600)?;
     if plan.copy {
         copy_root(plan, bundle)?;
@@ -59,6 +64,20 @@ pub(super) fn write_files(plan: &Plan, bundle: &Path) -> Result<(), FilesError> 
         set_mode(&copy, 0o755)?;
     }
     Ok(())
+}
+
+/// Writes the EROFS image of the closure, by which firn shows it in one mount. Only root can mount
+/// one. False where there is none, and firn binds each store path.
+fn write_closure_image(plan: &Plan, bundle: &Path) -> Result<bool, FilesError> {
+    let Some(closure) = plan.closure.as_ref().filter(|_| !plan.copy && rustix::process::geteuid().is_root()) else {
+        return Ok(false);
+    };
+    let store = open_directory(plan.store.dir())?;
+    let names = closure.paths.iter().map(|path| path.base().as_ref());
+    match erofs::image(store.as_fd(), names)? {
+        Some(image) => write_file(&bundle.join(names::CLOSURE_IMAGE), &image, 0o600).map(|()| true),
+        None => Ok(false),
+    }
 }
 
 /// Copies the layers into `rootfs/`, and the closure into `store/`, which is mounted at /nix/store.

@@ -6,15 +6,15 @@ use firn::spec::firn_config::{FirnConfig, Init, Root};
 /// The exit status by which the init of a bundle asks for a restart.
 const RESTART: u8 = 133;
 
-/// The content of the file.
-pub(super) fn content(plan: &Plan) -> FirnConfig {
+/// The content of the file. `has_image`: the bundle has an image of the closure.
+pub(super) fn content(plan: &Plan, has_image: bool) -> FirnConfig {
     FirnConfig {
-        root: (!plan.copy).then(|| root(plan)),
+        root: (!plan.copy).then(|| root(plan, has_image)),
         init: Some(Init { restart_exit_code: Some(RESTART), notify: Some(plan.notify) }),
     }
 }
 
-fn root(plan: &Plan) -> Root {
+fn root(plan: &Plan, has_image: bool) -> Root {
     let closure = plan.closure.as_ref();
     let mut layers = Vec::new();
     if closure.is_some() {
@@ -25,6 +25,7 @@ fn root(plan: &Plan) -> Root {
         layers,
         upper: Some(upper(&plan.upper)),
         closure: closure.map(|_| plan.file(names::CLOSURE)),
+        closure_image: has_image.then(|| plan.file(names::CLOSURE_IMAGE)),
         store: closure.and_then(|_| plan.store.root()).map(|_| plan.store.dir().to_owned()),
     }
 }

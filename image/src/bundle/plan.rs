@@ -58,6 +58,8 @@ pub(crate) mod names {
     pub(crate) const ROOTFS: &str = "rootfs";
     /// The list of the closure's store paths.
     pub(crate) const CLOSURE: &str = "closure";
+    /// The EROFS image of the closure.
+    pub(crate) const CLOSURE_IMAGE: &str = "closure.erofs";
     /// The lowest layer under a closure.
     pub(crate) const SKELETON: &str = "skeleton";
     /// The closure of a copied bundle.

@@ -94,6 +94,7 @@ fn check_bundle(path: &Path) -> io::Result<Result<(), String>> {
         firn_config::FILE,
         names::ROOTFS,
         names::CLOSURE,
+        names::CLOSURE_IMAGE,
         names::SKELETON,
         names::STORE,
         names::INIT,

@@ -26,6 +26,7 @@ fn a_closure_is_listed_and_boots_its_init() {
                 "layers": [temp.path("web/skeleton")],
                 "upper": "tmpfs",
                 "closure": temp.path("web/closure"),
+                "closureImage": temp.path("web/closure.erofs"),
             },
             "init": { "restartExitCode": 133, "notify": false },
         })
@@ -141,6 +142,7 @@ fn a_failed_root_takes_the_bundle_with_it() {
     let temp = Temp::new("failed-root");
     // Answers queries, and fails to protect what it was asked about.
     let path = "/nix/store/00000000000000000000000000000000-p";
+    std::fs::create_dir_all(temp.path(&format!("host{path}"))).expect("make a store path");
     for (tries, name) in [(0, "first"), (1, "second")] {
         let count = temp.path(name);
         temp.file(
@@ -154,7 +156,7 @@ fn a_failed_root_takes_the_bundle_with_it() {
             0o755,
         );
         let output = Command::new(IMAGE)
-            .args(["bundle", "--closure", path, "-o", "web", "--", "true"])
+            .args(["bundle", "--closure", path, "--store", "host/nix/store", "-o", "web", "--", "true"])
             .current_dir(&temp.0)
             .env("PATH", format!("{}:/usr/bin:/bin", temp.path("bin").display()))
             .output()
@@ -164,7 +166,7 @@ fn a_failed_root_takes_the_bundle_with_it() {
         assert!(message.contains("no roots today"), "{message}");
         assert!(!temp.path("web").exists());
         std::fs::remove_file(count).expect("the script ran");
-        assert_eq!(temp.names(), ["bin"]);
+        assert_eq!(temp.names(), ["bin", "host"]);
     }
 }
 

@@ -36,7 +36,8 @@ pub fn mount_rootfs(init: &mut Init<'_>) -> Result<()> {
     };
     let root = RootFd::new(tree);
     if let Some(closure) = init.plan.layered_root.as_ref().and_then(|layered| layered.closure.as_ref()) {
-        store_view::mount_closure(&root, closure, init.plan.root_propagation == PROPAGATION_SHARED)?;
+        let shared = init.plan.root_propagation == PROPAGATION_SHARED;
+        store_view::mount_closure(&root, closure, init.plan.namespaces.has(clone::NEWUSER), shared)?;
     }
     init.task.root = Some(root);
     Ok(())

@@ -11,7 +11,7 @@ use crate::init::{self, InitHandles};
 use crate::ipc::pair::{ConsolePair, StreamEnds};
 use crate::ipc::protocol::{Channel, Message};
 use crate::ipc::watch::Watch;
-use crate::ipc::{console, pidfd, streams};
+use crate::ipc::{console, notify, pidfd, streams};
 use crate::log::Log;
 use crate::mount::sources::{self, Sources};
 use crate::network::devices;
@@ -35,6 +35,8 @@ pub struct Created {
     pub channel: Channel,
     /// The caller's ends of its streams, for the foreground.
     pub streams: StreamEnds,
+    /// Of a container that starts at once.
+    pub notify: Option<notify::Proxy>,
 }
 
 /// Creates a container that waits for `start`. Errors: `Kind::AlreadyExists`,
@@ -54,9 +56,9 @@ pub fn create_init(options: &Options, starts_at_once: bool, log: &Log) -> Result
 
     let mut transaction = CreateTransaction::new(StateDir::create(&options.root, &options.id)?);
     match create_in_order(&mut transaction, &prepared, caller_handles, log) {
-        Ok((record, channel)) => {
+        Ok((record, channel, notify)) => {
             let (pid, pidfd, dir) = transaction.commit();
-            Ok(Created { dir, record, plan: prepared.plan, pid, pidfd, channel, streams: caller })
+            Ok(Created { dir, record, plan: prepared.plan, pid, pidfd, channel, streams: caller, notify })
         }
         Err(error) => {
             transaction.rollback(&prepared.plan.hooks.poststop, log);
@@ -79,7 +81,7 @@ fn create_in_order(
     prepared: &Prepared,
     caller_handles: CallerHandles<'_>,
     log: &Log,
-) -> Result<(Record, Channel)> {
+) -> Result<(Record, Channel, Option<notify::Proxy>)> {
     let Prepared { config, host, plan } = prepared;
     let mut record = transaction.begin(plan, host, config, caller_handles.names)?;
     let StreamEnds { console, pipes } = caller_handles.streams;
@@ -139,9 +141,11 @@ fn create_in_order(
     serve::serve_until_ready(&channel, plan, host, &mut record, transaction)?;
     announce(transaction, &mut record, plan, caller_handles.pidfd_socket, caller_handles.pid_file)?;
     drop(start_fifo);
+    // Before the program can send READY=1.
+    let notify = if plan.starts_at_once { notify::Proxy::listen(transaction.dir()?)? } else { None };
     log.debug(|| compat::DEBUG_CONTINUES.to_owned());
     channel.send(&Message::Go)?;
-    Ok((record, channel))
+    Ok((record, channel, notify))
 }
 
 /// Publishes the container: record, pidfd socket, pid file, start FIFO.

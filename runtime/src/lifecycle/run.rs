@@ -30,12 +30,11 @@ pub fn run(mut options: Options, run: RunOptions, log: &Log) -> Result<u8> {
         }
     }
     sys::signal::block_all().doing(|| "block signals")?;
-    let created = create::create_init(&options, true, log)?;
-    let begun = Proxy::listen(&created.dir).and_then(|proxy| begin(&created).map(|()| proxy));
-    let proxy = match begun {
-        Ok(proxy) => proxy,
-        Err(error) => return Err(roll_back(created, log, error)),
-    };
+    let mut created = create::create_init(&options, true, log)?;
+    if let Err(error) = begin(&created) {
+        return Err(roll_back(created, log, error));
+    }
+    let proxy = created.notify.take();
     if run.detach {
         return wait_until_ready(&created, proxy);
     }

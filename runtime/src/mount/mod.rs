@@ -8,7 +8,7 @@
 //! | `sources`, `bind_source` | what is opened on the host, by whom and when |
 //! | `bind_options` | the options of a bind, on a detached copy of its source |
 //! | `file_system` | a new file system, fsopen(2) |
-//! | `overlay` | a root of layers |
+//! | `overlay`, `closure_image` | a root of layers; a closure in one mount |
 //! | `target` | the target inside the root |
 //! | `attach` | move_mount(2), descriptor to descriptor |
 //! | `private_mntns` | what takes a private mount namespace: the legacy mount(2) |
@@ -17,6 +17,7 @@
 pub mod attach;
 pub mod bind_options;
 pub mod bind_source;
+pub mod closure_image;
 pub mod file_system;
 pub mod overlay;
 pub mod private_mntns;

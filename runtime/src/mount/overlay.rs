@@ -102,7 +102,12 @@ fn create_overlay(paths: &Paths<'_>, layers: &[OwnedFd]) -> Result<OwnedFd> {
 /// is too long for fsconfig(2) or has a backslash, which overlayfs takes for an escape;
 /// before Linux 6.13, which has that, as `.` with the directory as working directory.
 #[expect(clippy::disallowed_methods, reason = ". only, a directory of the host's")]
-fn set_layer_option(fs: &FsContext, name: &str, path: &Path, directory: Option<&OwnedFd>) -> rustix::io::Result<()> {
+pub fn set_layer_option(
+    fs: &FsContext,
+    name: &str,
+    path: &Path,
+    directory: Option<&OwnedFd>,
+) -> rustix::io::Result<()> {
     let text = path.as_os_str().as_bytes();
     if text.len() <= MAX_STRING && !text.contains(&b'\\') {
         return fs.set_option_bytes(name, text);

@@ -32,6 +32,8 @@ pub enum Upper {
 #[derive(Debug)]
 pub struct Closure {
     pub store: PathBuf,
+    /// An EROFS image of their metadata over the store.
+    pub image: Option<PathBuf>,
     /// Names of the store paths below the store, sorted, without duplicates.
     pub names: Vec<OsString>,
 }
@@ -68,13 +70,16 @@ fn closure(root: &Root, list: &[u8]) -> Result<Closure> {
     if !store.is_absolute() {
         bail!("firn.json: store {} must be an absolute path", store.display());
     }
+    if let Some(image) = root.closure_image.as_ref().filter(|image| !image.is_absolute()) {
+        bail!("firn.json: closureImage {} must be an absolute path", image.display());
+    }
     let mut names = Vec::new();
     for line in list.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
         names.push(store_name(&store, Path::new(OsStr::from_bytes(line)))?);
     }
     names.sort();
     names.dedup();
-    Ok(Closure { store, names })
+    Ok(Closure { store, image: root.closure_image.clone(), names })
 }
 
 /// The name of a store path, which must be directly in the store; it may be written with the

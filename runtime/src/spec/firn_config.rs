@@ -87,6 +87,11 @@ pub struct Root {
     /// and no others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closure: Option<PathBuf>,
+    /// Absolute path of an EROFS image of the closure's metadata, whose files redirect into the
+    /// store (`trusted.overlay.redirect`): the closure is then one mount. Without it, or where
+    /// it can't be mounted, each store path of the list is bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closure_image: Option<PathBuf>,
     /// Path of the store on the host; default /nix/store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<PathBuf>,
