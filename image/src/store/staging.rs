@@ -2,10 +2,13 @@
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use std::fs::{self, DirBuilder, Permissions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// How often a directory is made that others remove before it is locked.
+const TRIES: usize = 1000;
 
 /// A directory that is removed, with all that is in it, when this is dropped.
 #[derive(Debug)]
@@ -26,14 +29,20 @@ impl StagingDir {
             remove_abandoned(parent, &prefix)?;
         }
         let path = output.with_file_name(format!("{prefix}{}", std::process::id()));
-        DirBuilder::new().mode(0o700).create(&path)?;
-        match lock(&path) {
-            Ok(lock) => Ok(Self { path, _lock: lock }),
-            Err(error) => {
-                let _ = fs::remove_dir(&path);
-                Err(error)
+        for _ in 0..TRIES {
+            match DirBuilder::new().mode(0o700).create(&path) {
+                // Another run removes it at this moment; if it is another's, it stays, and is never used.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    std::thread::yield_now();
+                    continue;
+                }
+                result => result?,
+            }
+            if let Some(lock) = lock_own(&path)? {
+                return Ok(Self { path, _lock: lock });
             }
         }
+        Err(io::Error::new(ErrorKind::AlreadyExists, format!("{} is there: remove it", path.display())))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -46,6 +55,21 @@ impl Drop for StagingDir {
         // A bundle that was renamed to its place has left nothing here.
         let _ = remove(&self.path);
     }
+}
+
+/// Locks a directory that was just made; `None` if another run has taken it for abandoned before it
+/// was locked. No lock of the parent prevents that: in a directory such as /tmp anybody could hold
+/// it.
+fn lock_own(dir: &Path) -> io::Result<Option<OwnedFd>> {
+    let lock = match lock(dir) {
+        Ok(lock) => lock,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotFound) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // The lock may be one of a directory that was removed meanwhile.
+    let ours = rustix::fs::fstat(&lock)?;
+    let there = fs::symlink_metadata(dir);
+    Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.st_dev, ours.st_ino)).then_some(lock))
 }
 
 /// Errors: EWOULDBLOCK where another process holds the lock.
@@ -70,7 +94,8 @@ fn remove_abandoned(parent: &Path, prefix: &str) -> io::Result<()> {
         let path = entry.path();
         let ours = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir() && meta.uid() == euid);
         if ours && let Ok(_lock) = lock(&path) {
-            remove(&path)?;
+            // Its run may have removed it just before it ended.
+            remove(&path).or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
         }
     }
     Ok(())
@@ -79,7 +104,7 @@ fn remove_abandoned(parent: &Path, prefix: &str) -> io::Result<()> {
 fn remove(dir: &Path) -> io::Result<()> {
     match fs::remove_dir_all(dir) {
         // A copied root may have directories without write permission.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             make_writable(dir)?;
             fs::remove_dir_all(dir)
         }
@@ -101,6 +126,38 @@ fn make_writable(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_runs_none_takes_anothers_directory() {
+        let parent = std::env::temp_dir().join(format!("firn-staging-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&parent);
+        fs::create_dir_all(&parent).expect("make directory");
+        // Each thread stands for a process, whose own directory is made under another name.
+        let prefix = ".web.firn-image-";
+        std::thread::scope(|scope| {
+            for number in 1..=4 {
+                let path = parent.join(format!("{prefix}{number}"));
+                let parent = &parent;
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        remove_abandoned(parent, prefix).expect("remove");
+                        let held = loop {
+                            let made = DirBuilder::new().create(&path);
+                            if made.is_ok()
+                                && let Some(held) = lock_own(&path).expect("lock")
+                            {
+                                break held;
+                            }
+                        };
+                        remove_abandoned(parent, prefix).expect("remove");
+                        assert!(path.exists(), "it is locked");
+                        drop(held);
+                    }
+                });
+            }
+        });
+        fs::remove_dir_all(&parent).expect("clean up");
+    }
 
     #[test]
     fn only_abandoned_directories_are_removed() {
