@@ -16,7 +16,7 @@ pub(super) fn config(plan: &Plan, layers: &[WrittenLayer]) -> Value {
     let seconds = plan.epoch.unwrap_or(DEFAULT_TIME);
     let created = firn::time::rfc3339(UNIX_EPOCH + Duration::from_secs(seconds.max(0).unsigned_abs()));
     let history: Vec<Value> = plan.layers.iter().map(|layer| history(layer, &created)).collect();
-    let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.to_string()).collect();
+    let diff_ids: Vec<String> = layers.iter().map(|layer| layer.blob.diff_id.to_string()).collect();
     json!({
         "created": created,
         "architecture": architecture(),
@@ -44,7 +44,7 @@ fn history(layer: &LayerSource, created: &str) -> Value {
 pub(super) fn manifest(plan: &Plan, config: Value, layers: &[WrittenLayer]) -> Value {
     let media_type = plan.compression.media_type();
     let layers: Vec<Value> =
-        layers.iter().map(|layer| descriptor(media_type, layer.digest.as_ref(), layer.size)).collect();
+        layers.iter().map(|layer| descriptor(media_type, layer.blob.digest.as_ref(), layer.blob.size)).collect();
     json!({ "schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": layers })
 }
 

@@ -5,8 +5,8 @@ use super::plan::{LayerSource, Plan};
 use crate::layer::compress::Encoder;
 use crate::layer::pack::{PackError, Packer, Rules};
 use crate::oci::hash_write::HashingWriter;
+use crate::store::layer_cache::{KnownLayer, LayerKey};
 use crate::store::layout::{LayoutError, LayoutWriter};
-use oci_spec::image::Digest;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,10 +15,9 @@ use std::sync::{Mutex, PoisonError};
 /// A layer in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WrittenLayer {
-    pub(crate) digest: Digest,
-    pub(crate) size: u64,
-    /// Of the uncompressed bytes.
-    pub(crate) diff_id: Digest,
+    pub(crate) blob: KnownLayer,
+    /// It was in the layout before, and was not packed.
+    pub(crate) reused: bool,
     /// Sockets of a directory, for which archives have no entries.
     pub(crate) left_out: Vec<PathBuf>,
 }
@@ -59,7 +58,25 @@ pub(super) fn write_all(plan: &Plan, layout: &LayoutWriter) -> Result<Vec<Writte
     results.collect()
 }
 
+/// Writes a layer, unless the layout has what it became in an earlier build.
 fn write_layer(plan: &Plan, layer: &LayerSource, layout: &LayoutWriter) -> Result<WrittenLayer, LayerError> {
+    let key = match layer {
+        // A directory's contents may change at any time.
+        LayerSource::Directory(_) => None,
+        LayerSource::StorePaths(paths) => LayerKey::new(&plan.store, paths, plan.compression).ok(),
+    };
+    let known = key.as_ref().and_then(|key| plan.cache.find(key));
+    if let Some(blob) = known.filter(|known| layout.has_blob(&known.digest, known.size)) {
+        return Ok(WrittenLayer { blob, reused: true, left_out: Vec::new() });
+    }
+    let written = pack_layer(plan, layer, layout)?;
+    if let Some(key) = &key {
+        plan.cache.keep(key, &written.blob);
+    }
+    Ok(written)
+}
+
+fn pack_layer(plan: &Plan, layer: &LayerSource, layout: &LayoutWriter) -> Result<WrittenLayer, LayerError> {
     let compress = |source| LayerError::Compress { layer: layer.to_string(), source };
     let (blob, path) = layout.new_blob()?;
     let archive = HashingWriter::new(Encoder::new(blob, plan.compression).map_err(compress)?);
@@ -68,7 +85,8 @@ fn write_layer(plan: &Plan, layer: &LayerSource, layout: &LayoutWriter) -> Resul
     let (encoder, diff_id, _) = archive.finish().map_err(compress)?;
     let blob = layout.end_blob(encoder.finish().map_err(compress)?, path)?;
     layout.keep(&blob)?;
-    Ok(WrittenLayer { digest: blob.digest, size: blob.size, diff_id, left_out })
+    let blob = KnownLayer { digest: blob.digest, size: blob.size, diff_id };
+    Ok(WrittenLayer { blob, reused: false, left_out })
 }
 
 /// Writes a layer's archive; also what is not in it.

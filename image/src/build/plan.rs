@@ -4,6 +4,7 @@ use super::options::Options;
 use crate::layer::compress::Compression;
 use crate::oci::target::Target;
 use crate::source::nix::store_path::{Store, StorePath};
+use crate::store::layer_cache::LayerCache;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) store: Store,
     pub(crate) options: Options,
     pub(crate) compression: Compression,
+    /// What layers became in earlier builds.
+    pub(crate) cache: LayerCache,
     /// Layers that are written at the same time.
     pub(crate) jobs: usize,
     /// Seconds since 1970: of the image, and the latest of a directory's files

@@ -10,6 +10,7 @@ use crate::oci::target::Target;
 use crate::source::directory::Layers;
 use crate::source::nix::closure::Graph;
 use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
+use crate::store::layer_cache::LayerCache;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::io::Write;
@@ -120,6 +121,10 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "DIR", value_parser = parse_inside)]
     volume: Vec<String>,
 
+    /// Pack every layer, also those that the layout has from an earlier build.
+    #[arg(long)]
+    no_cache: bool,
+
     /// Print the image's digest and layers as JSON.
     #[arg(long)]
     json: bool,
@@ -145,8 +150,8 @@ fn describe(plan: &Plan, built: &Built) -> serde_json::Value {
             LayerSource::StorePaths(paths) => (None, Some(paths.iter().map(StorePath::to_string).collect::<Vec<_>>())),
         };
         serde_json::json!({
-            "digest": layer.digest, "size": layer.size, "diffId": layer.diff_id,
-            "directory": directory, "storePaths": paths,
+            "digest": layer.blob.digest, "size": layer.blob.size, "diffId": layer.blob.diff_id,
+            "reused": layer.reused, "directory": directory, "storePaths": paths,
         })
     });
     serde_json::json!({ "digest": built.digest, "layers": layers.collect::<Vec<_>>() })
@@ -190,7 +195,9 @@ fn make_plan(args: BuildArgs) -> Result<Plan> {
         volumes: args.volume,
     };
     let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-    Ok(Plan { target: args.output, layers, store, options, compression: args.compression, jobs, epoch })
+    let packs_all = args.no_cache || args.closures.is_empty();
+    let cache = if packs_all { LayerCache::default() } else { LayerCache::of_user() };
+    Ok(Plan { target: args.output, layers, store, options, compression: args.compression, cache, jobs, epoch })
 }
 
 /// The directories of closures that hold programs, for PATH.

@@ -8,6 +8,8 @@ mod fixture;
 
 mod tree;
 
+mod cache;
+
 mod closure;
 
 mod directory;

@@ -1,0 +1,127 @@
+//! What layers of store paths became, from build to build, so that a layer that a layout has already
+//! is not packed again.
+//!
+//! A record says what this program made of the paths; the blob is in the layout, and counts only if
+//! its bytes have the recorded digest. Records are not kept in the layout: it may have images of
+//! others, which could claim that a layer of theirs is one of well-known store paths.
+
+use crate::layer::compress::Compression;
+use crate::oci::hash_write::digest_of;
+use crate::source::nix::store_path::{Store, StorePath};
+use oci_spec::image::Digest;
+use serde_json::{Value, json};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// The form of records and of layers: to be raised with each change of either, such as another
+/// compressor.
+const FORM: u32 = 1;
+/// Bytes of a record at most.
+const LIMIT: u64 = 4096;
+
+/// A directory of records; without one nothing is known and nothing is kept.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LayerCache {
+    directory: Option<PathBuf>,
+}
+
+/// What a layer became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownLayer {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) diff_id: Digest,
+}
+
+/// A layer's name in the cache, and the state of its paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LayerKey {
+    name: String,
+    state: String,
+}
+
+impl LayerKey {
+    /// Of paths of a store. A path's contents don't change, but it may be collected and built again,
+    /// not always to the same bytes: its inode and change time are part of the state. Errors: a path
+    /// does not exist.
+    pub(crate) fn new(store: &Store, paths: &[StorePath], compression: Compression) -> io::Result<Self> {
+        let mut name = format!("{}\n{}\n", store.dir().display(), compression.name());
+        let mut state = String::new();
+        for path in paths {
+            let meta = fs::symlink_metadata(store.locate(path))?;
+            name += &format!("{path}\n");
+            state += &format!("{} {}.{}\n", meta.ino(), meta.ctime(), meta.ctime_nsec());
+        }
+        let hex = |text: &str| Ok::<_, io::Error>(digest_of(text.as_bytes())?.0.digest().to_owned());
+        Ok(Self { name: hex(&name)?, state: hex(&state)? })
+    }
+}
+
+impl LayerCache {
+    /// The cache of the user; one that can't be made, or that other users can write, is none.
+    pub(crate) fn of_user() -> Self {
+        let directory = default_place()
+            .map(|place| place.join(format!("layers-{FORM}-{}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)));
+        Self { directory: directory.filter(|directory| make(directory).is_ok_and(|safe| safe)) }
+    }
+
+    /// What the layer became when it was packed last.
+    pub(crate) fn find(&self, key: &LayerKey) -> Option<KnownLayer> {
+        let path = self.directory.as_ref()?.join(&key.name);
+        let file = File::open(path).ok()?;
+        let mut text = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, LIMIT), &mut text).ok()?;
+        let record: Value = serde_json::from_slice(&text).ok()?;
+        let digest = |key: &str| record[key].as_str()?.parse::<Digest>().ok();
+        let (digest, diff_id) = (digest("digest")?, digest("diffId")?);
+        let known = KnownLayer { digest, size: record["size"].as_u64()?, diff_id };
+        // A record that the disk has damaged is none.
+        (record == to_record(key, &known)?).then_some(known)
+    }
+
+    /// Keeps what the layer became. That it can't is no error: the next build packs it again.
+    pub(crate) fn keep(&self, key: &LayerKey, layer: &KnownLayer) {
+        let Some(directory) = &self.directory else { return };
+        let new = directory.join(format!("{}.new-{}", key.name, std::process::id()));
+        let write = || -> io::Result<()> {
+            let record = to_record(key, layer).ok_or(io::ErrorKind::Other)?;
+            File::create(&new)?.write_all(record.to_string().as_bytes())?;
+            fs::rename(&new, directory.join(&key.name))
+        };
+        if write().is_err() {
+            let _ = fs::remove_file(&new);
+        }
+    }
+}
+
+/// With a checksum over the rest.
+fn to_record(key: &LayerKey, layer: &KnownLayer) -> Option<Value> {
+    let (digest, size, diff_id) = (&layer.digest, layer.size, &layer.diff_id);
+    let text = format!("{}\n{}\n{digest}\n{size}\n{diff_id}\n", key.name, key.state);
+    let (check, _) = digest_of(text.as_bytes()).ok()?;
+    Some(json!({ "state": key.state, "digest": digest, "size": size, "diffId": diff_id, "check": check }))
+}
+
+fn default_place() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(cache) = variable("XDG_CACHE_HOME").filter(|cache| cache.is_absolute()) {
+        return Some(cache.join("firn"));
+    }
+    match rustix::process::geteuid().is_root() {
+        true => Some("/var/cache/firn".into()),
+        false => Some(variable("HOME")?.join(".cache/firn")),
+    }
+}
+
+/// Makes the directory, mode 0700; whether only its owner, who is the caller or root, can write it.
+fn make(directory: &Path) -> io::Result<bool> {
+    if let Some(parent) = directory.parent() {
+        DirBuilder::new().recursive(true).create(parent)?;
+    }
+    DirBuilder::new().mode(0o700).recursive(true).create(directory)?;
+    let meta = fs::symlink_metadata(directory)?;
+    let owned = meta.uid() == rustix::process::geteuid().as_raw() || meta.uid() == 0;
+    Ok(meta.is_dir() && owned && meta.mode() & 0o022 == 0)
+}
