@@ -2,6 +2,7 @@
 
 mod build;
 mod bundle;
+mod diff;
 mod inspect;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -20,6 +21,7 @@ enum Verb {
     Bundle(Box<bundle::BundleArgs>),
     Build(Box<build::BuildArgs>),
     Inspect(inspect::InspectArgs),
+    Diff(diff::DiffArgs),
 }
 
 /// The definition of the command line, from which man pages and completions are made.
@@ -35,6 +37,7 @@ pub fn main() -> ExitCode {
         Verb::Bundle(args) => bundle::run(*args),
         Verb::Build(args) => build::run(*args),
         Verb::Inspect(args) => inspect::run(&args),
+        Verb::Diff(args) => diff::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,6 +12,8 @@ mod cache;
 
 mod closure;
 
+mod diff;
+
 mod directory;
 
 mod layout;
