@@ -1,7 +1,9 @@
 //! Builds bundles, and images of the OCI. In the order of the flow:
 //!
 //! ```text
-//! argv ─ cli::bundle ─ source: nix (a closure), directory (layers)
+//! argv ─ cli::bundle ─ source: image (a layout or an archive), nix (a closure), directory (layers)
+//!                    ─ oci:    reference, index → graph   which image, its config and its layers
+//!                    ─ store:  layers → layer::apply      its layers, each unpacked once (tar)
 //!                    ─ rootfs: view → users               what both show together
 //!                    ─ bundle: plan                       all that was looked up
 //!                              config, mounts, firn_json  contents of its files, pure
@@ -22,7 +24,7 @@
 //! of overlayfs in a layer, for `rootfs`.
 //!
 //! The layers, from the top down: `cli`, `build`, `bundle`, `store`, `rootfs`, `layer`, `source`,
-//! `oci`, `sys`. A module imports from those below it (`cargo xtask structure`).
+//! `oci`, `tar`, `sys`. A module imports from those below it (`cargo xtask structure`).
 
 #![deny(unsafe_code)]
 
@@ -36,3 +38,4 @@ mod rootfs;
 mod source;
 mod store;
 mod sys;
+mod tar;

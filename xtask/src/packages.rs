@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 /// Peers, and tools to make root file systems with; each is used as it comes.
-pub const TESTS: [&str; 26] = [
+pub const TESTS: [&str; 28] = [
     "aardvark-dns",
     "bsdutils",
+    "buildah",
     "busybox-static",
     "catatonit",
     "conmon",
@@ -32,6 +33,7 @@ pub const TESTS: [&str; 26] = [
     "umoci",
     "util-linux",
     "xz-utils",
+    "zstd",
     "ca-certificates",
 ];
 

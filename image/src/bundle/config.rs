@@ -61,16 +61,25 @@ pub(super) fn json(plan: &Plan) -> Result<String, OciSpecError> {
 }
 
 fn spec(plan: &Plan) -> Result<Spec, OciSpecError> {
-    let (key, value) = STOP_SIGNAL;
     SpecBuilder::default()
         .version(OCI_VERSION)
         .hostname(plan.identity.hostname.to_string())
         .root(RootBuilder::default().path(names::ROOTFS).readonly(false).build()?)
         .mounts(mounts::mounts(plan)?)
         .process(process(plan)?)
-        .annotations(HashMap::from([(key.to_owned(), value.to_owned())]))
+        .annotations(annotations(plan))
         .linux(linux(plan.init.boots())?)
         .build()
+}
+
+/// Firn-init and an init stop at a signal of theirs; the program of an image at the image's.
+fn annotations(plan: &Plan) -> HashMap<String, String> {
+    let mut all: HashMap<_, _> = plan.annotations.clone().into_iter().collect();
+    if plan.has_host_files() || matches!(plan.init, Init::Firn { .. }) {
+        let (name, signal) = STOP_SIGNAL;
+        all.insert(name.to_owned(), signal.to_owned());
+    }
+    all
 }
 
 fn process(plan: &Plan) -> Result<Process, OciSpecError> {
@@ -86,7 +95,7 @@ fn process(plan: &Plan) -> Result<Process, OciSpecError> {
         .cwd(&plan.cwd)
         .capabilities(capabilities(&plan.init)?)
         // An init runs setuid programs. For a command they gain nothing (no_new_privs, prctl(2)).
-        .no_new_privileges(!plan.init.boots())
+        .no_new_privileges(!plan.init.boots() && !plan.new_privileges)
         .build()?;
     // The default of oci-spec is 1024 for RLIMIT_NOFILE; none keeps the caller's.
     process.set_rlimits(None);

@@ -56,7 +56,9 @@ pub(super) fn write_files(plan: &Plan, bundle: &Path) -> Result<(), FilesError> 
             make_skeleton(&bundle.join(names::SKELETON))?;
         }
     }
-    write_host_files(plan, &bundle.join(names::HOST))?;
+    if plan.has_host_files() {
+        write_host_files(plan, &bundle.join(names::HOST))?;
+    }
     if let Init::Firn { binary, .. } = &plan.init {
         // By copy_file_range(2), which shares the blocks where the file system can.
         let copy = bundle.join(names::INIT);

@@ -1,5 +1,6 @@
 //! `firn.json` of the bundle, for firn and its monitor.
 
+use super::init::Init as Process1;
 use super::plan::{Plan, Upper, names};
 use firn::spec::firn_config::{FirnConfig, Init, Root};
 
@@ -8,9 +9,11 @@ const RESTART: u8 = 133;
 
 /// The content of the file. `has_image`: the bundle has an image of the closure.
 pub(super) fn content(plan: &Plan, has_image: bool) -> FirnConfig {
+    // 133 is what a shell gives for SIGTRAP (5) too: the program of an image may end so.
+    let restart = plan.has_host_files() || matches!(plan.init, Process1::Firn { .. });
     FirnConfig {
         root: (!plan.copy).then(|| root(plan, has_image)),
-        init: Some(Init { restart_exit_code: Some(RESTART), notify: Some(plan.notify) }),
+        init: Some(Init { restart_exit_code: restart.then_some(RESTART), notify: Some(plan.notify) }),
     }
 }
 

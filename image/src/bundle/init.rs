@@ -12,6 +12,8 @@ pub(crate) const FIRN_INIT_PATH: &str = "/run/host/init";
 pub(crate) enum Init {
     /// The root's own init, such as systemd: its path in the container.
     Own(String),
+    /// The program of an image, with its arguments.
+    Image(Vec<String>),
     /// firn-init, which runs a command.
     Firn {
         /// The binary on the host, which is copied into the bundle.
@@ -69,6 +71,7 @@ impl Init {
     pub(crate) fn args(&self) -> Vec<String> {
         match self {
             Self::Own(init) => vec![init.clone()],
+            Self::Image(args) => args.clone(),
             Self::Firn { command, command_notifies, .. } => {
                 let mut args = vec![FIRN_INIT_PATH.to_owned()];
                 if *command_notifies {
@@ -83,8 +86,19 @@ impl Init {
 
     /// Whether it boots a system: it mounts, makes device nodes and runs setuid programs.
     pub(crate) fn boots(&self) -> bool {
-        matches!(self, Self::Own(_))
+        match self {
+            Self::Own(_) => true,
+            Self::Image(args) => args.first().is_some_and(|program| is_init(program)),
+            Self::Firn { .. } => false,
+        }
     }
+}
+
+/// Whether the program of an image is a system's init: podman gives those the mounts that they expect
+/// (`--systemd`, podman-run(1)).
+fn is_init(program: &str) -> bool {
+    let names = ["/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init"];
+    names.contains(&program) || Path::new(program).file_name().is_some_and(|name| name == "systemd")
 }
 
 /// Checks that firn-init can run in any root. One with a dynamic loader would fail with ENOENT

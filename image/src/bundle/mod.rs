@@ -4,6 +4,7 @@ mod config;
 mod files;
 mod firn_json;
 pub(crate) mod identity;
+pub(crate) mod image_config;
 pub(crate) mod init;
 mod mounts;
 pub(crate) mod plan;

@@ -1,7 +1,7 @@
 //! The mounts, masked paths and read-only paths of config.json.
 
 use super::init::{FIRN_INIT_PATH, Init};
-use super::plan::{Plan, names};
+use super::plan::{Plan, Volume, names};
 use crate::source::nix::store_path::LOGICAL_STORE;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{Mount, MountBuilder};
@@ -48,10 +48,14 @@ const API: &[(&str, &str, &[&str])] = &[
     ("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777"]),
 ];
 
+/// Of [`API`], those that would hide an image's own.
+const OF_SYSTEMS: &[&str] = &["/run", "/tmp"];
+
 /// All mounts, in order.
 pub(super) fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
     let mut mounts = Vec::new();
-    for (destination, kind, options) in API {
+    let is_shown = |destination: &str| plan.has_host_files() || !OF_SYSTEMS.contains(&destination);
+    for (destination, kind, options) in API.iter().filter(|(destination, ..)| is_shown(destination)) {
         // As the root; see `linux` in config.rs.
         let shared: &[&str] = if *destination == "/run" && plan.init.boots() { &["shared"] } else { &[] };
         mounts.push(mount(destination, kind, kind, &[*options, shared].concat())?);
@@ -70,8 +74,13 @@ pub(super) fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
     if plan.os_release.is_some() {
         files.push(host(names::OS_RELEASE));
     }
-    for (file, destination) in files {
+    for (file, destination) in files.into_iter().filter(|_| plan.has_host_files()) {
         mounts.push(bind(plan, &file, &destination, &["noexec"])?);
+    }
+    for Volume { path, mode, uid, gid } in &plan.volumes {
+        let owner = [format!("mode={mode:o}"), format!("uid={uid}"), format!("gid={gid}")];
+        let options = ["nosuid", "nodev", "tmpcopyup"].into_iter().chain(owner.iter().map(String::as_str));
+        mounts.push(mount(path, "tmpfs", "tmpfs", &options.collect::<Vec<_>>())?);
     }
     if let Init::Firn { .. } = plan.init {
         mounts.push(bind(plan, names::INIT, FIRN_INIT_PATH, &[])?);

@@ -6,6 +6,7 @@ use crate::rootfs::users::User;
 use crate::source::directory::Layers;
 use crate::source::nix::closure::Closure;
 use crate::source::nix::store_path::Store;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Where the container's changes to its root are kept.
@@ -31,6 +32,13 @@ pub(crate) struct Plan {
     /// The root is copied into the bundle, so that any OCI runtime can run it.
     pub(crate) copy: bool,
     pub(crate) init: Init,
+    /// The root is an image's, which has a /run and /tmp of its own.
+    pub(crate) from_image: bool,
+    /// Beside the stop signal, which an image's come before.
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) volumes: Vec<Volume>,
+    /// Setuid programs and file capabilities have an effect.
+    pub(crate) new_privileges: bool,
     /// Set after the defaults, in order.
     pub(crate) env: Vec<(String, String)>,
     /// Directories that PATH begins with.
@@ -45,7 +53,22 @@ pub(crate) struct Plan {
     pub(crate) os_release: Option<Vec<u8>>,
 }
 
+/// A directory of an image whose data is the container's: a tmpfs that begins as the image has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Volume {
+    pub(crate) path: String,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
 impl Plan {
+    /// Whether the container has the /run, /tmp and /run/host of a system (systemd, "Container
+    /// Interface").
+    pub(crate) fn has_host_files(&self) -> bool {
+        !self.from_image || self.init.boots()
+    }
+
     /// The path of the bundle's file `name`, at its place.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.output.join(name)

@@ -2,14 +2,18 @@
 //! anything is made.
 
 use crate::bundle::identity::{Hostname, Identity};
+use crate::bundle::image_config::ImageSettings;
 use crate::bundle::init::Init;
-use crate::bundle::plan::{Plan, Upper};
+use crate::bundle::plan::{Plan, Upper, Volume};
 use crate::bundle::publish::publish;
+use crate::oci::reference::Reference;
 use crate::rootfs::users::{User, find_user};
 use crate::rootfs::view::{Found, View};
 use crate::source::directory::Layers;
+use crate::source::image::ImageSource;
 use crate::source::nix::closure::Closure;
 use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
+use crate::store::layers::{self, LayerStore};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -24,6 +28,10 @@ Examples:
   Boot a foreign root, a changed layer over a base, and keep what it writes:
     firn-image bundle --layer ./debian --layer ./site --upper /var/lib/web \\
       --output /run/bundles/web
+  Run an image; what it writes goes to a tmpfs:
+    firn-image bundle oci:./images:web --output /run/bundles/web
+  Another command of an image, for any OCI runtime:
+    firn-image bundle oci-archive:./web.tar --copy -o ./web -- web --check
   A shell in a root, with at most 64 MiB of changes:
     firn-image bundle --layer ./debian --upper tmpfs:size=64m --terminal \\
       --output ./shell -- /bin/bash
@@ -31,12 +39,21 @@ Examples:
 Then: firn run --bundle ./hello hello
 ";
 
-/// Make a bundle from layers, a closure, or both.
+/// Make a bundle from an image, layers, a closure, or several of them.
+///
+/// The program of an image is process 1, as with podman run: its entrypoint with its cmd, or with
+/// COMMAND in the place of that; in its working directory, as its user. If it is a system's init
+/// (/sbin/init, systemd), it is booted like one of a layer.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct BundleArgs {
-    /// Directory of a root file system; may be repeated, lowest layer first.
-    #[arg(long = "layer", value_name = "DIR", required_unless_present = "closure")]
+    /// An image: oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG|@DIGEST] or docker-archive:FILE[:NAME].
+    #[arg(value_name = "REFERENCE")]
+    reference: Option<Reference>,
+
+    /// Directory of a root file system; may be repeated, lowest layer first. Those of an image are below
+    /// them.
+    #[arg(long = "layer", value_name = "DIR", required_unless_present_any = ["closure", "reference"])]
     layers: Vec<PathBuf>,
 
     /// Store path (or a link to one) whose closure the container sees at /nix/store.
@@ -51,6 +68,10 @@ pub(super) struct BundleArgs {
     /// Where to make the bundle.
     #[arg(long, short, value_name = "BUNDLE")]
     output: PathBuf,
+
+    /// Where an image's layers are unpacked, once for all bundles, which refer to them there.
+    #[arg(long, value_name = "DIR", requires = "reference", default_value = layers::DEFAULT)]
+    layer_store: PathBuf,
 
     /// Where the container's changes go: tmpfs, tmpfs:OPTIONS, or a directory that keeps them.
     #[arg(long, value_name = "UPPER", default_value = "tmpfs", value_parser = parse_upper)]
@@ -72,13 +93,22 @@ pub(super) struct BundleArgs {
     #[arg(long, short)]
     terminal: bool,
 
-    /// Working directory inside.
-    #[arg(long, value_name = "DIR", default_value = "/", value_parser = parse_cwd)]
-    cwd: String,
+    /// Working directory inside; the image's, or / if not given.
+    #[arg(long, value_name = "DIR", value_parser = parse_cwd)]
+    cwd: Option<String>,
 
     /// Run as this user: a name of the root's /etc/passwd or a number, and likewise a group.
     #[arg(long, value_name = "USER[:GROUP]")]
     user: Option<String>,
+
+    /// Program in the place of the image's entrypoint and cmd; an empty one leaves them out.
+    #[arg(long, value_name = "PROGRAM", requires = "reference")]
+    entrypoint: Option<String>,
+
+    /// Let setuid programs and file capabilities have an effect, as with podman (no_new_privs is not
+    /// set). A root that is booted has them anyway.
+    #[arg(long)]
+    new_privileges: bool,
 
     /// The root's init, or COMMAND, sends READY=1 to $NOTIFY_SOCKET itself.
     #[arg(long)]
@@ -88,15 +118,16 @@ pub(super) struct BundleArgs {
     #[arg(long, value_name = "DIR", default_value = LOGICAL_STORE)]
     store: PathBuf,
 
-    /// The firn-init that runs COMMAND; the one beside firn-image if not given.
-    #[arg(long, value_name = "PATH", requires = "command")]
+    /// The firn-init that runs COMMAND; the one beside firn-image if not given. An image's program runs
+    /// under firn-init only if this is given.
+    #[arg(long, value_name = "PATH")]
     init: Option<PathBuf>,
 
     /// Replace an existing bundle that firn-image made.
     #[arg(long, short)]
     force: bool,
 
-    /// Run this under firn-init; without it the root's own init is started:
+    /// Run this under firn-init, or with an image in the place of its cmd; without it the root's own init is started:
     /// STORE-PATH/init of a closure, else /init.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -110,10 +141,17 @@ pub(super) fn run(args: BundleArgs) -> Result<()> {
     Ok(())
 }
 
-/// Looks up all that the bundle is made from.
+/// Looks up all that the bundle is made from. The layers of an image are unpacked: the user may be in
+/// them.
 fn make_plan(args: BundleArgs) -> Result<Plan> {
     let (output, name) = resolve_output(&args.output)?;
-    let layers = Layers::open(&args.layers)?;
+    if args.init.is_some() && args.command.is_empty() && args.reference.is_none() {
+        bail!("--init is for a COMMAND or an image: give a command after --");
+    }
+    let image = args.reference.as_ref().map(|reference| ImageRoot::open(reference, &args)).transpose()?;
+    let settings = image.as_ref().map(|image| &image.settings);
+    let below = image.as_ref().map_or(&[][..], |image| &image.layers);
+    let layers = Layers::open(&[below, &args.layers].concat())?;
     if let Upper::Directory(path) = &args.upper {
         check_upper(path, &layers)?;
     }
@@ -122,20 +160,31 @@ fn make_plan(args: BundleArgs) -> Result<Plan> {
     let closure = args.closure.as_deref().map(|path| Closure::find(path, list, &store)).transpose()?;
     let visible = closure.as_ref().map(|closure| (store.dir(), &closure.paths[..]));
     let view = View::open(layers.paths(), visible)?;
-    let user = match &args.user {
+    let user = match args.user.as_ref().or(settings.and_then(|settings| settings.user.as_ref())) {
         Some(spec) => find_user(spec, &view)?,
         None => User::default(),
     };
     let path = closure.as_ref().map(|closure| search_path(&closure.path, &view));
-    // firn-init notifies when the command was started, or the command itself does.
-    let notify = args.notify || !args.command.is_empty();
-    let init = if args.command.is_empty() {
-        let init = closure.as_ref().map_or("/init".into(), |closure| closure.path.join("init"));
-        Init::find_own(init, &view)?
-    } else {
-        Init::find_firn_init(args.init, args.command, args.notify)?
+    let command = match &image {
+        Some(image) => image.settings.args(args.entrypoint.as_deref(), &args.command)?,
+        None => args.command,
     };
+    // firn-init notifies when the command was started, or the command itself does.
+    let runs_init = !command.is_empty() && (image.is_none() || args.init.is_some());
+    let init = match &image {
+        _ if runs_init => Init::find_firn_init(args.init, command, args.notify)?,
+        Some(_) => Init::Image(command),
+        None => {
+            let init = closure.as_ref().map_or("/init".into(), |closure| closure.path.join("init"));
+            Init::find_own(init, &view)?
+        }
+    };
+    let keeps_volumes = matches!(args.upper, Upper::Directory(_));
+    let volumes = settings.map_or(&[][..], |settings| &settings.volumes);
+    let volumes = if keeps_volumes { Vec::new() } else { find_volumes(volumes, &view)? };
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let from_image = image.is_some();
+    let settings = image.map(|image| image.settings).unwrap_or_default();
     Ok(Plan {
         output,
         identity: Identity::new(&name, args.hostname, &machine),
@@ -145,14 +194,51 @@ fn make_plan(args: BundleArgs) -> Result<Plan> {
         upper: args.upper,
         copy: args.copy,
         init,
-        env: args.env,
+        from_image,
+        annotations: settings.annotations,
+        volumes,
+        new_privileges: args.new_privileges,
+        env: settings.env.into_iter().chain(args.env).collect(),
         path: path.unwrap_or_default(),
         terminal: args.terminal,
-        cwd: args.cwd,
+        cwd: args.cwd.or(settings.cwd).unwrap_or_else(|| "/".into()),
         user,
-        notify,
+        notify: args.notify || runs_init,
         os_release: os_release(),
     })
+}
+
+/// The root of an image, unpacked.
+struct ImageRoot {
+    settings: ImageSettings,
+    layers: Vec<PathBuf>,
+}
+
+impl ImageRoot {
+    /// Errors that the image's config leads to come before its layers are unpacked.
+    fn open(reference: &Reference, args: &BundleArgs) -> Result<Self> {
+        let store = LayerStore::open(&args.layer_store)?;
+        let source = ImageSource::open(reference, store.root())?;
+        let settings = ImageSettings::new(&source.image.config)?;
+        settings.args(args.entrypoint.as_deref(), &args.command)?;
+        let layers = source.image.distinct_layers();
+        if layers.is_empty() {
+            bail!("the image has no layers: its root would be empty");
+        }
+        Ok(Self { settings, layers: store.unpack(source.blobs(), &layers)? })
+    }
+}
+
+/// Mode and owner of an image's volumes; those that it does not have are made.
+fn find_volumes(paths: &[String], view: &View) -> Result<Vec<Volume>> {
+    let find = |path: &String| -> Result<Volume> {
+        let (mode, uid, gid) = match view.find(Path::new(path))? {
+            Found::Directory(Some(node)) => node.owner()?,
+            _ => (0o755, 0, 0),
+        };
+        Ok(Volume { path: path.clone(), mode, uid, gid })
+    };
+    paths.iter().map(|path| find(path).with_context(|| format!("look up volume {path} in the root"))).collect()
 }
 
 /// The absolute path of the bundle, and its name.
@@ -176,7 +262,7 @@ fn search_path(closure: &StorePath, view: &View) -> Vec<String> {
     ["bin", "sw/bin"]
         .map(|dir| closure.join(dir))
         .into_iter()
-        .filter(|dir| matches!(view.find(Path::new(dir)), Ok(Found::Directory)))
+        .filter(|dir| matches!(view.find(Path::new(dir)), Ok(Found::Directory(_))))
         .collect()
 }
 

@@ -6,9 +6,13 @@
 
 use rustix::fs::{FileType, Stat};
 
+/// The attribute of a directory that hides those of the same name in lower layers.
+pub(crate) const OPAQUE: (&str, &[u8]) = ("trusted.overlay.opaque", b"y");
+
 /// Whether a directory hides those of the same name in lower layers.
 pub(crate) fn is_opaque(directory: &str) -> bool {
-    has_value(directory, "trusted.overlay.opaque", b"y")
+    let (name, value) = OPAQUE;
+    has_value(directory, name, value)
 }
 
 /// Whether an entry of `directory` is a whiteout, which hides the name: a character device 0:0, or

@@ -42,8 +42,8 @@ struct StoreView {
 pub(crate) enum Found {
     /// A regular file, and whether it can be executed.
     File { file: Node, executable: bool },
-    /// A directory.
-    Directory,
+    /// A directory: its topmost one of the layers; none for those above the store.
+    Directory(Option<Node>),
     /// A socket, device or pipe.
     Special,
     /// Nothing; the path of the name that is missing, in the root.
@@ -115,6 +115,12 @@ impl Node {
         }
     }
 
+    /// Mode, owner and group.
+    pub(crate) fn owner(&self) -> io::Result<(u32, u32, u32)> {
+        let stat = rustix::fs::fstat(&*self.fd)?;
+        Ok((stat.st_mode & 0o7777, stat.st_uid, stat.st_gid))
+    }
+
     /// Opens the file for reading: the one that was found, also if its name is another one's now.
     pub(crate) fn open(&self) -> io::Result<File> {
         File::open(self.magic_link())
@@ -172,7 +178,7 @@ impl View {
                 Entry::Other(..) => return Ok(Found::Missing(here.inside.join(name))),
             }
         }
-        Ok(Found::Directory)
+        Ok(Found::Directory(at.pop().and_then(|merged| merged.parts.into_iter().next())))
     }
 
     fn lookup(&self, here: &MergedDir, name: &OsStr) -> Result<Entry, ViewError> {
@@ -328,7 +334,7 @@ mod tests {
         assert_eq!(file(&view, "etc/x"), Some(tree.0.join("high/etc/x")));
         assert!(file(&view, "both/low").is_some() && file(&view, "both/high").is_some());
         assert!(file(&view, "hidden/file").is_none());
-        assert!(matches!(view.find(Path::new("/both/../etc")), Ok(Found::Directory)));
+        assert!(matches!(view.find(Path::new("/both/../etc")), Ok(Found::Directory(_))));
         let upside_down = tree.view(&["high", "low"]);
         assert_eq!(file(&upside_down, "etc/x"), Some(tree.0.join("low/etc/x")));
         assert!(file(&upside_down, "hidden/file").is_some());

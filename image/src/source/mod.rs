@@ -1,4 +1,8 @@
-//! What a root is made from: closures of Nix store paths, and directories.
+//! What a root is made from: images, closures of Nix store paths, and directories.
 
+mod archive;
 pub(crate) mod directory;
+pub(crate) mod image;
 pub(crate) mod nix;
+mod oci_layout;
+mod tar_file;

@@ -1,6 +1,8 @@
-//! Where bundles and images are built, and what they keep from garbage collection.
+//! Unpacked layers, where bundles and images are built, and what they keep from garbage collection.
 
 pub(crate) mod gcroots;
 pub(crate) mod layer_cache;
+pub(crate) mod layers;
 pub(crate) mod layout;
+mod parents;
 pub(crate) mod staging;

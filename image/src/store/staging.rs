@@ -1,4 +1,4 @@
-//! The directory beside a bundle's place in which the bundle is built.
+//! The directory beside its place in which a bundle is built, or a layer is unpacked.
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use std::fs::{self, DirBuilder, Permissions};

@@ -1,6 +1,7 @@
 //! `firn-image` with the real binaries.
 
 mod common;
+mod tree;
 
 mod layers;
 

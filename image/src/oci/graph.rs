@@ -1,0 +1,208 @@
+//! From an index or a manifest to one image: its config and its layers, each checked against the
+//! descriptor that names it.
+
+use super::blob::{BlobError, VerifyingReader, parse_digest};
+use oci_spec::image::{Arch, Descriptor, Digest, ImageConfiguration, ImageIndex, ImageManifest, MediaType, Os};
+use serde::de::DeserializeOwned;
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+/// Bytes of a manifest, index or config at most, as in containerd and registries.
+pub(crate) const DOCUMENT_LIMIT: u64 = 4 << 20;
+/// Indexes within indexes at most.
+const DEPTH_LIMIT: usize = 8;
+/// Indexes that are read to find a digest, at most.
+const INDEX_LIMIT: usize = 1000;
+/// Layers of an image at most: overlayfs takes 500 lower directories.
+const LAYER_LIMIT: usize = 490;
+
+/// What has blobs: a layout, an archive. Several threads read from it.
+pub(crate) trait Blobs: Sync {
+    /// Opens the blob. Errors: it is missing.
+    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + '_>>;
+    /// For messages.
+    fn path(&self) -> PathBuf;
+}
+
+/// An image of one platform.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    pub(crate) config: ImageConfiguration,
+    /// Lowest first.
+    pub(crate) layers: Vec<Layer>,
+}
+
+/// A layer of an image.
+#[derive(Debug, Clone)]
+pub(crate) struct Layer {
+    /// `None` where it is known by its diff id alone, as in a docker archive.
+    pub(crate) blob: Option<Descriptor>,
+    /// Of its uncompressed bytes.
+    pub(crate) diff_id: Digest,
+}
+
+impl Layer {
+    /// By which its bytes are asked for.
+    pub(crate) fn digest(&self) -> &Digest {
+        self.blob.as_ref().map_or(&self.diff_id, Descriptor::digest)
+    }
+}
+
+/// Why there is no image.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GraphError {
+    #[error("blob {digest} in {place}")]
+    Read { digest: Digest, place: PathBuf, source: io::Error },
+    #[error("blob {digest}: {size} bytes are too many for a {kind}: {DOCUMENT_LIMIT} at most")]
+    TooLarge { digest: Digest, kind: &'static str, size: u64 },
+    #[error("{kind} {digest}")]
+    Parse { kind: &'static str, digest: Digest, source: serde_json::Error },
+    #[error("index {digest}: its indexes are nested more than {DEPTH_LIMIT} deep")]
+    TooDeep { digest: Digest },
+    #[error("{place}: no image for {os}/{architecture}: it has {known}")]
+    NoPlatform { place: PathBuf, os: Os, architecture: Arch, known: String },
+    #[error("blob {digest}: {media_type} is no image")]
+    NoImage { digest: Digest, media_type: MediaType },
+    #[error("{layers} layers, but {diff_ids} diff ids in the image's config")]
+    Uneven { layers: usize, diff_ids: usize },
+    #[error("{0} layers are too many: {LAYER_LIMIT} at most")]
+    TooManyLayers(usize),
+    #[error("an image for {0}: only those for linux can run")]
+    NotLinux(Os),
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+}
+
+/// The image that `top` leads to, of this machine's platform where it is an index.
+pub(crate) fn find_image(blobs: &dyn Blobs, top: &Descriptor) -> Result<Image, GraphError> {
+    let mut descriptor = top.clone();
+    for _ in 0..DEPTH_LIMIT {
+        match descriptor.media_type() {
+            _ if is_index(&descriptor) => descriptor = choose(blobs, &read_document(blobs, &descriptor, "index")?)?,
+            MediaType::ImageManifest => return read_image(blobs, &descriptor),
+            MediaType::Other(name) if name == DOCKER_MANIFEST => return read_image(blobs, &descriptor),
+            other => {
+                return Err(GraphError::NoImage { digest: descriptor.digest().clone(), media_type: other.clone() });
+            }
+        }
+    }
+    Err(GraphError::TooDeep { digest: top.digest().clone() })
+}
+
+const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+/// The manifest of an index for this machine; the only one where it names no platform.
+fn choose(blobs: &dyn Blobs, index: &ImageIndex) -> Result<Descriptor, GraphError> {
+    let (os, architecture) = (Os::Linux, this_architecture());
+    let fits = |descriptor: &&Descriptor| {
+        descriptor
+            .platform()
+            .as_ref()
+            .is_some_and(|platform| (platform.os(), platform.architecture()) == (&os, &architecture))
+    };
+    let manifests = index.manifests();
+    let nameless = |manifests: &[Descriptor]| match manifests {
+        [only] if only.platform().is_none() => Some(only.clone()),
+        _ => None,
+    };
+    manifests.iter().find(fits).cloned().or_else(|| nameless(manifests)).ok_or_else(|| {
+        let platforms = manifests.iter().filter_map(|descriptor| descriptor.platform().as_ref());
+        let known: Vec<String> =
+            platforms.map(|platform| format!("{}/{}", platform.os(), platform.architecture())).collect();
+        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+        GraphError::NoPlatform { place: blobs.path(), os: os.clone(), architecture: architecture.clone(), known }
+    })
+}
+
+fn this_architecture() -> Arch {
+    match std::env::consts::ARCH {
+        "x86_64" => Arch::Amd64,
+        "aarch64" => Arch::ARM64,
+        "x86" => Arch::i386,
+        other => Arch::Other(other.into()),
+    }
+}
+
+fn read_image(blobs: &dyn Blobs, descriptor: &Descriptor) -> Result<Image, GraphError> {
+    let manifest: ImageManifest = read_document(blobs, descriptor, "manifest")?;
+    let config: ImageConfiguration = read_document(blobs, manifest.config(), "image config")?;
+    Image::new(config, manifest.layers().iter().cloned().map(Some).collect())
+}
+
+impl Image {
+    /// From the parts of an image, its layers lowest first.
+    pub(crate) fn new(config: ImageConfiguration, blobs: Vec<Option<Descriptor>>) -> Result<Self, GraphError> {
+        let diff_ids = config.rootfs().diff_ids();
+        if blobs.len() != diff_ids.len() {
+            return Err(GraphError::Uneven { layers: blobs.len(), diff_ids: diff_ids.len() });
+        }
+        if blobs.len() > LAYER_LIMIT {
+            return Err(GraphError::TooManyLayers(blobs.len()));
+        }
+        if *config.os() != Os::Linux {
+            return Err(GraphError::NotLinux(config.os().clone()));
+        }
+        let layers = blobs.into_iter().zip(diff_ids).map(|(blob, id)| Ok(Layer { blob, diff_id: parse_digest(id)? }));
+        Ok(Self { layers: layers.collect::<Result<_, BlobError>>()?, config })
+    }
+}
+
+impl Image {
+    /// The layers, lowest first, each once: overlayfs refuses the same directory twice. Of a layer that
+    /// comes again, the highest counts, as it has everything that the lower one has.
+    pub(crate) fn distinct_layers(&self) -> Vec<Layer> {
+        let mut seen = HashSet::new();
+        let mut layers: Vec<_> =
+            self.layers.iter().rev().filter(|layer| seen.insert(layer.diff_id.to_string())).cloned().collect();
+        layers.reverse();
+        layers
+    }
+}
+
+/// Descriptors of an index and of the indexes in it with this digest: the first one.
+pub(crate) fn find_digest(
+    blobs: &dyn Blobs,
+    index: &ImageIndex,
+    digest: &Digest,
+) -> Result<Option<Descriptor>, GraphError> {
+    let mut todo: Vec<(usize, Descriptor)> = index.manifests().iter().rev().map(|found| (0, found.clone())).collect();
+    let mut seen = HashSet::new();
+    while let Some((depth, descriptor)) = todo.pop() {
+        if descriptor.digest() == digest {
+            return Ok(Some(descriptor));
+        }
+        let nested = is_index(&descriptor) && depth < DEPTH_LIMIT && seen.len() < INDEX_LIMIT;
+        if nested && seen.insert(descriptor.digest().to_string()) {
+            let inner: ImageIndex = read_document(blobs, &descriptor, "index")?;
+            todo.extend(inner.manifests().iter().rev().map(|found| (depth + 1, found.clone())));
+        }
+    }
+    Ok(None)
+}
+
+fn is_index(descriptor: &Descriptor) -> bool {
+    match descriptor.media_type() {
+        MediaType::ImageIndex => true,
+        MediaType::Other(name) => name == DOCKER_LIST,
+        _ => false,
+    }
+}
+
+/// A JSON document, verified before it is parsed.
+fn read_document<T: DeserializeOwned>(
+    blobs: &dyn Blobs,
+    descriptor: &Descriptor,
+    kind: &'static str,
+) -> Result<T, GraphError> {
+    let digest = descriptor.digest();
+    if descriptor.size() > DOCUMENT_LIMIT {
+        return Err(GraphError::TooLarge { digest: digest.clone(), kind, size: descriptor.size() });
+    }
+    let failed = |source| GraphError::Read { digest: digest.clone(), place: blobs.path(), source };
+    let mut reader = VerifyingReader::of_descriptor(blobs.open(digest).map_err(failed)?, descriptor)?;
+    let mut text = Vec::new();
+    reader.read_to_end(&mut text).and_then(|_| reader.finish()).map_err(failed)?;
+    serde_json::from_slice(&text).map_err(|source| GraphError::Parse { kind, digest: digest.clone(), source })
+}

@@ -1,0 +1,115 @@
+//! References to images, as skopeo, podman and buildah write them
+//! (containers-transports(5)).
+
+use super::blob::parse_digest;
+use oci_spec::image::Digest;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where an image is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reference {
+    /// A directory with an image layout (image-spec, "image-layout.md").
+    Layout { directory: PathBuf, name: ImageName },
+    /// A tar file of an image layout.
+    LayoutArchive { file: PathBuf, name: ImageName },
+    /// A tar file as `docker save` writes it, and the name of one image in it.
+    DockerArchive { file: PathBuf, name: Option<String> },
+}
+
+/// Which image of a layout.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ImageName {
+    pub(crate) tag: Option<String>,
+    /// Of its manifest or index. With a tag too, it must be the one of that.
+    pub(crate) digest: Option<Digest>,
+}
+
+impl FromStr for Reference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((transport, rest)) = text.split_once(':') else {
+            return Err(format!(
+                "{text:?} is no reference: give oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME]"
+            ));
+        };
+        let (rest, digest) = split_digest(rest)?;
+        // As in containers-transports(5): the path has no colon.
+        let (path, tag) = match rest.split_once(':') {
+            Some((path, tag)) => (path, Some(tag.to_owned())),
+            None => (rest, None),
+        };
+        match transport {
+            "docker" => {
+                return Err(
+                    "docker:// is not supported: copy the image first, with `skopeo copy docker://NAME oci:DIR:TAG`"
+                        .into(),
+                );
+            }
+            "containers-storage" => {
+                return Err("containers-storage: is podman's own: copy the image first, with `podman save --format oci-archive -o FILE NAME`".into());
+            }
+            "oci" | "oci-archive" | "docker-archive" => {}
+            other => return Err(format!("{other:?} is no transport: oci, oci-archive and docker-archive are known")),
+        }
+        if path.is_empty() || tag.as_deref() == Some("") {
+            return Err(format!("{text:?}: a path or a name is empty"));
+        }
+        match transport {
+            "oci" => Ok(Self::Layout { directory: path.into(), name: ImageName { tag, digest } }),
+            "oci-archive" => Ok(Self::LayoutArchive { file: path.into(), name: ImageName { tag, digest } }),
+            _ if digest.is_some() => Err(format!("{text:?}: the images of a docker archive have names only")),
+            _ => Ok(Self::DockerArchive { file: path.into(), name: tag }),
+        }
+    }
+}
+
+/// Takes `@sha256:HEX` or `@sha512:HEX` from the end.
+fn split_digest(text: &str) -> Result<(&str, Option<Digest>), String> {
+    match text.rsplit_once('@') {
+        Some((rest, digest)) if digest.starts_with("sha256:") || digest.starts_with("sha512:") => {
+            Ok((rest, Some(parse_digest(digest).map_err(|error| error.to_string())?)))
+        }
+        _ => Ok((text, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_those_of_skopeo() {
+        let parse = |text: &str| text.parse::<Reference>();
+        let hex = "0".repeat(64);
+        let layout = |directory: &str, tag: Option<&str>, digest: bool| {
+            let digest = digest.then(|| parse_digest(&format!("sha256:{hex}")).unwrap());
+            Ok(Reference::Layout { directory: directory.into(), name: ImageName { tag: tag.map(Into::into), digest } })
+        };
+        assert_eq!(parse("oci:/a/b"), layout("/a/b", None, false));
+        assert_eq!(parse("oci:b:latest"), layout("b", Some("latest"), false));
+        assert_eq!(parse(&format!("oci:b@sha256:{hex}")), layout("b", None, true));
+        assert_eq!(parse(&format!("oci:b:1@sha256:{hex}")), layout("b", Some("1"), true));
+        assert_eq!(parse("oci:/home/a@b:1"), layout("/home/a@b", Some("1"), false));
+        let name = Some("docker.io/library/x:1".to_owned());
+        assert_eq!(
+            parse("docker-archive:x.tar:docker.io/library/x:1"),
+            Ok(Reference::DockerArchive { file: "x.tar".into(), name })
+        );
+        let with_digest = format!("docker-archive:x@sha256:{hex}");
+        for wrong in [
+            "",
+            "x",
+            "oci:",
+            "oci:x:",
+            "dir:/x",
+            "docker://x/y",
+            "containers-storage:x",
+            "oci:x@sha256:00",
+            &with_digest,
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
