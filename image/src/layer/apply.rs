@@ -30,6 +30,8 @@ const WHITEOUT: &[u8] = b".wh.";
 /// The name of an opaque whiteout.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const BUFFER: usize = 256 << 10;
+/// How often a look-up is made that renames elsewhere disturb.
+const ATTEMPTS: usize = 10_000;
 
 /// The extraction of one layer.
 pub(crate) struct Extraction<'a> {
@@ -258,8 +260,15 @@ impl<'a> Extraction<'a> {
     /// Opens a directory of the layer. Symbolic links on the way are followed within the layer.
     fn open(&self, path: &LayerPath, flags: OFlags) -> io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        Ok(rustix::fs::openat2(self.top, path.relative(), flags, Mode::empty(), resolve)?)
+        Ok(repeat(|| rustix::fs::openat2(self.top, path.relative(), flags, Mode::empty(), resolve))?)
     }
+}
+
+/// Repeats a look-up on EAGAIN: a rename or mount anywhere may have raced with a `..` of a link
+/// (openat2(2)). Not without end, for somebody could rename without end.
+fn repeat<T>(look_up: impl Fn() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    let mut results = std::iter::repeat_with(look_up).take(ATTEMPTS);
+    results.find(|result| !matches!(result, Err(Errno::AGAIN))).unwrap_or(Err(Errno::AGAIN))
 }
 
 /// Of a directory that has no entry of its own in the archive.
@@ -315,6 +324,17 @@ fn failed(path: &LayerPath) -> impl FnOnce(io::Error) -> ApplyError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_races_with_a_rename_is_looked_up_again() {
+        let tries = std::cell::Cell::new(0);
+        let look_up = |wanted| {
+            tries.set(tries.get() + 1);
+            if tries.get() < wanted { Err(Errno::AGAIN) } else { Err::<(), _>(Errno::NOENT) }
+        };
+        assert_eq!(repeat(|| look_up(100)), Err(Errno::NOENT));
+        assert_eq!((repeat(|| look_up(usize::MAX)), tries.get()), (Err(Errno::AGAIN), 100 + ATTEMPTS));
+    }
 
     #[test]
     fn entries_are_counted() {

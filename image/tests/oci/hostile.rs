@@ -1,11 +1,12 @@
 //! Archives that are made to harm: an error or harmless, and nothing outside of the layer.
 
-use crate::common::Temp;
+use crate::common::{Temp, text};
 use crate::layout::{Blob, Layout, digest, gzip, layer};
 use crate::tar::{Header, Tar};
 use serde_json::json;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What an image of one layer is refused with. Nothing is left in the store, nor beside it.
 fn refused(name: &str, tar: &[u8]) -> String {
@@ -96,6 +97,31 @@ fn a_link_within_the_layer_leads_within_the_layer() {
         assert!(root.join("usr/lib").join(name).is_file(), "{name}");
     }
     assert!(root.join("lib").is_symlink() && root.join("up").is_symlink());
+}
+
+/// The kernel gives up a look-up with `..` when something is renamed anywhere meanwhile (EAGAIN).
+#[test]
+fn renames_elsewhere_do_not_disturb() {
+    let temp = Temp::new("hostile-renames");
+    let tar = Tar::default().directory("usr").symlink("up", &format!("{}usr", "../".repeat(40)));
+    let tar = (0..400).fold(tar, |tar, number| tar.file(&format!("up/{number}/file"), ""));
+    let layout = Layout::new(&temp).add("x", &[Blob::plain(&tar.end())]);
+    // In memory, where a rename takes no time: it counts wherever it is.
+    let name = |number| Path::new("/dev/shm").join(format!("firn-image-renames-{}-{number}", std::process::id()));
+    let (one, other) = (name(1), name(2));
+    std::fs::write(&one, "").expect("write");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let _ = std::fs::rename(&one, &other).and_then(|()| std::fs::rename(&other, &one));
+            }
+        });
+        let made = temp.bundle(&[&layout.reference("x"), "--layer-store", "store", "-o", "web"]);
+        done.store(true, Ordering::Relaxed);
+        let _ = [&one, &other].map(std::fs::remove_file);
+        assert!(made.status.success(), "{}", text(&made.stderr));
+    });
 }
 
 #[test]
