@@ -18,6 +18,9 @@
 //!                    ─ build:  options, plan              all that was looked up
 //!                    ─ layer:  pack → tar_write, compress a tree as a blob, hashed as it is written (oci)
 //!                    ─ store:  layout                     blobs, and the index after all of them
+//!
+//! argv ─ cli::copy   ─ source: registry                   places, credentials, the connection
+//!                    ─ store:  pull → layout              blobs, verified, and the index after them
 //! ```
 //!
 //! `cli::inspect` goes the other way, from a bundle to what it is made of. `layer` knows the marks

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Peers, and tools to make root file systems with; each is used as it comes.
-pub const TESTS: [&str; 28] = [
+pub const TESTS: [&str; 29] = [
     "aardvark-dns",
     "bsdutils",
     "buildah",
@@ -16,6 +16,7 @@ pub const TESTS: [&str; 28] = [
     "containerd",
     "containernetworking-plugins",
     "crun",
+    "docker-registry",
     "golang-github-containers-common",
     "iproute2",
     "iptables",

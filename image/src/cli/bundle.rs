@@ -6,7 +6,7 @@ use crate::bundle::image_config::ImageSettings;
 use crate::bundle::init::Init;
 use crate::bundle::plan::{Plan, Upper, Volume};
 use crate::bundle::publish::publish;
-use crate::oci::reference::Reference;
+use crate::oci::reference::{ImageName, Reference, RegistryName};
 use crate::rootfs::users::{User, find_user};
 use crate::rootfs::view::{Found, View};
 use crate::source::directory::Layers;
@@ -14,6 +14,8 @@ use crate::source::image::ImageSource;
 use crate::source::nix::closure::Closure;
 use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
 use crate::store::layers::{self, LayerStore};
+use crate::store::layout::LayoutWriter;
+use crate::store::pull::pull;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,9 @@ Examples:
   Boot a foreign root, a changed layer over a base, and keep what it writes:
     firn-image bundle --layer ./debian --layer ./site --upper /var/lib/web \\
       --output /run/bundles/web
-  Run an image; what it writes goes to a tmpfs:
+  Run an image of a registry; what it writes goes to a tmpfs:
+    firn-image bundle docker://docker.io/library/nginx:1.29 --output /run/bundles/nginx
+  The same from an image layout:
     firn-image bundle oci:./images:web --output /run/bundles/web
   Another command of an image, for any OCI runtime:
     firn-image bundle oci-archive:./web.tar --copy -o ./web -- web --check
@@ -47,7 +51,8 @@ Then: firn run --bundle ./hello hello
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct BundleArgs {
-    /// An image: oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG|@DIGEST] or docker-archive:FILE[:NAME].
+    /// An image: docker://NAME[:TAG|@DIGEST], oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG|@DIGEST] or
+    /// docker-archive:FILE[:NAME].
     #[arg(value_name = "REFERENCE")]
     reference: Option<Reference>,
 
@@ -218,7 +223,11 @@ impl ImageRoot {
     /// Errors that the image's config leads to come before its layers are unpacked.
     fn open(reference: &Reference, args: &BundleArgs) -> Result<Self> {
         let store = LayerStore::open(&args.layer_store)?;
-        let source = ImageSource::open(reference, store.root())?;
+        let fetched = match reference {
+            Reference::Registry(name) => Some(fetch(name, &store)?),
+            _ => None,
+        };
+        let source = ImageSource::open(fetched.as_ref().unwrap_or(reference), store.root())?;
         let settings = ImageSettings::new(&source.image.config)?;
         settings.args(args.entrypoint.as_deref(), &args.command)?;
         let layers = source.image.distinct_layers();
@@ -227,6 +236,14 @@ impl ImageRoot {
         }
         Ok(Self { settings, layers: store.unpack(source.blobs(), &layers)? })
     }
+}
+
+/// Fetches an image into a layout in the layer store; where it is then.
+fn fetch(name: &RegistryName, store: &LayerStore) -> Result<Reference> {
+    let directory = store.root().join("images");
+    let layout = LayoutWriter::open(&directory)?;
+    let digest = pull(name, &layout, Some(&name.whole())).with_context(|| format!("fetch docker://{name}"))?;
+    Ok(Reference::Layout { directory, name: ImageName { tag: None, digest: Some(digest) } })
 }
 
 /// Mode and owner of an image's volumes; those that it does not have are made.

@@ -2,6 +2,7 @@
 
 mod build;
 mod bundle;
+mod copy;
 mod diff;
 mod inspect;
 
@@ -20,6 +21,7 @@ struct Cli {
 enum Verb {
     Bundle(Box<bundle::BundleArgs>),
     Build(Box<build::BuildArgs>),
+    Copy(copy::CopyArgs),
     Inspect(inspect::InspectArgs),
     Diff(diff::DiffArgs),
 }
@@ -36,6 +38,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Bundle(args) => bundle::run(*args),
         Verb::Build(args) => build::run(*args),
+        Verb::Copy(args) => copy::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Diff(args) => diff::run(&args),
     };

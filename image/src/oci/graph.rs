@@ -2,7 +2,8 @@
 //! descriptor that names it.
 
 use super::blob::{BlobError, VerifyingReader, parse_digest};
-use oci_spec::image::{Arch, Descriptor, Digest, ImageConfiguration, ImageIndex, ImageManifest, MediaType, Os};
+use super::platform::{NoPlatform, choose};
+use oci_spec::image::{Descriptor, Digest, ImageConfiguration, ImageIndex, ImageManifest, MediaType, Os};
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 use std::io::{self, Read};
@@ -60,8 +61,8 @@ pub(crate) enum GraphError {
     Parse { kind: &'static str, digest: Digest, source: serde_json::Error },
     #[error("index {digest}: its indexes are nested more than {DEPTH_LIMIT} deep")]
     TooDeep { digest: Digest },
-    #[error("{place}: no image for {os}/{architecture}: it has {known}")]
-    NoPlatform { place: PathBuf, os: Os, architecture: Arch, known: String },
+    #[error("{place}")]
+    NoPlatform { place: PathBuf, source: NoPlatform },
     #[error("blob {digest}: {media_type} is no image")]
     NoImage { digest: Digest, media_type: MediaType },
     #[error("{layers} layers, but {diff_ids} diff ids in the image's config")]
@@ -79,7 +80,11 @@ pub(crate) fn find_image(blobs: &dyn Blobs, top: &Descriptor) -> Result<Image, G
     let mut descriptor = top.clone();
     for _ in 0..DEPTH_LIMIT {
         match descriptor.media_type() {
-            _ if is_index(&descriptor) => descriptor = choose(blobs, &read_document(blobs, &descriptor, "index")?)?,
+            _ if is_index(&descriptor) => {
+                let index = read_document(blobs, &descriptor, "index")?;
+                let chosen = choose(&index).cloned();
+                descriptor = chosen.map_err(|source| GraphError::NoPlatform { place: blobs.path(), source })?;
+            }
             MediaType::ImageManifest => return read_image(blobs, &descriptor),
             MediaType::Other(name) if name == DOCKER_MANIFEST => return read_image(blobs, &descriptor),
             other => {
@@ -92,38 +97,6 @@ pub(crate) fn find_image(blobs: &dyn Blobs, top: &Descriptor) -> Result<Image, G
 
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-
-/// The manifest of an index for this machine; the only one where it names no platform.
-fn choose(blobs: &dyn Blobs, index: &ImageIndex) -> Result<Descriptor, GraphError> {
-    let (os, architecture) = (Os::Linux, this_architecture());
-    let fits = |descriptor: &&Descriptor| {
-        descriptor
-            .platform()
-            .as_ref()
-            .is_some_and(|platform| (platform.os(), platform.architecture()) == (&os, &architecture))
-    };
-    let manifests = index.manifests();
-    let nameless = |manifests: &[Descriptor]| match manifests {
-        [only] if only.platform().is_none() => Some(only.clone()),
-        _ => None,
-    };
-    manifests.iter().find(fits).cloned().or_else(|| nameless(manifests)).ok_or_else(|| {
-        let platforms = manifests.iter().filter_map(|descriptor| descriptor.platform().as_ref());
-        let known: Vec<String> =
-            platforms.map(|platform| format!("{}/{}", platform.os(), platform.architecture())).collect();
-        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-        GraphError::NoPlatform { place: blobs.path(), os: os.clone(), architecture: architecture.clone(), known }
-    })
-}
-
-fn this_architecture() -> Arch {
-    match std::env::consts::ARCH {
-        "x86_64" => Arch::Amd64,
-        "aarch64" => Arch::ARM64,
-        "x86" => Arch::i386,
-        other => Arch::Other(other.into()),
-    }
-}
 
 fn read_image(blobs: &dyn Blobs, descriptor: &Descriptor) -> Result<Image, GraphError> {
     let manifest: ImageManifest = read_document(blobs, descriptor, "manifest")?;

@@ -4,5 +4,6 @@ pub(crate) mod blob;
 pub(crate) mod graph;
 pub(crate) mod hash_write;
 pub(crate) mod index;
+pub(crate) mod platform;
 pub(crate) mod reference;
 pub(crate) mod target;

@@ -15,7 +15,12 @@ pub(crate) enum Reference {
     LayoutArchive { file: PathBuf, name: ImageName },
     /// A tar file as `docker save` writes it, and the name of one image in it.
     DockerArchive { file: PathBuf, name: Option<String> },
+    /// In a registry (distribution-spec).
+    Registry(RegistryName),
 }
+
+/// The name of an image in a registry, with a tag or a digest.
+pub(crate) type RegistryName = oci_client::Reference;
 
 /// Which image of a layout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,9 +36,13 @@ impl FromStr for Reference {
     fn from_str(text: &str) -> Result<Self, String> {
         let Some((transport, rest)) = text.split_once(':') else {
             return Err(format!(
-                "{text:?} is no reference: give oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME]"
+                "{text:?} is no reference: give docker://NAME[:TAG], oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME]"
             ));
         };
+        if transport == "docker" {
+            let name = rest.strip_prefix("//").ok_or_else(|| format!("{text:?}: give docker://NAME[:TAG]"))?;
+            return parse_name(name).map(Self::Registry);
+        }
         let (rest, digest) = split_digest(rest)?;
         // As in containers-transports(5): the path has no colon.
         let (path, tag) = match rest.split_once(':') {
@@ -41,17 +50,15 @@ impl FromStr for Reference {
             None => (rest, None),
         };
         match transport {
-            "docker" => {
-                return Err(
-                    "docker:// is not supported: copy the image first, with `skopeo copy docker://NAME oci:DIR:TAG`"
-                        .into(),
-                );
-            }
             "containers-storage" => {
                 return Err("containers-storage: is podman's own: copy the image first, with `podman save --format oci-archive -o FILE NAME`".into());
             }
             "oci" | "oci-archive" | "docker-archive" => {}
-            other => return Err(format!("{other:?} is no transport: oci, oci-archive and docker-archive are known")),
+            other => {
+                return Err(format!(
+                    "{other:?} is no transport: docker, oci, oci-archive and docker-archive are known"
+                ));
+            }
         }
         if path.is_empty() || tag.as_deref() == Some("") {
             return Err(format!("{text:?}: a path or a name is empty"));
@@ -63,6 +70,11 @@ impl FromStr for Reference {
             _ => Ok(Self::DockerArchive { file: path.into(), name: tag }),
         }
     }
+}
+
+/// A name as podman takes it after `docker://`: the registry is docker.io where there is none.
+fn parse_name(text: &str) -> Result<RegistryName, String> {
+    RegistryName::from_str(text).map_err(|error| format!("image name {text:?}: {error}"))
 }
 
 /// Takes `@sha256:HEX` or `@sha512:HEX` from the end.
@@ -97,6 +109,13 @@ mod tests {
             parse("docker-archive:x.tar:docker.io/library/x:1"),
             Ok(Reference::DockerArchive { file: "x.tar".into(), name })
         );
+        let of_registry = |text: &str| match parse(text) {
+            Ok(Reference::Registry(name)) => name.whole(),
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(of_registry("docker://alpine"), "docker.io/library/alpine:latest");
+        assert_eq!(of_registry("docker://quay.io:443/a/b:1"), "quay.io:443/a/b:1");
+        assert_eq!(of_registry(&format!("docker://x/y@sha256:{hex}")), format!("docker.io/x/y@sha256:{hex}"));
         let with_digest = format!("docker-archive:x@sha256:{hex}");
         for wrong in [
             "",
@@ -104,7 +123,8 @@ mod tests {
             "oci:",
             "oci:x:",
             "dir:/x",
-            "docker://x/y",
+            "docker:x",
+            "docker://X",
             "containers-storage:x",
             "oci:x@sha256:00",
             &with_digest,

@@ -3,7 +3,7 @@
 use super::archive::{ArchiveError, DockerArchive, LayoutArchive};
 use super::oci_layout::{Layout, LayoutError};
 use crate::oci::graph::{Blobs, Image};
-use crate::oci::reference::Reference;
+use crate::oci::reference::{Reference, RegistryName};
 use std::path::Path;
 
 /// An image and what has its blobs.
@@ -19,6 +19,8 @@ pub(crate) enum SourceError {
     Layout(#[from] LayoutError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    #[error("docker://{0}: copy it into a layout first: firn-image copy docker://{0} oci:DIR:TAG")]
+    Registry(RegistryName),
 }
 
 impl ImageSource {
@@ -34,6 +36,7 @@ impl ImageSource {
                 let archive = LayoutArchive::open(file, scratch)?;
                 Ok(Self { image: archive.image(name)?, blobs: Box::new(archive) })
             }
+            Reference::Registry(name) => Err(SourceError::Registry(name.clone())),
             Reference::DockerArchive { file, name } => {
                 let (archive, image) = DockerArchive::open(file, name.as_deref(), scratch)?;
                 Ok(Self { image, blobs: Box::new(archive) })

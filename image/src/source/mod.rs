@@ -5,4 +5,5 @@ pub(crate) mod directory;
 pub(crate) mod image;
 pub(crate) mod nix;
 mod oci_layout;
+pub(crate) mod registry;
 mod tar_file;

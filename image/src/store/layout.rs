@@ -114,8 +114,13 @@ impl LayoutWriter {
 
     /// Writes a document as a blob.
     pub(crate) fn add_document(&self, document: &Value) -> Result<NewBlob, LayoutError> {
+        self.add_bytes(&to_bytes(document))
+    }
+
+    /// Writes these bytes as a blob.
+    pub(crate) fn add_bytes(&self, bytes: &[u8]) -> Result<NewBlob, LayoutError> {
         let (mut writer, path) = self.new_blob()?;
-        writer.write_all(&to_bytes(document)).map_err(io_error("write", &path))?;
+        writer.write_all(bytes).map_err(io_error("write", &path))?;
         let blob = self.end_blob(writer, path)?;
         self.keep(&blob)?;
         Ok(blob)

@@ -5,4 +5,5 @@ pub(crate) mod layer_cache;
 pub(crate) mod layers;
 pub(crate) mod layout;
 mod parents;
+pub(crate) mod pull;
 pub(crate) mod staging;

@@ -1,0 +1,156 @@
+//! One place of a registry over HTTP, by oci-client.
+
+use super::credentials::Credentials;
+use super::registries_conf::Endpoint;
+use oci_client::Reference;
+use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::errors::OciDistributionError;
+use oci_client::secrets::RegistryAuth;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A peer that sends nothing for this long is given up.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often a request is made that fails for a reason that may pass.
+pub(crate) const TRIES: u32 = 4;
+/// Media types of manifests and indexes, the registry's choice.
+pub(crate) const MANIFESTS: [&str; 4] = [
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+];
+
+/// A connection to one place, for one image.
+pub(crate) struct Session {
+    pub(crate) client: oci_client::Client,
+    pub(crate) image: Reference,
+    pub(crate) auth: RegistryAuth,
+}
+
+impl Session {
+    /// Plain HTTP with `is_plain`. Nothing is sent yet. Errors: no trusted certificates can be read.
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        name: &Reference,
+        credentials: Option<Credentials>,
+        is_plain: bool,
+    ) -> Result<Self, OciDistributionError> {
+        let (registry, repository) = (endpoint.registry.clone(), endpoint.repository.clone());
+        let image = match (name.tag(), name.digest()) {
+            (_, Some(digest)) => Reference::with_digest(registry, repository, digest.to_owned()),
+            (tag, None) => Reference::with_tag(registry, repository, tag.unwrap_or("latest").to_owned()),
+        };
+        let config = ClientConfig {
+            protocol: if is_plain { ClientProtocol::Http } else { ClientProtocol::Https },
+            accept_invalid_certificates: endpoint.insecure,
+            read_timeout: Some(READ_TIMEOUT),
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            use_monolithic_push: true,
+            user_agent: concat!("firn-image/", env!("CARGO_PKG_VERSION")),
+            https_proxy: environment("https_proxy"),
+            http_proxy: environment("http_proxy"),
+            no_proxy: environment("no_proxy"),
+            ..ClientConfig::default()
+        };
+        let auth = match credentials {
+            Some(Credentials { user, password }) => RegistryAuth::Basic(user, password),
+            None => RegistryAuth::Anonymous,
+        };
+        // Of several providers in the process none is the default one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Ok(Self { client: oci_client::Client::try_from(config)?, image, auth })
+    }
+}
+
+/// A variable that has its name in either case (curl(1), "ENVIRONMENT").
+fn environment(name: &str) -> Option<String> {
+    let value = std::env::var(name).or_else(|_| std::env::var(name.to_uppercase()));
+    value.ok().filter(|value| !value.is_empty())
+}
+
+/// Whether to speak plain HTTP with a place: in which order HTTP and HTTPS are tried.
+pub(crate) fn schemes(endpoint: &Endpoint) -> &'static [bool] {
+    match (is_loopback(&endpoint.registry), endpoint.insecure) {
+        (true, _) => &[true, false],
+        (false, true) => &[false, true],
+        (false, false) => &[false],
+    }
+}
+
+fn is_loopback(registry: &str) -> bool {
+    let host = match registry.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => registry,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether a request may succeed when it is made again: the connection failed, or the server has too
+/// much to do.
+pub(crate) fn may_pass(error: &OciDistributionError) -> bool {
+    match error {
+        OciDistributionError::RequestError(error) => !error.is_builder() && !error.is_redirect(),
+        OciDistributionError::IoError(_) => true,
+        OciDistributionError::ServerError { code, .. } => *code == 429 || *code >= 500,
+        _ => false,
+    }
+}
+
+/// Whether no registry has answered, so that it may be one that speaks the other scheme.
+pub(crate) fn is_unanswered(error: &OciDistributionError) -> bool {
+    matches!(error, OciDistributionError::RequestError(error) if error.is_connect() || error.is_request())
+}
+
+/// Waits before try number `tries`, longer each time.
+pub(crate) async fn pause(tries: u32) {
+    tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(tries)).await;
+}
+
+/// An error for people: what the registry answered, or why the connection failed.
+pub(crate) fn describe(error: &OciDistributionError) -> String {
+    match error {
+        OciDistributionError::RegistryError { envelope, .. } => {
+            let answers: Vec<_> = envelope.errors.iter().map(|error| error.message.as_str()).collect();
+            return format!("the registry answers: {}", answers.join(", "));
+        }
+        OciDistributionError::UnauthorizedError { .. } => {
+            return "the registry wants other credentials: log in, as by `podman login`".into();
+        }
+        OciDistributionError::ServerError { code, message, .. } => {
+            return format!("the registry answers with status {code}: {message}");
+        }
+        _ => {}
+    }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(reason) = source {
+        let reason_text = reason.to_string();
+        if !text.contains(&reason_text) {
+            text = format!("{text}: {reason_text}");
+        }
+        source = reason.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_and_insecure_places_are_asked_in_plain() {
+        let schemes = |registry: &str, insecure| {
+            schemes(&Endpoint { registry: registry.into(), repository: "x".into(), insecure })
+        };
+        for loopback in ["localhost", "localhost:5000", "127.0.0.1:80", "127.9.9.9", "[::1]:5000"] {
+            assert_eq!(schemes(loopback, false), [true, false], "{loopback}");
+        }
+        for other in ["docker.io", "localhost.example", "128.0.0.1:5000", "[::2]:5000"] {
+            assert_eq!(schemes(other, false), [false], "{other}");
+            assert_eq!(schemes(other, true), [false, true], "{other}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Fetches an image of a registry into a layout. Each blob is verified against the descriptor that
+//! names it; one that is there already is not fetched again.
+
+use super::layout::{BlobWriter, LayoutError, LayoutWriter};
+use crate::oci::platform::{NoPlatform, choose};
+use crate::source::registry::client::{MANIFESTS, Session, TRIES, describe, is_unanswered, may_pass, pause, schemes};
+use crate::source::registry::credentials::{self, CredentialsError};
+use crate::source::registry::registries_conf::{Endpoint, Registries, RegistriesError};
+use futures_util::{StreamExt, TryStreamExt};
+use oci_client::Reference;
+use oci_client::client::BlobResponse;
+use oci_client::errors::OciDistributionError;
+use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType};
+use std::io::{self, Write};
+
+/// Blobs that are fetched at a time.
+const PARALLEL: usize = 3;
+/// Bytes of a manifest at most.
+const MANIFEST_LIMIT: usize = 4 << 20;
+
+/// Why an image was not fetched.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PullError {
+    #[error(transparent)]
+    Registries(#[from] RegistriesError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error("{}", .0.join("; "))]
+    Places(Vec<String>),
+    #[error("{what} of {image}: {}", describe(.source))]
+    Request { what: String, image: String, source: Box<OciDistributionError> },
+    #[error("manifest of {image}: {reason}")]
+    Manifest { image: String, reason: String },
+    #[error("blob {digest} of {image}: {reason}")]
+    Blob { digest: Digest, image: String, reason: String },
+    #[error("write blob {digest}")]
+    Write { digest: Digest, source: io::Error },
+    #[error("index of {image}")]
+    Platform { image: String, source: NoPlatform },
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error("start the client")]
+    Runtime(#[source] io::Error),
+}
+
+/// Fetches the image `name` into `layout`, in which it gets the tag `tag`. From the first place that
+/// has it: mirrors first. The digest of its manifest.
+pub(crate) fn pull(name: &Reference, layout: &LayoutWriter, tag: Option<&str>) -> Result<Digest, PullError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PullError::Runtime)?;
+    let registries = Registries::read()?;
+    let endpoints = registries.endpoints(name.registry(), name.repository(), name.digest().is_some())?;
+    let mut failures = Vec::new();
+    for endpoint in &endpoints {
+        let before = failures.len();
+        for is_plain in schemes(endpoint) {
+            match runtime.block_on(pull_from(endpoint, *is_plain, name, layout)) {
+                Ok(manifest) => {
+                    let digest = manifest.digest().clone();
+                    let value = serde_json::to_value(&manifest)
+                        .map_err(|error| PullError::Manifest { image: name.whole(), reason: error.to_string() })?;
+                    layout.set_image(value, tag)?;
+                    return Ok(digest);
+                }
+                Err(PullError::Request { source, .. }) if is_unanswered(&source) && failures.len() > before => {}
+                Err(error @ (PullError::Request { .. } | PullError::Manifest { .. } | PullError::Blob { .. })) => {
+                    let is_answered = !matches!(&error, PullError::Request { source, .. } if is_unanswered(source));
+                    failures.push(error.to_string());
+                    if is_answered {
+                        break;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Err(PullError::Places(failures))
+}
+
+/// The descriptor of the image's manifest, after all of it is in the layout.
+async fn pull_from(
+    endpoint: &Endpoint,
+    is_plain: bool,
+    name: &Reference,
+    layout: &LayoutWriter,
+) -> Result<Descriptor, PullError> {
+    let credentials = credentials::find(&credentials::files(), &endpoint.registry, &endpoint.repository)?;
+    let failed =
+        |source| PullError::Request { what: "connection".into(), image: name.whole(), source: Box::new(source) };
+    let session = Session::new(endpoint, name, credentials, is_plain).map_err(failed)?;
+    let (manifest, bytes) = session.image_manifest().await?;
+    let parsed: ImageManifest = session.parse(&bytes)?;
+    let blobs = std::iter::once(parsed.config()).chain(parsed.layers());
+    let fetches = futures_util::stream::iter(blobs.map(|blob| session.fetch(blob, layout)));
+    fetches.buffer_unordered(PARALLEL).try_collect::<Vec<()>>().await?;
+    // After what it leads to.
+    layout.add_bytes(&bytes)?;
+    Ok(manifest)
+}
+
+impl Session {
+    /// The manifest for this machine, and its bytes.
+    async fn image_manifest(&self) -> Result<(Descriptor, Vec<u8>), PullError> {
+        let (top, bytes) = self.manifest(&self.image).await?;
+        let is_index = matches!(top.media_type(), MediaType::ImageIndex)
+            || top.media_type().to_string().ends_with("manifest.list.v2+json");
+        if !is_index {
+            return Ok((top, bytes));
+        }
+        let index: ImageIndex = self.parse(&bytes)?;
+        let chosen = choose(&index);
+        let chosen = chosen.map_err(|source| PullError::Platform { image: self.image.whole(), source })?;
+        let (manifest, bytes) = self.manifest(&self.image.clone_with_digest(chosen.digest().to_string())).await?;
+        Ok((manifest, bytes))
+    }
+
+    /// A manifest or index by its tag or digest, verified.
+    async fn manifest(&self, image: &Reference) -> Result<(Descriptor, Vec<u8>), PullError> {
+        let wrong = |reason: &str| PullError::Manifest { image: image.whole(), reason: reason.to_owned() };
+        let mut tries = 0;
+        let (bytes, digest) = loop {
+            match self.client.pull_manifest_raw(image, &self.auth, &MANIFESTS).await {
+                Ok(found) => break found,
+                Err(error) if may_pass(&error) && tries + 1 < TRIES => {
+                    pause(tries).await;
+                    tries += 1;
+                }
+                Err(source) => {
+                    let (what, source) = ("manifest".into(), Box::new(source));
+                    return Err(PullError::Request { what, image: image.whole(), source });
+                }
+            }
+        };
+        if bytes.len() > MANIFEST_LIMIT {
+            return Err(wrong("more than 4 MiB"));
+        }
+        let actual = crate::oci::hash_write::digest_of(&bytes[..]).map_err(|error| wrong(&error.to_string()))?.0;
+        if image.digest().is_some_and(|wanted| wanted != actual.to_string()) || digest != actual.to_string() {
+            return Err(wrong(&format!("it has digest {actual}")));
+        }
+        let fields: serde_json::Value = self.parse(&bytes)?;
+        let media_type = match fields["mediaType"].as_str() {
+            Some(text) => MediaType::from(text),
+            None if fields["manifests"].is_array() => MediaType::ImageIndex,
+            None => MediaType::ImageManifest,
+        };
+        Ok((Descriptor::new(media_type, bytes.len() as u64, actual), bytes.to_vec()))
+    }
+
+    fn parse<T: serde::de::DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, PullError> {
+        serde_json::from_slice(bytes)
+            .map_err(|error| PullError::Manifest { image: self.image.whole(), reason: error.to_string() })
+    }
+
+    /// Fetches a blob, unless it is there. What was received before a connection broke is kept.
+    async fn fetch(&self, blob: &Descriptor, layout: &LayoutWriter) -> Result<(), PullError> {
+        if layout.has_blob(blob.digest(), blob.size()) {
+            return Ok(());
+        }
+        let digest = blob.digest().clone();
+        let wrong = |reason: String| PullError::Blob { digest: digest.clone(), image: self.image.whole(), reason };
+        let (mut writer, path) = layout.new_blob()?;
+        let mut written = 0;
+        let mut tries = 0;
+        loop {
+            let before = written;
+            let Err(error) = self.receive(blob, &mut writer, &mut written).await else { break };
+            match error {
+                // One that goes on is not given up.
+                PullError::Request { ref source, .. } if may_pass(source) && written > before => tries = 0,
+                PullError::Request { ref source, .. } if may_pass(source) && tries + 1 < TRIES => {
+                    pause(tries).await;
+                    tries += 1;
+                }
+                error => return Err(error),
+            }
+        }
+        let new = layout.end_blob(writer, path)?;
+        if new.size != blob.size() || new.digest != digest {
+            return Err(wrong(format!(
+                "{} bytes with digest {} came, where {} are wanted",
+                new.size,
+                new.digest,
+                blob.size()
+            )));
+        }
+        Ok(layout.keep(&new)?)
+    }
+
+    /// Appends what is missing of a blob, of which `written` bytes are there.
+    async fn receive(&self, blob: &Descriptor, writer: &mut BlobWriter, written: &mut u64) -> Result<(), PullError> {
+        let digest = blob.digest();
+        let failed = |source| {
+            let source = Box::new(source);
+            PullError::Request { what: format!("blob {digest}"), image: self.image.whole(), source }
+        };
+        let text = digest.to_string();
+        let (mut stream, mut to_skip) = match *written {
+            0 => (self.client.pull_blob_stream(&self.image, &*text).await.map_err(failed)?, 0),
+            begin => {
+                match self.client.pull_blob_stream_partial(&self.image, &*text, begin, None).await.map_err(failed)? {
+                    BlobResponse::Partial(stream) => (stream, 0),
+                    // The registry sends all of it again.
+                    BlobResponse::Full(stream) => (stream, begin),
+                }
+            }
+        };
+        while let Some(chunk) = stream.stream.next().await {
+            let chunk = chunk.map_err(|error| failed(OciDistributionError::IoError(error)))?;
+            let skipped = usize::try_from(to_skip).unwrap_or(usize::MAX).min(chunk.len());
+            to_skip -= skipped as u64;
+            let rest = &chunk[skipped..];
+            if *written + rest.len() as u64 > blob.size() {
+                let reason = format!("it is larger than {} bytes", blob.size());
+                return Err(PullError::Blob { digest: digest.clone(), image: self.image.whole(), reason });
+            }
+            writer.write_all(rest).map_err(|source| PullError::Write { digest: digest.clone(), source })?;
+            *written += rest.len() as u64;
+        }
+        match *written == blob.size() {
+            true => Ok(()),
+            false => Err(failed(OciDistributionError::IoError(io::ErrorKind::UnexpectedEof.into()))),
+        }
+    }
+}
