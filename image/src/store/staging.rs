@@ -16,7 +16,7 @@ pub(crate) struct StagingDir {
     path: PathBuf,
     /// An flock(2) for as long as the directory is in use: it is released when the process ends,
     /// however that is.
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
 impl StagingDir {
@@ -38,8 +38,8 @@ impl StagingDir {
                 }
                 result => result?,
             }
-            if let Some(lock) = lock_own(&path)? {
-                return Ok(Self { path, _lock: lock });
+            if let Some(lock) = lock(&path)? {
+                return Ok(Self { path, lock });
             }
         }
         Err(io::Error::new(ErrorKind::AlreadyExists, format!("{} is there: remove it", path.display())))
@@ -52,32 +52,34 @@ impl StagingDir {
 
 impl Drop for StagingDir {
     fn drop(&mut self) {
-        // A bundle that was renamed to its place has left nothing here.
-        let _ = remove(&self.path);
+        // A bundle that was renamed to its place has left nothing here, and the name may be another run's.
+        if is_at(&self.lock, &self.path).unwrap_or(false) {
+            let _ = remove(&self.path);
+        }
     }
 }
 
-/// Locks a directory that was just made; `None` if another run has taken it for abandoned before it
-/// was locked. No lock of the parent prevents that: in a directory such as /tmp anybody could hold
-/// it.
-fn lock_own(dir: &Path) -> io::Result<Option<OwnedFd>> {
-    let lock = match lock(dir) {
-        Ok(lock) => lock,
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotFound) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    // The lock may be one of a directory that was removed meanwhile.
-    let ours = rustix::fs::fstat(&lock)?;
-    let there = fs::symlink_metadata(dir);
-    Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.st_dev, ours.st_ino)).then_some(lock))
+/// Locks a directory; `None` if another run has it. Only who has the lock may remove the directory, so
+/// that it stays where it is as long as it is locked.
+///
+/// One that was just made may be taken for abandoned before it is locked. No lock of the parent
+/// prevents that: in a directory such as /tmp anybody could hold it.
+fn lock(dir: &Path) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let locked = openat(CWD, dir, flags, Mode::empty())
+        .and_then(|fd| flock(&fd, FlockOperation::NonBlockingLockExclusive).map(|()| fd));
+    match locked.map_err(io::Error::from) {
+        // Between the two calls another run may have removed it, and a third one made it anew.
+        Ok(fd) => Ok(is_at(&fd, dir)?.then_some(fd)),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-/// Errors: EWOULDBLOCK where another process holds the lock.
-fn lock(dir: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = openat(CWD, dir, flags, Mode::empty())?;
-    flock(&fd, FlockOperation::NonBlockingLockExclusive)?;
-    Ok(fd)
+/// Whether this is the directory that has the name now.
+fn is_at(fd: &OwnedFd, dir: &Path) -> io::Result<bool> {
+    let ours = rustix::fs::fstat(fd)?;
+    Ok(fs::symlink_metadata(dir).is_ok_and(|there| (there.dev(), there.ino()) == (ours.st_dev, ours.st_ino)))
 }
 
 /// Removes staging directories whose lock nobody holds. Their names have a pid, but that may be one
@@ -93,9 +95,8 @@ fn remove_abandoned(parent: &Path, prefix: &str) -> io::Result<()> {
         }
         let path = entry.path();
         let ours = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir() && meta.uid() == euid);
-        if ours && let Ok(_lock) = lock(&path) {
-            // Its run may have removed it just before it ended.
-            remove(&path).or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
+        if ours && let Ok(Some(_lock)) = lock(&path) {
+            remove(&path)?;
         }
     }
     Ok(())
@@ -144,7 +145,7 @@ mod tests {
                         let held = loop {
                             let made = DirBuilder::new().create(&path);
                             if made.is_ok()
-                                && let Some(held) = lock_own(&path).expect("lock")
+                                && let Some(held) = lock(&path).expect("lock")
                             {
                                 break held;
                             }
@@ -171,7 +172,7 @@ mod tests {
         fs::write(abandoned.join("x"), "").expect("write");
         let others = [".web.firn-image-x", ".web2.firn-image-1", "web.firn-image-1"].map(dir);
         let busy = dir(".web.firn-image-2");
-        let held = lock(&busy).expect("lock");
+        let held = lock(&busy).expect("lock").expect("nobody has it");
 
         let temp = StagingDir::beside(&parent.join("web")).expect("make");
         assert!(!abandoned.exists());
