@@ -38,7 +38,7 @@ fn other_transports_say_what_to_do() {
     let temp = Temp::new("transports");
     let refused = |reference: &str| temp.refused(&[reference, "-o", "out"]);
     assert!(refused("containers-storage:x").contains("podman save --format oci-archive"));
-    assert!(refused("busybox").contains("give oci:DIR[:TAG]"));
+    assert!(refused("busybox").contains("oci:DIR[:TAG]"));
     assert!(refused("dir:/x").contains("no transport"));
 }
 
