@@ -27,7 +27,7 @@
 //! of overlayfs in a layer, for `rootfs`.
 //!
 //! The layers, from the top down: `cli`, `build`, `bundle`, `store`, `rootfs`, `layer`, `source`,
-//! `oci`, `tar`, `sys`. A module imports from those below it (`cargo xtask structure`).
+//! `oci`, `tar`, `progress`, `sys`. A module imports from those below it (`cargo xtask structure`).
 
 #![deny(unsafe_code)]
 
@@ -37,6 +37,7 @@ mod build;
 mod bundle;
 mod layer;
 mod oci;
+mod progress;
 mod rootfs;
 mod source;
 mod store;

@@ -5,6 +5,7 @@ use super::plan::{LayerSource, Plan};
 use crate::layer::compress::Encoder;
 use crate::layer::pack::{PackError, Packer, Rules};
 use crate::oci::hash_write::HashingWriter;
+use crate::progress::Progress;
 use crate::store::layer_cache::{KnownLayer, LayerKey};
 use crate::store::layout::{LayoutError, LayoutWriter};
 use std::io::{self, Write};
@@ -37,13 +38,15 @@ pub(crate) enum LayerError {
 pub(super) fn write_all(plan: &Plan, layout: &LayoutWriter) -> Result<Vec<WrittenLayer>, LayerError> {
     let count = plan.layers.len();
     let written: Vec<_> = (0..count).map(|_| Mutex::new(None)).collect();
+    let progress = Progress::of_layers(count);
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let work = || {
         // The last layer of a closure is mostly the largest: it is not left for the end.
         while !failed.load(Ordering::Relaxed)
             && let Some(at) = count.checked_sub(1 + next.fetch_add(1, Ordering::Relaxed))
         {
-            let result = write_layer(plan, &plan.layers[at], layout);
+            let result = write_layer(plan, &plan.layers[at], layout, &progress);
+            progress.layer_done();
             failed.fetch_or(result.is_err(), Ordering::Relaxed);
             *written[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         }
@@ -59,7 +62,12 @@ pub(super) fn write_all(plan: &Plan, layout: &LayoutWriter) -> Result<Vec<Writte
 }
 
 /// Writes a layer, unless the layout has what it became in an earlier build.
-fn write_layer(plan: &Plan, layer: &LayerSource, layout: &LayoutWriter) -> Result<WrittenLayer, LayerError> {
+fn write_layer(
+    plan: &Plan,
+    layer: &LayerSource,
+    layout: &LayoutWriter,
+    progress: &Progress,
+) -> Result<WrittenLayer, LayerError> {
     let key = match layer {
         // A directory's contents may change at any time.
         LayerSource::Directory(_) => None,
@@ -69,20 +77,25 @@ fn write_layer(plan: &Plan, layer: &LayerSource, layout: &LayoutWriter) -> Resul
     if let Some(blob) = known.filter(|known| layout.has_blob(&known.digest, known.size)) {
         return Ok(WrittenLayer { blob, reused: true, left_out: Vec::new() });
     }
-    let written = pack_layer(plan, layer, layout)?;
+    let written = pack_layer(plan, layer, layout, progress)?;
     if let Some(key) = &key {
         plan.cache.keep(key, &written.blob);
     }
     Ok(written)
 }
 
-fn pack_layer(plan: &Plan, layer: &LayerSource, layout: &LayoutWriter) -> Result<WrittenLayer, LayerError> {
+fn pack_layer(
+    plan: &Plan,
+    layer: &LayerSource,
+    layout: &LayoutWriter,
+    progress: &Progress,
+) -> Result<WrittenLayer, LayerError> {
     let compress = |source| LayerError::Compress { layer: layer.to_string(), source };
     let (blob, path) = layout.new_blob()?;
     let archive = HashingWriter::new(Encoder::new(blob, plan.compression).map_err(compress)?);
-    let packed = pack(plan, layer, archive);
+    let packed = pack(plan, layer, progress.count(archive));
     let (archive, left_out) = packed.map_err(|source| LayerError::Pack { layer: layer.to_string(), source })?;
-    let (encoder, diff_id, _) = archive.finish().map_err(compress)?;
+    let (encoder, diff_id, _) = archive.inner.finish().map_err(compress)?;
     let blob = layout.end_blob(encoder.finish().map_err(compress)?, path)?;
     layout.keep(&blob)?;
     let blob = KnownLayer { digest: blob.digest, size: blob.size, diff_id };

@@ -15,6 +15,8 @@ pub(crate) struct Plan {
     /// Lowest first.
     pub(crate) layers: Vec<LayerSource>,
     pub(crate) store: Store,
+    /// Store paths that must not be collected until the image is built.
+    pub(crate) roots: Vec<StorePath>,
     pub(crate) options: Options,
     pub(crate) compression: Compression,
     /// What layers became in earlier builds.

@@ -5,6 +5,8 @@ use super::layers::{LayerError, WrittenLayer, write_all};
 use super::plan::Plan;
 use crate::layer::pack::{PackError, Packer, Rules};
 use crate::oci::target::Target;
+use crate::source::nix::NixError;
+use crate::store::gcroots;
 use crate::store::layout::{LayoutError, LayoutWriter};
 use crate::store::staging::StagingDir;
 use oci_spec::image::Digest;
@@ -17,6 +19,8 @@ use std::path::{Path, PathBuf};
 pub(crate) enum PublishError {
     #[error(transparent)]
     Layer(#[from] LayerError),
+    #[error(transparent)]
+    Nix(#[from] NixError),
     #[error(transparent)]
     Layout(#[from] LayoutError),
     #[error("write archive {path}")]
@@ -52,6 +56,7 @@ pub(crate) fn publish(plan: &Plan) -> Result<Built, PublishError> {
 
 /// Layers first, then what refers to them.
 fn write_image(plan: &Plan, layout: &LayoutWriter, tag: Option<&str>) -> Result<Built, PublishError> {
+    gcroots::hold(layout.staging(), &plan.store, &plan.roots)?;
     let layers = write_all(plan, layout)?;
     let config = layout.add_document(&config(plan, &layers))?;
     let config = descriptor(CONFIG_TYPE, config.digest.as_ref(), config.size);

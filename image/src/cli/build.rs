@@ -169,7 +169,7 @@ fn make_plan(args: BuildArgs) -> Result<Plan> {
     let directories = Layers::open(&args.layers)?;
     let mut layers: Vec<_> = directories.paths().iter().cloned().map(LayerSource::Directory).collect();
     let limit = args.max_layers.get();
-    let mut path = Vec::new();
+    let (mut path, mut roots) = (Vec::new(), Vec::new());
     if !args.closures.is_empty() {
         let graph = Graph::find(&args.closures, args.store_paths.as_deref(), &store)?;
         let groups = args.groups.iter().map(|group| parse_group(group, &store)).collect::<Result<Vec<_>>>()?;
@@ -178,6 +178,7 @@ fn make_plan(args: BuildArgs) -> Result<Plan> {
         };
         layers.extend(plan::layers(&graph.references, &groups, rest)?.into_iter().map(LayerSource::StorePaths));
         path = search_path(&graph.roots, &store);
+        roots = if graph.is_collected { graph.roots } else { Vec::new() };
     } else if layers.len() > limit {
         bail!("--max-layers {limit}: there are {} directories", layers.len());
     }
@@ -197,7 +198,7 @@ fn make_plan(args: BuildArgs) -> Result<Plan> {
     let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let packs_all = args.no_cache || args.closures.is_empty();
     let cache = if packs_all { LayerCache::default() } else { LayerCache::of_user() };
-    Ok(Plan { target: args.output, layers, store, options, compression: args.compression, cache, jobs, epoch })
+    Ok(Plan { target: args.output, layers, store, roots, options, compression: args.compression, cache, jobs, epoch })
 }
 
 /// The directories of closures that hold programs, for PATH.

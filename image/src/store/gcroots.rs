@@ -1,13 +1,21 @@
 //! Garbage collector roots of Nix: links in a bundle, for as long as which its store paths are not
-//! collected.
+//! collected; and in a staging directory, while an image is built.
 
 use crate::source::nix::closure::Closure;
-use crate::source::nix::store_path::Store;
+use crate::source::nix::store_path::{Store, StorePath};
 use crate::source::nix::{NixError, add_root};
 use std::path::{Path, PathBuf};
 
 /// The name of the closure's root; those of layers begin with it.
 pub(crate) const NAME: &str = "gcroot";
+
+/// Makes roots in `directory`, for as long as that exists.
+pub(crate) fn hold(directory: &Path, store: &Store, paths: &[StorePath]) -> Result<(), NixError> {
+    paths
+        .iter()
+        .enumerate()
+        .try_for_each(|(number, path)| add_root(store, path, &directory.join(format!("{NAME}-{number}"))))
+}
 
 /// Makes roots in the bundle at `bundle` for a closure that may be collected, and for layers in the
 /// store. Whether there are any. Layers without Nix need none, as nothing collects then.

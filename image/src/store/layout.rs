@@ -191,6 +191,11 @@ impl LayoutWriter {
         lock().map_err(io_error("lock", &self.directory))
     }
 
+    /// A directory that goes with the writer.
+    pub(crate) fn staging(&self) -> &Path {
+        self.staging.path()
+    }
+
     fn new_path(&self) -> PathBuf {
         self.staging.path().join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
     }

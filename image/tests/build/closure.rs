@@ -1,7 +1,7 @@
 //! Images of closures.
 
 use crate::common::{Temp, closure, needs};
-use crate::fixture::{FakeStore, blob_path, built, documents, refused, tool, unpacked};
+use crate::fixture::{FakeStore, blob_path, built, documents, firn_image, refused, success, tool, unpacked};
 use crate::tree::{ALL, Aspects, describe};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -174,4 +174,27 @@ fn a_list_that_is_cut_off_is_refused() {
     std::fs::write(temp.path("registration"), format!("{program}\n{base}\n")).unwrap();
     built(&temp, &args);
     assert_eq!(layers(&temp, "image", "x").len(), 2);
+}
+
+#[test]
+fn a_closure_is_not_collected_while_its_image_is_built() {
+    needs("nix-store", "nix-bin");
+    let temp = Temp::new("build-rooted");
+    let system = closure(&["--argstr", "script", "#!/bin/sh\n# held\n"]);
+    // Says who holds the path, once it is held; then it is Nix's.
+    let real = tool(&temp, "which", &["nix-store"]);
+    let script = format!(
+        "#!/bin/sh\nreal={real}\n$real \"$@\" || exit\n\
+         case $1 in --realise) $real --query --roots {system} >>{}/roots; esac\n",
+        temp.0.display()
+    );
+    temp.file("bin/nix-store", &script, 0o755);
+    let mut command = firn_image(&temp, &["build", "--closure", &system, "--output", "oci:image:x"]);
+    let path = std::env::var("PATH").expect("PATH");
+    success(command.env("PATH", format!("{}:{path}", temp.path("bin").display())));
+    let roots = std::fs::read_to_string(temp.path("roots")).expect("a root was made");
+    let link = temp.path("image/.blobs.firn-image-");
+    assert!(roots.lines().any(|line| line.starts_with(&link.display().to_string())), "{roots}");
+    let left = tool(&temp, "nix-store", &["--query", "--roots", &system]);
+    assert!(!left.contains("firn-image-"), "{left}");
 }

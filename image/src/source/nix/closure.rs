@@ -94,6 +94,8 @@ pub(crate) struct Graph {
     pub(crate) roots: Vec<StorePath>,
     /// Of each path of the closures; no sets have members where they are not known.
     pub(crate) references: BTreeMap<StorePath, BTreeSet<StorePath>>,
+    /// As of a [`Closure`].
+    pub(crate) is_collected: bool,
 }
 
 impl Graph {
@@ -122,7 +124,7 @@ impl Graph {
                 return Err(ClosureError::Dangling { path: path.clone(), reference: reference.clone() });
             }
         }
-        Ok(Self { roots, references })
+        Ok(Self { roots, references, is_collected: list.is_none() || store.has_database() })
     }
 }
 
