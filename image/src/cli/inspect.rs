@@ -1,6 +1,8 @@
 //! `firn-image inspect`: what a bundle is made of, and whether it is still there.
 
+use super::inspect_image;
 use crate::bundle::{init, plan::names};
+use crate::oci::reference::Reference;
 use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
 use crate::store::gcroots;
 use anyhow::{Context, Result, bail};
@@ -11,11 +13,12 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Show what a bundle is made of, and whether it is all still there.
+/// Show what a bundle is made of, and whether it is all still there; or the layers of an image.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// The bundle.
-    bundle: PathBuf,
+    /// The bundle, or an image: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME].
+    #[arg(value_name = "BUNDLE|REFERENCE")]
+    what: PathBuf,
 
     /// Print JSON instead of a table.
     #[arg(long)]
@@ -24,7 +27,12 @@ pub(super) struct InspectArgs {
 
 /// Prints the description. Errors: a layer or store path is missing.
 pub(super) fn run(args: &InspectArgs) -> Result<()> {
-    let facts = Facts::read(&args.bundle)?;
+    if let Some((text, reference)) = parse_reference(&args.what)? {
+        let text = inspect_image::describe(text, &reference, args.json)?;
+        let text = if args.json { firn::log::printable(&text).into_owned() } else { text };
+        return std::io::stdout().write_all(text.as_bytes()).context("print");
+    }
+    let facts = Facts::read(&args.what)?;
     let text = if args.json {
         let text = serde_json::to_string_pretty(&facts.json()).context("make JSON")? + "\n";
         // JSON leaves DEL and the C1 control characters as they are; escaped, its value is the same.
@@ -39,6 +47,19 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
         [path, more @ ..] => {
             bail!("{} and {} more are missing: make the bundle anew", path.display(), more.len())
         }
+    }
+}
+
+/// A reference, if this is one: a bundle whose name looks like one is given as ./NAME.
+pub(super) fn parse_reference(given: &Path) -> Result<Option<(&str, Reference)>> {
+    const TRANSPORTS: [&str; 5] = ["oci", "oci-archive", "docker-archive", "docker", "containers-storage"];
+    let Some(text) = given.to_str() else { return Ok(None) };
+    match text.split_once(':') {
+        Some((transport, _)) if TRANSPORTS.contains(&transport) => match text.parse() {
+            Ok(reference) => Ok(Some((text, reference))),
+            Err(message) => bail!("{message}"),
+        },
+        _ => Ok(None),
     }
 }
 

@@ -5,6 +5,8 @@ mod bundle;
 mod copy;
 mod diff;
 mod inspect;
+mod inspect_image;
+mod size;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 mod attributes;
 pub(crate) mod compress;
+pub(crate) mod contents;
 pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod metadata;

@@ -230,7 +230,7 @@ pub(crate) fn to_bytes(document: &Value) -> Vec<u8> {
 }
 
 /// With the keys of each object sorted, also where serde_json keeps them in another order.
-fn sorted(value: &Value) -> Value {
+pub(crate) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let mut fields: Vec<_> = fields.iter().collect();
