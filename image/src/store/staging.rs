@@ -16,7 +16,7 @@ pub(crate) struct StagingDir {
     path: PathBuf,
     /// An flock(2) for as long as the directory is in use: it is released when the process ends,
     /// however that is.
-    lock: OwnedFd,
+    _lock: OwnedFd,
 }
 
 impl StagingDir {
@@ -39,7 +39,7 @@ impl StagingDir {
                 result => result?,
             }
             if let Some(lock) = lock(&path)? {
-                return Ok(Self { path, lock });
+                return Ok(Self { path, _lock: lock });
             }
         }
         Err(io::Error::new(ErrorKind::AlreadyExists, format!("{} is there: remove it", path.display())))
@@ -52,10 +52,8 @@ impl StagingDir {
 
 impl Drop for StagingDir {
     fn drop(&mut self) {
-        // A bundle that was renamed to its place has left nothing here, and the name may be another run's.
-        if is_at(&self.lock, &self.path).unwrap_or(false) {
-            let _ = remove(&self.path);
-        }
+        // A bundle that was renamed to its place has left nothing here, or the one that it replaces.
+        let _ = remove(&self.path);
     }
 }
 
