@@ -7,6 +7,7 @@ use crate::rootfs::copy::{CopyError, TreeCopy};
 use crate::rootfs::erofs;
 use crate::rootfs::overlay::{self, OverlayError};
 use crate::source::nix::store_path::StorePath;
+use crate::store::closure_cache::CachedImage;
 use firn::spec::firn_config;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -74,12 +75,20 @@ fn write_closure_image(plan: &Plan, bundle: &Path) -> Result<bool, FilesError> {
     let Some(closure) = plan.closure.as_ref().filter(|_| !plan.copy && rustix::process::geteuid().is_root()) else {
         return Ok(false);
     };
+    let file = bundle.join(names::CLOSURE_IMAGE);
+    let cached = CachedImage::of(&plan.store, closure).map_err(io_error("look at the closure in", plan.store.dir()))?;
+    if cached.give(&file) {
+        return Ok(true);
+    }
     let store = open_directory(plan.store.dir())?;
     let names = closure.paths.iter().map(|path| path.base().as_ref());
-    match erofs::image(store.as_fd(), names)? {
-        Some(image) => write_file(&bundle.join(names::CLOSURE_IMAGE), &image, 0o600).map(|()| true),
-        None => Ok(false),
+    let Some(image) = erofs::image(store.as_fd(), names)? else { return Ok(false) };
+    cached.keep(&image);
+    // What was kept serves from now on, so that the image is there once.
+    if !cached.give(&file) {
+        write_file(&file, &image, 0o600)?;
     }
+    Ok(true)
 }
 
 /// Copies the layers into `rootfs/`, and the closure into `store/`, which is mounted at /nix/store.

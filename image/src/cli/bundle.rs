@@ -27,6 +27,8 @@ Examples:
   Run one program of a closure, under firn-init:
     firn-image bundle --closure $(nix build --print-out-paths .#hello) \\
       --output ./hello -- hello --greeting=hi
+  The same with the programs of another closure in PATH:
+    firn-image bundle --closure ./hello --closure ./debug-tools --output ./hello -- hello
   Boot a foreign root, a changed layer over a base, and keep what it writes:
     firn-image bundle --layer ./debian --layer ./site --upper /var/lib/web \\
       --output /run/bundles/web
@@ -58,16 +60,17 @@ pub(super) struct BundleArgs {
 
     /// Directory of a root file system; may be repeated, lowest layer first. Those of an image are below
     /// them.
-    #[arg(long = "layer", value_name = "DIR", required_unless_present_any = ["closure", "reference"])]
+    #[arg(long = "layer", value_name = "DIR", required_unless_present_any = ["closures", "reference"])]
     layers: Vec<PathBuf>,
 
-    /// Store path (or a link to one) whose closure the container sees at /nix/store.
-    #[arg(long, value_name = "STORE-PATH")]
-    closure: Option<PathBuf>,
+    /// Store path (or a link to one) whose closure the container sees at /nix/store; may be repeated.
+    /// The init that is booted is the first one's.
+    #[arg(long = "closure", value_name = "STORE-PATH")]
+    closures: Vec<PathBuf>,
 
-    /// List of the closure of STORE-PATH, one store path a line (from nix-store -qR, or store-paths of
-    /// closureInfo); Nix is not needed then.
-    #[arg(long, value_name = "FILE", requires = "closure")]
+    /// List of the closures, one store path a line (from nix-store -qR, or store-paths of closureInfo);
+    /// Nix is not needed then.
+    #[arg(long, value_name = "FILE", requires = "closures")]
     store_paths: Option<PathBuf>,
 
     /// Where to make the bundle.
@@ -162,14 +165,17 @@ fn make_plan(args: BundleArgs) -> Result<Plan> {
     }
     let store = Store::at(&args.store)?;
     let list = args.store_paths.as_deref();
-    let closure = args.closure.as_deref().map(|path| Closure::find(path, list, &store)).transpose()?;
+    let closure = match args.closures.split_first() {
+        Some((first, others)) => Some(Closure::find(first, others, list, &store)?),
+        None => None,
+    };
     let visible = closure.as_ref().map(|closure| (store.dir(), &closure.paths[..]));
     let view = View::open(layers.paths(), visible)?;
     let user = match args.user.as_ref().or(settings.and_then(|settings| settings.user.as_ref())) {
         Some(spec) => find_user(spec, &view)?,
         None => User::default(),
     };
-    let path = closure.as_ref().map(|closure| search_path(&closure.path, &view));
+    let path = closure.as_ref().map(|closure| closure.roots().flat_map(|root| search_path(root, &view)).collect());
     let command = match &image {
         Some(image) => image.settings.args(args.entrypoint.as_deref(), &args.command)?,
         None => args.command,
@@ -275,9 +281,9 @@ fn resolve_output(output: &Path) -> Result<(PathBuf, String)> {
 }
 
 /// The directories of a closure that hold programs, for PATH.
-fn search_path(closure: &StorePath, view: &View) -> Vec<String> {
+fn search_path(root: &StorePath, view: &View) -> Vec<String> {
     ["bin", "sw/bin"]
-        .map(|dir| closure.join(dir))
+        .map(|dir| root.join(dir))
         .into_iter()
         .filter(|dir| matches!(view.find(Path::new(dir)), Ok(Found::Directory(_))))
         .collect()

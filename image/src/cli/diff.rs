@@ -134,7 +134,7 @@ pub(super) fn run(args: &DiffArgs) -> Result<()> {
 
 /// The store paths of a closure, with the bytes of their files.
 fn sizes(given: &Path, list: Option<&Path>, store: &Store) -> Result<Sizes> {
-    let closure = Closure::find(given, list, store)?;
+    let closure = Closure::find(given, &[], list, store)?;
     let size = |path: StorePath| {
         let place = store.locate(&path);
         let size = tree_size(&place).with_context(|| format!("read {}", place.display()))?;

@@ -6,7 +6,7 @@ use crate::source::nix::store_path::{Store, StorePath};
 use crate::source::nix::{NixError, add_root};
 use std::path::{Path, PathBuf};
 
-/// The name of the closure's root; those of layers begin with it.
+/// The name of the closure's root; those of further closures and of layers begin with it.
 pub(crate) const NAME: &str = "gcroot";
 
 /// Makes roots in `directory`, for as long as that exists.
@@ -26,8 +26,11 @@ pub(crate) fn add_roots(
     layers: &[PathBuf],
 ) -> Result<bool, NixError> {
     let mut any = false;
-    if let Some(Closure { path, .. }) = closure.filter(|closure| closure.is_collected) {
-        add_root(store, path, &bundle.join(NAME))?;
+    if let Some(closure) = closure.filter(|closure| closure.is_collected) {
+        for (number, path) in closure.roots().enumerate() {
+            let name = if number == 0 { NAME.into() } else { format!("{NAME}-{number}") };
+            add_root(store, path, &bundle.join(name))?;
+        }
         any = true;
     }
     let in_store = layers.iter().filter_map(|layer| store.resolve(layer).ok());

@@ -5,15 +5,16 @@
 //! its bytes have the recorded digest. Records are not kept in the layout: it may have images of
 //! others, which could claim that a layer of theirs is one of well-known store paths.
 
+use super::cache_dir;
 use crate::layer::compress::Compression;
 use crate::oci::hash_write::digest_of;
 use crate::source::nix::store_path::{Store, StorePath};
 use oci_spec::image::Digest;
 use serde_json::{Value, json};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 /// The form of records and of layers: to be raised with each change of either, such as another
 /// compressor.
@@ -62,9 +63,8 @@ impl LayerKey {
 impl LayerCache {
     /// The cache of the user; one that can't be made, or that other users can write, is none.
     pub(crate) fn of_user() -> Self {
-        let directory = default_place()
-            .map(|place| place.join(format!("layers-{FORM}-{}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)));
-        Self { directory: directory.filter(|directory| make(directory).is_ok_and(|safe| safe)) }
+        let name = format!("layers-{FORM}-{}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+        Self { directory: cache_dir::of_user(&name) }
     }
 
     /// What the layer became when it was packed last.
@@ -102,26 +102,4 @@ fn to_record(key: &LayerKey, layer: &KnownLayer) -> Option<Value> {
     let text = format!("{}\n{}\n{digest}\n{size}\n{diff_id}\n", key.name, key.state);
     let (check, _) = digest_of(text.as_bytes()).ok()?;
     Some(json!({ "state": key.state, "digest": digest, "size": size, "diffId": diff_id, "check": check }))
-}
-
-fn default_place() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(cache) = variable("XDG_CACHE_HOME").filter(|cache| cache.is_absolute()) {
-        return Some(cache.join("firn"));
-    }
-    match rustix::process::geteuid().is_root() {
-        true => Some("/var/cache/firn".into()),
-        false => Some(variable("HOME")?.join(".cache/firn")),
-    }
-}
-
-/// Makes the directory, mode 0700; whether only its owner, who is the caller or root, can write it.
-fn make(directory: &Path) -> io::Result<bool> {
-    if let Some(parent) = directory.parent() {
-        DirBuilder::new().recursive(true).create(parent)?;
-    }
-    DirBuilder::new().mode(0o700).recursive(true).create(directory)?;
-    let meta = fs::symlink_metadata(directory)?;
-    let owned = meta.uid() == rustix::process::geteuid().as_raw() || meta.uid() == 0;
-    Ok(meta.is_dir() && owned && meta.mode() & 0o022 == 0)
 }

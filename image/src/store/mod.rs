@@ -1,5 +1,7 @@
 //! Unpacked layers, where bundles and images are built, and what they keep from garbage collection.
 
+mod cache_dir;
+pub(crate) mod closure_cache;
 pub(crate) mod gcroots;
 pub(crate) mod layer_cache;
 pub(crate) mod layers;

@@ -2,7 +2,7 @@
 
 use crate::common::{IMAGE, Temp, closure, init, mode, needs, text};
 use serde_json::json;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -94,6 +94,81 @@ fn a_list_of_store_paths_stands_for_nix() {
         let refused = temp.refused(&words("bad"));
         assert!(refused.contains(reason), "{refused}");
     }
+}
+
+/// A store below `temp` with the paths `aaa…-x` and `bbb…-x`, which have a `bin/NAME` each.
+fn small_store(temp: &Temp) -> (String, [String; 2]) {
+    let paths = ["a", "b"].map(|letter| format!("/nix/store/{}-x", letter.repeat(32)));
+    for (path, name) in paths.iter().zip(["x", "y"]) {
+        temp.file(&format!("root{path}/bin/{name}"), "#!/bin/sh\n", 0o755);
+    }
+    std::fs::write(temp.path("list"), paths.join("\n")).expect("write");
+    (temp.path("root/nix/store").to_string_lossy().into(), paths)
+}
+
+#[test]
+fn several_closures_are_seen_together() {
+    let temp = Temp::new("several");
+    let (store, [first, second]) = small_store(&temp);
+    let init = init();
+    let closures = ["--closure", &second, "--closure", &first, "--store", &store, "--store-paths", "list"];
+    temp.made(&[&closures[..], &["-o", "web", "--init", &init, "--", "x"]].concat());
+    let env = temp.json("web/config.json")["process"]["env"].clone();
+    let path = format!("PATH={second}/bin:{first}/bin:");
+    assert!(env[0].as_str().expect("text").starts_with(&path), "{env}");
+
+    // The init that is booted is the first one's.
+    temp.file(&format!("root{first}/init"), "#!/bin/sh\n", 0o755);
+    let refused = temp.refused(&[&closures[..], &["-o", "boot"]].concat());
+    assert!(refused.contains(&format!("{second}/init is missing")), "{refused}");
+
+    std::fs::write(temp.path("list"), &second).expect("write");
+    let refused = temp.refused(&[&closures[..], &["-o", "other", "--init", &init, "--", "x"]].concat());
+    assert!(refused.contains(&format!("list does not list {first} itself")), "{refused}");
+}
+
+#[test]
+fn the_image_of_a_closure_is_made_once() {
+    let temp = Temp::new("image-cache");
+    let (store, [system, other]) = small_store(&temp);
+    let init = init();
+    let image = |bundle: &str| {
+        let mut command = Command::new(IMAGE);
+        command.args(["bundle", "--closure", &system, "--store", &store, "--store-paths", "list", "-o", bundle]);
+        command.args(["--init", &init, "--", "x"]).current_dir(&temp.0).env("XDG_CACHE_HOME", temp.path("cache"));
+        let output = command.output().expect("run firn-image");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let file = temp.path(bundle).join("closure.erofs");
+        (std::fs::metadata(&file).expect("stat").ino(), std::fs::read(&file).expect("read"))
+    };
+    let first = image("web");
+    assert!(image("web2") == first, "another image");
+    // A path that was collected and built anew may have other files.
+    std::fs::remove_dir_all(temp.path(&format!("root{other}"))).expect("remove");
+    temp.file(&format!("root{other}/bin/much-longer"), "", 0o755);
+    let third = image("web3");
+    assert!(third.0 != first.0 && third.1 != first.1, "an old image");
+    assert_eq!(mode(&temp.path("cache/firn/closures-1")), 0o700);
+
+    // What no bundle has is removed once it is old.
+    std::fs::remove_dir_all(temp.path("web3")).expect("remove");
+    let kept = |count| {
+        let files = std::fs::read_dir(temp.path("cache/firn/closures-1")).expect("list");
+        let files: Vec<_> = files.map(|entry| entry.expect("entry").path()).collect();
+        assert_eq!(files.len(), count, "{files:?}");
+        files
+    };
+    for file in kept(2) {
+        let file = std::fs::File::options().write(true).open(file).expect("open");
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(40 * 24 * 3600);
+        file.set_modified(old).expect("set time");
+    }
+    temp.file(&format!("root{other}/bin/z"), "", 0o755);
+    std::fs::remove_dir_all(temp.path(&format!("root{system}"))).expect("remove");
+    temp.file(&format!("root{system}/bin/x"), "#!/bin/sh\n", 0o755);
+    image("web4");
+    // Two bundles have the first one.
+    kept(2);
 }
 
 #[test]

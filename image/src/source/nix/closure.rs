@@ -1,4 +1,4 @@
-//! A closure: a store path and all that it refers to.
+//! Closures: store paths and all that they refer to.
 //!
 //! It is queried from Nix, or read from a list of store paths, as `nix-store --query --requisites`
 //! prints it and `closureInfo` of nixpkgs writes it (see `registration`). With a list no Nix is needed
@@ -11,14 +11,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A closure, which the container sees at /nix/store.
+/// One or more closures together, which the container sees at /nix/store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Closure {
-    /// The store path that was given.
+    /// The store path that was given first: the system or program.
     pub(crate) path: StorePath,
-    /// All of it, `path` included: sorted, each once.
+    /// Those that were given after it.
+    pub(crate) others: Vec<StorePath>,
+    /// All of them with what they refer to: sorted, each once.
     pub(crate) paths: Vec<StorePath>,
-    /// Nix's garbage collector may delete from the store, so that the closure needs a root there.
+    /// Nix's garbage collector may delete from the store, so that the closure needs roots there.
     pub(crate) is_collected: bool,
 }
 
@@ -44,30 +46,54 @@ pub(crate) enum ClosureError {
 }
 
 impl Closure {
-    /// The closure of what a user has given: a store path or a link to one. From `list`, else from
+    /// The closures of what a user has given: store paths or links to them. From `list`, else from
     /// Nix.
-    pub(crate) fn find(given: &Path, list: Option<&Path>, store: &Store) -> Result<Self, ClosureError> {
-        let path = store.resolve(given).map_err(|source| ClosureError::Resolve { given: given.to_owned(), source })?;
-        let paths = match list {
-            Some(list) => read_list(list, store, &path)?,
-            None => cli::query_closure(store, &path)?,
-        };
-        // With a list, the store may be one that Nix does not manage.
-        let is_collected = list.is_none() || store.has_database();
-        Ok(Closure { path, paths, is_collected })
+    pub(crate) fn find(
+        given: &Path,
+        others: &[PathBuf],
+        list: Option<&Path>,
+        store: &Store,
+    ) -> Result<Self, ClosureError> {
+        let path = resolve(given, store)?;
+        let others = others.iter().map(|other| resolve(other, store)).collect::<Result<Vec<_>, _>>()?;
+        let mut closure = Closure { path, others, paths: Vec::new(), is_collected: list.is_none() };
+        match list {
+            Some(list) => {
+                closure.paths = read_list(list, store, closure.roots())?;
+                // With a list, the store may be one that Nix does not manage.
+                closure.is_collected = store.has_database();
+            }
+            None => {
+                let all = closure.roots().map(|path| cli::query_closure(store, path));
+                closure.paths = all.collect::<Result<Vec<_>, _>>()?.concat();
+            }
+        }
+        closure.paths.sort();
+        closure.paths.dedup();
+        Ok(closure)
+    }
+
+    /// The store paths that were given.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &StorePath> {
+        std::iter::once(&self.path).chain(&self.others)
     }
 }
 
-/// The store paths in `list`, sorted, each once. Errors: one does not exist; `path` is not among
-/// them.
-fn read_list(list: &Path, store: &Store, path: &StorePath) -> Result<Vec<StorePath>, ClosureError> {
-    let mut paths: Vec<_> = read_entries(list, store)?.into_iter().map(|entry| entry.path).collect();
-    paths.sort();
-    paths.dedup();
-    if paths.binary_search(path).is_err() {
-        return Err(ClosureError::Unlisted { list: list.into(), path: path.clone() });
+fn resolve(given: &Path, store: &Store) -> Result<StorePath, ClosureError> {
+    store.resolve(given).map_err(|source| ClosureError::Resolve { given: given.into(), source })
+}
+
+/// The store paths in `list`. Errors: one does not exist; one of `roots` is not among them.
+fn read_list<'a>(
+    list: &Path,
+    store: &Store,
+    mut roots: impl Iterator<Item = &'a StorePath>,
+) -> Result<Vec<StorePath>, ClosureError> {
+    let paths: Vec<_> = read_entries(list, store)?.into_iter().map(|entry| entry.path).collect();
+    match roots.find(|root| !paths.contains(root)) {
+        None => Ok(paths),
+        Some(path) => Err(ClosureError::Unlisted { list: list.into(), path: path.clone() }),
     }
-    Ok(paths)
 }
 
 /// The entries of `list`, whose paths all exist.
@@ -101,10 +127,7 @@ pub(crate) struct Graph {
 impl Graph {
     /// The closures of what a user has given. From `list`, else from Nix.
     pub(crate) fn find(given: &[PathBuf], list: Option<&Path>, store: &Store) -> Result<Self, ClosureError> {
-        let resolve = |given: &PathBuf| {
-            store.resolve(given).map_err(|source| ClosureError::Resolve { given: given.to_owned(), source })
-        };
-        let roots = given.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+        let roots = given.iter().map(|given| resolve(given, store)).collect::<Result<Vec<_>, _>>()?;
         let entries = match list {
             Some(list) => read_entries(list, store)?,
             None => query_entries(store, &roots)?,
