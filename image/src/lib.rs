@@ -19,8 +19,9 @@
 //!                    ─ layer:  pack → tar_write, compress a tree as a blob, hashed as it is written (oci)
 //!                    ─ store:  layout                     blobs, and the index after all of them
 //!
-//! argv ─ cli::copy   ─ source: registry                   places, credentials, the connection
-//!                    ─ store:  pull → layout              blobs, verified, and the index after them
+//! argv ─ cli::copy   ─ source: image, registry            what is copied; places, credentials, the connection
+//!                    ─ store:  pull, import → layout      blobs, verified, and the index after them
+//!                              push                       blobs that the registry lacks, then the manifest
 //! ```
 //!
 //! `cli::inspect` goes the other way, from a bundle to what it is made of. `layer` knows the marks

@@ -1,7 +1,7 @@
 //! Progress of long work, on a terminal; elsewhere nothing is printed.
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes after which the count is shown anew.
@@ -11,18 +11,22 @@ const STEP: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
-    bytes: AtomicU64,
+    /// Bytes so far, where the bar is one of layers.
+    bytes: Option<AtomicU64>,
 }
 
 impl Progress {
-    /// Of so many layers.
+    /// Of so many layers, and bytes of unknown number.
     pub(crate) fn of_layers(count: usize) -> Self {
-        // Hidden where stderr is no terminal.
-        let bar = ProgressBar::new(count as u64);
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} layers {msg}") {
-            bar.set_style(style);
-        }
-        Self { bar, bytes: AtomicU64::new(0) }
+        let bar = bar(count as u64, "{bar:30} {pos}/{len} layers {msg}");
+        Self { bar, bytes: Some(AtomicU64::new(0)) }
+    }
+
+    /// Of so many bytes. `verb` is what is done with them.
+    pub(crate) fn of_bytes(verb: &'static str, total: u64) -> Self {
+        let bar = bar(total, "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}");
+        bar.set_message(verb);
+        Self { bar, bytes: None }
     }
 
     /// A layer is done.
@@ -30,17 +34,32 @@ impl Progress {
         self.bar.inc(1);
     }
 
-    /// Counts what is written.
-    pub(crate) fn count<W: Write>(&self, inner: W) -> Counted<'_, W> {
+    /// Counts what is read or written.
+    pub(crate) fn count<T>(&self, inner: T) -> Counted<'_, T> {
         Counted { inner, progress: self }
     }
 
-    fn add(&self, count: u64) {
-        let before = self.bytes.fetch_add(count, Ordering::Relaxed);
+    pub(crate) fn add(&self, count: u64) {
+        let Some(bytes) = &self.bytes else { return self.bar.inc(count) };
+        let before = bytes.fetch_add(count, Ordering::Relaxed);
         if before / STEP != (before + count) / STEP && !self.bar.is_hidden() {
             self.bar.set_message(HumanBytes(before + count).to_string());
         }
     }
+
+    /// Bytes that are to be done again.
+    pub(crate) fn take_back(&self, count: u64) {
+        self.bar.dec(count);
+    }
+}
+
+/// Hidden where stderr is no terminal.
+fn bar(length: u64, template: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 impl Drop for Progress {
@@ -51,8 +70,8 @@ impl Drop for Progress {
 
 /// Passes bytes on, and counts them.
 #[derive(Debug)]
-pub(crate) struct Counted<'a, W> {
-    pub(crate) inner: W,
+pub(crate) struct Counted<'a, T> {
+    pub(crate) inner: T,
     progress: &'a Progress,
 }
 
@@ -65,5 +84,13 @@ impl<W: Write> Write for Counted<'_, W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.progress.add(count as u64);
+        Ok(count)
     }
 }

@@ -8,6 +8,7 @@ use crate::oci::hash_write::HashingWriter;
 use crate::progress::Progress;
 use crate::store::layer_cache::{KnownLayer, LayerKey};
 use crate::store::layout::{LayoutError, LayoutWriter};
+use oci_spec::image::Digest;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WrittenLayer {
     pub(crate) blob: KnownLayer,
-    /// It was in the layout before, and was not packed.
+    /// It was where the image goes before, and was not packed.
     pub(crate) reused: bool,
     /// Sockets of a directory, for which archives have no entries.
     pub(crate) left_out: Vec<PathBuf>,
@@ -35,7 +36,11 @@ pub(crate) enum LayerError {
 }
 
 /// Writes all layers of the plan; the result has their order.
-pub(super) fn write_all(plan: &Plan, layout: &LayoutWriter) -> Result<Vec<WrittenLayer>, LayerError> {
+pub(super) fn write_all(
+    plan: &Plan,
+    layout: &LayoutWriter,
+    present: &[Digest],
+) -> Result<Vec<WrittenLayer>, LayerError> {
     let count = plan.layers.len();
     let written: Vec<_> = (0..count).map(|_| Mutex::new(None)).collect();
     let progress = Progress::of_layers(count);
@@ -45,7 +50,7 @@ pub(super) fn write_all(plan: &Plan, layout: &LayoutWriter) -> Result<Vec<Writte
         while !failed.load(Ordering::Relaxed)
             && let Some(at) = count.checked_sub(1 + next.fetch_add(1, Ordering::Relaxed))
         {
-            let result = write_layer(plan, &plan.layers[at], layout, &progress);
+            let result = write_layer(plan, &plan.layers[at], layout, present, &progress);
             progress.layer_done();
             failed.fetch_or(result.is_err(), Ordering::Relaxed);
             *written[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
@@ -61,20 +66,32 @@ pub(super) fn write_all(plan: &Plan, layout: &LayoutWriter) -> Result<Vec<Writte
     results.collect()
 }
 
-/// Writes a layer, unless the layout has what it became in an earlier build.
+/// What the layers of the plan became in earlier builds, as far as that is known.
+pub(super) fn known_layers(plan: &Plan) -> Vec<Digest> {
+    plan.layers.iter().filter_map(|layer| Some(plan.cache.find(&cache_key(plan, layer)?)?.digest)).collect()
+}
+
+/// `None` for a directory, whose contents may change at any time.
+fn cache_key(plan: &Plan, layer: &LayerSource) -> Option<LayerKey> {
+    match layer {
+        LayerSource::Directory(_) => None,
+        LayerSource::StorePaths(paths) => LayerKey::new(&plan.store, paths, plan.compression).ok(),
+    }
+}
+
+/// Writes a layer, unless the layout has what it became in an earlier build, or it is present where the
+/// image goes.
 fn write_layer(
     plan: &Plan,
     layer: &LayerSource,
     layout: &LayoutWriter,
+    present: &[Digest],
     progress: &Progress,
 ) -> Result<WrittenLayer, LayerError> {
-    let key = match layer {
-        // A directory's contents may change at any time.
-        LayerSource::Directory(_) => None,
-        LayerSource::StorePaths(paths) => LayerKey::new(&plan.store, paths, plan.compression).ok(),
-    };
+    let key = cache_key(plan, layer);
     let known = key.as_ref().and_then(|key| plan.cache.find(key));
-    if let Some(blob) = known.filter(|known| layout.has_blob(&known.digest, known.size)) {
+    let is_there = |known: &KnownLayer| present.contains(&known.digest) || layout.has_blob(&known.digest, known.size);
+    if let Some(blob) = known.filter(is_there) {
         return Ok(WrittenLayer { blob, reused: true, left_out: Vec::new() });
     }
     let written = pack_layer(plan, layer, layout, progress)?;

@@ -1,18 +1,19 @@
 //! Builds an image and moves it to its place.
 
 use super::config::{CONFIG_TYPE, MANIFEST_TYPE, config, descriptor, manifest};
-use super::layers::{LayerError, WrittenLayer, write_all};
+use super::layers::{LayerError, WrittenLayer, known_layers, write_all};
 use super::plan::Plan;
-use crate::layer::pack::{PackError, Packer, Rules};
+use crate::oci::graph::GraphError;
+use crate::oci::reference::{ImageName, Reference, RegistryName};
 use crate::oci::target::Target;
+use crate::source::image::{ImageSource, SourceError};
 use crate::source::nix::NixError;
+use crate::store::archive::{ArchiveError, make_archive};
 use crate::store::gcroots;
 use crate::store::layout::{LayoutError, LayoutWriter};
-use crate::store::staging::StagingDir;
+use crate::store::push::{PushError, find_present, push};
+use crate::store::scratch::{Scratch, ScratchError};
 use oci_spec::image::Digest;
-use std::fs::{self, File};
-use std::io::{self, BufWriter};
-use std::path::{Path, PathBuf};
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
@@ -23,10 +24,16 @@ pub(crate) enum PublishError {
     Nix(#[from] NixError),
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    #[error("write archive {path}")]
-    Archive { path: PathBuf, source: PackError },
-    #[error("{operation} {path}")]
-    Io { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
+    #[error(transparent)]
+    Push(#[from] PushError),
 }
 
 /// An image in its place.
@@ -40,43 +47,40 @@ pub(crate) struct Built {
 /// Builds the image.
 pub(crate) fn publish(plan: &Plan) -> Result<Built, PublishError> {
     match &plan.target {
-        Target::Layout { directory, tag } => write_image(plan, &LayoutWriter::open(directory)?, Some(tag)),
-        Target::Archive { file, tag } => {
-            let file = &std::path::absolute(file).map_err(io_error("find", file))?;
-            let staging = StagingDir::beside(file).map_err(io_error("make a directory beside", file))?;
-            let directory = staging.path().join("layout");
-            let built = write_image(plan, &LayoutWriter::open(&directory)?, tag.as_deref())?;
-            let archive = staging.path().join("archive");
-            pack(&directory, &archive)?;
-            fs::rename(&archive, file).map_err(io_error("make", file))?;
-            Ok(built)
-        }
+        Target::Layout { directory, tag } => write_image(plan, &LayoutWriter::open(directory)?, Some(tag), &[]),
+        Target::Archive { file, tag } => make_archive(file, |layout| write_image(plan, layout, tag.as_deref(), &[])),
+        Target::Registry(name) => send_image(plan, name),
     }
 }
 
-/// Layers first, then what refers to them.
-fn write_image(plan: &Plan, layout: &LayoutWriter, tag: Option<&str>) -> Result<Built, PublishError> {
+/// Builds the image in a directory of its own and sends it. What the registry has from an earlier build is
+/// neither packed nor sent.
+fn send_image(plan: &Plan, name: &RegistryName) -> Result<Built, PublishError> {
+    // Also where nothing is known: a registry that refuses us does so before anything is packed.
+    let present = find_present(&known_layers(plan), name)?;
+    let scratch = Scratch::new()?;
+    let directory = scratch.layout();
+    let built = write_image(plan, &LayoutWriter::open(&directory)?, None, &present)?;
+    let image = ImageName { tag: None, digest: Some(built.digest.clone()) };
+    let source = ImageSource::open(&Reference::Layout { directory, name: image }, scratch.path())?;
+    if let Some(manifest) = source.manifest()? {
+        push(&manifest, source.blobs(), name)?;
+    }
+    Ok(built)
+}
+
+/// Layers first, then what refers to them. Layers that are `present` where the image goes are not packed.
+fn write_image(
+    plan: &Plan,
+    layout: &LayoutWriter,
+    tag: Option<&str>,
+    present: &[Digest],
+) -> Result<Built, PublishError> {
     gcroots::hold(layout.staging(), &plan.store, &plan.roots)?;
-    let layers = write_all(plan, layout)?;
+    let layers = write_all(plan, layout, present)?;
     let config = layout.add_document(&config(plan, &layers))?;
     let config = descriptor(CONFIG_TYPE, config.digest.as_ref(), config.size);
     let manifest = layout.add_document(&manifest(plan, config, &layers))?;
     layout.set_image(descriptor(MANIFEST_TYPE, manifest.digest.as_ref(), manifest.size), tag)?;
     Ok(Built { digest: manifest.digest, layers })
-}
-
-/// The layout as an archive: the same bytes for the same image.
-fn pack(layout: &Path, archive: &Path) -> Result<(), PublishError> {
-    let failed = |source| PublishError::Archive { path: archive.to_owned(), source };
-    let file = File::create_new(archive).map_err(io_error("make", archive))?;
-    let mut packer = Packer::new(BufWriter::with_capacity(128 << 10, file), Rules::Archive);
-    packer.pack_root(layout).map_err(failed)?;
-    let (file, _) = packer.finish().map_err(failed)?;
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error).map_err(io_error("write", archive))?;
-    file.sync_all().map_err(io_error("write", archive))
-}
-
-fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PublishError + use<> {
-    let path = path.to_owned();
-    move |source| PublishError::Io { operation, path, source }
 }

@@ -25,8 +25,8 @@ Examples:
   A root with a changed layer over it, as one file:
     firn-image build --layer ./debian --layer ./site --cmd /usr/sbin/nginx \\
       --port 80/tcp --output oci-archive:site.tar:latest
-  To a registry:
-    skopeo copy oci:images:hello docker://registry.example/hello
+  To a registry; layers that it has from an earlier build are neither packed nor sent:
+    firn-image build --closure ./result --entrypoint hello --output docker://registry.example/hello:2
 
 The same input gives the same bytes: store paths are owned by root and have the time 1, and the
 image says that it was created then, or at SOURCE_DATE_EPOCH. Files of --layer keep their times;
@@ -57,7 +57,8 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "DIR", default_value = LOGICAL_STORE)]
     store: PathBuf,
 
-    /// Where to write the image: oci:DIR:TAG or oci-archive:FILE[:TAG]. Other images in DIR stay.
+    /// Where to write the image: oci:DIR:TAG, oci-archive:FILE[:TAG] or docker://[REGISTRY/]NAME[:TAG]. Other
+    /// images in DIR stay.
     #[arg(long, short, value_name = "TARGET")]
     output: Target,
 

@@ -248,8 +248,8 @@ impl ImageRoot {
 fn fetch(name: &RegistryName, store: &LayerStore) -> Result<Reference> {
     let directory = store.root().join("images");
     let layout = LayoutWriter::open(&directory)?;
-    let digest = pull(name, &layout, Some(&name.whole())).with_context(|| format!("fetch docker://{name}"))?;
-    Ok(Reference::Layout { directory, name: ImageName { tag: None, digest: Some(digest) } })
+    let fetched = pull(name, &layout, Some(&name.whole())).with_context(|| format!("fetch docker://{name}"))?;
+    Ok(Reference::Layout { directory, name: ImageName { tag: None, digest: Some(fetched.digest) } })
 }
 
 /// Mode and owner of an image's volumes; those that it does not have are made.

@@ -1,12 +1,10 @@
 //! `firn-image copy`: an image from one place to another, as it is.
 
-use crate::oci::reference::{Reference, RegistryName};
+use super::transfer;
+use crate::oci::reference::Reference;
 use crate::oci::target::Target;
-use crate::store::layout::LayoutWriter;
-use crate::store::pull::pull;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
-use std::str::FromStr;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,49 +12,38 @@ Examples:
     firn-image copy docker://alpine:3.20 oci:./images:alpine
   From a registry on this machine, which speaks plain HTTP:
     firn-image copy docker://localhost:5000/web@sha256:… oci:./images:web
+  To a registry; blobs that it has are not sent:
+    firn-image copy oci:./images:web docker://registry.example/team/web:2
+  From what podman save has written, as a file for others:
+    firn-image copy docker-archive:web.tar oci-archive:web-oci.tar:latest
 
 Credentials are those of `podman login` and `docker login` (containers-auth.json(5)); mirrors, blocks and
-registries without TLS those of registries.conf (containers-registries.conf(5)).
+registries without TLS those of registries.conf (containers-registries.conf(5)). Nothing is sent to mirrors.
 ";
 
-/// Copy an image from a registry into an image layout.
+/// Copy an image between registries, image layouts and archives.
 ///
-/// Of an index, the image for this machine is copied. Every blob is verified; blobs that the layout has
-/// are not fetched again. Prints the digest of the image's manifest.
+/// Of an index, the image for this machine is copied. Every blob is verified; blobs that the target has
+/// are not copied again. Prints the digest of the image's manifest.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CopyArgs {
-    /// docker://[REGISTRY/]NAME[:TAG|@DIGEST]
+    /// docker://[REGISTRY/]NAME[:TAG|@DIGEST], oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG|@DIGEST] or
+    /// docker-archive:FILE[:NAME]
     #[arg(value_name = "SOURCE")]
-    source: Source,
+    source: Reference,
 
-    /// oci:DIR:TAG
+    /// oci:DIR:TAG, oci-archive:FILE[:TAG] or docker://[REGISTRY/]NAME[:TAG]
     #[arg(value_name = "TARGET")]
     target: Target,
-}
 
-/// Where an image is copied from.
-#[derive(Debug, Clone)]
-struct Source(RegistryName);
-
-impl FromStr for Source {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse()? {
-            Reference::Registry(name) => Ok(Self(name)),
-            _ => Err("give docker://[REGISTRY/]NAME[:TAG|@DIGEST]".into()),
-        }
-    }
+    /// Print the digest and what became of each blob as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Copies the image.
 pub(super) fn run(args: &CopyArgs) -> Result<()> {
-    let Target::Layout { directory, tag } = &args.target else {
-        bail!("an image is copied into an image layout: give oci:DIR:TAG");
-    };
-    let layout = LayoutWriter::open(directory)?;
-    let digest = pull(&args.source.0, &layout, Some(tag)).with_context(|| format!("copy {}", args.source.0))?;
-    println!("{digest}");
-    Ok(())
+    let transfer = transfer::copy(&args.source, &args.target).with_context(|| format!("copy {}", args.source))?;
+    transfer::print(&transfer, args.json)
 }

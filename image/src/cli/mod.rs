@@ -7,6 +7,7 @@ mod diff;
 mod inspect;
 mod inspect_image;
 mod size;
+mod transfer;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;

@@ -29,6 +29,8 @@ pub(crate) trait Blobs: Sync {
 /// An image of one platform.
 #[derive(Debug, Clone)]
 pub(crate) struct Image {
+    /// `None` where it has none, as in a docker archive.
+    pub(crate) manifest: Option<Descriptor>,
     pub(crate) config: ImageConfiguration,
     /// Lowest first.
     pub(crate) layers: Vec<Layer>,
@@ -101,7 +103,8 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 fn read_image(blobs: &dyn Blobs, descriptor: &Descriptor) -> Result<Image, GraphError> {
     let manifest: ImageManifest = read_document(blobs, descriptor, "manifest")?;
     let config: ImageConfiguration = read_document(blobs, manifest.config(), "image config")?;
-    Image::new(config, manifest.layers().iter().cloned().map(Some).collect())
+    let image = Image::new(config, manifest.layers().iter().cloned().map(Some).collect())?;
+    Ok(Image { manifest: Some(descriptor.clone()), ..image })
 }
 
 impl Image {
@@ -118,7 +121,7 @@ impl Image {
             return Err(GraphError::NotLinux(config.os().clone()));
         }
         let layers = blobs.into_iter().zip(diff_ids).map(|(blob, id)| Ok(Layer { blob, diff_id: parse_digest(id)? }));
-        Ok(Self { layers: layers.collect::<Result<_, BlobError>>()?, config })
+        Ok(Self { manifest: None, layers: layers.collect::<Result<_, BlobError>>()?, config })
     }
 }
 
@@ -169,6 +172,25 @@ fn read_document<T: DeserializeOwned>(
     descriptor: &Descriptor,
     kind: &'static str,
 ) -> Result<T, GraphError> {
+    parse_document(&read_bytes(blobs, descriptor, kind)?, descriptor, kind)
+}
+
+/// Parses a document that was read.
+pub(crate) fn parse_document<T: DeserializeOwned>(
+    bytes: &[u8],
+    descriptor: &Descriptor,
+    kind: &'static str,
+) -> Result<T, GraphError> {
+    let digest = descriptor.digest().clone();
+    serde_json::from_slice(bytes).map_err(|source| GraphError::Parse { kind, digest, source })
+}
+
+/// The verified bytes of a document.
+pub(crate) fn read_bytes(
+    blobs: &dyn Blobs,
+    descriptor: &Descriptor,
+    kind: &'static str,
+) -> Result<Vec<u8>, GraphError> {
     let digest = descriptor.digest();
     if descriptor.size() > DOCUMENT_LIMIT {
         return Err(GraphError::TooLarge { digest: digest.clone(), kind, size: descriptor.size() });
@@ -177,5 +199,5 @@ fn read_document<T: DeserializeOwned>(
     let mut reader = VerifyingReader::of_descriptor(blobs.open(digest).map_err(failed)?, descriptor)?;
     let mut text = Vec::new();
     reader.read_to_end(&mut text).and_then(|_| reader.finish()).map_err(failed)?;
-    serde_json::from_slice(&text).map_err(|source| GraphError::Parse { kind, digest: digest.clone(), source })
+    Ok(text)
 }

@@ -3,7 +3,8 @@
 
 use super::blob::parse_digest;
 use oci_spec::image::Digest;
-use std::path::PathBuf;
+use std::fmt::{self, Display, Formatter};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where an image is.
@@ -28,6 +29,25 @@ pub(crate) struct ImageName {
     pub(crate) tag: Option<String>,
     /// Of its manifest or index. With a tag too, it must be the one of that.
     pub(crate) digest: Option<Digest>,
+}
+
+impl Display for Reference {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let image = |path: &Path, name: &ImageName| {
+            let tag = name.tag.iter().map(|tag| format!(":{tag}"));
+            let digest = name.digest.iter().map(|digest| format!("@{digest}"));
+            format!("{}{}", path.display(), tag.chain(digest).collect::<String>())
+        };
+        match self {
+            Self::Layout { directory, name } => write!(formatter, "oci:{}", image(directory, name)),
+            Self::LayoutArchive { file, name } => write!(formatter, "oci-archive:{}", image(file, name)),
+            Self::DockerArchive { file, name } => {
+                let name = ImageName { tag: name.clone(), digest: None };
+                write!(formatter, "docker-archive:{}", image(file, &name))
+            }
+            Self::Registry(name) => write!(formatter, "docker://{name}"),
+        }
+    }
 }
 
 impl FromStr for Reference {
@@ -103,6 +123,11 @@ mod tests {
         assert_eq!(parse("oci:b:latest"), layout("b", Some("latest"), false));
         assert_eq!(parse(&format!("oci:b@sha256:{hex}")), layout("b", None, true));
         assert_eq!(parse(&format!("oci:b:1@sha256:{hex}")), layout("b", Some("1"), true));
+        for text in
+            [&*format!("oci:b:1@sha256:{hex}"), "oci:b", "oci-archive:x.tar:1", "docker-archive:x:docker.io/y:1"]
+        {
+            assert_eq!(parse(text).unwrap().to_string(), text);
+        }
         assert_eq!(parse("oci:/home/a@b:1"), layout("/home/a@b", Some("1"), false));
         let name = Some("docker.io/library/x:1".to_owned());
         assert_eq!(

@@ -1,5 +1,6 @@
 //! Where an image is written to, as skopeo, podman and buildah write it (containers-transports(5)).
 
+use super::reference::{Reference, RegistryName};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -10,29 +11,36 @@ pub(crate) enum Target {
     Layout { directory: PathBuf, tag: String },
     /// A tar file of a layout with this image alone.
     Archive { file: PathBuf, tag: Option<String> },
+    /// A registry (distribution-spec), by a name without a digest.
+    Registry(RegistryName),
 }
+
+const FORMS: &str = "give oci:DIR:TAG, oci-archive:FILE[:TAG] or docker://[REGISTRY/]NAME[:TAG]";
 
 impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let Some((transport, rest)) = text.split_once(':') else {
-            return Err("give oci:DIR:TAG or oci-archive:FILE[:TAG]".into());
+            return Err(FORMS.into());
         };
+        if transport == "docker" {
+            return match text.parse()? {
+                Reference::Registry(name) if name.digest().is_none() => Ok(Self::Registry(name)),
+                _ => Err(format!("{text:?}: a registry gives digests itself: name the image by a tag")),
+            };
+        }
         // The path has no colon, a tag may have more.
         let (path, tag) = match rest.split_once(':') {
             Some((path, tag)) => (PathBuf::from(path), Some(check_tag(tag)?)),
             None => (PathBuf::from(rest), None),
         };
         match (transport, tag) {
-            ("docker", _) => {
-                Err("registries are not supported: build oci:DIR:TAG, then `skopeo copy oci:DIR:TAG docker://…`".into())
-            }
             ("oci" | "oci-archive", _) if path.as_os_str().is_empty() => Err("the path is empty".into()),
             ("oci", Some(tag)) => Ok(Self::Layout { directory: path, tag }),
             ("oci", None) => Err(format!("give a tag, as in oci:{}:latest", path.display())),
             ("oci-archive", tag) => Ok(Self::Archive { file: path, tag }),
-            (other, _) => Err(format!("{other:?} is no transport to write to: oci and oci-archive are")),
+            (other, _) => Err(format!("{other:?} is no transport to write to: {FORMS}")),
         }
     }
 }
@@ -67,6 +75,13 @@ mod tests {
         for wrong in ["", "x", "oci:", "oci::t", "oci:x", "oci:x:", "oci:x:a b", "oci:x:-a", "oci:x:a..b", "dir:/x"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
-        assert!(parse("docker://host/x:1").unwrap_err().contains("skopeo copy"));
+        let of_registry = |text: &str| match parse(text) {
+            Ok(Target::Registry(name)) => Ok(name.whole()),
+            other => Err(format!("{other:?}")),
+        };
+        assert_eq!(of_registry("docker://localhost:5000/x").as_deref(), Ok("localhost:5000/x:latest"));
+        assert_eq!(of_registry("docker://x:1").as_deref(), Ok("docker.io/library/x:1"));
+        assert!(of_registry(&format!("docker://x@sha256:{}", "0".repeat(64))).unwrap_err().contains("by a tag"));
+        assert!(parse("docker:x").is_err());
     }
 }

@@ -81,17 +81,23 @@ impl DockerImage {
 }
 
 impl DockerArchive {
-    /// The archive, and its image of this name; the only one if none is given.
-    pub(crate) fn open(file: &Path, name: Option<&str>, scratch: &Path) -> Result<(Self, Image), ArchiveError> {
+    /// The archive, its image of this name, the only one if none is given, and the bytes of its config.
+    pub(crate) fn open(
+        file: &Path,
+        name: Option<&str>,
+        scratch: &Path,
+    ) -> Result<(Self, Image, Vec<u8>), ArchiveError> {
         let tar = TarFile::open(file, scratch)?;
         let images: Vec<DockerImage> = document(&tar, "manifest.json", INDEX_LIMIT)?;
         let found = choose(&images, name, file)?;
-        let config: ImageConfiguration = document(&tar, found.config.trim_start_matches("./"), DOCUMENT_LIMIT)?;
+        let member = found.config.trim_start_matches("./");
+        let text = bytes(&tar, member, DOCUMENT_LIMIT)?;
+        let config: ImageConfiguration = parse(&tar, member, &text)?;
         let graph = |error| ArchiveError::Graph { path: file.to_owned(), source: Box::new(error) };
         let image = Image::new(config, vec![None; found.layers.len()]).map_err(graph)?;
         let ids = image.layers.iter().map(|layer| layer.diff_id.to_string());
         let layers = ids.zip(found.layers.iter().map(|name| name.trim_start_matches("./").to_owned())).collect();
-        Ok((Self { tar, layers }, image))
+        Ok((Self { tar, layers }, image, text))
     }
 }
 
@@ -137,11 +143,20 @@ fn is_named(tag: &str, name: &str) -> bool {
 }
 
 fn document<T: DeserializeOwned>(tar: &TarFile, member: &str, limit: u64) -> Result<T, ArchiveError> {
-    let path = || tar.path().to_owned();
+    parse(tar, member, &bytes(tar, member, limit)?)
+}
+
+fn parse<T: DeserializeOwned>(tar: &TarFile, member: &str, text: &[u8]) -> Result<T, ArchiveError> {
+    let (path, member) = (tar.path().to_owned(), member.to_owned());
+    serde_json::from_slice(text).map_err(|source| ArchiveError::Parse { path, member, source })
+}
+
+fn bytes(tar: &TarFile, member: &str, limit: u64) -> Result<Vec<u8>, ArchiveError> {
+    let (path, name) = (tar.path().to_owned(), member.to_owned());
     let mut text = Vec::new();
     let read = tar.read(member).and_then(|section| section.take(limit).read_to_end(&mut text));
-    read.map_err(|source| ArchiveError::Read { path: path(), member: member.into(), source })?;
-    serde_json::from_slice(&text).map_err(|source| ArchiveError::Parse { path: path(), member: member.into(), source })
+    read.map_err(|source| ArchiveError::Read { path, member: name, source })?;
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -5,28 +5,23 @@
 //! its bytes have the recorded digest. Records are not kept in the layout: it may have images of
 //! others, which could claim that a layer of theirs is one of well-known store paths.
 
-use super::cache_dir;
+use super::cache_dir::CacheDir;
 use crate::layer::compress::Compression;
 use crate::oci::hash_write::digest_of;
 use crate::source::nix::store_path::{Store, StorePath};
 use oci_spec::image::Digest;
 use serde_json::{Value, json};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
 /// The form of records and of layers: to be raised with each change of either, such as another
 /// compressor.
 const FORM: u32 = 1;
-/// Bytes of a record at most.
-const LIMIT: u64 = 4096;
 
-/// A directory of records; without one nothing is known and nothing is kept.
+/// The records.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LayerCache {
-    directory: Option<PathBuf>,
-}
+pub(crate) struct LayerCache(CacheDir);
 
 /// What a layer became.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,19 +56,15 @@ impl LayerKey {
 }
 
 impl LayerCache {
-    /// The cache of the user; one that can't be made, or that other users can write, is none.
+    /// The cache of the user.
     pub(crate) fn of_user() -> Self {
-        let name = format!("layers-{FORM}-{}-{}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
-        Self { directory: cache_dir::of_user(&name) }
+        let (version, architecture) = (env!("CARGO_PKG_VERSION"), std::env::consts::ARCH);
+        Self(CacheDir::of_user(&format!("layers-{FORM}-{version}-{architecture}")))
     }
 
     /// What the layer became when it was packed last.
     pub(crate) fn find(&self, key: &LayerKey) -> Option<KnownLayer> {
-        let path = self.directory.as_ref()?.join(&key.name);
-        let file = File::open(path).ok()?;
-        let mut text = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, LIMIT), &mut text).ok()?;
-        let record: Value = serde_json::from_slice(&text).ok()?;
+        let record: Value = serde_json::from_slice(&self.0.find(&key.name)?).ok()?;
         let digest = |key: &str| record[key].as_str()?.parse::<Digest>().ok();
         let (digest, diff_id) = (digest("digest")?, digest("diffId")?);
         let known = KnownLayer { digest, size: record["size"].as_u64()?, diff_id };
@@ -83,15 +74,8 @@ impl LayerCache {
 
     /// Keeps what the layer became. That it can't is no error: the next build packs it again.
     pub(crate) fn keep(&self, key: &LayerKey, layer: &KnownLayer) {
-        let Some(directory) = &self.directory else { return };
-        let new = directory.join(format!("{}.new-{}", key.name, std::process::id()));
-        let write = || -> io::Result<()> {
-            let record = to_record(key, layer).ok_or(io::ErrorKind::Other)?;
-            File::create(&new)?.write_all(record.to_string().as_bytes())?;
-            fs::rename(&new, directory.join(&key.name))
-        };
-        if write().is_err() {
-            let _ = fs::remove_file(&new);
+        if let Some(record) = to_record(key, layer) {
+            self.0.keep(&key.name, &record.to_string());
         }
     }
 }

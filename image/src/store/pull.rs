@@ -1,9 +1,14 @@
 //! Fetches an image of a registry into a layout. Each blob is verified against the descriptor that
 //! names it; one that is there already is not fetched again.
 
+use super::blob_places::BlobPlaces;
 use super::layout::{BlobWriter, LayoutError, LayoutWriter};
+use super::transfer::{MovedBlob, Transfer, Way, distinct};
 use crate::oci::platform::{NoPlatform, choose};
-use crate::source::registry::client::{MANIFESTS, Session, TRIES, describe, is_unanswered, may_pass, pause, schemes};
+use crate::progress::Progress;
+use crate::source::registry::client::{
+    MANIFESTS, Purpose, Session, TRIES, describe, is_unanswered, may_pass, pause, retried, schemes,
+};
 use crate::source::registry::credentials::{self, CredentialsError};
 use crate::source::registry::registries_conf::{Endpoint, Registries, RegistriesError};
 use futures_util::{StreamExt, TryStreamExt};
@@ -44,8 +49,8 @@ pub(crate) enum PullError {
 }
 
 /// Fetches the image `name` into `layout`, in which it gets the tag `tag`. From the first place that
-/// has it: mirrors first. The digest of its manifest.
-pub(crate) fn pull(name: &Reference, layout: &LayoutWriter, tag: Option<&str>) -> Result<Digest, PullError> {
+/// has it: mirrors first.
+pub(crate) fn pull(name: &Reference, layout: &LayoutWriter, tag: Option<&str>) -> Result<Transfer, PullError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PullError::Runtime)?;
     let registries = Registries::read()?;
     let endpoints = registries.endpoints(name.registry(), name.repository(), name.digest().is_some())?;
@@ -54,12 +59,11 @@ pub(crate) fn pull(name: &Reference, layout: &LayoutWriter, tag: Option<&str>) -
         let before = failures.len();
         for is_plain in schemes(endpoint) {
             match runtime.block_on(pull_from(endpoint, *is_plain, name, layout)) {
-                Ok(manifest) => {
-                    let digest = manifest.digest().clone();
+                Ok((manifest, blobs)) => {
                     let value = serde_json::to_value(&manifest)
                         .map_err(|error| PullError::Manifest { image: name.whole(), reason: error.to_string() })?;
                     layout.set_image(value, tag)?;
-                    return Ok(digest);
+                    return Ok(Transfer { digest: manifest.digest().clone(), blobs });
                 }
                 Err(PullError::Request { source, .. }) if is_unanswered(&source) && failures.len() > before => {}
                 Err(error @ (PullError::Request { .. } | PullError::Manifest { .. } | PullError::Blob { .. })) => {
@@ -76,25 +80,30 @@ pub(crate) fn pull(name: &Reference, layout: &LayoutWriter, tag: Option<&str>) -
     Err(PullError::Places(failures))
 }
 
-/// The descriptor of the image's manifest, after all of it is in the layout.
+/// The descriptor of the image's manifest, after all of it is in the layout, and its blobs.
 async fn pull_from(
     endpoint: &Endpoint,
     is_plain: bool,
     name: &Reference,
     layout: &LayoutWriter,
-) -> Result<Descriptor, PullError> {
+) -> Result<(Descriptor, Vec<MovedBlob>), PullError> {
     let credentials = credentials::find(&credentials::files(), &endpoint.registry, &endpoint.repository)?;
     let failed =
         |source| PullError::Request { what: "connection".into(), image: name.whole(), source: Box::new(source) };
-    let session = Session::new(endpoint, name, credentials, is_plain).map_err(failed)?;
+    let session = Session::new(endpoint, name, credentials, is_plain, Purpose::Pull).map_err(failed)?;
     let (manifest, bytes) = session.image_manifest().await?;
     let parsed: ImageManifest = session.parse(&bytes)?;
-    let blobs = std::iter::once(parsed.config()).chain(parsed.layers());
-    let fetches = futures_util::stream::iter(blobs.map(|blob| session.fetch(blob, layout)));
-    fetches.buffer_unordered(PARALLEL).try_collect::<Vec<()>>().await?;
+    let wanted = distinct(std::iter::once(parsed.config()).chain(parsed.layers()));
+    let progress = Progress::of_bytes("fetch", wanted.iter().map(|blob| blob.size()).sum());
+    let fetches = wanted.into_iter().map(|blob| session.fetch(blob, layout, &progress));
+    let moved: Vec<_> = futures_util::stream::iter(fetches).buffered(PARALLEL).try_collect().await?;
     // After what it leads to.
     layout.add_bytes(&bytes)?;
-    Ok(manifest)
+    let places = BlobPlaces::of_user();
+    for blob in &moved {
+        places.keep(&endpoint.registry, &endpoint.repository, &blob.digest);
+    }
+    Ok((manifest, moved))
 }
 
 impl Session {
@@ -116,20 +125,11 @@ impl Session {
     /// A manifest or index by its tag or digest, verified.
     async fn manifest(&self, image: &Reference) -> Result<(Descriptor, Vec<u8>), PullError> {
         let wrong = |reason: &str| PullError::Manifest { image: image.whole(), reason: reason.to_owned() };
-        let mut tries = 0;
-        let (bytes, digest) = loop {
-            match self.client.pull_manifest_raw(image, &self.auth, &MANIFESTS).await {
-                Ok(found) => break found,
-                Err(error) if may_pass(&error) && tries + 1 < TRIES => {
-                    pause(tries).await;
-                    tries += 1;
-                }
-                Err(source) => {
-                    let (what, source) = ("manifest".into(), Box::new(source));
-                    return Err(PullError::Request { what, image: image.whole(), source });
-                }
-            }
-        };
+        let request = async || self.client.pull_manifest_raw(image, &self.auth, &MANIFESTS).await;
+        let (bytes, digest) = retried(request).await.map_err(|source| {
+            let (what, source) = ("manifest".into(), Box::new(source));
+            PullError::Request { what, image: image.whole(), source }
+        })?;
         if bytes.len() > MANIFEST_LIMIT {
             return Err(wrong("more than 4 MiB"));
         }
@@ -152,9 +152,15 @@ impl Session {
     }
 
     /// Fetches a blob, unless it is there. What was received before a connection broke is kept.
-    async fn fetch(&self, blob: &Descriptor, layout: &LayoutWriter) -> Result<(), PullError> {
+    async fn fetch(
+        &self,
+        blob: &Descriptor,
+        layout: &LayoutWriter,
+        progress: &Progress,
+    ) -> Result<MovedBlob, PullError> {
         if layout.has_blob(blob.digest(), blob.size()) {
-            return Ok(());
+            progress.add(blob.size());
+            return Ok(MovedBlob::new(blob, Way::Present));
         }
         let digest = blob.digest().clone();
         let wrong = |reason: String| PullError::Blob { digest: digest.clone(), image: self.image.whole(), reason };
@@ -163,7 +169,9 @@ impl Session {
         let mut tries = 0;
         loop {
             let before = written;
-            let Err(error) = self.receive(blob, &mut writer, &mut written).await else { break };
+            let received = self.receive(blob, &mut writer, &mut written).await;
+            progress.add(written - before);
+            let Err(error) = received else { break };
             match error {
                 // One that goes on is not given up.
                 PullError::Request { ref source, .. } if may_pass(source) && written > before => tries = 0,
@@ -183,7 +191,8 @@ impl Session {
                 blob.size()
             )));
         }
-        Ok(layout.keep(&new)?)
+        layout.keep(&new)?;
+        Ok(MovedBlob::new(blob, Way::Moved))
     }
 
     /// Appends what is missing of a blob, of which `written` bytes are there.

@@ -8,7 +8,9 @@ mod common;
 mod fixture;
 
 mod liar;
+mod push;
 mod server;
+mod taker;
 
 use common::{Temp, text};
 use fixture::{documents, firn_image, success, tool};

@@ -1,9 +1,10 @@
 //! The registry of Debian's package docker-registry, on a free port of loopback.
 
 use crate::common::{Temp, needs};
+use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 /// User `firn` with the password `secret`, by bcrypt.
@@ -14,6 +15,7 @@ pub struct Registry {
     /// Host and port.
     pub address: String,
     data: PathBuf,
+    log: PathBuf,
 }
 
 impl Registry {
@@ -30,19 +32,34 @@ impl Registry {
             false => String::new(),
         };
         let config = format!(
-            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
+            "version: 0.1\nlog: {{level: error}}\n\
              storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: \"{address}\"}}\n{auth}",
             data.display()
         );
         let config = temp.file("registry.yml", &config, 0o644);
+        let log = temp.path("registry.log");
+        let written = File::create(&log).expect("make the log");
         let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("serve").arg(config).stdout(written.try_clone().expect("duplicate")).stderr(written);
         let process = command.spawn().expect("start the registry");
-        let registry = Self { process, address, data };
+        let registry = Self { process, address, data, log };
         let listens = |_: &u32| TcpStream::connect(&registry.address).is_ok();
         let wait = |_: &u32| std::thread::sleep(Duration::from_millis(50));
         assert!((0..200).inspect(wait).any(|n| listens(&n)), "the registry does not listen on {}", registry.address);
         registry
+    }
+
+    /// The requests so far with this method, and this in their path, that succeeded.
+    pub fn requests(&self, method: &str, part: &str) -> Vec<String> {
+        let log = std::fs::read_to_string(&self.log).expect("read the log");
+        let is_one = |line: &&str| {
+            // As in Apache's log: "METHOD PATH PROTOCOL" STATUS.
+            let Some((request, rest)) = line.split_once('"').and_then(|(_, rest)| rest.split_once("\" ")) else {
+                return false;
+            };
+            request.starts_with(&format!("{method} ")) && request.contains(part) && rest.starts_with('2')
+        };
+        log.lines().filter(is_one).map(str::to_owned).collect()
     }
 
     /// Removes the data of all layers: those of more than 1 kB.

@@ -9,8 +9,8 @@ use oci_client::secrets::RegistryAuth;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A peer that sends nothing for this long is given up.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A peer that sends nothing, or takes nothing, for this long is given up.
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a request is made that fails for a reason that may pass.
 pub(crate) const TRIES: u32 = 4;
@@ -21,6 +21,13 @@ pub(crate) const MANIFESTS: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 ];
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Pull,
+    Push,
+}
 
 /// A connection to one place, for one image.
 pub(crate) struct Session {
@@ -36,6 +43,7 @@ impl Session {
         name: &Reference,
         credentials: Option<Credentials>,
         is_plain: bool,
+        purpose: Purpose,
     ) -> Result<Self, OciDistributionError> {
         let (registry, repository) = (endpoint.registry.clone(), endpoint.repository.clone());
         let image = match (name.tag(), name.digest()) {
@@ -45,7 +53,8 @@ impl Session {
         let config = ClientConfig {
             protocol: if is_plain { ClientProtocol::Http } else { ClientProtocol::Https },
             accept_invalid_certificates: endpoint.insecure,
-            read_timeout: Some(READ_TIMEOUT),
+            // It would end a request that sends for longer than that, and so has no answer yet.
+            read_timeout: (purpose == Purpose::Pull).then_some(READ_TIMEOUT),
             connect_timeout: Some(CONNECT_TIMEOUT),
             use_monolithic_push: true,
             user_agent: concat!("firn-image/", env!("CARGO_PKG_VERSION")),
@@ -104,6 +113,22 @@ pub(crate) fn is_unanswered(error: &OciDistributionError) -> bool {
     matches!(error, OciDistributionError::RequestError(error) if error.is_connect() || error.is_request())
 }
 
+/// Makes a request, and again while it fails for a reason that may pass, at most [`TRIES`] times.
+pub(crate) async fn retried<T>(
+    request: impl AsyncFn() -> Result<T, OciDistributionError>,
+) -> Result<T, OciDistributionError> {
+    let mut tries = 0;
+    loop {
+        match request().await {
+            Err(error) if may_pass(&error) && tries + 1 < TRIES => {
+                pause(tries).await;
+                tries += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Waits before try number `tries`, longer each time.
 pub(crate) async fn pause(tries: u32) {
     tokio::time::sleep(Duration::from_millis(250) * 2_u32.pow(tries)).await;
@@ -116,7 +141,9 @@ pub(crate) fn describe(error: &OciDistributionError) -> String {
             let answers: Vec<_> = envelope.errors.iter().map(|error| error.message.as_str()).collect();
             return format!("the registry answers: {}", answers.join(", "));
         }
-        OciDistributionError::UnauthorizedError { .. } => {
+        OciDistributionError::UnauthorizedError { .. }
+        | OciDistributionError::ServerError { code: 401, .. }
+        | OciDistributionError::AuthenticationFailure(_) => {
             return "the registry wants other credentials: log in, as by `podman login`".into();
         }
         OciDistributionError::ServerError { code, message, .. } => {

@@ -128,6 +128,16 @@ impl Registries {
         };
         places.chain([(own, entry.insecure)]).map(|(place, insecure)| split(&place, insecure, path)).collect()
     }
+
+    /// Where images of `repository` of `registry` are sent to: never to a mirror.
+    pub(crate) fn origin(&self, registry: &str, repository: &str) -> Result<Endpoint, RegistriesError> {
+        let own = self.endpoints(registry, repository, false)?.pop();
+        Ok(own.unwrap_or_else(|| Endpoint {
+            registry: registry.into(),
+            repository: repository.into(),
+            insecure: false,
+        }))
+    }
 }
 
 impl Entry {
@@ -230,6 +240,10 @@ mod tests {
         assert_eq!(places("old.example/teams/x", false), ["old.example/teams/x"]);
         assert_eq!(places("a.local.example/x", false), ["a.local.example/x!"]);
         assert_eq!(places("local.example/x", false), ["local.example/x"]);
+        let mut registries = Registries::default();
+        registries.add(Path::new("registries.conf"), CONF).unwrap();
+        let origin = registries.origin("docker.io", "library/a").unwrap();
+        assert_eq!((&*origin.registry, &*origin.repository, origin.insecure), ("docker.io", "library/a", false));
     }
 
     #[test]
