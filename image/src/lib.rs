@@ -22,6 +22,9 @@
 //! argv ─ cli::copy   ─ source: image, registry            what is copied; places, credentials, the connection
 //!                    ─ store:  pull, import → layout      blobs, verified, and the index after them
 //!                              push                       blobs that the registry lacks, then the manifest
+//!
+//! argv ─ cli::gc     ─ store:  gc                          without what reachable, bundle_records and mounted find
+//! argv ─ cli::verify ─ store:  verify → compare            blobs, and layers unpacked anew
 //! ```
 //!
 //! `cli::inspect` goes the other way, from a bundle to what it is made of. `layer` knows the marks

@@ -1,23 +1,25 @@
 //! `firn-image bundle`: plans the bundle and publishes it. All that is asked for is looked up before
 //! anything is made.
 
+use super::pull::fetch;
+use super::store::Name;
 use crate::bundle::identity::{Hostname, Identity};
 use crate::bundle::image_config::ImageSettings;
 use crate::bundle::init::Init;
 use crate::bundle::plan::{Plan, Upper, Volume};
 use crate::bundle::publish::publish;
-use crate::oci::reference::{ImageName, Reference, RegistryName};
+use crate::oci::reference::Reference;
 use crate::rootfs::users::{User, find_user};
 use crate::rootfs::view::{Found, View};
 use crate::source::directory::Layers;
 use crate::source::image::ImageSource;
 use crate::source::nix::closure::Closure;
 use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
+use crate::store::bundle_records::BundleRecord;
 use crate::store::layers::{self, LayerStore};
-use crate::store::layout::LayoutWriter;
-use crate::store::pull::pull;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use oci_spec::image::Digest;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -144,14 +146,24 @@ pub(super) struct BundleArgs {
 /// Makes the bundle.
 pub(super) fn run(args: BundleArgs) -> Result<()> {
     let force = args.force;
-    let plan = make_plan(args)?;
+    let (plan, used) = make_plan(args)?;
+    // Its layers are kept for the bundle before there is one; until then by the store, which is open.
+    if let Some(UsedStore { store, record }) = used.as_ref().filter(|_| !plan.copy) {
+        store.record_bundle(record)?;
+    }
     publish(&plan, force)?;
     Ok(())
 }
 
+/// The store whose layers a bundle uses.
+struct UsedStore {
+    store: LayerStore,
+    record: BundleRecord,
+}
+
 /// Looks up all that the bundle is made from. The layers of an image are unpacked: the user may be in
 /// them.
-fn make_plan(args: BundleArgs) -> Result<Plan> {
+fn make_plan(args: BundleArgs) -> Result<(Plan, Option<UsedStore>)> {
     let (output, name) = resolve_output(&args.output)?;
     if args.init.is_some() && args.command.is_empty() && args.reference.is_none() {
         bail!("--init is for a COMMAND or an image: give a command after --");
@@ -195,8 +207,16 @@ fn make_plan(args: BundleArgs) -> Result<Plan> {
     let volumes = if keeps_volumes { Vec::new() } else { find_volumes(volumes, &view)? };
     let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let from_image = image.is_some();
-    let settings = image.map(|image| image.settings).unwrap_or_default();
-    Ok(Plan {
+    let (settings, used) = match image {
+        Some(image) => {
+            let reference = args.reference.as_ref().map(ToString::to_string).unwrap_or_default();
+            let (bundle, digest, layers) = (output.clone(), image.digest, image.layers);
+            let record = BundleRecord { bundle, image: reference, digest, layers };
+            (image.settings, Some(UsedStore { store: image.store, record }))
+        }
+        None => (ImageSettings::default(), None),
+    };
+    let plan = Plan {
         output,
         identity: Identity::new(&name, args.hostname, &machine),
         layers,
@@ -216,13 +236,17 @@ fn make_plan(args: BundleArgs) -> Result<Plan> {
         user,
         notify: args.notify || runs_init,
         os_release: os_release(),
-    })
+    };
+    Ok((plan, used))
 }
 
 /// The root of an image, unpacked.
 struct ImageRoot {
     settings: ImageSettings,
     layers: Vec<PathBuf>,
+    /// Of its manifest.
+    digest: Option<Digest>,
+    store: LayerStore,
 }
 
 impl ImageRoot {
@@ -230,7 +254,11 @@ impl ImageRoot {
     fn open(reference: &Reference, args: &BundleArgs) -> Result<Self> {
         let store = LayerStore::open(&args.layer_store)?;
         let fetched = match reference {
-            Reference::Registry(name) => Some(fetch(name, &store)?),
+            Reference::Registry(name) => {
+                let name = Name(name.clone());
+                fetch(&name, &store)?;
+                Some(name.in_store(&store))
+            }
             _ => None,
         };
         let source = ImageSource::open(fetched.as_ref().unwrap_or(reference), store.root())?;
@@ -240,16 +268,9 @@ impl ImageRoot {
         if layers.is_empty() {
             bail!("the image has no layers: its root would be empty");
         }
-        Ok(Self { settings, layers: store.unpack(source.blobs(), &layers)? })
+        let digest = source.image.manifest.as_ref().map(|manifest| manifest.digest().clone());
+        Ok(Self { settings, layers: store.unpack(source.blobs(), &layers)?, digest, store })
     }
-}
-
-/// Fetches an image into a layout in the layer store; where it is then.
-fn fetch(name: &RegistryName, store: &LayerStore) -> Result<Reference> {
-    let directory = store.root().join("images");
-    let layout = LayoutWriter::open(&directory)?;
-    let fetched = pull(name, &layout, Some(&name.whole())).with_context(|| format!("fetch docker://{name}"))?;
-    Ok(Reference::Layout { directory, name: ImageName { tag: None, digest: Some(fetched.digest) } })
 }
 
 /// Mode and owner of an image's volumes; those that it does not have are made.

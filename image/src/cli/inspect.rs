@@ -1,6 +1,7 @@
 //! `firn-image inspect`: what a bundle is made of, and whether it is still there.
 
 use super::inspect_image;
+use super::store::TRANSPORTS;
 use crate::bundle::{init, plan::names};
 use crate::oci::reference::Reference;
 use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
@@ -52,7 +53,6 @@ pub(super) fn run(args: &InspectArgs) -> Result<()> {
 
 /// A reference, if this is one: a bundle whose name looks like one is given as ./NAME.
 pub(super) fn parse_reference(given: &Path) -> Result<Option<(&str, Reference)>> {
-    const TRANSPORTS: [&str; 5] = ["oci", "oci-archive", "docker-archive", "docker", "containers-storage"];
     let Some(text) = given.to_str() else { return Ok(None) };
     match text.split_once(':') {
         Some((transport, _)) if TRANSPORTS.contains(&transport) => match text.parse() {

@@ -4,15 +4,26 @@ mod build;
 mod bundle;
 mod copy;
 mod diff;
+mod gc;
 mod inspect;
 mod inspect_image;
+mod list;
+mod pull;
+mod push;
+mod remove;
 mod size;
+mod store;
 mod transfer;
+mod verify;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Builds bundles and OCI images from Nix closures and layers of root file systems.
+/// Builds bundles and OCI images from Nix closures and layers of root file systems, and keeps images.
+///
+/// An image is docker://[REGISTRY/]NAME, oci:DIR:TAG, oci-archive:FILE or docker-archive:FILE
+/// (containers-transports(5)). The commands for the store (pull, push, list, remove, verify) take names without
+/// docker:// too, as they take nothing else; the others do not, where a word may be a path.
 #[derive(Debug, Parser)]
 #[command(name = "firn-image", version)]
 struct Cli {
@@ -25,6 +36,12 @@ enum Verb {
     Bundle(Box<bundle::BundleArgs>),
     Build(Box<build::BuildArgs>),
     Copy(copy::CopyArgs),
+    Pull(pull::PullArgs),
+    Push(push::PushArgs),
+    List(list::ListArgs),
+    Remove(remove::RemoveArgs),
+    Gc(gc::GcArgs),
+    Verify(verify::VerifyArgs),
     Inspect(inspect::InspectArgs),
     Diff(diff::DiffArgs),
 }
@@ -42,6 +59,12 @@ pub fn main() -> ExitCode {
         Verb::Bundle(args) => bundle::run(*args),
         Verb::Build(args) => build::run(*args),
         Verb::Copy(args) => copy::run(&args),
+        Verb::Pull(args) => pull::run(&args),
+        Verb::Push(args) => push::run(&args),
+        Verb::List(args) => list::run(&args),
+        Verb::Remove(args) => remove::run(&args),
+        Verb::Gc(args) => gc::run(&args),
+        Verb::Verify(args) => verify::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Diff(args) => diff::run(&args),
     };

@@ -52,7 +52,8 @@ fn by_tag<'a>(index: &'a ImageIndex, tag: &str) -> Option<&'a Descriptor> {
     index.manifests().iter().find(|descriptor| tag_of(descriptor) == Some(tag))
 }
 
-fn tag_of(descriptor: &Descriptor) -> Option<&str> {
+/// The name of an image in an index.
+pub(crate) fn tag_of(descriptor: &Descriptor) -> Option<&str> {
     descriptor.annotations().as_ref()?.get(REF_NAME).map(String::as_str)
 }
 

@@ -4,6 +4,6 @@ mod archive;
 pub(crate) mod directory;
 pub(crate) mod image;
 pub(crate) mod nix;
-mod oci_layout;
+pub(crate) mod oci_layout;
 pub(crate) mod registry;
 mod tar_file;

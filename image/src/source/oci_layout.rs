@@ -36,12 +36,16 @@ impl Layout {
 
     /// The image of this name; the only one if none is given.
     pub(crate) fn image(&self, name: &ImageName) -> Result<Image, LayoutError> {
+        Ok(choose_image(self, &self.index()?, name)?)
+    }
+
+    /// What the layout has.
+    pub(crate) fn index(&self) -> Result<ImageIndex, LayoutError> {
         let path = self.directory.join("index.json");
         let mut text = Vec::new();
         let read = open_file(&path).and_then(|file| file.take(INDEX_LIMIT).read_to_end(&mut text));
         read.map_err(|source| LayoutError::Read { path: path.clone(), source })?;
-        let index: ImageIndex = serde_json::from_slice(&text).map_err(|source| LayoutError::Parse { path, source })?;
-        Ok(choose_image(self, &index, name)?)
+        serde_json::from_slice(&text).map_err(|source| LayoutError::Parse { path, source })
     }
 }
 

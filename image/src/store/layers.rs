@@ -1,6 +1,8 @@
 //! Unpacked layers, each once for all bundles, by their diff id. A directory is there as a whole or
 //! not at all: it is made in a staging directory, written to the disk, and renamed to its place.
 
+use super::counted::CountedBlobs;
+use super::lock::DirectoryLock;
 use super::parents::{self, Unpacked};
 use super::staging::StagingDir;
 use crate::layer::apply::Extraction;
@@ -24,6 +26,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Where the layers are unless an option says otherwise.
 pub(crate) const DEFAULT: &str = "/var/lib/firn/layers";
+/// The directory of the layers of directories.
+pub(super) const PARENTS: &str = "parents";
 /// Layers that are unpacked at the same time. Each takes a core for its decompression, and memory
 /// for its buffers and the decoder's window.
 const THREADS: usize = 2;
@@ -32,10 +36,11 @@ const THREADS: usize = 2;
 const BYTE_LIMIT: u64 = 128 << 30;
 const ENTRY_LIMIT: u64 = 10_000_000;
 
-/// A store of layers.
+/// A store of layers. As long as this exists nothing is removed from it by others.
 #[derive(Debug)]
 pub(crate) struct LayerStore {
     root: PathBuf,
+    _lock: DirectoryLock,
 }
 
 /// Why a layer is not in the store.
@@ -65,6 +70,15 @@ impl LayerStore {
     /// The store at `root`. Made if it is missing, mode 0700: layers hold
     /// setuid programs, which other users of the host must not reach.
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_locked(root, DirectoryLock::shared)
+    }
+
+    /// The same, when nobody else uses it, so that things may be removed. Waits for those who do.
+    pub(crate) fn open_alone(root: &Path) -> Result<Self, StoreError> {
+        Self::open_locked(root, DirectoryLock::alone)
+    }
+
+    fn open_locked(root: &Path, lock: impl FnOnce(&Path) -> io::Result<DirectoryLock>) -> Result<Self, StoreError> {
         if !rustix::process::geteuid().is_root() {
             return Err(StoreError::NotRoot);
         }
@@ -78,13 +92,18 @@ impl LayerStore {
         let root = make().map_err(io_error("make the layer store", root))?;
         let meta = fs::metadata(&root).map_err(io_error("look at the layer store", &root))?;
         match meta.uid() == 0 && meta.mode() & 0o022 == 0 {
-            true => Ok(Self { root }),
+            true => Ok(Self { _lock: lock(&root).map_err(io_error("lock the layer store", &root))?, root }),
             false => Err(StoreError::Unsafe(root)),
         }
     }
 
     pub(crate) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The image layout with what was fetched.
+    pub(crate) fn images(&self) -> PathBuf {
+        self.root.join("images")
     }
 
     /// The directories of an image's layers, in their order, and one more on top if it needs one (see
@@ -95,7 +114,7 @@ impl LayerStore {
             || StagingDir::beside(&self.root.join("layers")).map_err(io_error("make a directory in", &self.root));
         let missing: Vec<&Layer> = layers.iter().filter(|layer| !self.place(&layer.diff_id).is_dir()).collect();
         if !missing.is_empty() {
-            self.unpack_missing(blobs, &missing, staging()?.path())?;
+            self.unpack_missing(&CountedBlobs::new(blobs, &missing), &missing, staging()?.path())?;
         }
         let mut places: Vec<_> = layers.iter().map(|layer| self.place(&layer.diff_id)).collect();
         let found = || parents::find(&layers.iter().map(|layer| self.unpacked(layer)).collect::<io::Result<Vec<_>>>()?);
@@ -118,9 +137,7 @@ impl LayerStore {
         directories: &BTreeMap<LayerPath, Attributes>,
         staging: impl Fn() -> Result<StagingDir, StoreError>,
     ) -> Result<PathBuf, StoreError> {
-        let ids: String = layers.iter().map(|layer| format!("{}\n", layer.diff_id)).collect();
-        let name: String = Sha256::digest(ids).iter().map(|byte| format!("{byte:02x}")).collect();
-        let place = self.root.join("parents").join(name);
+        let place = self.root.join(PARENTS).join(parents_name(layers.iter().map(|layer| &layer.diff_id)));
         if place.is_dir() {
             return Ok(place);
         }
@@ -153,7 +170,8 @@ impl LayerStore {
         failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    fn place(&self, diff_id: &Digest) -> PathBuf {
+    /// Where a layer is, or would be.
+    pub(crate) fn place(&self, diff_id: &Digest) -> PathBuf {
         self.root.join(diff_id.algorithm().as_ref()).join(diff_id.digest())
     }
 
@@ -197,6 +215,17 @@ impl LayerStore {
             Err(errno) => Err(io_error("make", place)(errno.into())),
         }
     }
+}
+
+/// The name of the layer of directories that belongs to these layers, lowest first.
+pub(super) fn parents_name<'a>(diff_ids: impl Iterator<Item = &'a Digest>) -> String {
+    let ids: String = diff_ids.map(|diff_id| format!("{diff_id}\n")).collect();
+    Sha256::digest(ids).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Unpacks a layer into an empty directory.
+pub(super) fn unpack_at(directory: &Path, blobs: &dyn Blobs, layer: &Layer) -> Result<(), StoreError> {
+    unpack_into(&open_directory(directory)?, blobs, layer).map(drop)
 }
 
 /// The path of a file beside a layer.

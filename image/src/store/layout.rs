@@ -2,6 +2,7 @@
 //! and the index, which makes images of blobs, is replaced in one step after all that it leads to:
 //! whenever the writer is killed, the layout is valid and has the images of before.
 
+use super::lock::DirectoryLock;
 use super::staging::StagingDir;
 use crate::oci::hash_write::{HashingWriter, digest_of};
 use oci_spec::image::Digest;
@@ -17,7 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const INDEX: &str = "index.json";
 const MARKER: &str = "oci-layout";
-const BLOBS: &str = "blobs";
+pub(super) const BLOBS: &str = "blobs";
+const SUMS: &str = "blobs/sha256";
 /// Bytes of index.json at most.
 const INDEX_LIMIT: u64 = 4 << 20;
 const BUFFER: usize = 128 << 10;
@@ -41,6 +43,8 @@ pub(crate) struct LayoutWriter {
     directory: PathBuf,
     /// In the layout, so that a rename moves a blob.
     staging: StagingDir,
+    /// Held so that no blob is removed that this one counts on.
+    _lock: DirectoryLock,
     next: AtomicU64,
 }
 
@@ -65,7 +69,11 @@ impl LayoutWriter {
         }
         let staging =
             StagingDir::beside(&directory.join(BLOBS)).map_err(io_error("make a directory in", &directory))?;
-        let writer = Self { directory, staging, next: AtomicU64::new(0) };
+        let sums = directory.join(SUMS);
+        DirBuilder::new().mode(0o755).recursive(true).create(&sums).map_err(io_error("make", &sums))?;
+        let blobs = directory.join(BLOBS);
+        let lock = DirectoryLock::shared(&blobs).map_err(io_error("lock", &blobs))?;
+        let writer = Self { directory, staging, _lock: lock, next: AtomicU64::new(0) };
         writer.begin()?;
         Ok(writer)
     }
@@ -73,8 +81,6 @@ impl LayoutWriter {
     /// Makes what a layout has beside its images. The index comes before the marker, so that what is
     /// marked as a layout has one.
     fn begin(&self) -> Result<(), LayoutError> {
-        let sums = self.blobs();
-        DirBuilder::new().mode(0o755).recursive(true).create(&sums).map_err(io_error("make", &sums))?;
         let _lock = self.lock()?;
         if !self.directory.join(INDEX).exists() {
             self.replace(INDEX, &json!({ "schemaVersion": 2, "manifests": [] }))?;
@@ -138,8 +144,26 @@ impl LayoutWriter {
 
     /// Makes `manifest` (a descriptor) the image with this tag; other images stay. What the index
     /// leads to is on the disk before.
-    pub(crate) fn set_image(&self, mut manifest: Value, tag: Option<&str>) -> Result<(), LayoutError> {
+    pub(crate) fn set_image(&self, manifest: Value, tag: Option<&str>) -> Result<(), LayoutError> {
         sync_directory(&self.blobs())?;
+        self.change_index(|manifests| set_entry(manifests, manifest, tag))
+    }
+
+    /// Takes the images with this tag, or of this digest, out of the index; their blobs stay. The digests of
+    /// their manifests.
+    pub(crate) fn remove_images(&self, tag: Option<&str>, digest: Option<&Digest>) -> Result<Vec<String>, LayoutError> {
+        let is_meant = |entry: &Value| {
+            tag.is_none_or(|tag| entry["annotations"][REF_NAME] == tag)
+                && digest.is_none_or(|digest| entry["digest"] == digest.to_string())
+        };
+        self.change_index(|manifests| {
+            let gone = manifests.extract_if(.., |entry| is_meant(entry));
+            gone.map(|entry| entry["digest"].as_str().unwrap_or_default().to_owned()).collect()
+        })
+    }
+
+    /// Replaces the index by one with other descriptors.
+    fn change_index<T>(&self, change: impl FnOnce(&mut Vec<Value>) -> T) -> Result<T, LayoutError> {
         let _lock = self.lock()?;
         let path = self.directory.join(INDEX);
         let mut text = Vec::new();
@@ -150,19 +174,9 @@ impl LayoutWriter {
         let Some(manifests) = index.get_mut("manifests").and_then(Value::as_array_mut) else {
             return Err(LayoutError::Index(path));
         };
-        let same = |known: &Value| match tag {
-            Some(tag) => known["annotations"][REF_NAME] == tag,
-            None => known["digest"] == manifest["digest"] && known["annotations"][REF_NAME].is_null(),
-        };
-        let place = manifests.iter().position(same);
-        if let Some(tag) = tag {
-            manifest["annotations"] = json!({ REF_NAME: tag });
-        }
-        match place {
-            Some(at) => manifests[at] = manifest,
-            None => manifests.push(manifest),
-        }
-        self.replace(INDEX, &index)
+        let changed = change(manifests);
+        self.replace(INDEX, &index)?;
+        Ok(changed)
     }
 
     /// Replaces a file at the layout's top in one step.
@@ -201,11 +215,27 @@ impl LayoutWriter {
     }
 
     fn blobs(&self) -> PathBuf {
-        self.directory.join(BLOBS).join("sha256")
+        self.directory.join(SUMS)
     }
 
     fn place(&self, digest: &Digest) -> PathBuf {
         self.blobs().join(digest.digest())
+    }
+}
+
+/// Makes `manifest` the one with this tag.
+fn set_entry(manifests: &mut Vec<Value>, mut manifest: Value, tag: Option<&str>) {
+    let same = |known: &Value| match tag {
+        Some(tag) => known["annotations"][REF_NAME] == tag,
+        None => known["digest"] == manifest["digest"] && known["annotations"][REF_NAME].is_null(),
+    };
+    let place = manifests.iter().position(same);
+    if let Some(tag) = tag {
+        manifest["annotations"] = json!({ REF_NAME: tag });
+    }
+    match place {
+        Some(at) => manifests[at] = manifest,
+        None => manifests.push(manifest),
     }
 }
 

@@ -10,6 +10,7 @@ mod fixture;
 mod liar;
 mod push;
 mod server;
+mod store;
 mod taker;
 
 use common::{Temp, text};
