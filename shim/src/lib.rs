@@ -5,11 +5,12 @@
 //! |---|---|
 //! | [`cli`] | the command line |
 //! | `container` | the container: event loop, state machine, policy, stop, report |
+//! | [`control`] | the control socket: its protocol, with both ends |
 //! | `state` | the state directory: lock, owner, clean-up after a killed monitor, exit record |
 //! | `bundle` | the caller's bundle, and the derived one that the runtime is given |
 //! | `runtime` | the runtime's commands, their queue, their errors |
 //! | `notify` | notifications in from the container and out to the service manager |
-//! | `io` | the container's output, into the log and to the monitor's own output |
+//! | `io` | the container's output, into the log and to the monitor's own output and attached clients; its input |
 //! | `reactor` | the epoll set, signals, timers |
 //! | `process` | processes by pidfd, reaping, pipes, terminals |
 //! | `signal`, `stream`, `sys` | what all of them use; `sys` is the only unsafe code |
@@ -23,6 +24,7 @@ pub mod cli;
 
 mod bundle;
 mod container;
+pub mod control;
 mod io;
 mod notify;
 mod process;

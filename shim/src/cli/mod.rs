@@ -1,5 +1,7 @@
 //! The command line: one file a verb.
 
+mod attach;
+mod control;
 mod run;
 
 use crate::sys;
@@ -8,6 +10,14 @@ use clap::{CommandFactory, Parser, Subcommand};
 use firn::error::{Context, Error, Result};
 use std::io::Write;
 use std::process::ExitCode;
+
+const ATTACH_EXAMPLES: &str = "\
+Examples:
+  firn-shim attach web
+      until it ends; Ctrl-P Ctrl-Q detach from a terminal
+  firn-shim attach --no-stdin web | grep error
+  echo reload | firn-shim attach web
+      a container that was run with --stdin; the end of the input is its end there";
 
 #[derive(Debug, Parser)]
 #[command(name = "firn-shim", version, about = "Monitor of one container", after_help = run::EXAMPLES)]
@@ -24,6 +34,17 @@ enum Verb {
         after_long_help = format!("{}\n\n{}", run::EXIT_STATUS, run::EXAMPLES),
     )]
     Run(Box<run::Options>),
+    /// See the output of a container, and type into it
+    #[command(after_help = ATTACH_EXAMPLES)]
+    Attach(attach::Options),
+    /// Show what a container does
+    Status(control::StatusOptions),
+    /// Stop a container, and wait for its end
+    Stop(control::StopOptions),
+    /// Kill a container, or send its init a signal
+    Kill(control::KillOptions),
+    /// Stop a container and start it again, and wait until it is ready
+    Restart(control::RestartOptions),
 }
 
 /// The definition of the command line, from which man pages and completions are made.
@@ -51,7 +72,14 @@ pub fn main() -> ExitCode {
 
 fn run_arguments() -> Result<u8> {
     match Cli::try_parse() {
-        Ok(Cli { verb: Verb::Run(options) }) => run::run(&options),
+        Ok(Cli { verb }) => match verb {
+            Verb::Run(options) => run::run(&options),
+            Verb::Attach(options) => attach::run(&options),
+            Verb::Status(options) => control::status(&options),
+            Verb::Stop(options) => control::stop(&options),
+            Verb::Kill(options) => control::kill(&options),
+            Verb::Restart(options) => control::restart(&options),
+        },
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Err(Error::new("a command is needed, see firn-shim --help"))
         }

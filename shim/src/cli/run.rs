@@ -50,6 +50,10 @@ pub(super) struct Options {
     /// Size at which the log is moved to FILE.1, with suffix K, M or G; 0: never
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = parse_size)]
     log_size: u64,
+    /// Give the container a pipe as stdin, for `attach`. Without it and without a terminal stdin is
+    /// /dev/null
+    #[arg(long)]
+    stdin: bool,
     /// Seconds until the container must be ready; 0: no limit
     #[arg(long, value_name = "SECS", default_value_t = 60)]
     timeout_start: u32,
@@ -90,6 +94,7 @@ impl Options {
             state_dir: self.state_dir.clone(),
             log: log.transpose()?,
             log_limit: self.log_size,
+            stdin: self.stdin,
             timeouts: Timeouts { start: timeout(self.timeout_start), stop: timeout(self.timeout_stop) },
             restart: self.restart,
             start_limit: self.start_limit,

@@ -25,6 +25,8 @@ pub(super) struct Attempt {
     pub(super) started_at: String,
     pub(super) ready_at: Option<String>,
     pub(super) exited_at: Option<String>,
+    /// The container's last STATUS=.
+    pub(super) status_text: Option<String>,
     /// Of init; it stays when init has ended.
     pub(super) pid: Option<i32>,
     /// From the end of `create` until it is reaped.
@@ -50,6 +52,7 @@ impl Attempt {
             started_at: rfc3339(SystemTime::now()),
             ready_at: None,
             exited_at: None,
+            status_text: None,
             pid: None,
             init: None,
             orphans: Vec::new(),
@@ -108,6 +111,11 @@ impl Attempt {
     /// Whether init is process `pid` and was not reaped before.
     pub(super) fn is_init(&self, pid: i32) -> bool {
         self.init.as_ref().is_some_and(|init| init.pid() == pid)
+    }
+
+    /// Whether init is there, and was not reaped.
+    pub(super) fn init_runs(&self) -> bool {
+        self.init.is_some()
     }
 
     /// Remembers a child that was reaped: until the pid file is read, it may have been init.

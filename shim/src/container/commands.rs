@@ -6,7 +6,7 @@ use super::machine::{BundleRules, Event};
 use crate::bundle::load::Bundle;
 use crate::notify::NotifyMode;
 use crate::process::exit::Exit;
-use crate::process::pipes::output_pipe;
+use crate::process::pipes::{input_pipe, output_pipe};
 use crate::process::pty::ConsoleSocket;
 use crate::process::reaper;
 use crate::runtime::command::{CreateArgs, Verb};
@@ -62,6 +62,7 @@ impl Container {
             notifies_ready: bundle.notifies_ready(self.settings.notify),
         });
         let terminal = bundle.terminal;
+        self.terminal = terminal;
         for name in [PID_FILE, CONSOLE] {
             self.dir.remove(name)?;
         }
@@ -82,6 +83,11 @@ impl Container {
         let mut command = self.runtime.create_command(&args).doing(|| "prepare create")?;
         if !terminal {
             let pipe = || "pipe";
+            if self.settings.stdin {
+                let (input, writer) = input_pipe().doing(pipe)?;
+                command.stdin(Stdio::from(input));
+                self.stdio.input.open(writer, false, &self.reactor);
+            }
             let (stdout, out) = output_pipe().doing(pipe)?;
             let (stderr, err) = output_pipe().doing(pipe)?;
             command.stdout(Stdio::from(out)).stderr(Stdio::from(err));
@@ -145,8 +151,7 @@ impl Container {
     fn adopt_init(&mut self) -> Result<Option<Exit>> {
         // Its event may come after that of the command's end.
         if let Some(master) = self.attempt.receive_master(&self.reactor)? {
-            let added = self.stdio.add_output(master, Stream::Stdout, &self.reactor);
-            added.doing(|| "terminal")?;
+            self.stdio.add_terminal(master, &self.reactor).doing(|| "terminal")?;
         }
         self.attempt.close_console(&self.reactor);
         self.attempt.adopt_init(&self.dir.file(PID_FILE), &self.reactor)

@@ -9,6 +9,7 @@
 //! runtime's `delete --force` runs, as after every end and every failed start.
 
 use super::policy::{Cause, Ended, Intent, Next, Policy};
+use crate::control::protocol::State;
 use crate::process::exit::Exit;
 use crate::signal::Signal;
 use crate::state::exit_record::Reason;
@@ -17,20 +18,6 @@ use std::time::Duration;
 /// How long the monitor waits after SIGKILL, which only a process in uninterruptible sleep
 /// outlives.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The state of a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    Creating,
-    Starting,
-    Booting,
-    Running,
-    Stopping,
-    Killed,
-    Exited,
-    Restarting,
-    Done,
-}
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +36,10 @@ pub(crate) enum Event {
     Stop,
     /// A stop is requested: SIGINT. The second one kills.
     Interrupt,
+    /// A stop is requested, with another time limit than that of the options.
+    StopWithin(Duration),
+    /// All processes are to be killed at once, for good.
+    Kill,
     /// A restart is requested: SIGHUP.
     Restart,
     /// The timer has fired.
@@ -180,7 +171,9 @@ impl Machine {
             Event::Exited(exit) => self.on_exited(exit),
             Event::Deleted if self.state == State::Exited => self.on_deleted(now),
             Event::Stop => self.on_stop(),
+            Event::StopWithin(limit) => self.on_stop_within(limit),
             Event::Interrupt => self.on_interrupt(),
+            Event::Kill => self.on_kill(),
             Event::Restart => self.on_restart(now),
             Event::Timeout => self.on_timeout(now),
             Event::Created(_) | Event::Started(_) | Event::Deleted => vec![],
@@ -320,6 +313,15 @@ impl Machine {
         }
     }
 
+    fn on_stop_within(&mut self, limit: Duration) -> Vec<Action> {
+        self.timeouts.stop = limit;
+        if self.state == State::Stopping {
+            self.intent = Intent::Stop;
+            return vec![Action::Arm(limit)];
+        }
+        self.on_stop()
+    }
+
     fn enter_stopping(&mut self) -> Vec<Action> {
         self.state = State::Stopping;
         let mut actions = vec![Action::SendStop, Action::Arm(self.timeouts.stop)];
@@ -331,9 +333,10 @@ impl Machine {
 
     fn on_interrupt(&mut self) -> Vec<Action> {
         self.interrupts = self.interrupts.saturating_add(1);
-        if self.interrupts < 2 {
-            return self.on_stop();
-        }
+        if self.interrupts < 2 { self.on_stop() } else { self.on_kill() }
+    }
+
+    fn on_kill(&mut self) -> Vec<Action> {
         self.intent = Intent::Stop;
         match self.state {
             State::Creating | State::Starting => {

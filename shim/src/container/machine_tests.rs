@@ -212,3 +212,34 @@ fn a_stop_after_the_exit_prevents_the_restart() {
     ];
     check(Restart::No, false, followed_by(start(), steps));
 }
+
+#[test]
+fn a_stop_may_have_another_limit() {
+    let limit = Duration::from_secs(3);
+    let within = Event::StopWithin(limit);
+    let first = vec![NotifyStopping, SendStop, Arm(limit)];
+    check(Restart::Always, false, followed_by(start(), vec![(within, Stopping, first)]));
+    // Also one that is stopping already.
+    let steps = vec![(Event::Stop, Stopping, stopping()), (within, Stopping, vec![Arm(limit)])];
+    check(Restart::Always, false, followed_by(start(), steps));
+    // A restart becomes a stop.
+    let steps = vec![
+        (Event::Restart, Stopping, vec![SendStop, Arm(STOP)]),
+        (within, Stopping, vec![Arm(limit)]),
+        (Event::Exited(Exit::Status(0)), Exited, delete()),
+        (Event::Deleted, State::Done, finish(0, Reason::Stopped)),
+    ];
+    check(Restart::Always, false, followed_by(start(), steps));
+}
+
+#[test]
+fn a_kill_needs_no_interrupt_before_it() {
+    let steps = vec![
+        (Event::Kill, Killed, vec![KillAll, Arm(KILL_TIMEOUT)]),
+        (Event::Exited(Exit::Signal(Signal::KILL)), Exited, delete()),
+        (Event::Deleted, State::Done, finish(137, Reason::Killed)),
+    ];
+    check(Restart::Always, false, followed_by(start(), steps));
+    let steps = vec![(Event::Kill, Creating, vec![AbortCommand])];
+    check(Restart::Always, false, steps);
+}

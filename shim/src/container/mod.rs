@@ -3,10 +3,11 @@
 //!
 //! A descriptor that is ready, a signal or a timer becomes an event for the state machine
 //! ([`machine`]), whose actions the other files carry out: [`commands`], [`ready`], [`stop`],
-//! [`report`].
+//! [`report`]. Other programs are served by [`control`].
 
 mod attempt;
 mod commands;
+mod control;
 mod machine;
 mod oom;
 pub(crate) mod policy;
@@ -15,6 +16,8 @@ mod report;
 mod stop;
 
 use crate::bundle::load::Bundle;
+use crate::control::protocol::{self, SOCKET, Status};
+use crate::control::server::Server;
 use crate::io::log::Log;
 use crate::io::stdio::Stdio;
 use crate::notify::inbox::Inbox;
@@ -30,7 +33,6 @@ use crate::runtime::queue::CommandQueue;
 use crate::signal::Signal;
 use crate::state::dir::StateDir;
 use crate::state::{adopt, exit_record, owner};
-use crate::stream::Stream;
 use attempt::Attempt;
 use firn::error::{Context, Result};
 use machine::{Action, Event, Machine};
@@ -56,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) log: Option<PathBuf>,
     /// In bytes; 0 means no limit.
     pub(crate) log_limit: u64,
+    /// Without a terminal the container's stdin is a pipe, which attached clients write to.
+    pub(crate) stdin: bool,
     pub(crate) timeouts: Timeouts,
     pub(crate) restart: Restart,
     /// 0 means no limit.
@@ -73,6 +77,11 @@ struct Container {
     reactor: Reactor,
     signals: Signals,
     upstream: Upstream,
+    server: Server,
+    /// The last status that subscribers have got.
+    published: Option<Status>,
+    /// The bundle asks for a terminal.
+    terminal: bool,
     /// The notification socket of the attempt.
     inbox: Option<Inbox>,
     stdio: Stdio,
@@ -99,6 +108,9 @@ pub(crate) fn run(settings: Settings, signals: Signals) -> Result<u8> {
     let outcome = container.run_loop();
     container.upstream.send_delayed(&container.reactor);
     container.stdio.flush_sinks();
+    if let Ok(code) = &outcome {
+        container.publish(protocol::Event::Ended { code: *code });
+    }
     match (outcome, container.dir.release()) {
         (Ok(_), Err(error)) => Err(error),
         (outcome, _) => outcome,
@@ -121,7 +133,7 @@ impl Container {
             stderr: dir.file("runtime.err"),
         };
         adopt::delete_left_over(&dir, &runtime)?;
-        let log = settings.log.clone().unwrap_or_else(|| dir.file("log"));
+        let log = log_path(&settings, &dir);
         let log = Log::open(log.clone(), settings.log_limit).doing(|| format!("open {}", log.display()))?;
         dir.remove(exit_record::NAME)?;
         // So that the caller's working directory does not keep its file system from being
@@ -132,6 +144,7 @@ impl Container {
         reactor.add(&signals, Interest::Readable, Token::Signals).doing(|| "epoll_ctl")?;
         nix::sys::prctl::set_child_subreaper(true).map_err(io::Error::from).doing(|| "prctl PR_SET_CHILD_SUBREAPER")?;
         owner::write(&dir, &runtime)?;
+        let server = Server::new(dir.listen_for_packets(SOCKET)?, &reactor).doing(|| "epoll_ctl: control socket")?;
 
         let limit = StartLimit::new(settings.start_limit, settings.start_limit_interval);
         let policy = Policy::new(settings.restart, bundle.restart_status(), bundle.stop_signal, limit);
@@ -144,6 +157,9 @@ impl Container {
             reactor,
             signals,
             upstream,
+            server,
+            published: None,
+            terminal: bundle.terminal,
             inbox: None,
             stdio: Stdio::new(log),
             queue: CommandQueue::default(),
@@ -176,6 +192,7 @@ impl Container {
                 }
             }
             self.start_next_command();
+            self.publish_status();
             if !self.events.is_empty() {
                 continue;
             }
@@ -215,7 +232,12 @@ impl Container {
                 Token::Console => self.receive_terminal(),
                 Token::Output(stream) => self.stdio.on_readable(stream, &self.reactor),
                 Token::Sink(stream) => self.stdio.on_writable(stream, &self.reactor),
+                Token::Input => self.stdio.input.flush(&self.reactor),
                 Token::Upstream => self.upstream.flush(&self.reactor),
+                Token::Control => self.server.accept(&self.reactor),
+                Token::Client(client) => self.serve_client(client),
+                Token::View(client, stream) => self.stdio.views.on_writable(client, stream, &self.reactor),
+                Token::Typed(client) => self.stdio.input.on_typed(client, &self.reactor),
             }
         }
         self.check_timers();
@@ -286,7 +308,7 @@ impl Container {
     fn receive_terminal(&mut self) {
         match self.attempt.receive_master(&self.reactor) {
             Ok(Some(master)) => {
-                if let Err(error) = self.stdio.add_output(master, Stream::Stdout, &self.reactor) {
+                if let Err(error) = self.stdio.add_terminal(master, &self.reactor) {
                     self.print_message(&format!("warning: terminal: {error}"));
                 }
             }
@@ -294,4 +316,9 @@ impl Container {
             Err(error) => self.print_message(&format!("warning: {}", error.chain())),
         }
     }
+}
+
+/// The file to which the container's output goes.
+fn log_path(settings: &Settings, dir: &StateDir) -> PathBuf {
+    settings.log.clone().unwrap_or_else(|| dir.file("log"))
 }

@@ -41,7 +41,12 @@ impl Container {
         for notification in notifications {
             match notification {
                 Notification::Ready => self.events.push_back(Event::Ready),
-                notification => self.upstream.relay(notification, &self.reactor),
+                notification => {
+                    if let Notification::Status(text) = &notification {
+                        self.attempt.status_text = Some(text.clone());
+                    }
+                    self.upstream.relay(notification, &self.reactor);
+                }
             }
         }
     }

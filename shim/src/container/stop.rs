@@ -2,7 +2,7 @@
 //! passed on.
 
 use super::Container;
-use super::machine::State;
+use crate::control::protocol::State;
 use crate::runtime::command::Verb;
 use crate::signal::Signal;
 use std::time::Duration;

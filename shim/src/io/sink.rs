@@ -1,4 +1,5 @@
-//! The monitor's own stdout and stderr, written without ever blocking the loop.
+//! What the container's output is copied to, the monitor's own stdout and stderr and attached clients,
+//! written without ever blocking the loop.
 
 use nix::fcntl::OFlag;
 use nix::sys::socket::{MsgFlags, send};
@@ -26,7 +27,7 @@ enum Target {
     Closed,
 }
 
-/// One of the two outputs.
+/// One of them.
 #[derive(Debug)]
 pub(crate) struct Sink {
     target: Target,
@@ -42,6 +43,11 @@ impl Sink {
         Sink { target: open_target(fd).unwrap_or(Target::Closed), broken: false, pending: Vec::new() }
     }
 
+    /// The sink to a socket of ours.
+    pub(crate) fn to_socket(socket: OwnedFd) -> Sink {
+        Sink { target: Target::Socket(socket), broken: false, pending: Vec::new() }
+    }
+
     /// The descriptor to wait for while it is blocked, if it can block.
     pub(crate) fn pollable(&self) -> Option<BorrowedFd<'_>> {
         match &self.target {
@@ -55,16 +61,19 @@ impl Sink {
         !self.pending.is_empty()
     }
 
-    /// Writes what there is room for and keeps the rest pending. Bytes beyond the limit are
-    /// dropped; it is not reached, as the container's output is not read while it is blocked.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    /// Writes what there is room for and keeps the rest pending. False: nobody reads any more, or
+    /// the rest is beyond the limit, and was dropped. With the monitor's own outputs the limit is not
+    /// reached, as the container's output is not read while they are blocked.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         if self.pending.is_empty() {
             rest = &bytes[self.write(bytes)..];
         }
-        if !self.broken && self.pending.len() + rest.len() <= PENDING_LIMIT {
-            self.pending.extend_from_slice(rest);
+        if self.broken || self.pending.len() + rest.len() > PENDING_LIMIT {
+            return false;
         }
+        self.pending.extend_from_slice(rest);
+        true
     }
 
     /// Writes pending bytes, as many as there is room for.
@@ -73,6 +82,18 @@ impl Sink {
         let written = self.write(&pending);
         if written < pending.len() && !self.broken {
             self.pending = pending[written..].to_vec();
+        }
+    }
+
+    /// Waits a while for whoever reads, and writes what is pending.
+    pub(crate) fn flush_at_end(&mut self) {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        for _ in 0..10 {
+            let Some(fd) = self.pollable().filter(|_| self.is_blocked()) else {
+                break;
+            };
+            let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::from(100u8));
+            self.flush();
         }
     }
 

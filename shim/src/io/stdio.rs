@@ -2,12 +2,14 @@
 //! of these would block, the container's is not read: its writers wait, and the monitor's memory
 //! doesn't grow.
 
+use super::attach::Views;
+use super::input::Input;
 use super::log::Log;
 use super::sink::Sink;
-use crate::reactor::{Interest, Reactor, Token};
+use crate::reactor::{Reactor, Token};
 use crate::stream::Stream;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Bytes of one read.
 const BUFFER: usize = 16 << 10;
@@ -43,7 +45,10 @@ pub(crate) struct Stdio {
     outputs: Vec<Output>,
     /// Indexed by [`Stream`].
     sinks: [PolledSink; 2],
-    /// Whether output goes on to the sinks. Not while the runtime's `create` runs: its stderr
+    /// Attached clients.
+    pub(crate) views: Views,
+    pub(crate) input: Input,
+    /// Whether output goes on to sinks and clients. Not while the runtime's `create` runs: its stderr
     /// is the container's, and the monitor prints its error itself, once.
     pub(crate) passes_on: bool,
 }
@@ -57,14 +62,22 @@ impl Stdio {
             log_failed: false,
             outputs: Vec::new(),
             sinks: [sink(io::stdout().as_fd(), Stream::Stdout), sink(io::stderr().as_fd(), Stream::Stderr)],
+            views: Views::default(),
+            input: Input::default(),
             passes_on: false,
         }
+    }
+
+    /// Reads the container's terminal from now on, and writes what clients type to it.
+    pub(crate) fn add_terminal(&mut self, master: OwnedFd, reactor: &Reactor) -> io::Result<()> {
+        self.input.open(master.try_clone()?, true, reactor);
+        self.add_output(master, Stream::Stdout, reactor)
     }
 
     /// Reads the container's output `fd`, O_NONBLOCK, from now on.
     pub(crate) fn add_output(&mut self, fd: OwnedFd, stream: Stream, reactor: &Reactor) -> io::Result<()> {
         let mut output = Output { fd, stream, polled: false };
-        set_polled(reactor, output.fd.as_fd(), &mut output.polled, true, Token::Output(stream))?;
+        reactor.set_polled(output.fd.as_fd(), &mut output.polled, true, Token::Output(stream))?;
         self.outputs.push(output);
         Ok(())
     }
@@ -122,6 +135,7 @@ impl Stdio {
     /// Reads the rest of the container's outputs and closes them.
     pub(crate) fn close_outputs(&mut self, reactor: &Reactor) {
         self.drain_outputs(reactor);
+        self.input.close(reactor);
         while let Some(output) = self.outputs.pop() {
             self.end_output(&output, reactor);
         }
@@ -130,16 +144,10 @@ impl Stdio {
 
     /// Writes what the sinks still hold, if its reader takes it within a second.
     pub(crate) fn flush_sinks(&mut self) {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         for PolledSink { sink, .. } in &mut self.sinks {
-            for _ in 0..10 {
-                let Some(fd) = sink.pollable().filter(|_| sink.is_blocked()) else {
-                    break;
-                };
-                let _ = poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::from(100u8));
-                sink.flush();
-            }
+            sink.flush_at_end();
         }
+        self.views.flush_at_end();
     }
 
     /// The number of bytes read; an output at its end is removed.
@@ -159,6 +167,7 @@ impl Stdio {
         let chunk = &buffer[..count];
         if self.passes_on {
             self.sinks[stream as usize].sink.push(chunk);
+            self.views.push(stream, chunk, reactor);
         }
         let written = self.log.write(stream, chunk);
         self.note_log_result(written);
@@ -194,24 +203,12 @@ impl Stdio {
         for PolledSink { sink, stream, polled } in &mut self.sinks {
             let blocked = sink.is_blocked();
             if let Some(fd) = sink.pollable() {
-                let _ = set_polled(reactor, fd, polled, blocked, Token::Sink(*stream));
+                let _ = reactor.set_polled(fd, polled, blocked, Token::Sink(*stream));
             }
         }
         for Output { fd, stream, polled } in &mut self.outputs {
             let has_room = !self.passes_on || !self.sinks[*stream as usize].sink.is_blocked();
-            let _ = set_polled(reactor, fd.as_fd(), polled, has_room, Token::Output(*stream));
+            let _ = reactor.set_polled(fd.as_fd(), polled, has_room, Token::Output(*stream));
         }
     }
-}
-
-/// Adds a descriptor to the reactor's set or removes it, where `polled` is not yet `wanted`.
-fn set_polled(reactor: &Reactor, fd: BorrowedFd<'_>, polled: &mut bool, wanted: bool, token: Token) -> io::Result<()> {
-    let interest = if matches!(token, Token::Sink(_)) { Interest::Writable } else { Interest::Readable };
-    match (*polled, wanted) {
-        (false, true) => reactor.add(fd, interest, token)?,
-        (true, false) => reactor.remove(fd)?,
-        _ => {}
-    }
-    *polled = wanted;
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Pipes for the output of a process without a terminal.
+//! Pipes for the output and input of a process without a terminal.
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
@@ -10,6 +10,13 @@ use std::os::fd::{AsFd, OwnedFd};
 pub(crate) fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     set_nonblocking(&reader)?;
+    Ok((reader, writer))
+}
+
+/// The same the other way round: its reading end becomes a program's stdin.
+pub(crate) fn input_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+    set_nonblocking(&writer)?;
     Ok((reader, writer))
 }
 

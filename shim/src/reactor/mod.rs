@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-/// What a descriptor in the set is.
+/// What a descriptor in the set is. Clients of the control socket have numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
     /// The signalfd.
@@ -26,30 +26,71 @@ pub(crate) enum Token {
     Output(Stream),
     /// An output of the monitor, to be written.
     Sink(Stream),
+    /// The container's input, to be written.
+    Input,
     /// The socket of the monitor's service manager, to be written.
     Upstream,
+    /// The control socket.
+    Control,
+    /// A client's connection to it.
+    Client(u32),
+    /// An attached client's copy of an output, to be written.
+    View(u32, Stream),
+    /// What an attached client types, to be read.
+    Typed(u32),
 }
 
 impl Token {
-    const ALL: [Token; 9] = [
-        Token::Signals,
-        Token::Init,
-        Token::Inbox,
-        Token::Console,
-        Token::Output(Stream::Stdout),
-        Token::Output(Stream::Stderr),
-        Token::Sink(Stream::Stdout),
-        Token::Sink(Stream::Stderr),
-        Token::Upstream,
-    ];
-
-    /// The user data of its epoll event.
+    /// The user data of its epoll event: what it is in the upper half, the client in the lower.
     fn data(self) -> u64 {
-        Token::ALL.iter().position(|token| *token == self).map_or(u64::MAX, |index| index as u64)
+        let (kind, client): (u64, u32) = match self {
+            Token::Signals => (0, 0),
+            Token::Init => (1, 0),
+            Token::Inbox => (2, 0),
+            Token::Console => (3, 0),
+            Token::Output(Stream::Stdout) => (4, 0),
+            Token::Output(Stream::Stderr) => (5, 0),
+            Token::Sink(Stream::Stdout) => (6, 0),
+            Token::Sink(Stream::Stderr) => (7, 0),
+            Token::Input => (8, 0),
+            Token::Upstream => (9, 0),
+            Token::Control => (10, 0),
+            Token::Client(client) => (11, client),
+            Token::View(client, Stream::Stdout) => (12, client),
+            Token::View(client, Stream::Stderr) => (13, client),
+            Token::Typed(client) => (14, client),
+        };
+        kind << 32 | u64::from(client)
+    }
+
+    /// What its descriptor is waited for, where it is only sometimes.
+    fn interest(self) -> Interest {
+        match self {
+            Token::Sink(_) | Token::View(..) | Token::Input => Interest::Writable,
+            _ => Interest::Readable,
+        }
     }
 
     fn of(event: &EpollEvent) -> Option<Token> {
-        Token::ALL.get(usize::try_from(event.data()).ok()?).copied()
+        let client = (event.data() & u64::from(u32::MAX)) as u32;
+        Some(match event.data() >> 32 {
+            0 => Token::Signals,
+            1 => Token::Init,
+            2 => Token::Inbox,
+            3 => Token::Console,
+            4 => Token::Output(Stream::Stdout),
+            5 => Token::Output(Stream::Stderr),
+            6 => Token::Sink(Stream::Stdout),
+            7 => Token::Sink(Stream::Stderr),
+            8 => Token::Input,
+            9 => Token::Upstream,
+            10 => Token::Control,
+            11 => Token::Client(client),
+            12 => Token::View(client, Stream::Stdout),
+            13 => Token::View(client, Stream::Stderr),
+            14 => Token::Typed(client),
+            _ => return None,
+        })
     }
 }
 
@@ -87,6 +128,17 @@ impl Reactor {
         Ok(self.epoll.delete(fd)?)
     }
 
+    /// Adds a descriptor to the set or removes it, where `polled` is not yet `wanted`.
+    pub(crate) fn set_polled(&self, fd: impl AsFd, polled: &mut bool, wanted: bool, token: Token) -> io::Result<()> {
+        match (*polled, wanted) {
+            (false, true) => self.add(fd, token.interest(), token)?,
+            (true, false) => self.remove(fd)?,
+            _ => {}
+        }
+        *polled = wanted;
+        Ok(())
+    }
+
     /// Sleeps until a descriptor is ready, or until `deadline`; some of those that are ready.
     /// One that was closed by the other side is ready whatever it is waited for (EPOLLHUP,
     /// EPOLLERR).
@@ -107,9 +159,14 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_kernel() {
-        for token in Token::ALL {
-            assert_eq!(Token::of(&EpollEvent::new(EpollFlags::EPOLLIN, token.data())), Some(token));
+        for kind in 0..=14 {
+            for client in [0, 7, u64::from(u32::MAX)] {
+                let token = Token::of(&EpollEvent::new(EpollFlags::EPOLLIN, kind << 32 | client)).unwrap();
+                assert_eq!(Token::of(&EpollEvent::new(EpollFlags::EPOLLIN, token.data())), Some(token));
+                assert_eq!(token.data() >> 32, kind);
+            }
         }
+        assert_eq!(Token::View(9, Stream::Stderr).data(), 13 << 32 | 9);
         assert_eq!(Token::of(&EpollEvent::new(EpollFlags::EPOLLIN, u64::MAX)), None);
     }
 }

@@ -5,18 +5,19 @@
 //! | `lock` | the pid of the monitor, which holds the lock | removed |
 //! | `owner` | the runtime and its root, with which the container was made | removed |
 //! | `bundle/` | the derived bundle | removed |
-//! | `notify`, `console` | sockets | removed |
+//! | `notify`, `console`, `control` | sockets | removed |
 //! | `pid`, `runtime.log`, `runtime.err` | written by the runtime | removed |
 //! | `command` | /proc/PID/stat of the runtime's command that runs | removed |
 //! | `log`, `log.1` | output, appended to by later runs | stays |
 //! | `exit` | the exit record, replaced by the next run | stays |
 
 use firn::error::{Context, Error, Result};
-use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::fs::{FlockOperation, Mode, fcntl_lock};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
@@ -24,8 +25,12 @@ use std::path::{Path, PathBuf};
 /// Bytes of a path in sockaddr_un, without its NUL (unix(7)).
 const SOCKET_PATH_LIMIT: usize = 107;
 
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 16;
+
 /// All files that only a running container needs, but for `lock` and `bundle/`.
-const TEMPORARY: [&str; 8] = ["notify", "console", "pid", "runtime.log", "runtime.err", "command", "exit.tmp", "owner"];
+const TEMPORARY: [&str; 9] =
+    ["notify", "console", "control", "pid", "runtime.log", "runtime.err", "command", "exit.tmp", "owner"];
 
 /// A state directory whose lock is held.
 #[derive(Debug)]
@@ -89,6 +94,21 @@ impl StateDir {
     pub(crate) fn listen(&self, name: &str) -> Result<UnixListener> {
         self.remove(name)?;
         UnixListener::bind(self.bind_path(name)).doing(|| format!("listen on {}", self.file(name).display()))
+    }
+
+    /// A new SOCK_SEQPACKET socket `name` that listens, O_NONBLOCK and of mode 0600.
+    pub(crate) fn listen_for_packets(&self, name: &str) -> Result<OwnedFd> {
+        self.remove(name)?;
+        let listen = || -> rustix::io::Result<OwnedFd> {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+            // bind(2) gives it the mode of the descriptor, less the umask.
+            rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+            bind(&socket, &SocketAddrUnix::new(self.bind_path(name))?)?;
+            rustix::net::listen(&socket, BACKLOG)?;
+            Ok(socket)
+        };
+        listen().map_err(io::Error::from).doing(|| format!("listen on {}", self.file(name).display()))
     }
 
     /// A new datagram socket `name`.

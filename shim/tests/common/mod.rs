@@ -255,6 +255,11 @@ impl Drop for Monitor {
     }
 }
 
+/// Bytes as text.
+pub fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 /// Waits until `done`, by looking: a test may sleep.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();

@@ -11,7 +11,7 @@ const LAYERS: [(&str, &[&str]); 3] = [
     ]),
     ("image", &["cli", "build", "bundle", "store", "rootfs", "layer", "source", "oci", "tar", "progress", "sys"]),
     ("shim", &[
-        "cli", "container", "state", "bundle", "runtime", "notify", "io", "reactor", "process", "signal", "stream", "sys",
+        "cli", "container", "control", "state", "bundle", "runtime", "notify", "io", "reactor", "process", "signal", "stream", "sys",
     ]),
 ];
 
