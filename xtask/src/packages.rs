@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// Peers, and tools to make root file systems with; each is used as it comes.
-pub const TESTS: [&str; 29] = [
+pub const TESTS: [&str; 30] = [
     "aardvark-dns",
     "bsdutils",
     "buildah",
@@ -24,6 +24,7 @@ pub const TESTS: [&str; 29] = [
     "mmdebstrap",
     "netavark",
     "nix-bin",
+    "openssl",
     "podman",
     "procps",
     "protobuf-compiler",

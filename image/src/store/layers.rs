@@ -47,7 +47,7 @@ pub(crate) struct LayerStore {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     #[error(
-        "unpack layers: an ordinary user can't give files to the users of an image, nor mark directories for overlayfs: run firn-image as root"
+        "use the layer store: an ordinary user can't give files to the users of an image, nor mark directories for overlayfs: run firn-image as root"
     )]
     NotRoot,
     #[error(

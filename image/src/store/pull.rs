@@ -7,7 +7,7 @@ use super::transfer::{MovedBlob, Transfer, Way, distinct};
 use crate::oci::platform::{NoPlatform, choose};
 use crate::progress::Progress;
 use crate::source::registry::client::{
-    MANIFESTS, Purpose, Session, TRIES, describe, is_unanswered, may_pass, pause, retried, schemes,
+    MANIFESTS, Purpose, Session, TRIES, describe, is_unanswered, may_pass, pause, retried, schemes, wants_tls,
 };
 use crate::source::registry::credentials::{self, CredentialsError};
 use crate::source::registry::registries_conf::{Endpoint, Registries, RegistriesError};
@@ -57,7 +57,8 @@ pub(crate) fn pull(name: &Reference, layout: &LayoutWriter, tag: Option<&str>) -
     let mut failures = Vec::new();
     for endpoint in &endpoints {
         let before = failures.len();
-        for is_plain in schemes(endpoint) {
+        let schemes = schemes(endpoint);
+        for (number, is_plain) in schemes.iter().enumerate() {
             match runtime.block_on(pull_from(endpoint, *is_plain, name, layout)) {
                 Ok((manifest, blobs)) => {
                     let value = serde_json::to_value(&manifest)
@@ -65,6 +66,9 @@ pub(crate) fn pull(name: &Reference, layout: &LayoutWriter, tag: Option<&str>) -
                     layout.set_image(value, tag)?;
                     return Ok(Transfer { digest: manifest.digest().clone(), blobs });
                 }
+                // The answer over HTTPS, which comes next, is the one that counts.
+                Err(PullError::Request { source, .. })
+                    if wants_tls(&source, *is_plain) && number + 1 < schemes.len() => {}
                 Err(PullError::Request { source, .. }) if is_unanswered(&source) && failures.len() > before => {}
                 Err(error @ (PullError::Request { .. } | PullError::Manifest { .. } | PullError::Blob { .. })) => {
                     let is_answered = !matches!(&error, PullError::Request { source, .. } if is_unanswered(source));

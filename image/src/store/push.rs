@@ -6,7 +6,7 @@ use super::transfer::{MovedBlob, Transfer, Way, distinct};
 use crate::oci::graph::Blobs;
 use crate::progress::Progress;
 use crate::source::image::Manifest;
-use crate::source::registry::client::{Purpose, Session, describe, is_unanswered, schemes};
+use crate::source::registry::client::{Purpose, Session, describe, is_unanswered, schemes, wants_tls};
 use crate::source::registry::credentials::{self, CredentialsError};
 use crate::source::registry::registries_conf::{Endpoint, Registries, RegistriesError};
 use crate::source::registry::upload::SendError;
@@ -63,7 +63,8 @@ fn connect<T>(name: &Reference, work: impl AsyncFn(&Connection<'_>) -> Result<T,
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PushError::Runtime)?;
     let endpoint = Registries::read()?.origin(name.registry(), name.repository())?;
     let mut first = None;
-    for is_plain in schemes(&endpoint) {
+    let schemes = schemes(&endpoint);
+    for (number, is_plain) in schemes.iter().enumerate() {
         let credentials = credentials::find(&credentials::files(), &endpoint.registry, &endpoint.repository)?;
         let failed = |source| PushError::Request { what: "connection".into(), image: name.whole(), source };
         let session = Session::new(&endpoint, name, credentials, *is_plain, Purpose::Push);
@@ -74,6 +75,8 @@ fn connect<T>(name: &Reference, work: impl AsyncFn(&Connection<'_>) -> Result<T,
             work(&connection).await
         });
         match result {
+            // The answer over HTTPS, which comes next, is the one that counts.
+            Err(PushError::Request { source, .. }) if wants_tls(&source, *is_plain) && number + 1 < schemes.len() => {}
             // It may speak the other one.
             Err(PushError::Request { what, image, source }) if is_unanswered(&source) => {
                 first.get_or_insert(PushError::Request { what, image, source });

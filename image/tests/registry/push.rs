@@ -158,3 +158,37 @@ fn a_blob_that_is_corrupt_is_not_sent() {
     let output = copy(&temp, "oci:made:web", &format!("{}@{digest}", target.trim_end_matches(":1")));
     assert!(text(&output.stderr).contains("name the image by a tag"), "{}", text(&output.stderr));
 }
+
+/// Plain HTTP is tried first on loopback, and refused.
+#[test]
+fn a_registry_on_loopback_may_speak_https() {
+    let temp = Temp::new("push-tls");
+    image(&temp);
+    let registry = Registry::start_tls(&temp);
+    let target = format!("docker://{}/team/web:1", registry.address);
+    // Nobody has signed its certificate.
+    let error = refused(&temp, "oci:made:web", &target);
+    assert!(error.contains("certificate") && !error.contains("400"), "{error}");
+    let error = refused(&temp, &target, "oci:got:web");
+    assert!(error.contains("certificate") && !error.contains("400"), "{error}");
+    let trusting = |source: &str, target: &str| {
+        success(firn_image(&temp, &["copy", source, target]).env("SSL_CERT_FILE", temp.path("tls.pem")))
+    };
+    let digest = trusting("oci:made:web", &target);
+    assert_eq!(trusting(&target, "oci:got:web"), digest);
+    // Or it is not asked for.
+    let conf = format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", registry.address);
+    temp.file("registries.conf", &conf, 0o644);
+    assert_eq!(copied(&temp, &target, "oci:got:again"), digest.trim());
+    assert_eq!(copied(&temp, "oci:made:web", &format!("{target}-again")), digest.trim());
+    // What it has from an earlier build is found.
+    let mut store = FakeStore::new(&temp);
+    let app = store.add("b", "app-1.0", "app", &[]);
+    let [at, list] = &store.options();
+    let build = || {
+        let mut command = firn_image(&temp, &["build", at, list, "--closure", &app, "--json", "--output", &target]);
+        let printed = success(command.env("SSL_CERT_FILE", temp.path("tls.pem")));
+        serde_json::from_str::<Value>(&printed).expect("parse JSON")["layers"][0]["reused"].clone()
+    };
+    assert_eq!([build(), build()], [false, true]);
+}

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-/// User `firn` with the password `secret`, by bcrypt.
-const PASSWORDS: &str = "firn:$2b$12$LmO25uqSgnB78Lgg6jS2re8snQ7ToMa2fPqDQ5ZoR3.kQs1ZprfsO\n";
+/// User `firn` with the password `secret`, by bcrypt with few rounds: it is checked at each request.
+const PASSWORDS: &str = "firn:$2b$04$LmO25uqSgnB78Lgg6jS2refHy8BaKZv6aUinhrkx.TEeGAysPw8LC\n";
 
 pub struct Registry {
     process: Child,
@@ -21,19 +21,34 @@ pub struct Registry {
 impl Registry {
     /// With `login`, only for a user with a password.
     pub fn start(temp: &Temp, login: bool) -> Self {
+        let passwords = temp.file("passwords", PASSWORDS, 0o600);
+        let auth = format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", passwords.display());
+        Self::start_with(temp, "", if login { &auth } else { "" })
+    }
+
+    /// By HTTPS, with a certificate of its own in `tls.pem`.
+    pub fn start_tls(temp: &Temp) -> Self {
+        needs("openssl", "openssl");
+        let mut command = Command::new("openssl");
+        command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+        command.args(["-keyout", "tls.key", "-out", "tls.pem", "-days", "2", "-subj", "/CN=test"]);
+        command
+            .args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"])
+            .current_dir(&temp.0);
+        assert!(command.output().expect("run openssl").status.success());
+        let [pem, key] = ["tls.pem", "tls.key"].map(|name| temp.path(name).display().to_string());
+        Self::start_with(temp, &format!(", tls: {{certificate: {pem}, key: {key}}}"), "")
+    }
+
+    /// With more settings of `http`, and of the top.
+    fn start_with(temp: &Temp, http: &str, more: &str) -> Self {
         needs("docker-registry", "docker-registry");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         let data = temp.path("registry");
-        temp.file("passwords", PASSWORDS, 0o600);
-        let passwords = temp.path("passwords");
-        let auth = match login {
-            true => format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", passwords.display()),
-            false => String::new(),
-        };
         let config = format!(
             "version: 0.1\nlog: {{level: error}}\n\
-             storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: \"{address}\"}}\n{auth}",
+             storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: \"{address}\"{http}}}\n{more}",
             data.display()
         );
         let config = temp.file("registry.yml", &config, 0o644);

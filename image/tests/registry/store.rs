@@ -178,7 +178,7 @@ fn nothing_is_removed_that_another_process_counts_on() {
         });
         let maker = |number: usize| {
             let output = format!("web{number}");
-            for _ in 0..6 {
+            for _ in 0..4 {
                 done(&temp, &["bundle", &source, "--output", &output, "--", "/bin/true"]);
                 success(&mut firn_image(&temp, &["inspect", &output]));
                 done(&temp, &["gc"]);
@@ -205,7 +205,7 @@ fn a_killed_gc_leaves_the_store_valid() {
         done(&temp, &["remove", &name]);
         let mut child = in_store(&temp, &["gc"]);
         let mut child = child.stdout(std::process::Stdio::null()).spawn().expect("run firn-image");
-        let end = Instant::now() + Duration::from_millis(2 * step);
+        let end = Instant::now() + Duration::from_millis(5 * step);
         while Instant::now() < end {
             std::thread::yield_now();
         }

@@ -101,7 +101,10 @@ fn is_loopback(registry: &str) -> bool {
 /// much to do.
 pub(crate) fn may_pass(error: &OciDistributionError) -> bool {
     match error {
-        OciDistributionError::RequestError(error) => !error.is_builder() && !error.is_redirect(),
+        OciDistributionError::RequestError(error) => match error.status() {
+            Some(status) => status.as_u16() == 429 || status.is_server_error(),
+            None => !error.is_builder() && !error.is_redirect(),
+        },
         OciDistributionError::IoError(_) => true,
         OciDistributionError::ServerError { code, .. } => *code == 429 || *code >= 500,
         _ => false,
@@ -111,6 +114,16 @@ pub(crate) fn may_pass(error: &OciDistributionError) -> bool {
 /// Whether no registry has answered, so that it may be one that speaks the other scheme.
 pub(crate) fn is_unanswered(error: &OciDistributionError) -> bool {
     matches!(error, OciDistributionError::RequestError(error) if error.is_connect() || error.is_request())
+}
+
+/// Whether a server of HTTPS has refused a request in plain, as Go's and nginx do.
+pub(crate) fn wants_tls(error: &OciDistributionError, is_plain: bool) -> bool {
+    let status = match error {
+        OciDistributionError::ServerError { code, .. } => Some(*code),
+        OciDistributionError::RequestError(error) => error.status().map(|status| status.as_u16()),
+        _ => None,
+    };
+    is_plain && status == Some(400)
 }
 
 /// Makes a request, and again while it fails for a reason that may pass, at most [`TRIES`] times.

@@ -44,7 +44,7 @@ impl Session {
         let digest = digest.to_string();
         let ask = async || match in_time(READ_TIMEOUT, self.client.blob_exists(&self.image, &digest)).await {
             Err(OciDistributionError::RequestError(error))
-                if error.status().is_some_and(|status| status.is_client_error() && status.as_u16() != 429) =>
+                if error.status().is_some_and(|status| matches!(status.as_u16(), 401 | 403 | 404 | 405)) =>
             {
                 Ok(false)
             }
