@@ -31,6 +31,7 @@ pub const TESTS: [&str; 30] = [
     "python3-grpcio",
     "runc",
     "skopeo",
+    "sqlite3",
     "strace",
     "umoci",
     "util-linux",

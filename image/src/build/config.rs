@@ -32,6 +32,7 @@ fn history(layer: &LayerSource, created: &str) -> Value {
     // Not a directory's name, which is the building machine's.
     match layer {
         LayerSource::Directory(_) => {}
+        LayerSource::Generated { what, .. } => entry["comment"] = json!(what),
         LayerSource::StorePaths(paths) => match &paths[..] {
             [path] => entry["comment"] = json!(path.to_string()),
             paths => entry["comment"] = json!(format!("{} store paths", paths.len())),

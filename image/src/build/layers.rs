@@ -3,6 +3,7 @@
 
 use super::plan::{LayerSource, Plan};
 use crate::layer::compress::Encoder;
+use crate::layer::generated;
 use crate::layer::pack::{PackError, Packer, Rules};
 use crate::oci::hash_write::HashingWriter;
 use crate::progress::Progress;
@@ -74,7 +75,7 @@ pub(super) fn known_layers(plan: &Plan) -> Vec<Digest> {
 /// `None` for a directory, whose contents may change at any time.
 fn cache_key(plan: &Plan, layer: &LayerSource) -> Option<LayerKey> {
     match layer {
-        LayerSource::Directory(_) => None,
+        LayerSource::Directory(_) | LayerSource::Generated { .. } => None,
         LayerSource::StorePaths(paths) => LayerKey::new(&plan.store, paths, plan.compression).ok(),
     }
 }
@@ -126,6 +127,9 @@ fn pack<W: Write>(plan: &Plan, layer: &LayerSource, archive: W) -> Result<(W, Ve
             let mut packer = Packer::new(archive, Rules::Layer { latest: plan.epoch });
             packer.pack_root(directory)?;
             packer.finish()
+        }
+        LayerSource::Generated { files, .. } => {
+            Ok((generated::pack(files, archive).map_err(PackError::Finish)?, Vec::new()))
         }
         LayerSource::StorePaths(paths) => {
             let mut packer = Packer::new(archive, Rules::StorePath);

@@ -1,5 +1,6 @@
 //! The image: from a plan to its place on disk.
 
+pub(crate) mod accounts;
 mod config;
 mod layers;
 pub(crate) mod options;

@@ -2,6 +2,7 @@
 
 use super::options::Options;
 use crate::layer::compress::Compression;
+use crate::layer::generated::GeneratedFile;
 use crate::oci::target::Target;
 use crate::source::nix::store_path::{Store, StorePath};
 use crate::store::layer_cache::LayerCache;
@@ -34,6 +35,11 @@ pub(crate) enum LayerSource {
     Directory(PathBuf),
     /// Sorted.
     StorePaths(Vec<StorePath>),
+    /// Files that are made here, and what they are.
+    Generated {
+        what: &'static str,
+        files: Vec<GeneratedFile>,
+    },
 }
 
 /// For messages.
@@ -41,6 +47,7 @@ impl fmt::Display for LayerSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(directory) => write!(f, "{}", directory.display()),
+            Self::Generated { what, .. } => write!(f, "of {what}"),
             Self::StorePaths(paths) => match &paths[..] {
                 [path] => write!(f, "of {path}"),
                 paths => write!(f, "of {} store paths", paths.len()),

@@ -1,21 +1,25 @@
 //! `firn-image build`: plans the image and builds it. All that is asked for is looked up before
 //! anything is written.
 
+use crate::build::accounts;
 use crate::build::options::{Options, parse_base};
 use crate::build::plan::{LayerSource, Plan};
 use crate::build::publish::{Built, publish};
 use crate::layer::compress::Compression;
+use crate::layer::generated::{self, GeneratedFile};
 use crate::layer::plan;
 use crate::oci::target::Target;
 use crate::source::directory::Layers;
 use crate::source::nix::closure::Graph;
+use crate::source::nix::database;
 use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
 use crate::store::layer_cache::LayerCache;
+use crate::store::scratch::Scratch;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,6 +74,14 @@ pub(super) struct BuildArgs {
     /// Store paths that share a layer, with no others; may be repeated.
     #[arg(long = "layer-group", value_name = "STORE-PATH,…", value_delimiter = None)]
     groups: Vec<String>,
+
+    /// The image has Nix's database of its store paths, so that Nix in it knows them. Needs sqlite3.
+    #[arg(long, requires = "closures", conflicts_with = "store_paths")]
+    registration: bool,
+
+    /// JSON with users, groups and files of /etc, which become the uppermost layer.
+    #[arg(long, value_name = "FILE")]
+    etc: Option<PathBuf>,
 
     /// gzip, zstd or none.
     #[arg(long, default_value = "gzip", value_parser = parse_compression)]
@@ -148,6 +160,7 @@ fn describe(plan: &Plan, built: &Built) -> serde_json::Value {
     let layers = plan.layers.iter().zip(&built.layers).map(|(source, layer)| {
         let (directory, paths) = match source {
             LayerSource::Directory(directory) => (Some(directory), None),
+            LayerSource::Generated { .. } => (None, None),
             LayerSource::StorePaths(paths) => (None, Some(paths.iter().map(StorePath::to_string).collect::<Vec<_>>())),
         };
         serde_json::json!({
@@ -169,20 +182,26 @@ fn make_plan(args: BuildArgs) -> Result<Plan> {
     let store = Store::at(&args.store)?;
     let directories = Layers::open(&args.layers)?;
     let mut layers: Vec<_> = directories.paths().iter().cloned().map(LayerSource::Directory).collect();
+    let above = Vec::from_iter(args.etc.as_deref().map(read_etc).transpose()?);
+    let reserved = above.len() + usize::from(args.registration);
     let limit = args.max_layers.get();
     let (mut path, mut roots) = (Vec::new(), Vec::new());
     if !args.closures.is_empty() {
         let graph = Graph::find(&args.closures, args.store_paths.as_deref(), &store)?;
         let groups = args.groups.iter().map(|group| parse_group(group, &store)).collect::<Result<Vec<_>>>()?;
-        let Some(rest) = limit.checked_sub(layers.len()).filter(|rest| *rest > 0) else {
-            bail!("--max-layers {limit}: {} layers are needed for the directories alone", layers.len());
+        let Some(rest) = limit.checked_sub(layers.len() + reserved).filter(|rest| *rest > 0) else {
+            bail!("--max-layers {limit}: {} layers are needed beside those of the closure", layers.len() + reserved);
         };
         layers.extend(plan::layers(&graph.references, &groups, rest)?.into_iter().map(LayerSource::StorePaths));
+        if args.registration {
+            layers.push(registration(&graph, &store)?);
+        }
         path = search_path(&graph.roots, &store);
         roots = if graph.is_collected { graph.roots } else { Vec::new() };
-    } else if layers.len() > limit {
-        bail!("--max-layers {limit}: there are {} directories", layers.len());
+    } else if layers.len() + reserved > limit {
+        bail!("--max-layers {limit}: {} layers are needed", layers.len() + reserved);
     }
+    layers.extend(above);
     let options = Options {
         base,
         entrypoint: args.entrypoint,
@@ -200,6 +219,28 @@ fn make_plan(args: BuildArgs) -> Result<Plan> {
     let packs_all = args.no_cache || args.closures.is_empty();
     let cache = if packs_all { LayerCache::default() } else { LayerCache::of_user() };
     Ok(Plan { target: args.output, layers, store, roots, options, compression: args.compression, cache, jobs, epoch })
+}
+
+/// The layer of `--etc`.
+fn read_etc(path: &Path) -> Result<LayerSource> {
+    let read = || anyhow::Ok(accounts::parse(&std::fs::read(path)?)?);
+    let files = read().with_context(|| format!("--etc {}", path.display()))?;
+    Ok(LayerSource::Generated { what: "users, groups and /etc", files })
+}
+
+/// The layer of `--registration`: Nix's database, and roots for the store paths that were given, so that
+/// garbage collection in the container does not remove them.
+fn registration(graph: &Graph, store: &Store) -> Result<LayerSource> {
+    let paths: Vec<StorePath> = graph.references.keys().cloned().collect();
+    let scratch = Scratch::new()?;
+    let database = database::files(store, &paths, scratch.path())?;
+    let files = database.map(|(name, bytes)| GeneratedFile::bytes(&format!("nix/var/nix/db/{name}"), bytes, 0o644));
+    let link = |(number, root): (usize, &StorePath)| {
+        GeneratedFile::link(format!("nix/var/nix/gcroots/image/{number}"), root.to_string())
+    };
+    let roots = graph.roots.iter().enumerate().map(link);
+    let files = generated::complete(files.into_iter().chain(roots).collect());
+    Ok(LayerSource::Generated { what: "Nix's database", files })
 }
 
 /// The directories of closures that hold programs, for PATH.

@@ -6,6 +6,7 @@ pub(crate) mod compress;
 pub(crate) mod contents;
 pub(crate) mod entry;
 pub(crate) mod error;
+pub(crate) mod generated;
 pub(crate) mod metadata;
 pub(crate) mod pack;
 pub(crate) mod plan;

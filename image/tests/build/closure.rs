@@ -198,3 +198,29 @@ fn a_closure_is_not_collected_while_its_image_is_built() {
     let left = tool(&temp, "nix-store", &["--query", "--roots", &system]);
     assert!(!left.contains("firn-image-"), "{left}");
 }
+
+#[test]
+fn nix_in_the_image_knows_its_store_paths() {
+    needs("sqlite3", "sqlite3");
+    let temp = Temp::new("build-registration");
+    let system = closure(&["--argstr", "script", "#!/bin/sh\n# registered\n"]);
+    let words = ["--closure", &system, "--registration", "--output"];
+    let first = built(&temp, &[&words[..], &["oci:image:latest"]].concat());
+    // Also one that is made at another time.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(built(&temp, &[&words[..], &["oci:again:latest"]].concat()), first);
+
+    let root = unpacked(&temp, "image:latest", "bundle");
+    let inside = root.to_str().expect("utf-8");
+    let query = |root: &str| tool(&temp, "nix-store", &["--store", root, "--query", "--requisites", &system]);
+    assert_eq!(query(inside), query("/"));
+    assert_eq!(tool(&temp, "nix-store", &["--store", inside, "--verify", "--check-contents"]), "");
+    // What the image is for stays when it collects garbage, and what was built in it goes.
+    let collected = tool(&temp, "nix-store", &["--store", inside, "--gc", "--print-dead"]);
+    assert_eq!(collected, "");
+    let list = temp.path("list");
+    std::fs::write(&list, query("/")).expect("write");
+    let list = format!("--store-paths={}", list.display());
+    let refused = refused(&temp, &["--closure", &system, &list, "--registration", "--output", "oci:no:x"]);
+    assert!(refused.contains("cannot be used with"), "{refused}");
+}

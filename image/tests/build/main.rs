@@ -16,6 +16,8 @@ mod diff;
 
 mod directory;
 
+mod etc;
+
 mod layout;
 
 mod options;

@@ -2,6 +2,7 @@
 
 mod cli;
 pub(crate) mod closure;
+pub(crate) mod database;
 pub(crate) mod difference;
 mod registration;
 pub(crate) mod store_path;
