@@ -3,6 +3,7 @@
 
 use crate::layer::generated::{Content, GeneratedFile, complete};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -104,7 +105,9 @@ fn bad(what: &'static str, name: &str, problem: impl Into<String>) -> AccountsEr
 /// The files that a description stands for, in the order of an archive. `root` and `nobody` are there
 /// without being named, as programs take them for granted.
 pub(crate) fn parse(text: &[u8]) -> Result<Vec<GeneratedFile>, AccountsError> {
-    let mut description: Description = serde_json::from_slice(text)?;
+    // An array would be taken for the fields in their order.
+    let object: Map<String, Value> = serde_json::from_slice(text)?;
+    let mut description: Description = serde_json::from_value(Value::Object(object))?;
     add_usual(&mut description);
     add_own_groups(&mut description)?;
     check(&description)?;
