@@ -29,6 +29,14 @@ impl Progress {
         Self { bar, bytes: None }
     }
 
+    /// Of a wait for others.
+    pub(crate) fn waiting(message: &'static str) -> Self {
+        let bar = bar(0, "{msg}");
+        bar.set_message(message);
+        bar.tick();
+        Self { bar, bytes: None }
+    }
+
     /// A layer is done.
     pub(crate) fn layer_done(&self) {
         self.bar.inc(1);

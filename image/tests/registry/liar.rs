@@ -7,10 +7,13 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// What is wrong with the blobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lie {
+pub enum Lie {
+    /// None; but the second half of a large blob comes when there is a file `go` beside the layout.
+    Slow,
     /// Each answer ends after half of what is asked for; ranges are understood.
     Cut,
     /// The same, and a range gets everything.
@@ -24,7 +27,7 @@ enum Lie {
 }
 
 /// Serves the only image of `layout`, one connection after the other; the number of requests for its large blob.
-fn serve(layout: PathBuf, lie: Lie) -> (String, Arc<AtomicUsize>) {
+pub fn serve(layout: PathBuf, lie: Lie) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let count = Arc::new(AtomicUsize::new(0));
@@ -87,6 +90,13 @@ fn answer(stream: &TcpStream, layout: &Path, lie: Lie, counted: &AtomicUsize) ->
         Lie::CutWithoutRanges if is_large && begin < 2_000_000 => (rest.len() + begin) / 2,
         _ => rest.len(),
     };
+    if lie == Lie::Slow && is_large {
+        stream.write_all(&rest[..end / 2]).ok()?;
+        while !layout.with_file_name("go").exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        return stream.write_all(&rest[end / 2..end]).ok();
+    }
     stream.write_all(&rest[..end]).ok()
 }
 

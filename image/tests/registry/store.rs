@@ -6,7 +6,7 @@ use crate::server::Registry;
 use crate::{blobs, copied, image};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -144,7 +144,7 @@ fn what_runs_keeps_its_layers_without_its_bundle() {
     let call = |args: &[&str]| {
         let mut command = Command::new(&firn);
         // Not a pipe, which the container would keep open.
-        command.arg("--root").arg(&state).args(args).stdout(std::process::Stdio::null());
+        command.arg("--root").arg(&state).args(args).stdout(Stdio::null());
         assert!(command.status().expect("run firn").success(), "{args:?}");
     };
     let bundle = temp.path("web");
@@ -194,6 +194,44 @@ fn nothing_is_removed_that_another_process_counts_on() {
     });
 }
 
+/// A part of an image is there, and the rest comes when gc waits.
+#[test]
+fn an_image_that_is_being_fetched_is_not_removed() {
+    let temp = Temp::new("store-fetched");
+    image(&temp);
+    let (address, asked) = crate::liar::serve(temp.path("made"), crate::liar::Lie::Slow);
+    let name = format!("{address}/x/web:1");
+    let quiet = |args: &[&str]| in_store(&temp, args).stdout(Stdio::null()).spawn().expect("run firn-image");
+    let small = || temp.path("store/images/blobs/sha256").read_dir().is_ok_and(|mut names| names.next().is_some());
+    let mut pull = quiet(&["pull", &name]);
+    until(|| small() && asked.load(Ordering::Relaxed) > 0);
+    let mut gc = quiet(&["gc"]);
+    let waits = format!(" {} ", gc.id());
+    let is_waiting = || {
+        let locks = std::fs::read_to_string("/proc/locks").expect("read the locks");
+        locks.lines().any(|line| line.contains("-> FLOCK") && line.contains(&waits))
+    };
+    let mut ended = false;
+    until(|| {
+        ended = gc.try_wait().expect("wait").is_some();
+        ended || is_waiting()
+    });
+    temp.file("go", "", 0o644);
+    assert!(pull.wait().expect("wait").success());
+    assert!(gc.wait().expect("wait").success());
+    assert!(!ended, "gc has not waited");
+    assert_eq!(done(&temp, &["verify"]), "3 blobs, 2 unpacked layers verified\n");
+}
+
+/// Waits for something that another process does; the test fails if it does not happen.
+fn until(mut happened: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !happened() {
+        assert!(Instant::now() < end, "it has not happened");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Killed at any time, gc leaves layers that are whole or gone.
 #[test]
 fn a_killed_gc_leaves_the_store_valid() {
@@ -204,7 +242,7 @@ fn a_killed_gc_leaves_the_store_valid() {
         done(&temp, &["pull", &name]);
         done(&temp, &["remove", &name]);
         let mut child = in_store(&temp, &["gc"]);
-        let mut child = child.stdout(std::process::Stdio::null()).spawn().expect("run firn-image");
+        let mut child = child.stdout(Stdio::null()).spawn().expect("run firn-image");
         let end = Instant::now() + Duration::from_millis(5 * step);
         while Instant::now() < end {
             std::thread::yield_now();
