@@ -60,7 +60,7 @@ fn status_and_events() {
     let now = status(&mut client);
     assert_eq!((now.state, now.pid, now.restarts), (State::Running, Some(fixture.init_pid()), 0));
     assert_eq!(now.monitor_pid, monitor.pid().cast_unsigned());
-    assert_eq!(now.log, fixture.state("log").to_str().unwrap());
+    assert_eq!(now.log.as_deref(), fixture.state("log").to_str());
 
     let printed: Value = serde_json::from_slice(&run(&fixture, "status", &["--json"]).stdout).unwrap();
     assert_eq!(printed, serde_json::to_value(&now).unwrap());

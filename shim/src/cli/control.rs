@@ -59,9 +59,9 @@ pub(super) struct KillOptions {
     signal: Signal,
 }
 
-/// The options of `restart`.
+/// The options of `restart` and `reopen-logs`.
 #[derive(Debug, Clone, Args)]
-pub(super) struct RestartOptions {
+pub(super) struct TargetOptions {
     #[command(flatten)]
     target: Target,
 }
@@ -111,8 +111,14 @@ pub(super) fn kill(options: &KillOptions) -> Result<u8> {
     Ok(0)
 }
 
+/// Has the log's files opened anew.
+pub(super) fn reopen_logs(options: &TargetOptions) -> Result<u8> {
+    options.target.connect()?.call(Request::ReopenLogs)?;
+    Ok(0)
+}
+
 /// Restarts the container, and waits until it is ready.
-pub(super) fn restart(options: &RestartOptions) -> Result<u8> {
+pub(super) fn restart(options: &TargetOptions) -> Result<u8> {
     let mut client = options.target.connect()?;
     let (reply, _) = client.call(Request::Subscribe)?;
     let before = reply.status.map_or(0, |status| status.restarts);

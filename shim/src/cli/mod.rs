@@ -44,7 +44,9 @@ enum Verb {
     /// Kill a container, or send its init a signal
     Kill(control::KillOptions),
     /// Stop a container and start it again, and wait until it is ready
-    Restart(control::RestartOptions),
+    Restart(control::TargetOptions),
+    /// Open a container's logs anew, after another program has moved them
+    ReopenLogs(control::TargetOptions),
 }
 
 /// The definition of the command line, from which man pages and completions are made.
@@ -79,6 +81,7 @@ fn run_arguments() -> Result<u8> {
             Verb::Stop(options) => control::stop(&options),
             Verb::Kill(options) => control::kill(&options),
             Verb::Restart(options) => control::restart(&options),
+            Verb::ReopenLogs(options) => control::reopen_logs(&options),
         },
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Err(Error::new("a command is needed, see firn-shim --help"))

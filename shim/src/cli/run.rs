@@ -2,6 +2,7 @@
 
 use crate::container::policy::Restart;
 use crate::container::{self, Settings, Timeouts};
+use crate::io::log::{DriverName, Limits, LogSettings};
 use crate::notify::NotifyMode;
 use crate::reactor::signals::Signals;
 use clap::Args;
@@ -44,12 +45,18 @@ pub(super) struct Options {
     /// Where the monitor keeps a directory for each container
     #[arg(long, value_name = "DIR", default_value = "/run/firn/shim")]
     state_dir: PathBuf,
+    /// Where the container's output is logged; may be repeated
+    #[arg(long = "log-driver", value_enum, value_name = "DRIVER", default_value = "k8s-file")]
+    log_drivers: Vec<DriverName>,
     /// Log of the container's output [default: STATE-DIR/NAME/log]
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Size at which the log is moved to FILE.1, with suffix K, M or G; 0: never
     #[arg(long, value_name = "SIZE", default_value = "16M", value_parser = parse_size)]
     log_size: u64,
+    /// The number of old logs that are kept, FILE.1, FILE.2 and so on
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    log_files: u32,
     /// Give the container a pipe as stdin, for `attach`. Without it and without a terminal stdin is
     /// /dev/null
     #[arg(long)]
@@ -92,8 +99,11 @@ impl Options {
             runtime: self.runtime_program()?,
             runtime_root: self.runtime_root.as_ref().map(std::path::absolute).transpose().doing(|| "--runtime-root")?,
             state_dir: self.state_dir.clone(),
-            log: log.transpose()?,
-            log_limit: self.log_size,
+            log: LogSettings {
+                drivers: self.log_drivers.clone(),
+                path: log.transpose()?,
+                limits: Limits { size: self.log_size, files: self.log_files },
+            },
             stdin: self.stdin,
             timeouts: Timeouts { start: timeout(self.timeout_start), stop: timeout(self.timeout_stop) },
             restart: self.restart,

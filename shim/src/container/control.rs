@@ -1,7 +1,7 @@
 //! Requests of clients, by the control socket, and the events that they get.
 
 use super::machine::Event;
-use super::{Container, log_path};
+use super::{Container, LOG};
 use crate::control::protocol::{self, AttachedStream, Message, Reply, Request, Status};
 use crate::control::server::Received;
 use crate::signal::Signal;
@@ -54,6 +54,7 @@ impl Container {
             }
             Request::Kill => self.events.push_back(Event::Kill),
             Request::Restart => self.events.push_back(Event::Restart),
+            Request::ReopenLogs => self.stdio.reopen_logs().doing(|| "open the log anew")?,
             Request::Signal { number } => {
                 let signal: Signal = number.to_string().parse().map_err(Error::new)?;
                 if !self.attempt.init_runs() {
@@ -114,7 +115,7 @@ impl Container {
             ready_at: self.attempt.ready_at.clone(),
             status_text: self.attempt.status_text.clone(),
             restarts: self.starts.saturating_sub(1),
-            log: text(&log_path(&self.settings, &self.dir)),
+            log: self.settings.log.first_file(&self.dir.file(LOG)).as_deref().map(text),
         }
     }
 

@@ -18,7 +18,7 @@ mod stop;
 use crate::bundle::load::Bundle;
 use crate::control::protocol::{self, SOCKET, Status};
 use crate::control::server::Server;
-use crate::io::log::Log;
+use crate::io::log::{Log, LogSettings};
 use crate::io::stdio::Stdio;
 use crate::notify::inbox::Inbox;
 use crate::notify::upstream::Upstream;
@@ -44,6 +44,9 @@ use std::time::{Duration, Instant};
 
 pub(crate) use machine::Timeouts;
 
+/// The log's name in the state directory, where no other file is named.
+const LOG: &str = "log";
+
 /// How a container is run: the options of `run`, checked. Paths are absolute.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -54,10 +57,7 @@ pub(crate) struct Settings {
     pub(crate) runtime_root: Option<PathBuf>,
     /// It holds the state directory of each container.
     pub(crate) state_dir: PathBuf,
-    /// `None`: the file `log` in the state directory.
-    pub(crate) log: Option<PathBuf>,
-    /// In bytes; 0 means no limit.
-    pub(crate) log_limit: u64,
+    pub(crate) log: LogSettings,
     /// Without a terminal the container's stdin is a pipe, which attached clients write to.
     pub(crate) stdin: bool,
     pub(crate) timeouts: Timeouts,
@@ -133,8 +133,7 @@ impl Container {
             stderr: dir.file("runtime.err"),
         };
         adopt::delete_left_over(&dir, &runtime)?;
-        let log = log_path(&settings, &dir);
-        let log = Log::open(log.clone(), settings.log_limit).doing(|| format!("open {}", log.display()))?;
+        let log = Log::open(&settings.log, &dir.file(LOG), &settings.id)?;
         dir.remove(exit_record::NAME)?;
         // So that the caller's working directory does not keep its file system from being
         // unmounted. All paths are absolute.
@@ -316,9 +315,4 @@ impl Container {
             Err(error) => self.print_message(&format!("warning: {}", error.chain())),
         }
     }
-}
-
-/// The file to which the container's output goes.
-fn log_path(settings: &Settings, dir: &StateDir) -> PathBuf {
-    settings.log.clone().unwrap_or_else(|| dir.file("log"))
 }

@@ -43,6 +43,8 @@ pub enum Request {
     },
     /// Stop it and start it again, as SIGHUP to the monitor does.
     Restart,
+    /// Open the log's files anew, after another program has moved them.
+    ReopenLogs,
     /// Events from now on; the status is in the reply.
     Subscribe,
     /// The container's output from now on: the reply comes with a socket for each of its `streams`, by
@@ -139,8 +141,9 @@ pub struct Status {
     pub status_text: Option<String>,
     /// In this run of the monitor.
     pub restarts: u32,
-    /// The file to which its output goes.
-    pub log: String,
+    /// The file to which its output goes, if it goes to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
 }
 
 /// The states of a container, of which docs/shim.md has a drawing.

@@ -90,6 +90,11 @@ impl Stdio {
         self.update_polled(reactor);
     }
 
+    /// Opens the log's files anew, after another program has moved them.
+    pub(crate) fn reopen_logs(&mut self) -> io::Result<()> {
+        self.log.reopen()
+    }
+
     /// The last lines of this attempt's output.
     pub(crate) fn last_lines(&self) -> String {
         self.log.tail.text()

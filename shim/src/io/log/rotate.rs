@@ -1,4 +1,4 @@
-//! A file that is replaced by a new one at a given size; the old one is kept as `FILE.1`.
+//! A file that is replaced by a new one at a given size; old ones are kept as `FILE.1`, `FILE.2` …
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -8,27 +8,36 @@ use std::path::{Path, PathBuf};
 /// Bytes at the end of a log in which the last record of each stream is looked for.
 const END: u64 = 64 << 10;
 
+/// When a file is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// In bytes; 0 means never.
+    pub(crate) size: u64,
+    /// The number of old files that are kept.
+    pub(crate) files: u32,
+}
+
 /// A file that is appended to.
 #[derive(Debug)]
 pub(super) struct RotatedFile {
     path: PathBuf,
     file: File,
     size: u64,
-    limit: u64,
+    limits: Limits,
 }
 
 impl RotatedFile {
-    /// Opens the file for appending, or makes it with mode 0600. `limit` in bytes; 0 means none.
-    pub(super) fn open(path: PathBuf, limit: u64) -> io::Result<RotatedFile> {
+    /// Opens the file for appending, or makes it with mode 0600.
+    pub(super) fn open(path: PathBuf, limits: Limits) -> io::Result<RotatedFile> {
         let file = open_append(&path)?;
         let size = file.metadata()?.len();
-        Ok(RotatedFile { path, file, size, limit })
+        Ok(RotatedFile { path, file, size, limits })
     }
 
     /// Appends whole records; to a new file, where the limit would be passed.
     pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         let length = records.len() as u64;
-        if self.limit > 0 && self.size > 0 && self.size + length > self.limit {
+        if self.limits.size > 0 && self.size > 0 && self.size + length > self.limits.size {
             self.rotate()?;
         }
         self.file.write_all(records)?;
@@ -37,12 +46,32 @@ impl RotatedFile {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let mut old = self.path.clone().into_os_string();
-        old.push(".1");
-        fs::rename(&self.path, old)?;
+        for number in (1..=self.limits.files).rev() {
+            let from = if number == 1 { self.path.clone() } else { self.old(number - 1) };
+            match fs::rename(from, self.old(number)) {
+                // There are fewer yet.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
+        }
+        if self.limits.files == 0 {
+            fs::remove_file(&self.path)?;
+        }
+        self.reopen()
+    }
+
+    /// Opens the file anew by its name.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
         self.file = open_append(&self.path)?;
-        self.size = 0;
+        self.size = self.file.metadata()?.len();
         Ok(())
+    }
+
+    /// The path of an old file.
+    fn old(&self, number: u32) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(format!(".{number}"));
+        path.into()
     }
 }
 
@@ -70,23 +99,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_files_at_most() {
+    fn so_many_files_and_no_more() {
         let dir = std::env::temp_dir().join(format!("firn-shim-rotate-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let path = dir.join("log");
-        let mut log = RotatedFile::open(path.clone(), 10).unwrap();
+        let mut log = RotatedFile::open(path.clone(), Limits { size: 10, files: 1 }).unwrap();
         for record in ["aaaa\n", "bbbb\n", "cccc\n", "dddd\n", "eeee\n"] {
             log.append(record.as_bytes()).unwrap();
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "eeee\n");
         assert_eq!(fs::read_to_string(dir.join("log.1")).unwrap(), "cccc\ndddd\n");
         // A later run goes on where this one ended.
-        let mut log = RotatedFile::open(path.clone(), 10).unwrap();
+        let mut log = RotatedFile::open(path.clone(), Limits { size: 10, files: 1 }).unwrap();
         log.append(b"ffff\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "eeee\nffff\n");
         // A record larger than the limit has a file for itself.
         log.append(b"longer than ten\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "longer than ten\n");
+        // More old files, and none.
+        let mut log = RotatedFile::open(path.clone(), Limits { size: 5, files: 3 }).unwrap();
+        for record in ["1111\n", "2222\n", "3333\n", "4444\n", "5555\n"] {
+            log.append(record.as_bytes()).unwrap();
+        }
+        let old = |number: u32| fs::read_to_string(dir.join(format!("log.{number}"))).unwrap_or_default();
+        assert_eq!([old(1), old(2), old(3), old(4)], ["4444\n", "3333\n", "2222\n", ""]);
+        let mut log = RotatedFile::open(path.clone(), Limits { size: 5, files: 0 }).unwrap();
+        log.append(b"6666\n").unwrap();
+        assert_eq!((fs::read_to_string(&path).unwrap(), old(1)), ("6666\n".into(), "4444\n".into()));
+        // Moved by another program.
+        fs::rename(&path, dir.join("moved")).unwrap();
+        log.reopen().unwrap();
+        log.append(b"7777\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "7777\n");
         fs::remove_dir_all(&dir).unwrap();
     }
 }
