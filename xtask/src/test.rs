@@ -15,7 +15,7 @@ pub struct Extent {
 }
 
 pub fn run(extent: Extent) -> Result<()> {
-    packages::install(&packages::TESTS)?;
+    packages::install(packages::TESTS)?;
     let binaries = release()?;
     if extent.checks {
         run_checks()?;

@@ -34,15 +34,36 @@ impl RotatedFile {
         Ok(RotatedFile { path, file, size, limits })
     }
 
-    /// Appends whole records; to a new file, where the limit would be passed.
-    pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
-        let length = records.len() as u64;
-        if self.limits.size > 0 && self.size > 0 && self.size + length > self.limits.size {
+    /// Appends whole records, which end with a newline each; to a new file, where the limit would be
+    /// passed. One that is longer than the limit has a file for itself.
+    pub(super) fn append(&mut self, mut records: &[u8]) -> io::Result<()> {
+        loop {
+            let now = self.whole_records_that_fit(records);
+            self.file.write_all(&records[..now])?;
+            self.size += now as u64;
+            records = &records[now..];
+            if records.is_empty() {
+                return Ok(());
+            }
             self.rotate()?;
         }
-        self.file.write_all(records)?;
-        self.size += length;
-        Ok(())
+    }
+
+    /// The length of those at the begin of `records` for which the file has room.
+    fn whole_records_that_fit(&self, records: &[u8]) -> usize {
+        let room = match self.limits.size {
+            0 => records.len(),
+            limit => usize::try_from(limit.saturating_sub(self.size)).unwrap_or(usize::MAX),
+        };
+        if records.len() <= room {
+            return records.len();
+        }
+        let is_end = |byte: &u8| *byte == b'\n';
+        match records[..room].iter().rposition(is_end) {
+            Some(end) => end + 1,
+            None if self.size > 0 => 0,
+            None => records.iter().position(is_end).map_or(records.len(), |end| end + 1),
+        }
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -116,6 +137,10 @@ mod tests {
         // A record larger than the limit has a file for itself.
         log.append(b"longer than ten\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "longer than ten\n");
+        // Many records at once.
+        log.append(b"1\n2\n3\n4\n5\n6\n7\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "6\n7\n");
+        assert_eq!(fs::read_to_string(dir.join("log.1")).unwrap(), "1\n2\n3\n4\n5\n");
         // More old files, and none.
         let mut log = RotatedFile::open(path.clone(), Limits { size: 5, files: 3 }).unwrap();
         for record in ["1111\n", "2222\n", "3333\n", "4444\n", "5555\n"] {
