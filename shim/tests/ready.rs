@@ -320,3 +320,34 @@ fn a_config_with_keys_in_another_case_is_changed_all_the_same() {
     let ended = fixture.run(&["--notify", "yes"]);
     assert!(fixture.log().contains("told"), "{} {}", fixture.log(), ended.stderr);
 }
+
+#[test]
+fn a_silent_container_is_killed_by_its_watchdog() {
+    let alive = tell("WATCHDOG=1");
+    let script = format!(
+        "[ $WATCHDOG_USEC = 1000000 ] || exit 8; {}; for i in 1 2 3 4 5; do {alive}; sleep 0.4; done; echo > /data/lived; {LOOP}",
+        tell("READY=1")
+    );
+    let fixture = Fixture::new("watchdog", &script).with_helper();
+    let ended = fixture.run(&["--notify", "yes", "--watchdog", "1"]);
+    assert_eq!(ended.code, Some(137), "{ended:?}");
+    assert!(ended.stderr.contains("was killed: its watchdog had heard nothing for 1 s"), "{}", ended.stderr);
+    assert_eq!(fixture.record()["reason"], "watchdog");
+    assert!(fixture.data("lived").exists(), "it was killed too early");
+    fixture.assert_clean();
+
+    // It may say so itself, and is started again.
+    let script = format!(
+        "[ -e /data/once ] && exit 0; echo > /data/once; {}; {}; {LOOP}",
+        tell("READY=1"),
+        tell("WATCHDOG=trigger")
+    );
+    let fixture = Fixture::new("watchdog-trigger", &script).with_helper();
+    let ended = fixture.run(&["--restart", "on-failure", "--watchdog", "20"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(fixture.record()["restarts"], 1);
+
+    let fixture = Fixture::new("watchdog-deaf", "exit 0");
+    let ended = fixture.run(&["--notify", "no", "--watchdog", "20"]);
+    assert!(ended.stderr.contains("--watchdog: needs notifications"), "{}", ended.stderr);
+}

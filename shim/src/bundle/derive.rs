@@ -4,6 +4,7 @@ use firn::error::{Error, Result};
 use firn::spec::keys;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Duration;
 
 /// The path of the notification socket in the container.
 const NOTIFY_PATH: &str = "/run/host/notify";
@@ -96,11 +97,20 @@ fn add_notify_socket(config: &mut Value, socket: &Path) -> Result<()> {
     mounts.retain(|mount| mount.get("destination").is_none_or(|at| at != NOTIFY_PATH));
     // The last mount, so that a tmpfs at /run does not hide it.
     mounts.push(mount);
-    if let Some(process) = config.get_mut("process") {
-        let env = array_mut(process, "env")?;
-        env.retain(|entry| !entry.as_str().is_some_and(|entry| entry.starts_with("NOTIFY_SOCKET=")));
-        env.push(format!("NOTIFY_SOCKET={NOTIFY_PATH}").into());
-    }
+    set_variable(config, "NOTIFY_SOCKET", NOTIFY_PATH)
+}
+
+/// Tells init how often it has to send WATCHDOG=1 (sd_watchdog_enabled(3)).
+pub(super) fn add_watchdog(config: &mut Value, limit: Duration) -> Result<()> {
+    set_variable(config, "WATCHDOG_USEC", &limit.as_micros().to_string())
+}
+
+fn set_variable(config: &mut Value, name: &str, value: &str) -> Result<()> {
+    let Some(process) = config.get_mut("process") else { return Ok(()) };
+    let env = array_mut(process, "env")?;
+    let is_set = |entry: &str| entry.strip_prefix(name).is_some_and(|rest| rest.starts_with('='));
+    env.retain(|entry| !entry.as_str().is_some_and(is_set));
+    env.push(format!("{name}={value}").into());
     Ok(())
 }
 

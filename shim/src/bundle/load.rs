@@ -1,6 +1,6 @@
 //! Reads the caller's bundle.
 
-use super::derive::{derive_config, normalize_keys};
+use super::derive::{add_watchdog, derive_config, normalize_keys};
 use crate::notify::NotifyMode;
 use crate::signal::Signal;
 use firn::error::{Context, Error, Result};
@@ -10,6 +10,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The annotation that names the stop signal (image-spec, "Annotations").
 const STOP_ANNOTATION: &str = "org.opencontainers.image.stopSignal";
@@ -74,8 +75,16 @@ impl Bundle {
     }
 
     /// Writes the derived bundle to the new directory `to`, mode 0700.
-    pub(crate) fn write_derived(mut self, to: &Path, notify_socket: Option<&Path>) -> Result<()> {
+    pub(crate) fn write_derived(
+        mut self,
+        to: &Path,
+        notify_socket: Option<&Path>,
+        watchdog: Option<Duration>,
+    ) -> Result<()> {
         derive_config(&mut self.config, &self.path, notify_socket)?;
+        if let Some(limit) = watchdog {
+            add_watchdog(&mut self.config, limit)?;
+        }
         let operation = || format!("write {}", to.display());
         DirBuilder::new().mode(0o700).create(to).doing(operation)?;
         let text = serde_json::to_vec(&self.config).doing(operation)?;

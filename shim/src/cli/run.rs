@@ -79,6 +79,10 @@ pub(super) struct Options {
     /// Whether the container notifies when it is ready [auto: as firn.json says]
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = NotifyMode::Auto)]
     notify: NotifyMode,
+    /// Kill the container when it has not sent WATCHDOG=1 for so long, which is a failure. It
+    /// finds the time in WATCHDOG_USEC
+    #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..))]
+    watchdog: Option<u32>,
 }
 
 /// Runs the container; the monitor's exit code.
@@ -94,6 +98,9 @@ impl Options {
         let seconds = |number: u32| Duration::from_secs(number.into());
         let timeout = |number: u32| if number == 0 { Duration::MAX } else { seconds(number) };
         let log = self.log.as_deref().map(|log| std::path::absolute(log).doing(|| format!("log {}", log.display())));
+        if self.watchdog.is_some() && self.notify == NotifyMode::No {
+            return Err(Error::new("--watchdog: needs notifications: leave out --notify no"));
+        }
         Ok(Settings {
             id: self.name(&bundle)?,
             runtime: self.runtime_program()?,
@@ -110,6 +117,7 @@ impl Options {
             start_limit: self.start_limit,
             start_limit_interval: seconds(self.start_limit_interval),
             notify: self.notify,
+            watchdog: self.watchdog.map(seconds),
             bundle,
         })
     }

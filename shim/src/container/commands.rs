@@ -72,7 +72,7 @@ impl Container {
             NotifyMode::No => {}
             NotifyMode::Yes | NotifyMode::Auto => self.open_inbox()?,
         }
-        bundle.write_derived(&derived, self.inbox.as_ref().map(|inbox| inbox.path()))?;
+        bundle.write_derived(&derived, self.inbox.as_ref().map(|inbox| inbox.path()), self.settings.watchdog)?;
         let mut args = CreateArgs { bundle: derived, pid_file: self.dir.file(PID_FILE), console_socket: None };
         if terminal {
             let listener = self.dir.listen(CONSOLE)?;

@@ -42,6 +42,8 @@ pub(crate) enum Event {
     Kill,
     /// A restart is requested: SIGHUP.
     Restart,
+    /// It has not sent WATCHDOG=1 in time, or asks for what follows that (WATCHDOG=trigger).
+    Watchdog,
     /// The timer has fired.
     Timeout,
 }
@@ -175,8 +177,12 @@ impl Machine {
             Event::Interrupt => self.on_interrupt(),
             Event::Kill => self.on_kill(),
             Event::Restart => self.on_restart(now),
+            Event::Watchdog if self.state == State::Running => {
+                self.cause.get_or_insert(Cause::Watchdog);
+                self.kill_all()
+            }
             Event::Timeout => self.on_timeout(now),
-            Event::Created(_) | Event::Started(_) | Event::Deleted => vec![],
+            Event::Created(_) | Event::Started(_) | Event::Deleted | Event::Watchdog => vec![],
         }
     }
 

@@ -243,3 +243,20 @@ fn a_kill_needs_no_interrupt_before_it() {
     let steps = vec![(Event::Kill, Creating, vec![AbortCommand])];
     check(Restart::Always, false, steps);
 }
+
+#[test]
+fn a_silent_container_is_killed_and_has_failed() {
+    let killed = vec![
+        (Event::Watchdog, Killed, vec![KillAll, Arm(KILL_TIMEOUT)]),
+        (Event::Exited(Exit::Signal(Signal::KILL)), Exited, delete()),
+    ];
+    let end = vec![(Event::Deleted, State::Done, finish(137, Reason::Watchdog))];
+    check(Restart::No, false, followed_by(followed_by(start(), killed.clone()), end));
+    let pause = Duration::from_millis(100);
+    let again = vec![ReportRestart(Reason::Watchdog, pause), Arm(pause)];
+    let steps = followed_by(killed, vec![(Event::Deleted, Restarting, again)]);
+    check(Restart::OnFailure, false, followed_by(start(), steps));
+    // One that is stopping has its own time limit.
+    let steps = vec![(Event::Stop, Stopping, stopping()), (Event::Watchdog, Stopping, vec![])];
+    check(Restart::No, false, followed_by(start(), steps));
+}

@@ -66,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) start_limit: u32,
     pub(crate) start_limit_interval: Duration,
     pub(crate) notify: NotifyMode,
+    /// How long a container that runs may be silent, which sends WATCHDOG=1 then.
+    pub(crate) watchdog: Option<Duration>,
 }
 
 /// A container and its monitor.
@@ -93,6 +95,8 @@ struct Container {
     timer: Timer,
     /// When to try the stop signal again.
     stop_retry: Timer,
+    /// When the container has been silent for too long.
+    watchdog: Timer,
     attempt: Attempt,
     /// For the machine, not handled yet.
     events: VecDeque<Event>,
@@ -166,6 +170,7 @@ impl Container {
             origin: Instant::now(),
             timer: Timer::default(),
             stop_retry: Timer::default(),
+            watchdog: Timer::default(),
             attempt: Attempt::begin(),
             events: VecDeque::new(),
             starts: 0,
@@ -221,9 +226,9 @@ impl Container {
 
     /// Sleeps until a descriptor is ready or a timer fires, and turns that into events.
     fn wait_for_events(&mut self) -> Result<()> {
-        let deadlines =
-            [self.timer.deadline(), self.stop_retry.deadline(), self.queue.deadline(), self.upstream.deadline()];
-        for token in self.reactor.wait(deadlines.into_iter().flatten().min())? {
+        let timers = [&self.timer, &self.stop_retry, &self.watchdog].map(Timer::deadline);
+        let deadlines = timers.into_iter().chain([self.queue.deadline(), self.upstream.deadline()]);
+        for token in self.reactor.wait(deadlines.flatten().min())? {
             match token {
                 Token::Signals => self.read_signals(),
                 Token::Init => self.on_init_readable(),
@@ -250,6 +255,9 @@ impl Container {
         }
         if self.stop_retry.take_expired(now) {
             self.retry_stop();
+        }
+        if self.watchdog.take_expired(now) {
+            self.events.push_back(Event::Watchdog);
         }
         if self.queue.deadline().is_some_and(|deadline| deadline <= now) {
             self.queue.abort();
@@ -300,6 +308,7 @@ impl Container {
     fn on_init_ended(&mut self, exit: Exit) {
         self.attempt.close_init(&self.reactor);
         self.stop_retry.disarm();
+        self.watchdog.disarm();
         self.events.push_back(Event::Exited(exit));
     }
 

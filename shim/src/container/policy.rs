@@ -55,6 +55,8 @@ pub(crate) enum Cause {
     StartFailed,
     /// It was not ready within the start timeout.
     StartTimeout,
+    /// It has not sent WATCHDOG=1 within the watchdog's time.
+    Watchdog,
     /// A second SIGINT: killed at once.
     Interrupted,
     /// SIGKILL did not end it.
@@ -129,6 +131,7 @@ impl Policy {
             (Some(Cause::Interrupted | Cause::Unkillable), _) => (KILLED_STATUS, Reason::Killed),
             (Some(Cause::StartFailed), _) => (FAILURE_STATUS, Reason::Failed),
             (Some(Cause::StartTimeout), _) => (FAILURE_STATUS, Reason::StartTimeout),
+            (Some(Cause::Watchdog), _) => (KILLED_STATUS, Reason::Watchdog),
             (None, Some(Exit::Signal(Signal::KILL))) if ended.killed => (KILLED_STATUS, Reason::Killed),
             (None, None) => (0, Reason::Stopped),
             (None, Some(exit)) if exit == Exit::Signal(self.stop_signal) => (0, Reason::Stopped),
@@ -176,6 +179,7 @@ impl Policy {
     fn failure(&self, ended: &Ended) -> (u8, Reason) {
         match (ended.cause, ended.exit) {
             (Some(Cause::StartTimeout), _) => (FAILURE_STATUS, Reason::StartTimeout),
+            (Some(Cause::Watchdog), _) => (KILLED_STATUS, Reason::Watchdog),
             (Some(Cause::Interrupted | Cause::Unkillable), _) => (KILLED_STATUS, Reason::Killed),
             (Some(Cause::StartFailed), _) | (None, None) => (FAILURE_STATUS, Reason::Failed),
             (None, Some(exit)) => (self.exit_code(exit), Reason::Failed),

@@ -2,6 +2,7 @@
 
 use super::Container;
 use super::machine::Event;
+use crate::control::protocol::State;
 use crate::notify::Notification;
 use crate::notify::inbox::Inbox;
 use crate::reactor::{Interest, Token};
@@ -41,6 +42,9 @@ impl Container {
         for notification in notifications {
             match notification {
                 Notification::Ready => self.events.push_back(Event::Ready),
+                // The monitor's own watchdog is not the container's.
+                Notification::Alive => self.watch(),
+                Notification::Stuck => self.events.push_back(Event::Watchdog),
                 notification => {
                     if let Notification::Status(text) = &notification {
                         self.attempt.status_text = Some(text.clone());
@@ -51,9 +55,17 @@ impl Container {
         }
     }
 
+    /// Gives the container the watchdog's time from now on, if it runs and has one.
+    fn watch(&mut self) {
+        if let Some(limit) = self.settings.watchdog.filter(|_| self.machine.state() == State::Running) {
+            self.watchdog.arm(limit);
+        }
+    }
+
     /// Notifies the service manager, and prints, that the container is ready.
     pub(super) fn notify_ready(&mut self) {
         self.attempt.ready_at = Some(rfc3339(SystemTime::now()));
+        self.watch();
         let millis = self.attempt.began.elapsed().as_millis();
         self.upstream.notify(Notification::Ready, &self.reactor);
         self.print_message(&format!("{} is ready ({millis} ms)", self.settings.id));

@@ -2,7 +2,6 @@
 
 use super::Container;
 use super::policy::Cause;
-use crate::process::exit::Exit;
 use crate::state::exit_record::{ExitRecord, Reason};
 use firn::error::Error;
 use firn::state::rfc3339;
@@ -18,8 +17,8 @@ impl Container {
     pub(super) fn report_restart(&mut self, reason: Reason, pause: Duration) {
         self.write_exit_record(reason, None, None);
         let why = match self.attempt.cause {
-            Some(_) => self.take_start_error().chain(),
-            None => format!("{} {}", self.settings.id, describe(self.attempt.exit)),
+            Some(Cause::StartFailed | Cause::StartTimeout) => self.take_start_error().chain(),
+            _ => format!("{} {}", self.settings.id, self.describe_end()),
         };
         let when = match pause.is_zero() {
             true => String::from("starting it again"),
@@ -41,7 +40,7 @@ impl Container {
         let id = &self.settings.id;
         let message = match reason {
             Reason::Killed => Some(format!("{id} had to be killed")),
-            Reason::Failed => Some(format!("{id} {}", describe(self.attempt.exit))),
+            Reason::Failed | Reason::Watchdog => Some(format!("{id} {}", self.describe_end())),
             _ => None,
         };
         if let (None, Some(message)) = (&error, message) {
@@ -55,12 +54,23 @@ impl Container {
 
     fn start_limit_error(&mut self) -> Error {
         let last = match self.attempt.cause {
-            Some(_) => self.take_start_error().chain(),
-            None => format!("the last time it {}", describe(self.attempt.exit)),
+            Some(Cause::StartFailed | Cause::StartTimeout) => self.take_start_error().chain(),
+            _ => format!("the last time it {}", self.describe_end()),
         };
         let (id, starts, seconds) =
             (&self.settings.id, self.settings.start_limit, self.settings.start_limit_interval.as_secs());
         Error::new(format!("container {id}: started {starts} times within {seconds} s, which is the limit: {last}"))
+    }
+
+    /// How it ended, in words after the container's name.
+    fn describe_end(&self) -> String {
+        match (self.attempt.cause, self.settings.watchdog) {
+            (Some(Cause::Watchdog), Some(limit)) => {
+                format!("was killed: its watchdog had heard nothing for {} s", limit.as_secs())
+            }
+            (Some(Cause::Watchdog), None) => "was killed, as it asked for by WATCHDOG=trigger".into(),
+            _ => self.attempt.exit.map_or_else(|| "did not run".into(), |exit| exit.to_string()),
+        }
     }
 
     /// Why the container was not started, or was not ready in time.
@@ -97,9 +107,4 @@ impl Container {
             self.print_message(&format!("warning: {}", error.chain()));
         }
     }
-}
-
-/// An end of init in words, after the container's name.
-fn describe(exit: Option<Exit>) -> String {
-    exit.map_or_else(|| "did not run".into(), |exit| exit.to_string())
 }

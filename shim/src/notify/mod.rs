@@ -18,7 +18,7 @@ pub(crate) enum NotifyMode {
     Auto,
 }
 
-/// A variable assignment that is passed on, of those that sd_notify(3) lists. All others
+/// A variable assignment that has a meaning here, of those that sd_notify(3) lists. All others
 /// (MAINPID, FDSTORE …) would speak about the monitor to the host's service manager, and a
 /// container has no say in that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,10 @@ pub(crate) enum Notification {
     Stopping,
     Status(String),
     ExitStatus(u8),
+    /// WATCHDOG=1: it is alive.
+    Alive,
+    /// WATCHDOG=trigger: it is not, and says so.
+    Stuck,
 }
 
 impl Notification {
@@ -40,6 +44,8 @@ impl Notification {
                 let printable = text.chars().filter(|c| !c.is_control());
                 Some(Notification::Status(printable.take(STATUS_LIMIT).collect()))
             }
+            ("WATCHDOG", "1") => Some(Notification::Alive),
+            ("WATCHDOG", "trigger") => Some(Notification::Stuck),
             ("EXIT_STATUS", number) => number.parse().ok().map(Notification::ExitStatus),
             _ => None,
         }
@@ -52,6 +58,8 @@ impl Notification {
             Notification::Stopping => "STOPPING=1".into(),
             Notification::Status(text) => format!("STATUS={text}"),
             Notification::ExitStatus(status) => format!("EXIT_STATUS={status}"),
+            Notification::Alive => "WATCHDOG=1".into(),
+            Notification::Stuck => "WATCHDOG=trigger".into(),
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) enum Reason {
     StartLimit,
     /// It was not ready within the start timeout.
     StartTimeout,
+    /// It has not sent WATCHDOG=1 in time, and was killed.
+    Watchdog,
 }
 
 /// An ended attempt. What did not happen is absent.
