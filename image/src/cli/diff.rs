@@ -2,11 +2,12 @@
 
 use super::inspect::parse_reference;
 use super::size::{bytes, growth};
+use super::transfer;
 use crate::layer::contents::{self, Contents};
-use crate::source::image::ImageSource;
 use crate::source::nix::closure::Closure;
 use crate::source::nix::difference::{Difference, Side, Sizes, compare};
 use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
+use crate::store::pull::Parts;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
@@ -29,12 +30,11 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct DiffArgs {
-    /// Store path or a link to one; or an image: oci:DIR[:TAG], oci-archive:FILE[:TAG] or
-    /// docker-archive:FILE[:NAME].
+    /// Store path or a link to one; or an image: docker://NAME[:TAG|@DIGEST], oci:DIR[:TAG],
+    /// oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME].
     old: PathBuf,
 
-    /// Store path or a link to one; or an image: oci:DIR[:TAG], oci-archive:FILE[:TAG] or
-    /// docker-archive:FILE[:NAME].
+    /// Store path or a link to one; or an image, as above.
     new: PathBuf,
 
     /// List of the store paths of OLD's closure, in any form that `build` takes.
@@ -66,9 +66,8 @@ impl Tree {
     fn of(given: &Path, list: Option<&Path>, store: &Store) -> Result<Self> {
         match parse_reference(given)? {
             Some((text, reference)) => {
-                let read = || -> Result<Contents> {
-                    Ok(contents::read(&ImageSource::open(&reference, &std::env::temp_dir())?)?)
-                };
+                let read =
+                    || -> Result<Contents> { Ok(contents::read(&transfer::open(&reference, Parts::All)?.source)?) };
                 Ok(Self::of_image(read().with_context(|| format!("image {text}"))?))
             }
             None => Ok(Self { packages: sizes(given, list, store)?, files: Contents::new() }),

@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 /// Show what a bundle is made of, and whether it is all still there; or the layers of an image.
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// The bundle, or an image: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME].
+    /// The bundle, or an image: docker://NAME[:TAG|@DIGEST], of which no layer is fetched, oci:DIR[:TAG],
+    /// oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME].
     #[arg(value_name = "BUNDLE|REFERENCE")]
     what: PathBuf,
 

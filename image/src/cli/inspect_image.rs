@@ -2,9 +2,11 @@
 //! running it.
 
 use super::size::bytes;
+use super::transfer;
 use crate::oci::reference::Reference;
 use crate::source::image::ImageSource;
 use crate::store::layout::sorted;
+use crate::store::pull::Parts;
 use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, History};
 use serde_json::{Value, json};
@@ -12,8 +14,8 @@ use serde_json::{Value, json};
 /// A description of the image, as JSON or as a table.
 pub(super) fn describe(text: &str, reference: &Reference, json: bool) -> Result<String> {
     let what = || format!("image {text}");
-    let source = ImageSource::open(reference, &std::env::temp_dir()).with_context(what)?;
-    let facts = facts(text, &source)?;
+    let image = transfer::open(reference, Parts::Documents).with_context(what)?;
+    let facts = facts(text, &image.source)?;
     Ok(if json { format!("{:#}\n", sorted(&facts)) } else { table(&facts) })
 }
 

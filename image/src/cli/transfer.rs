@@ -6,7 +6,7 @@ use crate::source::image::ImageSource;
 use crate::store::archive::make_archive;
 use crate::store::import::import;
 use crate::store::layout::LayoutWriter;
-use crate::store::pull::pull;
+use crate::store::pull::{Parts, pull, pull_parts};
 use crate::store::push::push;
 use crate::store::scratch::{self, Scratch};
 use crate::store::transfer::Transfer;
@@ -20,15 +20,28 @@ pub(super) fn copy(source: &Reference, target: &Target) -> Result<Transfer> {
         (Reference::Registry(name), Target::Layout { directory, tag }) => {
             Ok(pull(name, &LayoutWriter::open(directory)?, Some(tag))?)
         }
-        (Reference::Registry(name), _) => {
-            let scratch = Scratch::new()?;
-            let directory = scratch.layout();
-            let fetched = pull(name, &LayoutWriter::open(&directory)?, None)?;
-            let name = ImageName { tag: None, digest: Some(fetched.digest) };
-            copy_local(&ImageSource::open(&Reference::Layout { directory, name }, scratch.path())?, target)
-        }
-        _ => copy_local(&ImageSource::open(source, &scratch::place())?, target),
+        _ => copy_local(&open(source, Parts::All)?.source, target),
     }
+}
+
+/// An image that can be read.
+pub(super) struct OpenImage {
+    pub(super) source: ImageSource,
+    /// Where one of a registry is meanwhile.
+    _scratch: Option<Scratch>,
+}
+
+/// Opens an image, wherever it is.
+pub(super) fn open(reference: &Reference, parts: Parts) -> Result<OpenImage> {
+    let Reference::Registry(name) = reference else {
+        return Ok(OpenImage { source: ImageSource::open(reference, &scratch::place())?, _scratch: None });
+    };
+    let scratch = Scratch::new()?;
+    let directory = scratch.layout();
+    let fetched = pull_parts(name, &LayoutWriter::open(&directory)?, None, parts)?;
+    let name = ImageName { tag: None, digest: Some(fetched.digest) };
+    let source = ImageSource::open(&Reference::Layout { directory, name }, scratch.path())?;
+    Ok(OpenImage { source, _scratch: Some(scratch) })
 }
 
 /// The same of an image that was opened.

@@ -23,6 +23,14 @@ const PARALLEL: usize = 3;
 /// Bytes of a manifest at most.
 const MANIFEST_LIMIT: usize = 4 << 20;
 
+/// What is fetched of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parts {
+    All,
+    /// The manifest and the config, without layers.
+    Documents,
+}
+
 /// Why an image was not fetched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PullError {
@@ -51,6 +59,16 @@ pub(crate) enum PullError {
 /// Fetches the image `name` into `layout`, in which it gets the tag `tag`. From the first place that
 /// has it: mirrors first.
 pub(crate) fn pull(name: &Reference, layout: &LayoutWriter, tag: Option<&str>) -> Result<Transfer, PullError> {
+    pull_parts(name, layout, tag, Parts::All)
+}
+
+/// The same of some of its parts.
+pub(crate) fn pull_parts(
+    name: &Reference,
+    layout: &LayoutWriter,
+    tag: Option<&str>,
+    parts: Parts,
+) -> Result<Transfer, PullError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PullError::Runtime)?;
     let registries = Registries::read()?;
     let endpoints = registries.endpoints(name.registry(), name.repository(), name.digest().is_some())?;
@@ -59,7 +77,7 @@ pub(crate) fn pull(name: &Reference, layout: &LayoutWriter, tag: Option<&str>) -
         let before = failures.len();
         let schemes = schemes(endpoint);
         for (number, is_plain) in schemes.iter().enumerate() {
-            match runtime.block_on(pull_from(endpoint, *is_plain, name, layout)) {
+            match runtime.block_on(pull_from(endpoint, *is_plain, name, layout, parts)) {
                 Ok((manifest, blobs)) => {
                     let value = serde_json::to_value(&manifest)
                         .map_err(|error| PullError::Manifest { image: name.whole(), reason: error.to_string() })?;
@@ -90,6 +108,7 @@ async fn pull_from(
     is_plain: bool,
     name: &Reference,
     layout: &LayoutWriter,
+    parts: Parts,
 ) -> Result<(Descriptor, Vec<MovedBlob>), PullError> {
     let credentials = credentials::find(&credentials::files(), &endpoint.registry, &endpoint.repository)?;
     let failed =
@@ -97,7 +116,8 @@ async fn pull_from(
     let session = Session::new(endpoint, name, credentials, is_plain, Purpose::Pull).map_err(failed)?;
     let (manifest, bytes) = session.image_manifest().await?;
     let parsed: ImageManifest = session.parse(&bytes)?;
-    let wanted = distinct(std::iter::once(parsed.config()).chain(parsed.layers()));
+    let layers = if parts == Parts::All { &parsed.layers()[..] } else { &[] };
+    let wanted = distinct(std::iter::once(parsed.config()).chain(layers));
     let progress = Progress::of_bytes("fetch", wanted.iter().map(|blob| blob.size()).sum());
     let fetches = wanted.into_iter().map(|blob| session.fetch(blob, layout, &progress));
     let moved: Vec<_> = futures_util::stream::iter(fetches).buffered(PARALLEL).try_collect().await?;
@@ -173,8 +193,7 @@ impl Session {
         let mut tries = 0;
         loop {
             let before = written;
-            let received = self.receive(blob, &mut writer, &mut written).await;
-            progress.add(written - before);
+            let received = self.receive(blob, &mut writer, &mut written, progress).await;
             let Err(error) = received else { break };
             match error {
                 // One that goes on is not given up.
@@ -200,7 +219,13 @@ impl Session {
     }
 
     /// Appends what is missing of a blob, of which `written` bytes are there.
-    async fn receive(&self, blob: &Descriptor, writer: &mut BlobWriter, written: &mut u64) -> Result<(), PullError> {
+    async fn receive(
+        &self,
+        blob: &Descriptor,
+        writer: &mut BlobWriter,
+        written: &mut u64,
+        progress: &Progress,
+    ) -> Result<(), PullError> {
         let digest = blob.digest();
         let failed = |source| {
             let source = Box::new(source);
@@ -228,6 +253,7 @@ impl Session {
             }
             writer.write_all(rest).map_err(|source| PullError::Write { digest: digest.clone(), source })?;
             *written += rest.len() as u64;
+            progress.add(rest.len() as u64);
         }
         match *written == blob.size() {
             true => Ok(()),

@@ -159,6 +159,24 @@ fn a_blob_that_is_corrupt_is_not_sent() {
     assert!(text(&output.stderr).contains("name the image by a tag"), "{}", text(&output.stderr));
 }
 
+#[test]
+fn images_of_registries_are_shown_and_compared() {
+    let temp = Temp::new("push-shown");
+    image(&temp);
+    let registry = Registry::start(&temp, false);
+    let name = format!("docker://{}/x/web:1", registry.address);
+    copied(&temp, "oci:made:web", &name);
+    temp.file("root/etc/name", "other\n", 0o644);
+    built(&temp, &["--layer", "root", "--layer", "more", "--output", "oci:made:new"]);
+    let said = success(&mut firn_image(&temp, &["diff", &name, "oci:made:new"]));
+    assert!(said.starts_with("/etc/name  changed") && said.lines().count() == 2, "{said}");
+    // Without a layer, which the registry does not have any more.
+    registry.lose_blobs();
+    let local = success(&mut firn_image(&temp, &["inspect", "--json", "oci:made:web"]));
+    let remote = success(&mut firn_image(&temp, &["inspect", "--json", &name]));
+    assert_eq!(remote.replace(&name, "oci:made:web"), local);
+}
+
 /// Plain HTTP is tried first on loopback, and refused.
 #[test]
 fn a_registry_on_loopback_may_speak_https() {
