@@ -43,6 +43,7 @@ mod layer;
 mod oci;
 mod progress;
 mod rootfs;
+mod sandbox;
 mod source;
 mod store;
 mod sys;

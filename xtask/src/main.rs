@@ -29,6 +29,7 @@ usage: cargo xtask COMMAND
   vm [help]                Debian machines with systemd, to test in and to try
   bench [OPTION…]          firn against the floor and other runtimes, in turns;
                            --quick, --rounds N, --runtime NAME=PATH, --json FILE
+  fuzz N                   N damaged archives, blobs, documents and references
   build                    the static release binaries
   install [--prefix DIR]   binaries, man pages and completions [/usr/local]
   syscalls CRATE HEADERS   the table of system calls, from the unpacked crate
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         }
         ["vm", words @ ..] => vm::run(words),
         ["bench", options @ ..] => bench::run(options),
+        ["fuzz", number] => test::fuzz(number),
         ["build"] => build::release().map(drop),
         ["install"] => install::run("/usr/local".into()),
         ["install", "--prefix", dir] => install::run(PathBuf::from(dir)),

@@ -50,3 +50,9 @@ fn run_tests(binaries: &Path, root: &Path) -> Result<()> {
     tests.env("FIRN_TEST_RUNTIME", binaries.join("firn"));
     call(&mut tests)
 }
+
+/// More of the damaged inputs of which the tests read some thousands.
+pub fn fuzz(number: &str) -> Result<()> {
+    let words = ["test", "--release", "--package", "firn-image", "--lib", "mutations"];
+    call(cargo().args(words).env("FIRN_MUTATIONS", number))
+}

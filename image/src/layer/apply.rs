@@ -11,8 +11,8 @@
 
 use super::entry::{Attributes, Kind, LayerEntry, LayerPath};
 use super::error::ApplyError;
-use super::metadata::{drop_default_acl, set_entry, set_open};
-use super::whiteout::OPAQUE as OPAQUE_MARK;
+use super::metadata::{Made, drop_default_acl, set_entry, set_file, set_open, take_over};
+use super::whiteout::Marks;
 use super::write::write_pieces;
 use crate::tar::read::TarReader;
 use crate::tar::sparse::SparseMap;
@@ -33,9 +33,10 @@ const BUFFER: usize = 256 << 10;
 /// How often a look-up is made that renames elsewhere disturb.
 const ATTEMPTS: usize = 10_000;
 
-/// The extraction of one layer.
+/// The extraction of one layer. The process has the umask 0, and user and group 0.
 pub(crate) struct Extraction<'a> {
     top: BorrowedFd<'a>,
+    marks: Marks,
     /// Entries at most.
     limit: u64,
     entries: u64,
@@ -55,14 +56,14 @@ struct Place<'a> {
 
 impl<'a> Extraction<'a> {
     /// Into the empty directory `top`, at most `limit` entries.
-    pub(crate) fn new(top: BorrowedFd<'a>, limit: u64) -> Self {
-        Self { top, limit, entries: 0, directories: BTreeMap::new(), last: None, buffer: vec![0; BUFFER] }
+    pub(crate) fn new(top: BorrowedFd<'a>, limit: u64, marks: Marks) -> Self {
+        Self { top, marks, limit, entries: 0, directories: BTreeMap::new(), last: None, buffer: vec![0; BUFFER] }
     }
 
     /// Extracts a whole archive, and leaves its bytes after the end marker unread. The directories that
     /// have no entry of their own: applied to a root that has them, they would stay as they are.
     pub(crate) fn run(mut self, archive: impl Read) -> Result<Vec<LayerPath>, ApplyError> {
-        drop_default_acl(self.top).map_err(failed(&LayerPath::root()))?;
+        take_over(self.top).and_then(|()| drop_default_acl(self.top)).map_err(failed(&LayerPath::root()))?;
         self.directories.insert(LayerPath::root(), None);
         let mut archive = TarReader::new(archive);
         while let Some(member) = archive.next_member()? {
@@ -102,12 +103,12 @@ impl<'a> Extraction<'a> {
         let directory = self.directory(&parent).map_err(failed(&entry.path))?;
         let place = Place { directory, name, path: &entry.path };
         match name.as_bytes() {
-            OPAQUE => mark_opaque(&place.directory).map_err(failed(&entry.path)),
+            OPAQUE => self.mark_opaque(&place.directory).map_err(failed(&entry.path)),
             name => match name.strip_prefix(WHITEOUT) {
                 Some(b"" | b"." | b"..") => refused("a whiteout without a name"),
                 // .wh..wh.plnk and its like belong to aufs.
                 Some(hidden) if hidden.starts_with(WHITEOUT) => Ok(()),
-                Some(hidden) => whiteout(&place.directory, OsStr::from_bytes(hidden)).map_err(failed(&entry.path)),
+                Some(hidden) => self.whiteout(&place.directory, OsStr::from_bytes(hidden)).map_err(failed(&entry.path)),
                 None => self.file(&place, entry, map, data),
             },
         }
@@ -130,19 +131,21 @@ impl<'a> Extraction<'a> {
             Kind::HardLink { target } => self.hard_link(target, place),
             Kind::File => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let mode = Mode::RUSR | Mode::WUSR;
+                let made = Made::for_file(&entry.attributes);
+                let mode = made.mode();
                 let file = self.make(place, |directory, name| rustix::fs::openat(directory, name, flags, mode))?;
                 write_pieces(&file, map, data, &mut self.buffer).map_err(failed(&entry.path))?;
-                set_open(&file, &entry.attributes, &path())
+                set_file(&file, &entry.attributes, made, &path())
             }
             Kind::Symlink { target } => {
                 self.make(place, |directory, name| rustix::fs::symlinkat(target, directory, name))?;
-                set_entry(place.directory.as_fd(), place.name, &entry.attributes, true, &path())
+                set_entry(place.directory.as_fd(), place.name, &entry.attributes, None, &path())
             }
             Kind::Special { kind, major, minor } => {
-                let (mode, device) = (Mode::RUSR | Mode::WUSR, makedev(*major, *minor));
+                let made = Made::for_file(&entry.attributes);
+                let (mode, device) = (made.mode(), makedev(*major, *minor));
                 self.make(place, |directory, name| rustix::fs::mknodat(directory, name, *kind, mode, device))?;
-                set_entry(place.directory.as_fd(), place.name, &entry.attributes, false, &path())
+                set_entry(place.directory.as_fd(), place.name, &entry.attributes, Some(made), &path())
             }
         }
     }
@@ -181,7 +184,7 @@ impl<'a> Extraction<'a> {
             }
             self.remove(&place.directory, place.name)?;
             rustix::fs::mkdirat(&place.directory, place.name, Mode::RWXU)?;
-            if is_whiteout(&there) { mark_opaque(&open_directory(&place.directory, place.name)?) } else { Ok(()) }
+            if is_whiteout(&there) { self.mark_opaque(&open_directory(&place.directory, place.name)?) } else { Ok(()) }
         };
         make().map_err(failed(place.path))
     }
@@ -257,6 +260,28 @@ impl<'a> Extraction<'a> {
         Ok(())
     }
 
+    /// Hides `name` of lower layers, but not what this layer has.
+    fn whiteout(&self, directory: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        match rustix::fs::mknodat(directory, name, FileType::CharacterDevice, Mode::empty(), 0) {
+            Err(Errno::EXIST) => {}
+            result => return Ok(result?),
+        }
+        match file_type(&stat(directory, name)?) {
+            FileType::Directory => self.mark_opaque(&open_directory(directory, name)?),
+            _ => Ok(()),
+        }
+    }
+
+    fn mark_opaque(&self, directory: &OwnedFd) -> io::Result<()> {
+        // By its magic link (symlink(7)), as the descriptor is one of O_PATH.
+        let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        let (name, value) = self.marks.opaque();
+        rustix::fs::setxattr(&*link, name, value, XattrFlags::empty()).map_err(|errno| match errno {
+            Errno::PERM => io::Error::other(format!("{name} needs CAP_SYS_ADMIN: unpack as root of the host")),
+            errno => io::Error::other(format!("{name}: {errno}")),
+        })
+    }
+
     /// Opens a directory of the layer. Symbolic links on the way are followed within the layer.
     fn open(&self, path: &LayerPath, flags: OFlags) -> io::Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
@@ -274,28 +299,6 @@ fn repeat<T>(look_up: impl Fn() -> rustix::io::Result<T>) -> rustix::io::Result<
 /// Of a directory that has no entry of its own in the archive.
 fn default_attributes() -> Attributes {
     Attributes { mode: 0o755, ..Attributes::default() }
-}
-
-/// Hides `name` of lower layers, but not what this layer has.
-fn whiteout(directory: &OwnedFd, name: &OsStr) -> io::Result<()> {
-    match rustix::fs::mknodat(directory, name, FileType::CharacterDevice, Mode::empty(), 0) {
-        Err(Errno::EXIST) => {}
-        result => return Ok(result?),
-    }
-    match file_type(&stat(directory, name)?) {
-        FileType::Directory => mark_opaque(&open_directory(directory, name)?),
-        _ => Ok(()),
-    }
-}
-
-fn mark_opaque(directory: &OwnedFd) -> io::Result<()> {
-    // By its magic link (symlink(7)), as the descriptor is one of O_PATH.
-    let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    let (name, value) = OPAQUE_MARK;
-    rustix::fs::setxattr(&*link, name, value, XattrFlags::empty()).map_err(|errno| match errno {
-        Errno::PERM => io::Error::other(format!("{name} needs CAP_SYS_ADMIN: unpack as root of the host")),
-        errno => io::Error::other(format!("{name}: {errno}")),
-    })
 }
 
 fn open_directory(directory: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
@@ -347,8 +350,8 @@ mod tests {
         let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum::<u32>() + 8 * u32::from(b' ');
         block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         let archive = block.repeat(10);
-        assert!(Extraction::new(top.as_fd(), 10).run(&archive[..]).is_ok());
-        let error = Extraction::new(top.as_fd(), 9).run(&archive[..]).unwrap_err();
+        assert!(Extraction::new(top.as_fd(), 10, Marks::Trusted).run(&archive[..]).is_ok());
+        let error = Extraction::new(top.as_fd(), 9, Marks::Trusted).run(&archive[..]).unwrap_err();
         assert!(matches!(error, ApplyError::TooManyEntries(9)), "{error}");
         std::fs::remove_dir_all(&place).unwrap();
     }

@@ -4,10 +4,11 @@
 use super::entry::{Kind, LayerEntry};
 use super::error::ApplyError;
 use crate::oci::blob::{BlobError, VerifyingReader};
+use crate::oci::file_range::FileRange;
 use crate::oci::graph::Layer;
 use crate::oci::hash_write::{HashingWriter, digest_of};
+use crate::sandbox::decoder::Decoder;
 use crate::source::image::ImageSource;
-use crate::tar::decompress::decompress;
 use crate::tar::read::{TarError, TarReader};
 use oci_spec::image::Digest;
 use std::collections::BTreeMap;
@@ -54,22 +55,18 @@ pub(crate) fn read(source: &ImageSource) -> Result<Contents, ContentsError> {
     for layer in &source.image.layers {
         let failed = |source| ContentsError::Read { digest: layer.digest().clone(), source };
         let blob = source.blobs().open(layer.digest()).map_err(failed)?;
-        match &layer.blob {
-            Some(descriptor) => {
-                let mut blob = VerifyingReader::of_descriptor(blob, descriptor)?;
-                read_layer(&mut blob, layer, &mut contents)?;
-                blob.finish().map_err(failed)?;
-            }
-            None => read_layer(blob, layer, &mut contents)?,
+        if let Some(descriptor) = &layer.blob {
+            VerifyingReader::of_descriptor(blob.clone(), descriptor)?.finish().map_err(failed)?;
         }
+        read_layer(blob, layer, &mut contents)?;
     }
     Ok(contents)
 }
 
-fn read_layer(blob: impl Read, layer: &Layer, contents: &mut Contents) -> Result<(), ContentsError> {
+fn read_layer(blob: FileRange, layer: &Layer, contents: &mut Contents) -> Result<(), ContentsError> {
     let digest = || layer.digest().clone();
     let failed = |source| ContentsError::Read { digest: digest(), source };
-    let plain = decompress(blob, BYTE_LIMIT).map_err(failed)?;
+    let plain = Decoder::start(blob, BYTE_LIMIT).map_err(failed)?;
     let mut plain = VerifyingReader::of_digest(plain, &layer.diff_id)?;
     // Whiteouts hide only what is below, wherever in the archive they are.
     let (mut new, mut hidden) = (Contents::new(), Vec::new());

@@ -14,6 +14,51 @@ use std::path::Path;
 /// XATTR_SIZE_MAX; xattr(7)).
 const ATTRIBUTE_LIMIT: usize = 1 << 16;
 
+/// How a new file is: of user and group 0, since no directory has the setgid bit or a default ACL yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// With its mode.
+    AsItIs(Mode),
+    /// Closed to others: chown(2) and ACLs change the mode.
+    Closed,
+}
+
+impl Made {
+    pub(super) fn for_file(attributes: &Attributes) -> Self {
+        match attributes.mode & 0o7000 == 0 && attributes.xattrs.is_empty() {
+            true => Self::AsItIs(Mode::from_raw_mode(attributes.mode)),
+            false => Self::Closed,
+        }
+    }
+
+    pub(super) fn mode(self) -> Mode {
+        match self {
+            Self::AsItIs(mode) => mode,
+            Self::Closed => Mode::RUSR | Mode::WUSR,
+        }
+    }
+}
+
+/// Gives a directory in which files will be made to user and group 0, with mode 0700: it may have
+/// inherited others.
+pub(super) fn take_over(directory: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::fs::fchown(directory, Some(Uid::ROOT), Some(Gid::ROOT))?;
+    Ok(rustix::fs::fchmod(directory, Mode::RWXU)?)
+}
+
+/// Of a regular file that was made a moment ago: with the fewest calls.
+pub(super) fn set_file(file: impl AsFd, attributes: &Attributes, made: Made, path: &Path) -> Result<(), ApplyError> {
+    let what = |errno: rustix::io::Errno| io_error(path, errno.into());
+    if made == Made::Closed {
+        return set_open(file, attributes, path);
+    }
+    if is_given_away(attributes) {
+        let (uid, gid) = owner(attributes);
+        rustix::fs::fchown(&file, uid, gid).map_err(what)?;
+    }
+    rustix::fs::futimens(&file, &times(attributes)).map_err(what)
+}
+
 /// Of a file or directory that is open, for reading or writing. In this order: chown(2) clears
 /// setuid bits and file capabilities, and each change sets the times.
 pub(crate) fn set_open(file: impl AsFd, attributes: &Attributes, path: &Path) -> Result<(), ApplyError> {
@@ -48,24 +93,26 @@ pub(crate) fn read_open(directory: impl AsFd) -> io::Result<Attributes> {
 }
 
 /// Of the entry `name` of `directory`: a symbolic link, a device node or a FIFO, which are not
-/// opened. It was made a moment ago, in a directory that nobody else can write.
+/// opened. It was made a moment ago, in a directory that nobody else can write; `None` for a link.
 pub(super) fn set_entry(
     directory: BorrowedFd<'_>,
     name: &OsStr,
     attributes: &Attributes,
-    is_link: bool,
+    made: Option<Made>,
     path: &Path,
 ) -> Result<(), ApplyError> {
     let what = |errno: rustix::io::Errno| io_error(path, errno.into());
-    let (uid, gid) = owner(attributes);
-    rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(what)?;
+    if is_given_away(attributes) {
+        let (uid, gid) = owner(attributes);
+        rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(what)?;
+    }
     for (key, value) in &attributes.xattrs {
         // lsetxattr(2) takes a path only: the directory is reached by its magic link.
         let file = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
         let set = rustix::fs::lsetxattr(&file, key.as_os_str(), value, XattrFlags::empty());
         set.map_err(|errno| attribute_error(path, key, errno.into()))?;
     }
-    if !is_link {
+    if made == Some(Made::Closed) {
         rustix::fs::chmodat(directory, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty()).map_err(what)?;
     }
     rustix::fs::utimensat(directory, name, &times(attributes), AtFlags::SYMLINK_NOFOLLOW).map_err(what)
@@ -79,6 +126,11 @@ pub(super) fn drop_default_acl(directory: BorrowedFd<'_>) -> io::Result<()> {
         Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Whether it is not user 0's and group 0's, as all new files are.
+fn is_given_away(attributes: &Attributes) -> bool {
+    (attributes.uid, attributes.gid) != (0, 0)
 }
 
 fn owner(attributes: &Attributes) -> (Option<Uid>, Option<Gid>) {

@@ -8,6 +8,8 @@ pub(crate) mod entry;
 pub(crate) mod error;
 pub(crate) mod generated;
 pub(crate) mod metadata;
+#[cfg(test)]
+mod mutations;
 pub(crate) mod pack;
 pub(crate) mod plan;
 mod tar_write;

@@ -2,9 +2,30 @@
 //! documentation, filesystems/overlayfs.rst, "whiteouts and opaque directories").
 //!
 //! Files are given by a path that leads to them, such as a magic link of /proc/self/fd. A
-//! container's overlay is mounted without `userxattr`, so attributes `user.overlay.` mean nothing.
+//! container's overlay is mounted without `userxattr`, so attributes `user.overlay.` mean nothing; they
+//! are for layers of ordinary users, whose overlay is mounted with it.
 
 use rustix::fs::{FileType, Stat};
+use serde::{Deserialize, Serialize};
+
+/// By which attributes a layer is marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Marks {
+    /// `trusted.overlay.`, which need CAP_SYS_ADMIN outside of user namespaces.
+    Trusted,
+    /// `user.overlay.`, for overlays mounted with `userxattr`.
+    User,
+}
+
+impl Marks {
+    /// The attribute of a directory that hides those of the same name in lower layers.
+    pub(crate) fn opaque(self) -> (&'static str, &'static [u8]) {
+        match self {
+            Self::Trusted => OPAQUE,
+            Self::User => ("user.overlay.opaque", b"y"),
+        }
+    }
+}
 
 /// The attribute of a directory that hides those of the same name in lower layers.
 pub(crate) const OPAQUE: (&str, &[u8]) = ("trusted.overlay.opaque", b"y");

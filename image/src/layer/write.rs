@@ -6,6 +6,7 @@ use std::io::{self, Read};
 
 /// Bytes of a block that is left out if it is zero.
 const BLOCK: usize = 4096;
+static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 /// Writes the pieces of a file that is empty, from data that has them one after the other.
 pub(super) fn write_pieces(
@@ -35,7 +36,7 @@ pub(super) fn write_pieces(
 
 /// Writes the blocks that are not zero, each run of them by one call. The end of the last one.
 fn write_blocks(file: BorrowedFd<'_>, data: &[u8], at: u64) -> io::Result<Option<u64>> {
-    let is_zero = |block: &[u8]| block.iter().all(|byte| *byte == 0);
+    let is_zero = |block: &[u8]| block == &ZEROS[..block.len()];
     let (mut start, mut end) = (0, None);
     while start < data.len() {
         let block = |at: usize| &data[at..data.len().min(at + BLOCK)];

@@ -2,6 +2,7 @@
 //! descriptor that names it.
 
 use super::blob::{BlobError, VerifyingReader, parse_digest};
+use super::file_range::FileRange;
 use super::platform::{NoPlatform, choose};
 use oci_spec::image::{Descriptor, Digest, ImageConfiguration, ImageIndex, ImageManifest, MediaType, Os};
 use serde::de::DeserializeOwned;
@@ -21,7 +22,7 @@ const LAYER_LIMIT: usize = 490;
 /// What has blobs: a layout, an archive. Several threads read from it.
 pub(crate) trait Blobs: Sync {
     /// Opens the blob. Errors: it is missing.
-    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + '_>>;
+    fn open(&self, digest: &Digest) -> io::Result<FileRange>;
     /// For messages.
     fn path(&self) -> PathBuf;
 }

@@ -2,6 +2,7 @@
 
 use super::oci_layout::INDEX_LIMIT;
 use super::tar_file::{TarFile, TarFileError};
+use crate::oci::file_range::FileRange;
 use crate::oci::graph::{Blobs, DOCUMENT_LIMIT, GraphError, Image};
 use crate::oci::index::{IndexError, choose_image};
 use crate::oci::reference::ImageName;
@@ -49,8 +50,8 @@ impl LayoutArchive {
 }
 
 impl Blobs for LayoutArchive {
-    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + '_>> {
-        Ok(Box::new(self.0.read(&format!("blobs/{}/{}", digest.algorithm(), digest.digest()))?))
+    fn open(&self, digest: &Digest) -> io::Result<FileRange> {
+        self.0.read(&format!("blobs/{}/{}", digest.algorithm(), digest.digest()))
     }
 
     fn path(&self) -> PathBuf {
@@ -102,9 +103,9 @@ impl DockerArchive {
 }
 
 impl Blobs for DockerArchive {
-    fn open(&self, diff_id: &Digest) -> io::Result<Box<dyn Read + '_>> {
+    fn open(&self, diff_id: &Digest) -> io::Result<FileRange> {
         let member = self.layers.get(&diff_id.to_string()).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(self.tar.read(member)?))
+        self.tar.read(member)
     }
 
     fn path(&self) -> PathBuf {

@@ -1,5 +1,6 @@
 //! An image layout in a directory (image-spec, "image-layout.md").
 
+use crate::oci::file_range::FileRange;
 use crate::oci::graph::{Blobs, Image};
 use crate::oci::index::{IndexError, choose_image};
 use crate::oci::reference::ImageName;
@@ -50,10 +51,10 @@ impl Layout {
 }
 
 impl Blobs for Layout {
-    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + '_>> {
+    fn open(&self, digest: &Digest) -> io::Result<FileRange> {
         // Both parts of a digest were checked when it was parsed: neither has a slash.
         let blobs = self.directory.join("blobs");
-        Ok(Box::new(open_file(&blobs.join(digest.algorithm().as_ref()).join(digest.digest()))?))
+        FileRange::whole(open_file(&blobs.join(digest.algorithm().as_ref()).join(digest.digest()))?)
     }
 
     fn path(&self) -> PathBuf {

@@ -1,14 +1,16 @@
 //! A tar file whose members are read where they lie: nothing of it is unpacked.
 
 use super::oci_layout::open_file;
-use crate::tar::decompress::decompress;
+use crate::oci::file_range::FileRange;
+use crate::sandbox::decoder::Decoder;
 use crate::tar::read::{TarError, TarReader};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufReader, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Members of an archive of an image at most.
 const MEMBER_LIMIT: usize = 100_000;
@@ -19,7 +21,7 @@ const BYTE_LIMIT: u64 = 256 << 30;
 #[derive(Debug)]
 pub(crate) struct TarFile {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     members: HashMap<String, Found>,
 }
 
@@ -62,7 +64,7 @@ impl TarFile {
             })?;
         }
         let members = list(&file, path)?;
-        Ok(Self { path: path.to_owned(), file, members })
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), members })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -71,35 +73,16 @@ impl TarFile {
 
     /// A member's bytes. A link is followed to another member, once, as docker writes them for
     /// layers that come again.
-    pub(crate) fn read(&self, name: &str) -> io::Result<Section<'_>> {
+    pub(crate) fn read(&self, name: &str) -> io::Result<FileRange> {
         let missing = || io::Error::new(io::ErrorKind::NotFound, format!("the archive has no member {name:?}"));
         let mut found = self.members.get(name).ok_or_else(missing)?;
         if let Found::Link(target) = found {
             found = self.members.get(target).ok_or_else(missing)?;
         }
         match found {
-            Found::File { offset, size } => Ok(Section { file: &self.file, at: *offset, end: offset + size }),
+            Found::File { offset, size } => Ok(FileRange::new(Arc::clone(&self.file), *offset, offset + size)),
             Found::Link(_) => Err(missing()),
         }
-    }
-}
-
-/// Bytes of a file, read by their place in it: several threads can.
-pub(crate) struct Section<'a> {
-    file: &'a File,
-    at: u64,
-    end: u64,
-}
-
-impl Read for Section<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = buffer.len().min(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
-        let count = self.file.read_at(&mut buffer[..wanted], self.at)?;
-        if count == 0 && wanted > 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.at += count as u64;
-        Ok(count)
     }
 }
 
@@ -118,7 +101,7 @@ fn read_start(file: &File, start: &mut [u8]) -> io::Result<usize> {
 fn decompressed(file: File, scratch: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     let mut plain: File = rustix::fs::openat(CWD, scratch, flags, Mode::RUSR | Mode::WUSR)?.into();
-    io::copy(&mut decompress(file, BYTE_LIMIT)?, &mut plain)?;
+    io::copy(&mut Decoder::start(FileRange::whole(file)?, BYTE_LIMIT)?, &mut plain)?;
     plain.rewind()?;
     Ok(plain)
 }

@@ -1,30 +1,25 @@
-//! Blobs whose bytes are counted for a progress bar as they are unpacked.
+//! A progress bar of layers that are unpacked, by the bytes of their blobs.
 
-use crate::oci::graph::{Blobs, Layer};
+use crate::oci::graph::Layer;
 use crate::progress::Progress;
-use oci_spec::image::{Descriptor, Digest};
-use std::io::{self, Read};
-use std::path::PathBuf;
+use oci_spec::image::Descriptor;
 
-/// The blobs of some layers.
-pub(super) struct CountedBlobs<'a> {
-    blobs: &'a dyn Blobs,
+/// The bar. Layers are unpacked by other processes, so each counts when it is done.
+pub(super) struct CountedLayers {
     progress: Progress,
 }
 
-impl<'a> CountedBlobs<'a> {
-    pub(super) fn new(blobs: &'a dyn Blobs, layers: &[&Layer]) -> Self {
-        let total = layers.iter().filter_map(|layer| layer.blob.as_ref()).map(Descriptor::size).sum();
-        Self { blobs, progress: Progress::of_bytes("unpack", total) }
+impl CountedLayers {
+    pub(super) fn new(layers: &[&&Layer]) -> Self {
+        let total = layers.iter().map(|layer| size(layer)).sum();
+        Self { progress: Progress::of_bytes("unpack", total) }
+    }
+
+    pub(super) fn is_done(&self, layer: &Layer) {
+        self.progress.add(size(layer));
     }
 }
 
-impl Blobs for CountedBlobs<'_> {
-    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + '_>> {
-        Ok(Box::new(self.progress.count(self.blobs.open(digest)?)))
-    }
-
-    fn path(&self) -> PathBuf {
-        self.blobs.path()
-    }
+fn size(layer: &Layer) -> u64 {
+    layer.blob.as_ref().map_or(0, Descriptor::size)
 }

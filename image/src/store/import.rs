@@ -6,8 +6,8 @@ use crate::layer::compress::{Compression, Encoder};
 use crate::oci::blob::{BlobError, VerifyingReader};
 use crate::oci::graph::{GraphError, Layer};
 use crate::progress::Progress;
+use crate::sandbox::decoder::Decoder;
 use crate::source::image::{ImageSource, Manifest};
-use crate::tar::decompress::decompress;
 use oci_spec::image::{Descriptor, Digest, MediaType};
 use serde_json::json;
 use std::io;
@@ -84,7 +84,8 @@ fn convert(source: &ImageSource, layout: &LayoutWriter) -> Result<(Descriptor, V
 /// Of its uncompressed bytes the digest is known.
 fn compress(source: &ImageSource, layer: &Layer, layout: &LayoutWriter) -> Result<Descriptor, ImportError> {
     let failed = |source| ImportError::Copy { digest: layer.diff_id.clone(), source };
-    let plain = decompress(source.blobs().open(layer.digest()).map_err(failed)?, BYTE_LIMIT).map_err(failed)?;
+    let blob = source.blobs().open(layer.digest()).map_err(failed)?;
+    let plain = Decoder::start(blob, BYTE_LIMIT).map_err(failed)?;
     let mut plain = VerifyingReader::of_digest(plain, &layer.diff_id)?;
     let (writer, path) = layout.new_blob()?;
     let mut encoder = Encoder::new(writer, Compression::Gzip).map_err(failed)?;

@@ -1,45 +1,41 @@
 //! Unpacked layers, each once for all bundles, by their diff id. A directory is there as a whole or
 //! not at all: it is made in a staging directory, written to the disk, and renamed to its place.
 
-use super::counted::CountedBlobs;
+use super::counted::CountedLayers;
 use super::lock::DirectoryLock;
 use super::parents::{self, Unpacked};
 use super::staging::StagingDir;
-use crate::layer::apply::Extraction;
+use super::unpacker::Unpacker;
 use crate::layer::entry::{Attributes, LayerPath};
 use crate::layer::error::ApplyError;
-use crate::oci::blob::{BlobError, VerifyingReader};
+use crate::layer::whiteout::Marks;
 use crate::oci::graph::{Blobs, Layer};
-use crate::tar::decompress::decompress;
 use oci_spec::image::Digest;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, fsync, openat, renameat_with, syncfs};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 /// Where the layers are unless an option says otherwise.
 pub(crate) const DEFAULT: &str = "/var/lib/firn/layers";
 /// The directory of the layers of directories.
 pub(super) const PARENTS: &str = "parents";
-/// Layers that are unpacked at the same time. Each takes a core for its decompression, and memory
-/// for its buffers and the decoder's window.
-const THREADS: usize = 2;
-/// Uncompressed bytes and entries of a layer at most. Far more than layers have; a bomb ends here
-/// if the disk has not been full before.
-const BYTE_LIMIT: u64 = 128 << 30;
-const ENTRY_LIMIT: u64 = 10_000_000;
+/// Layers that are unpacked at the same time, at most: one for each core. Each takes memory for its
+/// buffers and the decoder's window.
+const THREADS: usize = 8;
 
 /// A store of layers. As long as this exists nothing is removed from it by others.
 #[derive(Debug)]
 pub(crate) struct LayerStore {
     root: PathBuf,
+    unpacker: Unpacker,
     _lock: DirectoryLock,
 }
 
@@ -56,19 +52,22 @@ pub(crate) enum StoreError {
     Unsafe(PathBuf),
     #[error("{operation} {path}")]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
+    /// What the process that unpacks has said.
+    #[error("{0}")]
+    Unpack(String),
     #[error("unpack layer {digest}")]
-    Apply { digest: Digest, source: ApplyError },
+    Process { digest: Digest, source: io::Error },
+    #[error("start the process that unpacks layers")]
+    Start(#[source] io::Error),
     #[error("make the directories above the layers in {store}")]
     Parents { store: PathBuf, source: ApplyError },
     #[error("read layer {digest}")]
     Read { digest: Digest, source: io::Error },
-    #[error(transparent)]
-    Blob(#[from] BlobError),
 }
 
 impl LayerStore {
-    /// The store at `root`. Made if it is missing, mode 0700: layers hold
-    /// setuid programs, which other users of the host must not reach.
+    /// The store at `root`. Made if it is missing, mode 0700: layers hold setuid programs, which other
+    /// users of the host must not reach. Before firn-image has threads.
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
         Self::open_locked(root, DirectoryLock::shared)
     }
@@ -92,7 +91,11 @@ impl LayerStore {
         let root = make().map_err(io_error("make the layer store", root))?;
         let meta = fs::metadata(&root).map_err(io_error("look at the layer store", &root))?;
         match meta.uid() == 0 && meta.mode() & 0o022 == 0 {
-            true => Ok(Self { _lock: lock(&root).map_err(io_error("lock the layer store", &root))?, root }),
+            true => {
+                // Before the lock, which the process would hold too.
+                let unpacker = Unpacker::start().map_err(StoreError::Start)?;
+                Ok(Self { unpacker, _lock: lock(&root).map_err(io_error("lock the layer store", &root))?, root })
+            }
             false => Err(StoreError::Unsafe(root)),
         }
     }
@@ -114,7 +117,7 @@ impl LayerStore {
             || StagingDir::beside(&self.root.join("layers")).map_err(io_error("make a directory in", &self.root));
         let missing: Vec<&Layer> = layers.iter().filter(|layer| !self.place(&layer.diff_id).is_dir()).collect();
         if !missing.is_empty() {
-            self.unpack_missing(&CountedBlobs::new(blobs, &missing), &missing, staging()?.path())?;
+            self.unpack_missing(blobs, &missing, &staging()?)?;
         }
         let mut places: Vec<_> = layers.iter().map(|layer| self.place(&layer.diff_id)).collect();
         let found = || parents::find(&layers.iter().map(|layer| self.unpacked(layer)).collect::<io::Result<Vec<_>>>()?);
@@ -142,32 +145,53 @@ impl LayerStore {
             return Ok(place);
         }
         let staging = staging()?;
-        self.publish(&place, staging.path(), |top| {
+        let _lock = self.lock(&place)?;
+        if place.is_dir() {
+            return Ok(place);
+        }
+        make_staged(&place, &staging, |top| {
             let apply = |source| StoreError::Parents { store: self.root.clone(), source };
             parents::make(top, directories).map(|()| Vec::new()).map_err(apply)
         })?;
+        self.publish(std::slice::from_ref(&place), &staging)?;
         Ok(place)
     }
 
-    fn unpack_missing(&self, blobs: &dyn Blobs, layers: &[&Layer], staging: &Path) -> Result<(), StoreError> {
-        let next = AtomicUsize::new(0);
-        let failed = Mutex::new(None);
+    /// The locks of all layers are taken first, in one order everywhere: two processes with the same
+    /// layers would else wait for each other.
+    fn unpack_missing(&self, blobs: &dyn Blobs, layers: &[&Layer], staging: &StagingDir) -> Result<(), StoreError> {
+        let mut places: Vec<PathBuf> = layers.iter().map(|layer| self.place(&layer.diff_id)).collect();
+        places.sort_unstable();
+        places.dedup();
+        let _locks = places.iter().map(|place| self.lock(place)).collect::<Result<Vec<_>, _>>()?;
+        let missing: Vec<_> = layers.iter().filter(|layer| !self.place(&layer.diff_id).is_dir()).collect();
+        let progress = CountedLayers::new(&missing);
+        let (next, done, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(None));
         let work = || {
-            while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = self.unpack_one(blobs, layer, staging) {
-                    // The other one ends with its layer.
-                    next.store(layers.len(), Ordering::Relaxed);
-                    failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(error);
+            while let Some(layer) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match self.unpack_one(blobs, layer, staging) {
+                    Ok(()) => {
+                        progress.is_done(layer);
+                        guard(&done).push(self.place(&layer.diff_id));
+                    }
+                    Err(error) => {
+                        // The others end with their layers.
+                        next.store(missing.len(), Ordering::Relaxed);
+                        guard(&failed).get_or_insert(error);
+                    }
                 }
             }
         };
         std::thread::scope(|scope| {
-            for _ in 1..THREADS.min(layers.len()) {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            for _ in 1..THREADS.min(cores).min(missing.len()) {
                 scope.spawn(work);
             }
             work();
         });
-        failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+        // Those that are whole are kept, whatever became of the others.
+        self.publish(&guard(&done), staging)?;
+        guard(&failed).take().map_or(Ok(()), Err)
     }
 
     /// Where a layer is, or would be.
@@ -175,46 +199,87 @@ impl LayerStore {
         self.root.join(diff_id.algorithm().as_ref()).join(diff_id.digest())
     }
 
-    fn unpack_one(&self, blobs: &dyn Blobs, layer: &Layer, staging: &Path) -> Result<(), StoreError> {
-        self.publish(&self.place(&layer.diff_id), staging, |top| {
-            unpack_into(top, blobs, layer).map(|implicit| parents::list(&implicit))
-        })
+    fn unpack_one(&self, blobs: &dyn Blobs, layer: &Layer, staging: &StagingDir) -> Result<(), StoreError> {
+        make_staged(&self.place(&layer.diff_id), staging, |top| self.unpack_into(top, blobs, layer, staging))
     }
 
-    /// Makes the directory `place`, with what `make` has put into an empty one, and the list that it
-    /// returns. Of several processes that want the same one, one makes it, and the others wait.
-    fn publish(
+    /// Unpacks a layer into an empty directory, which is in `staging`. The list of its directories
+    /// without an entry.
+    fn unpack_into(
         &self,
-        place: &Path,
-        staging: &Path,
-        make: impl FnOnce(&OwnedFd) -> Result<Vec<u8>, StoreError>,
-    ) -> Result<(), StoreError> {
-        let directory = place.parent().unwrap_or(&self.root);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(io_error("make directory", directory))?;
-        let _lock = lock(&hidden(place, "lock"))?;
-        if place.is_dir() {
-            return Ok(());
-        }
-        let unpacked = staging.join(place.file_name().unwrap_or_default());
-        DirBuilder::new().mode(0o700).create(&unpacked).map_err(io_error("make directory", &unpacked))?;
-        let top = open_directory(&unpacked)?;
-        let list = make(&top)?;
-        let written = unpacked.with_extension("implicit");
-        fs::write(&written, list).map_err(io_error("write", &written))?;
-        // All files of the layer by one call, before its name.
-        syncfs(&top).map_err(|errno| io_error("write to the disk", &unpacked)(errno.into()))?;
-        // The list first: where there is a layer, there is its list.
-        fs::rename(&written, hidden(place, "implicit")).map_err(io_error("make the list of", place))?;
-        match renameat_with(CWD, &unpacked, CWD, place, RenameFlags::NOREPLACE) {
-            Ok(()) => fsync(open_directory(directory)?)
-                .map_err(|errno| io_error("write to the disk", directory)(errno.into())),
-            Err(errno) => Err(io_error("make", place)(errno.into())),
-        }
+        top: &OwnedFd,
+        blobs: &dyn Blobs,
+        layer: &Layer,
+        staging: &StagingDir,
+    ) -> Result<Vec<u8>, StoreError> {
+        let digest = || layer.digest().clone();
+        let blob = blobs.open(layer.digest()).map_err(|source| StoreError::Read { digest: digest(), source })?;
+        let answer = self.unpacker.unpack(&blob, layer, Marks::Trusted, top.as_fd(), staging.lock());
+        answer.map_err(|source| StoreError::Process { digest: digest(), source })?.map_err(StoreError::Unpack)
     }
+
+    /// Unpacks a layer into an empty directory, which is in `staging`.
+    pub(super) fn unpack_at(
+        &self,
+        directory: &Path,
+        blobs: &dyn Blobs,
+        layer: &Layer,
+        staging: &StagingDir,
+    ) -> Result<(), StoreError> {
+        self.unpack_into(&open_directory(directory)?, blobs, layer, staging).map(drop)
+    }
+
+    /// Waits for whoever makes the directory `place` now.
+    fn lock(&self, place: &Path) -> Result<OwnedFd, StoreError> {
+        let directory = place.parent().unwrap_or(&self.root);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.map_err(io_error("make directory", directory))?;
+        lock(&hidden(place, "lock"))
+    }
+
+    /// Moves directories from where they were made to their places, when they are on the disk: all of
+    /// their files by one call.
+    fn publish(&self, places: &[PathBuf], staging: &StagingDir) -> Result<(), StoreError> {
+        let Some(first) = places.first() else { return Ok(()) };
+        let top = open_directory(staging.path())?;
+        syncfs(&top).map_err(|errno| io_error("write to the disk", staging.path())(errno.into()))?;
+        for place in places {
+            let (unpacked, list) = staged(place, staging);
+            // The list first: where there is a layer, there is its list.
+            fs::rename(&list, hidden(place, "implicit")).map_err(io_error("make the list of", place))?;
+            renameat_with(CWD, &unpacked, CWD, place, RenameFlags::NOREPLACE)
+                .map_err(|errno| io_error("make", place)(errno.into()))?;
+        }
+        let directories: BTreeSet<_> = places.iter().map(|place| place.parent().unwrap_or(first)).collect();
+        directories.into_iter().try_for_each(|directory| {
+            let written = fsync(open_directory(directory)?);
+            written.map_err(|errno| io_error("write to the disk", directory)(errno.into()))
+        })
+    }
+}
+
+/// Makes the directory that is to be at `place`, with what `make` puts into an empty one, and the list
+/// that it returns.
+fn make_staged(
+    place: &Path,
+    staging: &StagingDir,
+    make: impl FnOnce(&OwnedFd) -> Result<Vec<u8>, StoreError>,
+) -> Result<(), StoreError> {
+    let (unpacked, list) = staged(place, staging);
+    DirBuilder::new().mode(0o700).create(&unpacked).map_err(io_error("make directory", &unpacked))?;
+    let content = make(&open_directory(&unpacked)?)?;
+    fs::write(&list, content).map_err(io_error("write", &list))
+}
+
+/// Where a directory and its list are made.
+fn staged(place: &Path, staging: &StagingDir) -> (PathBuf, PathBuf) {
+    let unpacked = staging.path().join(place.file_name().unwrap_or_default());
+    let list = unpacked.with_extension("implicit");
+    (unpacked, list)
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The name of the layer of directories that belongs to these layers, lowest first.
@@ -223,41 +288,9 @@ pub(super) fn parents_name<'a>(diff_ids: impl Iterator<Item = &'a Digest>) -> St
     Sha256::digest(ids).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Unpacks a layer into an empty directory.
-pub(super) fn unpack_at(directory: &Path, blobs: &dyn Blobs, layer: &Layer) -> Result<(), StoreError> {
-    unpack_into(&open_directory(directory)?, blobs, layer).map(drop)
-}
-
 /// The path of a file beside a layer.
 fn hidden(place: &Path, kind: &str) -> PathBuf {
     place.with_file_name(format!(".{}.{kind}", place.file_name().unwrap_or_default().to_string_lossy()))
-}
-
-/// Both digests are checked: of the blob as it is, and of its uncompressed bytes.
-fn unpack_into(directory: &OwnedFd, blobs: &dyn Blobs, layer: &Layer) -> Result<Vec<LayerPath>, StoreError> {
-    let digest = layer.digest();
-    let read = |source| StoreError::Read { digest: digest.clone(), source };
-    let blob = blobs.open(digest).map_err(read)?;
-    match &layer.blob {
-        Some(descriptor) => {
-            let mut blob = VerifyingReader::of_descriptor(blob, descriptor)?;
-            let implicit = apply(directory, &mut blob, layer)?;
-            blob.finish().map_err(read)?;
-            Ok(implicit)
-        }
-        None => apply(directory, blob, layer),
-    }
-}
-
-fn apply(directory: &OwnedFd, blob: impl io::Read, layer: &Layer) -> Result<Vec<LayerPath>, StoreError> {
-    let read = |source| StoreError::Read { digest: layer.digest().clone(), source };
-    let plain = decompress(blob, BYTE_LIMIT).map_err(read)?;
-    let mut plain = VerifyingReader::of_digest(plain, &layer.diff_id)?;
-    let extraction = Extraction::new(directory.as_fd(), ENTRY_LIMIT);
-    let apply = |source| StoreError::Apply { digest: layer.digest().clone(), source };
-    let implicit = extraction.run(&mut plain).map_err(apply)?;
-    plain.finish().map_err(read)?;
-    Ok(implicit)
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd, StoreError> {

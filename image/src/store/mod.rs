@@ -25,4 +25,6 @@ pub(crate) mod scratch;
 pub(crate) mod staging;
 mod text;
 pub(crate) mod transfer;
+mod unpack;
+mod unpacker;
 pub(crate) mod verify;

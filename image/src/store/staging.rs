@@ -3,7 +3,7 @@
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub(crate) struct StagingDir {
     path: PathBuf,
     /// An flock(2) for as long as the directory is in use: it is released when the process ends,
     /// however that is.
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
 impl StagingDir {
@@ -39,7 +39,7 @@ impl StagingDir {
                 result => result?,
             }
             if let Some(lock) = lock(&path)? {
-                return Ok(Self { path, _lock: lock });
+                return Ok(Self { path, lock });
             }
         }
         Err(io::Error::new(ErrorKind::AlreadyExists, format!("{} is there: remove it", path.display())))
@@ -47,6 +47,12 @@ impl StagingDir {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whoever has it too, such as a process that writes there, keeps the directory from being removed
+    /// by others.
+    pub(super) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 }
 

@@ -1,19 +1,19 @@
 //! Finds what is broken in images and in unpacked layers.
 
 use super::compare;
-use super::layers::{LayerStore, StoreError, unpack_at};
+use super::layers::{LayerStore, StoreError};
 use super::staging::StagingDir;
 use super::text::with_sources;
 use super::transfer::distinct;
 use crate::oci::blob::{BlobError, VerifyingReader};
 use crate::oci::graph::{Blobs, Layer};
 use crate::progress::Progress;
+use crate::sandbox::decoder::Decoder;
 use crate::source::image::ImageSource;
-use crate::tar::decompress::decompress;
 use oci_spec::image::{Descriptor, Digest};
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
@@ -86,9 +86,9 @@ impl Findings {
         });
         let failed =
             |source| StoreError::Io { operation: "make a directory in", path: store.root().to_owned(), source };
-        let (_staging, directory) = made.map_err(failed)?;
+        let (staging, directory) = made.map_err(failed)?;
         let what = format!("layer {}", place.display());
-        match unpack_at(&directory, blobs, layer) {
+        match store.unpack_at(&directory, blobs, layer, &staging) {
             Ok(()) => match compare::difference(&directory, &place) {
                 Ok(None) => {}
                 Ok(Some((path, how))) => self.broken.push((what, format!("{}: {how}", path.display()))),
@@ -124,7 +124,7 @@ fn check_blob(blobs: &dyn Blobs, digest: &Digest, blob: &Descriptor, progress: &
 }
 
 fn check_layer(blobs: &dyn Blobs, diff_id: &Digest) -> io::Result<()> {
-    let plain: Box<dyn Read + '_> = decompress(blobs.open(diff_id)?, BYTE_LIMIT)?;
+    let plain = Decoder::start(blobs.open(diff_id)?, BYTE_LIMIT)?;
     VerifyingReader::of_digest(plain, diff_id).map_err(other)?.finish()
 }
 

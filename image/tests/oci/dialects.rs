@@ -118,6 +118,81 @@ fn archives_of_gnu_tar_are_extracted_as_they_were() {
     }
 }
 
+/// Trees of random names, kinds, modes, times and sizes, in all formats: as GNU tar extracts them.
+#[test]
+fn random_archives_of_gnu_tar_are_extracted_as_by_gnu_tar() {
+    let temp = Temp::new("dialects-random");
+    let mut layout = Layout::new(&temp);
+    for (round, format) in ["v7", "oldgnu", "gnu", "ustar", "pax"].into_iter().cycle().take(15).enumerate() {
+        let mut state = round as u64 + 1;
+        let mut random = move |limit: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % limit
+        };
+        let top = temp.path(&format!("random-{round}"));
+        std::fs::create_dir(&top).expect("make directory");
+        let mut directories = vec![top.clone()];
+        let mut files = Vec::new();
+        for number in 0..60 {
+            let parent = &directories[random(directories.len() as u64) as usize];
+            // Long ones, of which v7 and ustar leave some out.
+            let name =
+                format!("{number}-{}", "n\u{e4}me ".repeat(random(if number % 7 == 0 { 30 } else { 4 }) as usize));
+            let path = parent.join(name);
+            // A link to what is left out can't be extracted.
+            let is_short = path.as_os_str().len() - top.as_os_str().len() < 90;
+            match random(8) {
+                0 | 1 => {
+                    std::fs::create_dir(&path).expect("make directory");
+                    directories.push(path.clone());
+                }
+                2 => symlink("t/".repeat(1 + random(70) as usize), &path).expect("link"),
+                3 if !files.is_empty() && is_short => {
+                    let target: &std::path::PathBuf = &files[random(files.len() as u64) as usize];
+                    std::fs::hard_link(target, &path).expect("link");
+                }
+                4 if format != "v7" => run(&temp, &["mkfifo", path.to_str().expect("utf-8")]),
+                _ => {
+                    let file = std::fs::File::create(&path).expect("create");
+                    file.write_all_at(&vec![number as u8; random(3000) as usize], 0).expect("write");
+                    if random(4) == 0 {
+                        file.write_all_at(b"end", (1 << 20) + random(1 << 20)).expect("write");
+                    }
+                    if is_short {
+                        files.push(path.clone());
+                    }
+                }
+            }
+            let meta = std::fs::symlink_metadata(&path).expect("stat");
+            std::os::unix::fs::lchown(&path, Some(random(2_000_000) as u32), Some(random(1000) as u32)).expect("chown");
+            if !meta.is_symlink() {
+                let mode = random(0o10000) as u32;
+                std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("chmod");
+            }
+            let time = format!("@{}.{:09}", random(1_700_000_000), random(1_000_000_000));
+            run(&temp, &["touch", "-h", "-d", &time, path.to_str().expect("utf-8")]);
+        }
+        let (archive, out) = (format!("{round}.tar"), temp.path(&format!("out-{round}")));
+        let sparse: &[&str] = if matches!(format, "v7" | "ustar") { &[] } else { &["--sparse"] };
+        let create =
+            [&["-C", top.to_str().expect("utf-8"), "-cf", &archive, &format!("--format={format}")], sparse, &["."]];
+        // Fails where it leaves something out.
+        let _ = Command::new("tar").args(create.concat()).current_dir(&temp.0).output().expect("run tar");
+        std::fs::create_dir(&out).expect("make directory");
+        run(&temp, &["tar", "-C", out.to_str().expect("utf-8"), "-xpf", &archive, "--numeric-owner"]);
+        let tar = std::fs::read(temp.path(&archive)).expect("read");
+        let tag = round.to_string();
+        layout = layout.add(&tag, &[Blob::gzip(&tar)]);
+        temp.made(&[&layout.reference(&tag), "--layer-store", "store", "-o", &format!("web{round}")]);
+        let (made, wanted) = (tree(&layer(&temp, &tar)), tree(&out));
+        assert!(wanted.len() > 10, "{format}: {} files", wanted.len());
+        for (name, facts) in &wanted {
+            assert_eq!(made.get(name), Some(facts), "{format}: {}", name.display());
+        }
+        assert_eq!(made.keys().collect::<Vec<_>>(), wanted.keys().collect::<Vec<_>>(), "{format}");
+    }
+}
+
 /// Headers that GNU tar no longer writes.
 #[test]
 fn older_headers_are_read() {

@@ -1,6 +1,6 @@
 //! Archives that are made to harm: an error or harmless, and nothing outside of the layer.
 
-use crate::common::{Temp, text};
+use crate::common::{IMAGE, Temp, text};
 use crate::layout::{Blob, Layout, digest, gzip, layer};
 use crate::tar::{Header, Tar};
 use serde_json::json;
@@ -338,4 +338,24 @@ fn blobs_are_regular_files() {
     make(&["mknod", "-m600", "c", "1", "5"]);
     make(&["mkdir", "-p"]);
     assert!(!Path::new("/x").exists());
+}
+
+/// A decoder and a writer of each layer, which has two filters: one of them is for clone3(2) alone.
+#[test]
+fn layers_are_unpacked_by_processes_with_filters() {
+    let temp = Temp::new("hostile-filters");
+    Layout::new(&temp).add("v", &[Blob::gzip(&Tar::default().file("a", "text").end())]);
+    let arguments =
+        ["-f", "-o", "trace", "-e", "trace=seccomp,capset,landlock_restrict_self", IMAGE, "bundle", "oci:img:v"];
+    let mut command = std::process::Command::new("strace");
+    command.args(arguments).args(["--layer-store", "store", "-o", "web"]).current_dir(&temp.0);
+    let output = command.output().expect("run strace");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let trace = std::fs::read_to_string(temp.path("trace")).expect("read");
+    let lines = |what: &str| trace.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(lines("SECCOMP_SET_MODE_FILTER"), 3, "{trace}");
+    assert_eq!(lines("effective=0, permitted=0, inheritable=0"), 1, "{trace}");
+    let needed =
+        "CAP_CHOWN|1<<CAP_DAC_OVERRIDE|1<<CAP_FOWNER|1<<CAP_FSETID|1<<CAP_SYS_ADMIN|1<<CAP_MKNOD|1<<CAP_SETFCAP";
+    assert_eq!(lines(&format!("effective=1<<{needed}, permitted=1<<{needed}, inheritable=0")), 1, "{trace}");
 }

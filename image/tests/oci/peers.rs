@@ -50,6 +50,12 @@ fn an_image_of_umocis_is_unpacked_as_by_umoci() {
     assert_same(&copied(&temp, "oci:img:v", "web"), &temp.path("reference/rootfs"), "umoci");
 }
 
+/// Whether a blob ends as zstd:chunked does.
+fn has_table_of_contents(blobs: &Path) -> bool {
+    let entries = std::fs::read_dir(blobs).expect("list").map(|entry| entry.expect("entry").path());
+    entries.into_iter().any(|blob| std::fs::read(blob).expect("read").ends_with(b"GnUlInUx"))
+}
+
 #[test]
 fn archives_of_skopeos_hold_the_same_image() {
     needs("skopeo", "skopeo");
@@ -63,6 +69,10 @@ fn archives_of_skopeos_hold_the_same_image() {
     skopeo(&[], "oci:img:v", "oci-archive:oci.tar:v");
     skopeo(&[], "oci:img:v", "docker-archive:docker.tar:localhost/web:1");
     skopeo(&["--dest-compress-format", "zstd"], "docker-archive:docker.tar", "oci:zstd:v");
+    // With a skippable frame that has a table of contents, and annotations that lead there.
+    let chunked = ["--dest-compress", "--dest-compress-format", "zstd:chunked"];
+    skopeo(&chunked, "docker-archive:docker.tar", "oci:chunked:v");
+    assert!(has_table_of_contents(&temp.path("chunked/blobs/sha256")), "skopeo made another form");
     run(&temp, &["sh", "-c", "gzip -k docker.tar && zstd -q oci.tar"]);
     for (name, reference) in [
         ("1", "oci-archive:oci.tar:v"),
@@ -72,6 +82,7 @@ fn archives_of_skopeos_hold_the_same_image() {
         ("5", "docker-archive:docker.tar.gz"),
         ("6", "oci-archive:oci.tar.zst:v"),
         ("7", "oci:zstd:v"),
+        ("8", "oci:chunked:v"),
     ] {
         // Each reads its own blobs.
         let _ = std::fs::remove_dir_all(temp.path("store"));
