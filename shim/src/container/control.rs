@@ -12,10 +12,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+/// Requests of a client that are answered in one go; the others wait for the next one, so that no
+/// client holds the loop.
+const BURST: usize = 16;
+
 impl Container {
     /// Takes the requests that a client has sent.
     pub(super) fn serve_client(&mut self, client: u32) {
-        loop {
+        for _ in 0..BURST {
             let (reply, streams) = match self.server.receive(client) {
                 Received::Request(request) => {
                     self.answer(client, request).unwrap_or_else(|error| refuse(error.chain()))
