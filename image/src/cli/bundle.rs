@@ -80,7 +80,7 @@ pub(super) struct BundleArgs {
     output: PathBuf,
 
     /// Where an image's layers are unpacked, once for all bundles, which refer to them there.
-    #[arg(long, value_name = "DIR", requires = "reference", default_value = layers::DEFAULT)]
+    #[arg(long, value_name = "DIR", default_value = layers::DEFAULT)]
     layer_store: PathBuf,
 
     /// Where the container's changes go: tmpfs, tmpfs:OPTIONS, or a directory that keeps them.
@@ -169,6 +169,7 @@ fn make_plan(args: BundleArgs) -> Result<(Plan, Option<UsedStore>)> {
         bail!("--init is for a COMMAND or an image: give a command after --");
     }
     let image = args.reference.as_ref().map(|reference| ImageRoot::open(reference, &args)).transpose()?;
+    let store_of_layers = if image.is_none() { store_of(&args.layers, &args.layer_store)? } else { None };
     let settings = image.as_ref().map(|image| &image.settings);
     let below = image.as_ref().map_or(&[][..], |image| &image.layers);
     let layers = Layers::open(&[below, &args.layers].concat())?;
@@ -214,7 +215,11 @@ fn make_plan(args: BundleArgs) -> Result<(Plan, Option<UsedStore>)> {
             let record = BundleRecord { bundle, image: reference, digest, layers };
             (image.settings, Some(UsedStore { store: image.store, record }))
         }
-        None => (ImageSettings::default(), None),
+        None => {
+            let record =
+                || BundleRecord { bundle: output.clone(), layers: layers.paths().into(), ..Default::default() };
+            (ImageSettings::default(), store_of_layers.map(|store| UsedStore { store, record: record() }))
+        }
     };
     let plan = Plan {
         output,
@@ -238,6 +243,13 @@ fn make_plan(args: BundleArgs) -> Result<(Plan, Option<UsedStore>)> {
         os_release: os_release(),
     };
     Ok((plan, used))
+}
+
+/// The store of layers, if one of its directories was given as a layer.
+fn store_of(layers: &[PathBuf], root: &Path) -> Result<Option<LayerStore>> {
+    let Ok(root) = std::fs::canonicalize(root) else { return Ok(None) };
+    let is_ours = |layer: &PathBuf| std::fs::canonicalize(layer).is_ok_and(|layer| layer.starts_with(&root));
+    Ok(if layers.iter().any(is_ours) { Some(LayerStore::open(&root)?) } else { None })
 }
 
 /// The root of an image, unpacked.

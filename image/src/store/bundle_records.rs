@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 const DIRECTORY: &str = "bundles";
 
 /// A record.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct BundleRecord {
     pub(crate) bundle: PathBuf,
-    /// As the caller has written it.
+    /// As the caller has written it; empty if the bundle has no image.
     pub(crate) image: String,
     /// Of its manifest.
     pub(crate) digest: Option<Digest>,

@@ -119,6 +119,12 @@ fn a_bundle_keeps_the_layers_that_it_names_now() {
     assert_eq!(removed(&temp, &[]), [""; 0]);
     temp.file("web/firn.json", &content, 0o600);
     success(&mut firn_image(&temp, &["inspect", "web"]));
+    // A layer of the store that was given as a directory is kept for that bundle too.
+    let layer = layers(&temp).remove(0).display().to_string();
+    done(&temp, &["bundle", "--layer", &layer, "--force", "--output", "web", "--", "/bin/true"]);
+    std::fs::remove_file(temp.path("store/bundles").read_dir().unwrap().next().unwrap().unwrap().path()).unwrap();
+    done(&temp, &["bundle", "--layer", &layer, "--force", "--output", "web", "--", "/bin/true"]);
+    assert_eq!(removed(&temp, &[]), [""; 0]);
     // Of a run that was killed before there was a bundle.
     std::fs::rename(temp.path("web"), temp.path("elsewhere")).expect("rename");
     assert_eq!(removed(&temp, &[]), ["layer", "record"]);
