@@ -5,11 +5,12 @@ mod common;
 use common::{Fixture, Monitor, text_of, until};
 use firn_shim::control::client::Client;
 use firn_shim::control::protocol::{AttachedStream, Event, Request, State, Status};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
@@ -184,26 +185,30 @@ fn a_reader_that_stops_is_dropped_and_not_waited_for() {
         .as_array_mut()
         .unwrap()
         .push(json!({"destination": "/dev/zero", "type": "bind", "source": "/dev/zero", "options": ["bind"]}));
-    let (monitor, mut slow) = running(&fixture, &[]);
+    const ALL: usize = 64 * 65_536 + 1;
+    let (mut monitor, mut slow) = running(&fixture, &[]);
     let (_, mut asleep) = attach(&mut slow, false);
     let mut quick = connect(&fixture);
     let (_, mut awake) = attach(&mut quick, false);
-    let reader = std::thread::spawn(move || {
-        let mut got = Vec::new();
-        awake[0].read_to_end(&mut got).unwrap();
-        got
-    });
-    let ended = std::thread::spawn(move || monitor.end());
+    let mut stdout = monitor.take_stdout();
     fs::write(fixture.data("go"), "").unwrap();
-    fixture.wait_for("written");
-    // It got what sockets hold, and then an end.
+    // The container is as fast as the monitor's own stdout is read, and so is this client.
+    let (mut from_stdout, mut from_client) = (vec![0; 65_536], vec![0; 65_536]);
+    let mut count = 0;
+    while count < ALL {
+        let read = stdout.read(&mut from_stdout).unwrap();
+        awake[0].read_exact(&mut from_client[..read]).unwrap();
+        assert!(from_stdout[..read] == from_client[..read], "other bytes at {count}");
+        count += read;
+    }
+    assert_eq!(count, ALL);
+    // The other one got what sockets hold, and then an end.
     let mut got = Vec::new();
     asleep[0].read_to_end(&mut got).unwrap();
     assert!(got.len() < 64 * 65_536, "{}", got.len());
     assert_eq!(status(&mut slow).state, State::Running);
     assert_eq!(run(&fixture, "stop", &[]).status.code(), Some(0));
-    assert_eq!(reader.join().unwrap().len(), 64 * 65_536 + 1);
-    assert_eq!(ended.join().unwrap().stdout.len(), 64 * 65_536 + 1);
+    assert_eq!(monitor.wait(), Some(0));
 }
 
 #[test]
@@ -264,6 +269,10 @@ fn nothing_that_a_client_sends_holds_the_monitor() {
     // One that asks and never reads, and more connections than there is room for.
     let deaf = open();
     while send(&deaf, br#"{"version": 1, "request": "status"}"#, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok() {}
+    until("the end of its connection", || {
+        let mut hung_up = [PollFd::new(deaf.as_fd(), PollFlags::empty())];
+        poll(&mut hung_up, PollTimeout::ZERO).unwrap() == 1
+    });
     let many: Vec<OwnedFd> = (0..100).map(|_| open()).collect();
     assert_eq!(status(&mut client).state, State::Running);
     let full = run(&fixture, "status", &[]);
@@ -281,7 +290,8 @@ fn nothing_that_a_client_sends_holds_the_monitor() {
     }
     fs::set_permissions(fixture.state("control"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let exe = fixture.dir.join("firn-shim");
-    fs::copy(env!("CARGO_BIN_EXE_firn-shim"), &exe).unwrap();
+    // By another process: a program that a fork of this one has open for writing is not executed.
+    assert!(common::host("cp", &[env!("CARGO_BIN_EXE_firn-shim"), exe.to_str().unwrap()]).status.success());
     let output = Command::new(&exe)
         .args(other.get_args().map(ToOwned::to_owned).collect::<Vec<_>>())
         .uid(65534)

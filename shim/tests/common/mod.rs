@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// No step of any test takes longer, also on a busy machine.
@@ -210,6 +210,11 @@ impl Monitor {
             let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap().trim();
             u64::from_str_radix(pending, 16).unwrap() >> (signal as i32 - 1) & 1 == 0
         });
+    }
+
+    /// Its stdout, which is the caller's to read then.
+    pub fn take_stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().unwrap()
     }
 
     /// Kills it without any notice.
