@@ -1,6 +1,7 @@
 //! docs/BENCHMARKS.md and its plots.
 
 use crate::Result;
+use crate::image::HEADING as IMAGES;
 use crate::plot::{self, Bar, Group, Line};
 use crate::row::{Point, Report, Row};
 use crate::table;
@@ -30,7 +31,11 @@ pub fn write(report: &Report, docs: &Path) -> Result<()> {
     let parallel = lines(&report.parallel, "run");
     let title = "Runs per second by runs at a time";
     std::fs::write(plots.join("parallel.svg"), plot::lines(title, &names, &parallel, false))?;
-    std::fs::write(docs.join("BENCHMARKS.md"), text(report))?;
+    let file = docs.join("BENCHMARKS.md");
+    // The part about images is another run's.
+    let old = std::fs::read_to_string(&file).unwrap_or_default();
+    let images = old.split_once(IMAGES).map_or(String::new(), |(_, part)| format!("{IMAGES}{part}"));
+    std::fs::write(file, text(report) + &images)?;
     Ok(())
 }
 

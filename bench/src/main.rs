@@ -10,9 +10,11 @@
 //! | `statistics`, `row` | times and ratios |
 //! | `table`, `document`, `plot` | how it is shown |
 //! | `trace` | counting system calls and instructions |
+//! | `image` | images unpacked, beside other programs |
 
 mod contest;
 mod document;
+mod image;
 mod lifecycle;
 mod machine;
 mod options;
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.split_first() {
         Some((word, rest)) if word == "count" => trace::run(rest),
+        Some((word, rest)) if word == "floor" => image::run_floor(rest),
+        Some((word, rest)) if word == "image" => Options::of_images(rest).and_then(|options| image::bench(&options)),
         _ => Options::parse(&args).and_then(|options| bench(&options)),
     };
     match result {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 pub const HELP: &str = "\
 usage: firn-bench [--quick] [--rounds N] [--runtime NAME=PATH]… [--newest ROOT]
                   [--json FILE] [--docs FOLDER]
+       firn-bench image [--quick] [--rounds N] [--json FILE] [--docs FOLDER]
        firn-bench count calls|instructions FILE -- COMMAND…
 
 Its neighbours firn and firn-floor are measured, and crun and runc where they are
@@ -24,6 +25,14 @@ pub struct Options {
 }
 
 impl Options {
+    /// Of `image`: a round takes minutes.
+    pub fn of_images(args: &[String]) -> Result<Self> {
+        let options = Self::parse(args)?;
+        let given = args.iter().any(|arg| arg == "--rounds");
+        let rounds = if options.quick { 1 } else { 5 };
+        Ok(Self { rounds: if given { options.rounds } else { rounds }, ..options })
+    }
+
     pub fn parse(args: &[String]) -> Result<Self> {
         let mut options =
             Options { quick: false, rounds: 0, runtimes: Vec::new(), newest: None, json: None, docs: None };

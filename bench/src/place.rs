@@ -5,7 +5,7 @@ use firn_bench::view::View;
 use std::ffi::OsStr;
 use std::io::{Error, Read, Result, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 #[derive(Debug)]
 pub struct Place {
@@ -30,7 +30,17 @@ impl Place {
         let state = format!("mkdir -p '{0}/state'; mount -t tmpfs tmpfs '{0}/state'", scratch.display());
         let enter = format!("{state}\n{}", root.map(|root| enter(root, scratch)).unwrap_or_default());
         let floor = scratch.join("firn-floor");
-        let mut server = view.command(&enter, &[floor.as_os_str(), OsStr::new("serve")]);
+        Self::serve(view.command(&enter, &[floor.as_os_str(), OsStr::new("serve")]))
+    }
+
+    /// With the machine's cgroups as they are.
+    pub fn plain(scratch: &Path) -> Result<Self> {
+        let mut server = Command::new("unshare");
+        server.args(["--mount", "--propagation", "private"]).arg(scratch.join("firn-floor")).arg("serve");
+        Self::serve(server)
+    }
+
+    fn serve(mut server: Command) -> Result<Self> {
         let mut server = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let requests = server.stdin.take();
         let answers = server.stdout.take().ok_or_else(|| Error::other("no answers"))?;

@@ -42,7 +42,7 @@ impl Row {
         Summary::of(&self.samples.iter().map(|sample| sample.peak_kib as f64 / 1024.0).collect::<Vec<_>>()).median
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         json!({"command": self.command, "config": self.config, "view": self.view, "subject": self.subject,
                "rounds": self.samples.len(), "milliseconds": self.times().json(), "cpu_milliseconds": self.cpu(),
                "peak_mib": self.peak_mib(), "ratio_to": self.base, "ratio": self.ratio.json(),
@@ -78,7 +78,7 @@ pub struct Point {
 }
 
 impl Point {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         json!({"command": self.command, "subject": self.subject, "number": self.number, "value": self.value.json()})
     }
 }

@@ -13,19 +13,22 @@ const PEERS: &str = "crun,runc";
 /// `options` are firn-bench's. Without `--quick`, docs/BENCHMARKS.md is written
 /// anew.
 pub fn run(options: &[&str]) -> Result<()> {
-    packages::install(&packages::BENCH)?;
+    let images = options.first() == Some(&"image");
+    packages::install(if images { &packages::BENCH_IMAGE } else { &packages::BENCH })?;
     let binaries = release()?;
     let mut bench = Command::new(binaries.join("firn-bench"));
     bench.args(options);
     let has = |option| options.contains(&option);
     if !has("--quick") {
-        match newest() {
+        let newest = if images { Err("images need none".into()) } else { newest() };
+        match newest {
             Ok(root) if !has("--newest") => drop(bench.arg("--newest").arg(root)),
             Ok(_) => {}
+            Err(_) if images => {}
             Err(error) => println!("without the runtimes of Debian {SUITE}: {error}"),
         }
         if !has("--json") {
-            bench.arg("--json").arg(binaries.join("bench.json"));
+            bench.arg("--json").arg(binaries.join(if images { "image.json" } else { "bench.json" }));
         }
         bench.arg("--docs").arg(workspace().join("docs"));
     }

@@ -29,6 +29,8 @@ usage: cargo xtask COMMAND
   vm [help]                Debian machines with systemd, to test in and to try
   bench [OPTION…]          firn against the floor and other runtimes, in turns;
                            --quick, --rounds N, --runtime NAME=PATH, --json FILE
+  bench image [OPTION…]    images unpacked by firn-image and other programs;
+                           --quick, --rounds N, --json FILE
   fuzz N                   N damaged archives, blobs, documents and references
   build                    the static release binaries
   install [--prefix DIR]   binaries, man pages and completions [/usr/local]

@@ -55,6 +55,20 @@ pub const BENCH: [&str; 11] = [
     "util-linux",
 ];
 
+/// Programs that unpack images, the registry that has them, and mkfs.ext4.
+pub const BENCH_IMAGE: [&str; 10] = [
+    "buildah",
+    "ca-certificates",
+    "containerd",
+    "docker-registry",
+    "e2fsprogs",
+    "golang-github-containers-common",
+    "podman",
+    "skopeo",
+    "umoci",
+    "util-linux",
+];
+
 /// What guests are made with and run by.
 pub const GUESTS: [&str; 7] =
     ["busybox-static", "e2fsprogs", "mmdebstrap", "qemu-system-x86", "util-linux", "xz-utils", "zstd"];
