@@ -2,7 +2,9 @@
 
 mod attach;
 mod control;
+mod exec;
 mod run;
+mod session;
 
 use crate::sys;
 use clap::error::ErrorKind;
@@ -18,6 +20,12 @@ Examples:
   firn-shim attach --no-stdin web | grep error
   echo reload | firn-shim attach web
       a container that was run with --stdin; the end of the input is its end there";
+
+const EXEC_EXAMPLES: &str = "\
+Examples:
+  firn-shim exec web cat /etc/os-release
+  firn-shim exec --tty web sh
+  tar -c site | firn-shim exec --user 33:33 --cwd /srv web tar -x";
 
 #[derive(Debug, Parser)]
 #[command(name = "firn-shim", version, about = "Monitor of one container", after_help = run::EXAMPLES)]
@@ -37,6 +45,9 @@ enum Verb {
     /// See the output of a container, and type into it
     #[command(after_help = ATTACH_EXAMPLES)]
     Attach(attach::Options),
+    /// Run a further process in a container
+    #[command(after_help = EXEC_EXAMPLES)]
+    Exec(exec::Options),
     /// Show what a container does
     Status(control::StatusOptions),
     /// Stop a container, and wait for its end
@@ -77,6 +88,7 @@ fn run_arguments() -> Result<u8> {
         Ok(Cli { verb }) => match verb {
             Verb::Run(options) => run::run(&options),
             Verb::Attach(options) => attach::run(&options),
+            Verb::Exec(options) => exec::run(&options),
             Verb::Status(options) => control::status(&options),
             Verb::Stop(options) => control::stop(&options),
             Verb::Kill(options) => control::kill(&options),

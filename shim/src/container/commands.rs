@@ -46,6 +46,7 @@ impl Container {
     fn prepare_command(&mut self, verb: Verb) -> Result<Command> {
         match verb {
             Verb::Create => self.prepare_create(),
+            Verb::Exec(number) => self.prepare_exec(number),
             _ => {
                 let command = self.runtime.command_for(verb);
                 command.doing(|| format!("container {}: prepare {verb}", self.settings.id))
@@ -103,13 +104,21 @@ impl Container {
             self.stdio.drain_outputs(&self.reactor);
         }
         if exit != Exit::Status(0) {
-            let error = CommandError::of(&self.runtime, verb, exit, &self.stdio.last_lines());
-            return self.on_command_failed(verb, error.into());
+            // Of create, whose stderr is the container's.
+            let lines = if verb == Verb::Create { self.stdio.last_lines() } else { String::new() };
+            let error = CommandError::of(&self.runtime, verb, exit, &lines);
+            let error = match verb {
+                // Its client knows of which container.
+                Verb::Exec(_) => Error::new(error.message),
+                _ => error.into(),
+            };
+            return self.on_command_failed(verb, error);
         }
         match verb {
             Verb::Create => self.on_created(),
             Verb::Start => self.events.push_back(Event::Started(true)),
             Verb::KillAll => {}
+            Verb::Exec(number) => self.on_exec_started(number, Ok(())),
             Verb::Delete => self.on_deleted(),
         }
     }
@@ -126,6 +135,7 @@ impl Container {
                 self.attempt.failure = Some(error);
                 self.events.push_back(Event::Started(false));
             }
+            Verb::Exec(number) => self.on_exec_started(number, Err(error)),
             // SIGKILL went to init by its pidfd too, and `delete --force` follows.
             Verb::KillAll => {}
             Verb::Delete => {

@@ -20,7 +20,15 @@ impl Container {
     /// Takes the requests that a client has sent.
     pub(super) fn serve_client(&mut self, client: u32) {
         for _ in 0..BURST {
+            // One that is answered later holds the next.
+            if !self.server.listens_to(client) {
+                return;
+            }
             let (reply, streams) = match self.server.receive(client) {
+                Received::Request(Request::Exec(process)) => match self.begin_exec(client, process) {
+                    Ok(()) => return,
+                    Err(error) => refuse(error.chain()),
+                },
                 Received::Request(request) => {
                     self.answer(client, request).unwrap_or_else(|error| refuse(error.chain()))
                 }
@@ -35,7 +43,7 @@ impl Container {
     }
 
     /// Closes a client's connection and its streams.
-    fn remove_client(&mut self, client: u32) {
+    pub(super) fn remove_client(&mut self, client: u32) {
         self.server.remove(client, &self.reactor);
         self.stdio.views.remove(client, &self.reactor);
         self.stdio.input.remove_source(client, &self.reactor);
@@ -67,6 +75,7 @@ impl Container {
                 self.forward_signal(signal);
             }
             Request::Attach { input } => return self.attach(client, input),
+            Request::Exec(_) => return Err(Error::new("is answered elsewhere")),
             Request::Resize { rows, columns } => {
                 self.stdio.input.resize(rows, columns).doing(|| "set the size of the terminal")?;
             }

@@ -3,11 +3,13 @@
 //!
 //! A descriptor that is ready, a signal or a timer becomes an event for the state machine
 //! ([`machine`]), whose actions the other files carry out: [`commands`], [`ready`], [`stop`],
-//! [`report`]. Other programs are served by [`control`].
+//! [`report`]. Other programs are served by [`control`], and have processes run by [`exec`].
 
 mod attempt;
 mod commands;
 mod control;
+mod exec;
+mod execs;
 mod machine;
 mod oom;
 pub(crate) mod policy;
@@ -34,6 +36,7 @@ use crate::signal::Signal;
 use crate::state::dir::StateDir;
 use crate::state::{adopt, exit_record, owner};
 use attempt::Attempt;
+use execs::Execs;
 use firn::error::{Context, Result};
 use machine::{Action, Event, Machine};
 use policy::{Policy, Restart, StartLimit};
@@ -98,6 +101,7 @@ struct Container {
     /// When the container has been silent for too long.
     watchdog: Timer,
     attempt: Attempt,
+    execs: Execs,
     /// For the machine, not handled yet.
     events: VecDeque<Event>,
     /// The number of attempts.
@@ -172,6 +176,7 @@ impl Container {
             stop_retry: Timer::default(),
             watchdog: Timer::default(),
             attempt: Attempt::begin(),
+            execs: Execs::default(),
             events: VecDeque::new(),
             starts: 0,
             outcome: None,
@@ -285,8 +290,9 @@ impl Container {
         for (pid, exit) in others {
             if self.attempt.is_init(pid) {
                 self.on_init_ended(exit);
-            } else {
+            } else if !self.on_exec_ended(pid, exit) {
                 self.attempt.remember_orphan(pid, exit);
+                self.remember_exec_orphan(pid, exit);
             }
         }
         for (pid, exit) in commands {

@@ -54,6 +54,9 @@ pub enum Request {
         #[serde(default)]
         input: bool,
     },
+    /// Run a further process in it. The reply comes when it runs, with its streams: descriptors of
+    /// pipes, or of its terminal. The client is told how it ends by [`Event::ExecEnded`].
+    Exec(ExecProcess),
     /// Set the size of its terminal.
     Resize {
         /// In characters.
@@ -61,6 +64,24 @@ pub enum Request {
         /// In characters.
         columns: u16,
     },
+}
+
+/// A process to run in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ExecProcess {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// `NAME=VALUE`, beside the variables of the container's config.
+    pub env: Vec<String>,
+    /// Its working directory; that of the config if `None`.
+    pub cwd: Option<String>,
+    /// `UID[:GID]`, as the runtime's `exec --user` takes it; the config's if `None`.
+    pub user: Option<String>,
+    /// It gets a terminal, else pipes.
+    pub terminal: bool,
+    /// Its stdin is a pipe, else /dev/null. A terminal always has an input.
+    pub input: bool,
 }
 
 /// What the monitor sends.
@@ -83,10 +104,13 @@ pub struct Reply {
     /// Of `Status` and `Subscribe`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
-    /// Of `Attach`: which streams the sockets are, in their order.
+    /// Of `Exec`: the number of the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<u32>,
+    /// Of `Attach` and `Exec`: which streams the descriptors are, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<AttachedStream>,
-    /// Of `Attach`: the container has a terminal.
+    /// Of `Attach`: the container has a terminal. Of `Exec`: the process has one.
     #[serde(default)]
     pub terminal: bool,
 }
@@ -109,6 +133,18 @@ pub enum AttachedStream {
 pub enum Event {
     /// It has another state or status text.
     Status(Status),
+    /// A process that this client has asked for has ended. Neither a status nor a signal: how is not
+    /// known.
+    ExecEnded {
+        /// The number in the reply.
+        exec: u32,
+        /// Its exit status.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u8>,
+        /// The signal that ended it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
+    },
     /// It has ended, and the monitor ends. The exit record is written.
     Ended {
         /// The monitor's own exit code.
@@ -200,6 +236,10 @@ mod tests {
             (Request::Stop { timeout: None }, json!({"stop": {}})),
             (Request::Signal { number: 10 }, json!({"signal": {"number": 10}})),
             (Request::Attach { input: true }, json!({"attach": {"input": true}})),
+            (
+                Request::Exec(ExecProcess { args: vec!["ls".into()], ..ExecProcess::default() }),
+                json!({"exec": {"args": ["ls"], "env": [], "cwd": null, "user": null, "terminal": false, "input": false}}),
+            ),
             (Request::Resize { rows: 24, columns: 80 }, json!({"resize": {"rows": 24, "columns": 80}})),
         ] {
             assert_eq!(to_value(&request).unwrap(), text);

@@ -23,6 +23,8 @@ struct Client {
     number: u32,
     socket: OwnedFd,
     subscribed: bool,
+    /// It is in the reactor's set.
+    polled: bool,
 }
 
 /// The socket and its connections.
@@ -69,9 +71,8 @@ impl Server {
                 continue;
             }
             self.last = self.last.wrapping_add(1);
-            if reactor.add(&socket, Interest::Readable, Token::Client(self.last)).is_ok() {
-                self.clients.push(Client { number: self.last, socket, subscribed: false });
-            }
+            self.clients.push(Client { number: self.last, socket, subscribed: false, polled: false });
+            self.go_on(self.last, reactor);
         }
     }
 
@@ -113,6 +114,32 @@ impl Server {
         client.is_none_or(|client| send(client.socket.as_fd(), &Message::Reply(reply), streams).is_ok())
     }
 
+    /// Takes no requests of a client until [`Server::go_on`], so that its replies keep their order.
+    pub(crate) fn hold(&mut self, number: u32, reactor: &Reactor) {
+        if let Some(client) = self.clients.iter_mut().find(|client| client.number == number) {
+            let _ = reactor.set_polled(&client.socket, &mut client.polled, false, Token::Client(number));
+        }
+    }
+
+    /// Takes requests of a client again.
+    pub(crate) fn go_on(&mut self, number: u32, reactor: &Reactor) {
+        if let Some(client) = self.clients.iter_mut().find(|client| client.number == number) {
+            let _ = reactor.set_polled(&client.socket, &mut client.polled, true, Token::Client(number));
+        }
+    }
+
+    /// Whether requests of a client are taken.
+    pub(crate) fn listens_to(&self, number: u32) -> bool {
+        self.clients.iter().any(|client| client.number == number && client.polled)
+    }
+
+    /// Sends an event to one client. False: it does not take it, and is to be removed.
+    #[must_use]
+    pub(crate) fn tell(&self, number: u32, message: &Message) -> bool {
+        let client = self.clients.iter().find(|client| client.number == number);
+        client.is_none_or(|client| send(client.socket.as_fd(), message, &[]).is_ok())
+    }
+
     /// Sends an event to all subscribers; those that do not take it are to be removed.
     #[must_use]
     pub(crate) fn publish(&self, message: &Message) -> Vec<u32> {
@@ -123,13 +150,8 @@ impl Server {
 
     /// Closes a connection.
     pub(crate) fn remove(&mut self, number: u32, reactor: &Reactor) {
-        self.clients.retain(|client| {
-            let kept = client.number != number;
-            if !kept {
-                let _ = reactor.remove(&client.socket);
-            }
-            kept
-        });
+        self.hold(number, reactor);
+        self.clients.retain(|client| client.number != number);
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Verb {
     KillAll,
     /// `delete --force`
     Delete,
+    /// `exec --detach`, of the process with this number.
+    Exec(u32),
 }
 
 impl fmt::Display for Verb {
@@ -31,6 +33,7 @@ impl fmt::Display for Verb {
             Verb::Start => "start",
             Verb::KillAll => "kill",
             Verb::Delete => "delete",
+            Verb::Exec(_) => "exec",
         })
     }
 }
@@ -60,6 +63,18 @@ pub(crate) struct CreateArgs {
     pub(crate) console_socket: Option<PathBuf>,
 }
 
+/// What `exec` is given.
+#[derive(Debug)]
+pub(crate) struct ExecArgs<'a> {
+    pub(crate) args: &'a [String],
+    pub(crate) env: &'a [String],
+    pub(crate) cwd: Option<&'a str>,
+    pub(crate) user: Option<&'a str>,
+    pub(crate) pid_file: PathBuf,
+    /// With it the process has a terminal.
+    pub(crate) console_socket: Option<PathBuf>,
+}
+
 impl Runtime {
     /// The command line of `create`. Its stdout and stderr, which become the container's without a
     /// terminal, are left to the caller.
@@ -75,13 +90,33 @@ impl Runtime {
         Ok(command)
     }
 
+    /// The command line of `exec`. Its streams, which become the process's without a terminal, are left
+    /// to the caller.
+    pub(crate) fn exec_command(&self, exec: &ExecArgs<'_>) -> io::Result<Command> {
+        let mut command = self.begin_command(Verb::Exec(0))?;
+        command.arg("--detach").arg("--pid-file").arg(&exec.pid_file);
+        if let Some(socket) = &exec.console_socket {
+            command.arg("--tty").arg("--console-socket").arg(socket);
+        }
+        for (option, value) in [("--cwd", exec.cwd), ("--user", exec.user)] {
+            if let Some(value) = value {
+                command.args([option, value]);
+            }
+        }
+        for variable in exec.env {
+            command.args(["--env", variable]);
+        }
+        command.args(["--", &self.id]).args(exec.args);
+        Ok(command)
+    }
+
     /// The command line of any other command.
     pub(crate) fn command_for(&self, verb: Verb) -> io::Result<Command> {
         let mut command = self.begin_command(verb)?;
         match verb {
             Verb::KillAll => command.args(["--all", "--", &self.id, "KILL"]),
             Verb::Delete => command.args(["--force", "--", &self.id]),
-            Verb::Create | Verb::Start => command.args(["--", &self.id]),
+            Verb::Create | Verb::Start | Verb::Exec(_) => command.args(["--", &self.id]),
         };
         Ok(command)
     }

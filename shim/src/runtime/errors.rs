@@ -23,7 +23,9 @@ pub(crate) enum FailureKind {
 #[derive(Debug)]
 pub(crate) struct CommandError {
     pub(crate) kind: FailureKind,
-    message: String,
+    id: String,
+    /// The command and its reason.
+    pub(crate) message: String,
 }
 
 impl CommandError {
@@ -46,13 +48,13 @@ impl CommandError {
             (None, Exit::Signal(signal)) => format!("ended by {signal}"),
             (None, exit) => format!("exit status {}", exit.code()),
         };
-        CommandError { kind, message: format!("container {}: {} {verb}: {reason}", runtime.id, name.display()) }
+        CommandError { kind, id: runtime.id.clone(), message: format!("{} {verb}: {reason}", name.display()) }
     }
 }
 
 impl From<CommandError> for Error {
     fn from(error: CommandError) -> Error {
-        Error::new(error.message)
+        Error::new(format!("container {}: {}", error.id, error.message))
     }
 }
 

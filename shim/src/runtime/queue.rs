@@ -11,7 +11,7 @@ use std::io;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// For `kill` and `delete`; `create` and `start` are limited by the start timeout. runc itself
+/// For `kill`, `delete` and `exec`; `create` and `start` are limited by the start timeout. runc itself
 /// waits up to 10 s in `delete --force`.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// For an aborted command to clean up, before it is killed.
@@ -51,7 +51,7 @@ impl CommandQueue {
     pub(crate) fn spawn(&mut self, verb: Verb, mut command: Command) -> io::Result<()> {
         // Dropping the Child does not wait for it; process/reaper.rs reaps it.
         let pid = command.spawn()?.id();
-        let limited = matches!(verb, Verb::KillAll | Verb::Delete);
+        let limited = matches!(verb, Verb::KillAll | Verb::Delete | Verb::Exec(_));
         self.running = Some(Running {
             verb,
             pid: i32::try_from(pid).map_err(io::Error::other)?,
@@ -64,6 +64,11 @@ impl CommandQueue {
     /// The command that ran as process `pid`, which has ended.
     pub(crate) fn take_ended(&mut self, pid: i32) -> Option<Verb> {
         self.running.take_if(|running| running.pid == pid).map(|running| running.verb)
+    }
+
+    /// The command that runs.
+    pub(crate) fn running(&self) -> Option<Verb> {
+        self.running.as_ref().map(|running| running.verb)
     }
 
     /// Whether the command that runs is process `pid`.

@@ -29,8 +29,19 @@ const SOCKET_PATH_LIMIT: usize = 107;
 const BACKLOG: i32 = 16;
 
 /// All files that only a running container needs, but for `lock` and `bundle/`.
-const TEMPORARY: [&str; 9] =
-    ["notify", "console", "control", "pid", "runtime.log", "runtime.err", "command", "exit.tmp", "owner"];
+const TEMPORARY: [&str; 11] = [
+    "notify",
+    "console",
+    "control",
+    "exec.console",
+    "pid",
+    "exec.pid",
+    "runtime.log",
+    "runtime.err",
+    "command",
+    "exit.tmp",
+    "owner",
+];
 
 /// A state directory whose lock is held.
 #[derive(Debug)]

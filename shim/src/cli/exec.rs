@@ -1,0 +1,62 @@
+//! `firn-shim exec NAME COMMAND`: a further process in the container.
+
+use super::control::Target;
+use super::session::{End, Session};
+use crate::control::protocol::{Event, ExecProcess, Request};
+use clap::Args;
+use firn::error::Result;
+
+/// The options of `exec`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    target: Target,
+    /// Give it a terminal
+    #[arg(long, short)]
+    tty: bool,
+    /// Its stdin is /dev/null
+    #[arg(long, conflicts_with = "tty")]
+    no_stdin: bool,
+    /// Variable beside those of the container; may be repeated
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Working directory [default: the container's]
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+    /// User and group, as numbers [default: the container's]
+    #[arg(long, short, value_name = "UID[:GID]")]
+    user: Option<String>,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// Runs the process; its exit status, or 128 and the number of the signal that ended it.
+pub(super) fn run(options: &Options) -> Result<u8> {
+    let mut client = options.target.connect()?;
+    let process = ExecProcess {
+        args: options.command.clone(),
+        env: options.env.clone(),
+        cwd: options.cwd.clone(),
+        user: options.user.clone(),
+        terminal: options.tty,
+        input: !options.no_stdin,
+    };
+    let (reply, streams) = client.call(Request::Exec(process))?;
+    let number = reply.exec;
+    let mut session = Session::begin(&reply, streams, &mut client)?;
+    let ended = session.relay(&mut client, |event| match *event {
+        Event::ExecEnded { exec, status, signal } if Some(exec) == number => Some(exit_code(status, signal)),
+        _ => None,
+    })?;
+    Ok(match ended {
+        End::Exit(code) => code,
+        End::Detached => 0,
+    })
+}
+
+/// As a shell shows it.
+fn exit_code(status: Option<u8>, signal: Option<i32>) -> u8 {
+    let of_signal = |signal: i32| u8::try_from(128 + signal).unwrap_or(u8::MAX);
+    status.or(signal.map(of_signal)).unwrap_or(u8::MAX)
+}
