@@ -7,7 +7,7 @@ use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::ipc::child::{self, Exit};
 use crate::ipc::protocol::{Channel, Message};
-use crate::ipc::seccomp_agent::{self, ProcessState};
+use crate::ipc::seccomp_agent::{self, ContainerProcessState};
 use crate::mount::sources::Sources;
 use crate::plan::Plan;
 use crate::state::oci_state::state_json;
@@ -145,7 +145,11 @@ fn send_notify_fd(notify_fd: &OwnedFd, plan: &Plan, record: &Record, transaction
         bail!("init sent a notify descriptor, but the seccomp profile has no listenerPath")
     };
     let init = transaction.init()?.0.as_raw_nonzero().get();
-    seccomp_agent::hand_over(notify_fd, agent, &ProcessState { record, status: Status::Creating, init, pid: init })
+    seccomp_agent::hand_over(
+        notify_fd,
+        agent,
+        &ContainerProcessState { record, status: Status::Creating, init, pid: init },
+    )
 }
 
 /// Writes /proc/PID/oom_score_adj (proc_pid_oom_score_adj(5)). "The runtime MUST set" it

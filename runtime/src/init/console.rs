@@ -1,6 +1,6 @@
 //! The session, the terminal, and the standard streams.
 
-use super::context::{Init, Task};
+use super::context::{Init, ProcessState};
 use crate::bail;
 use crate::error::{Context, Result};
 use crate::ipc::socket;
@@ -29,9 +29,9 @@ pub fn start_session() -> Result<()> {
 }
 
 /// setsid(2), and TIOCSCTTY on the terminal of `open_console`, where there is one.
-pub fn start_session_with_terminal(task: &Task<'_>) -> Result<()> {
+pub fn start_session_with_terminal(state: &ProcessState<'_>) -> Result<()> {
     start_session()?;
-    if !task.process.terminal {
+    if !state.plan.terminal {
         return Ok(());
     }
     tty::set_controlling(rustix::stdio::stdin()).doing(|| "set the controlling terminal (TIOCSCTTY)")
@@ -39,21 +39,21 @@ pub fn start_session_with_terminal(task: &Task<'_>) -> Result<()> {
 
 /// Opens a pty in the container's devpts, sends its master to the console socket
 /// (SCM_RIGHTS), and makes the slave the standard streams.
-pub fn open_console(task: &mut Task<'_>) -> Result<()> {
-    let Some(socket) = task.console_socket.take() else { return Ok(()) };
-    let master = open_ptmx(task.root()?)?;
-    set_up_terminal(task, &socket, &master)
+pub fn open_console(state: &mut ProcessState<'_>) -> Result<()> {
+    let Some(socket) = state.console_socket.take() else { return Ok(()) };
+    let master = open_ptmx(state.root()?)?;
+    set_up_terminal(state, &socket, &master)
 }
 
 /// The same for a `master` that is open: size, owner, streams.
-fn set_up_terminal(task: &Task<'_>, socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
+fn set_up_terminal(state: &ProcessState<'_>, socket: &OwnedFd, master: &OwnedFd) -> Result<()> {
     tty::unlock(master.as_fd()).doing(|| "unlock the terminal (TIOCSPTLCK)")?;
     let terminal = tty::open_peer(master.as_fd()).doing(|| "open the terminal (TIOCGPTPEER)")?;
-    if let Some(size) = task.process.streams.size {
+    if let Some(size) = state.plan.streams.size {
         let size = rustix::termios::Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
         rustix::termios::tcsetwinsize(&terminal, size).doing(|| "set the terminal's size")?;
     }
-    if task.process.streams.console == Console::Foreground {
+    if state.plan.streams.console == Console::Foreground {
         // The caller's terminal translates \n; before the program writes.
         let what = || "clear ONLCR of the terminal";
         let mut settings = tcgetattr(&terminal).doing(what)?;
@@ -61,8 +61,8 @@ fn set_up_terminal(task: &Task<'_>, socket: &OwnedFd, master: &OwnedFd) -> Resul
         tcsetattr(&terminal, OptionalActions::Now, &settings).doing(what)?;
     }
     // The group stays that of devpts (gid=5, tty): write(1) needs it, tty(4).
-    rustix::fs::fchown(&terminal, Some(Uid::from_raw(task.process.uid)), None)
-        .doing(|| format!("chown the terminal to user {}", task.process.uid))?;
+    rustix::fs::fchown(&terminal, Some(Uid::from_raw(state.plan.uid)), None)
+        .doing(|| format!("chown the terminal to user {}", state.plan.uid))?;
     send_master(socket, master)?;
     for stream in 0..3 {
         sys::fds::dup2(terminal.as_fd(), stream).doing(|| "make the terminal a standard stream (dup2)")?;
@@ -72,11 +72,11 @@ fn set_up_terminal(task: &Task<'_>, socket: &OwnedFd, master: &OwnedFd) -> Resul
 
 /// `open_console` for init, which also binds the terminal on /dev/console.
 pub fn open_init_console(init: &mut Init<'_>) -> Result<()> {
-    if init.task.console_socket.is_none() {
+    if init.state.console_socket.is_none() {
         return Ok(());
     }
     if init.plan.namespaces.makes(clone::NEWNS) {
-        open_console(&mut init.task)?;
+        open_console(&mut init.state)?;
         match init.dev.take() {
             Some(dev) => {
                 create_console_file(&dev).doing(|| "create /dev/console")?;
@@ -85,14 +85,14 @@ pub fn open_init_console(init: &mut Init<'_>) -> Result<()> {
             // A bind of the host's /dev: nothing is created in it (init/devices.rs).
             None => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY;
-                let dev = init.task.root()?.open(&InRoot::new("/dev"), flags);
+                let dev = init.state.root()?.open(&InRoot::new("/dev"), flags);
                 bind_console(&dev.doing(|| "open /dev in the container's root")?, rustix::stdio::stdin())?;
             }
         }
-    } else if let Some(socket) = init.task.console_socket.take() {
+    } else if let Some(socket) = init.state.console_socket.take() {
         // Without a mount namespace of its own: the devpts of this one.
         let master = open_ptmx(&RootFd::new(open_directory("/")?))?;
-        set_up_terminal(&init.task, &socket, &master)?;
+        set_up_terminal(&init.state, &socket, &master)?;
     }
     if init.plan.namespaces.joins_pid() {
         // The program's process does it: a controlling terminal is of one session.
@@ -153,14 +153,14 @@ fn bind_console(dev: &OwnedFd, terminal: BorrowedFd<'_>) -> Result<()> {
 /// Gives pipes to the program's user, who could not open /dev/stdout again otherwise, and
 /// replaces the host's /dev/null by the container's: criu can't name a file of the host's
 /// in a checkpoint.
-pub fn set_up_streams(task: &Task<'_>) -> Result<()> {
-    let uid = task.process.uid;
+pub fn set_up_streams(state: &ProcessState<'_>) -> Result<()> {
+    let uid = state.plan.uid;
     let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
-    for ((number, stream), kind) in (0..).zip(streams).zip(task.process.streams.streams) {
+    for ((number, stream), kind) in (0..).zip(streams).zip(state.plan.streams.streams) {
         match kind {
             Stream::Inherit { .. } => {}
             Stream::Null => {
-                if let Some(null) = open_container_null(task, stream) {
+                if let Some(null) = open_container_null(state, stream) {
                     sys::fds::dup2(null.as_fd(), number)
                         .doing(|| "use the container's /dev/null as a standard stream")?;
                 }
@@ -177,11 +177,11 @@ pub fn set_up_streams(task: &Task<'_>) -> Result<()> {
 }
 
 /// The container's /dev/null with the access mode of `stream`, if it is the null device.
-fn open_container_null(task: &Task<'_>, stream: BorrowedFd<'_>) -> Option<OwnedFd> {
+fn open_container_null(state: &ProcessState<'_>, stream: BorrowedFd<'_>) -> Option<OwnedFd> {
     let mode = rustix::fs::fcntl_getfl(stream).ok()? & OFlags::ACCMODE;
     // O_NONBLOCK: the image may have a FIFO there, whose open would block.
     let flags = mode | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
-    let null = task.root.as_ref()?.open_no_symlinks(&InRoot::new("/dev/null"), flags).ok()?;
+    let null = state.root.as_ref()?.open_no_symlinks(&InRoot::new("/dev/null"), flags).ok()?;
     let is_null = rustix::fs::fstat(&null).is_ok_and(|stat| is_null(&stat));
     (is_null && rustix::fs::fcntl_setfl(&null, mode).is_ok()).then_some(null)
 }

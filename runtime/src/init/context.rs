@@ -1,4 +1,4 @@
-//! What the steps work on: `Init` those of init, `Task` those of any process of a container.
+//! What the steps work on: `Init` those of init, `ProcessState` those of any process of a container.
 
 use crate::cgroup::CgroupHandle;
 use crate::error::{Error, Result};
@@ -18,9 +18,9 @@ use std::ffi::CString;
 
 /// The state of a process on its way to execve, whether it is init or joins by exec.
 #[derive(Debug)]
-pub struct Task<'a> {
-    /// The planned process.
-    pub process: &'a ProcessPlan,
+pub struct ProcessState<'a> {
+    /// What the process is to be.
+    pub plan: &'a ProcessPlan,
     /// The seccomp filter to load.
     pub filter: Option<&'a Filter>,
     /// An intermediate process: it forks the program's process in the pid namespace last.
@@ -48,7 +48,7 @@ pub struct Task<'a> {
 /// The state of init.
 #[derive(Debug)]
 pub struct Init<'a> {
-    pub task: Task<'a>,
+    pub state: ProcessState<'a>,
     pub plan: &'a Plan,
     pub record: &'a Record,
     pub sources: Sources,
@@ -86,13 +86,13 @@ impl Init<'_> {
                 return Ok(mount.open(&below, flags));
             }
         }
-        Ok(self.task.root()?.open(path, flags))
+        Ok(self.state.root()?.open(path, flags))
     }
 
     /// Sends an error: before Go to the runtime as a message; afterwards as bytes, to `start`
     /// by the FIFO, or to `run` by the channel.
     pub fn report_error(&mut self, error: &Error) {
-        match (self.task.go_received, &self.start_fifo) {
+        match (self.state.go_received, &self.start_fifo) {
             (false, _) => drop(self.channel.send(&Message::Failed(error.chain()))),
             (true, Some(fifo)) => drop(crate::path::write_all(fifo, &error.to_bytes())),
             (true, None) => drop(crate::path::write_all(&self.channel, &error.to_bytes())),
@@ -100,11 +100,11 @@ impl Init<'_> {
     }
 }
 
-impl<'a> Task<'a> {
+impl<'a> ProcessState<'a> {
     /// For a process that execs the program itself.
-    pub fn new(process: &'a ProcessPlan, filter: Option<&'a Filter>, console_socket: Option<OwnedFd>) -> Self {
-        Task {
-            process,
+    pub fn new(plan: &'a ProcessPlan, filter: Option<&'a Filter>, console_socket: Option<OwnedFd>) -> Self {
+        ProcessState {
+            plan,
             filter,
             is_intermediate: false,
             loads_filter_late: false,
@@ -113,7 +113,7 @@ impl<'a> Task<'a> {
             proc: None,
             enters_cwd_as_user: false,
             program: None,
-            env: process.env.clone(),
+            env: plan.env.clone(),
             vectors: None,
             go_received: false,
         }
@@ -122,7 +122,7 @@ impl<'a> Task<'a> {
     /// Whether no_new_privs is set when the filter is loaded. Loading without it takes
     /// CAP_SYS_ADMIN, which a process that is seen in a joined pid namespace must not have.
     pub fn has_no_new_privs(&self) -> bool {
-        self.process.no_new_privs || (self.loads_filter_late && self.process.caps.permitted & SYS_ADMIN == 0)
+        self.plan.no_new_privs || (self.loads_filter_late && self.plan.caps.permitted & SYS_ADMIN == 0)
     }
 
     /// The container's root. Error: before step "root file system".

@@ -26,7 +26,7 @@ pub fn create_links(init: &mut Init<'_>) -> Result<()> {
     let mut batch = CloseBatch::default();
     done.into_iter().for_each(|mount| batch.add(mount.tree));
     let Some(dev) = &init.dev else { return Ok(()) };
-    let root = init.task.root()?;
+    let root = init.state.root()?;
     // Only where /proc/kcore exists, as with runc.
     let core = root.open(&InRoot::new("/proc/kcore"), OFlags::PATH).is_ok().then_some(("/proc/kcore", "core"));
     for (text, name) in LINKS.into_iter().chain(core) {

@@ -47,7 +47,7 @@ pub fn create_devices(init: &mut Init<'_>) -> Result<()> {
 /// Opens a directory in which device nodes may be created, and creates it where it is
 /// missing. `dev`: the file system at /dev, once it is taken out of `init`.
 pub fn open_device_directory(init: &Init<'_>, path: &InRoot, dev: Option<&OwnedFd>) -> Result<OwnedFd> {
-    let root = init.task.root()?;
+    let root = init.state.root()?;
     root.open_or_create_directory(path, &|directory| refuse_foreign_mount(root, dev, init, directory))
 }
 

@@ -2,7 +2,7 @@
 //! be reached through /proc/PID/fd while it is set up: by one of a directory, the program
 //! leaves the root (CVE-2016-9962, CVE-2024-21626).
 
-use super::context::Task;
+use super::context::ProcessState;
 use crate::error::{Context, Result};
 use crate::sys;
 use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -10,8 +10,8 @@ use rustix::fd::{AsRawFd, BorrowedFd, RawFd};
 /// Clears FD_CLOEXEC on the descriptors of --preserve-fds; all others have it. Then
 /// PR_SET_DUMPABLE=0: no process of a joined pid namespace without CAP_SYS_PTRACE over the
 /// runtime's user namespace can ptrace this one or open its /proc/PID/fd.
-pub fn preserve_and_hide(task: &Task<'_>) -> Result<()> {
-    for number in &task.process.preserved_fds {
+pub fn preserve_and_hide(state: &ProcessState<'_>) -> Result<()> {
+    for number in &state.plan.preserved_fds {
         sys::fds::clear_cloexec(*number).doing(|| format!("preserve descriptor {number} (--preserve-fds)"))?;
     }
     sys::prctl::set_dumpable(false).doing(|| "set PR_SET_DUMPABLE 0")

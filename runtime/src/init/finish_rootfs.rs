@@ -132,5 +132,5 @@ pub fn make_root_read_only(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.readonly_root || !init.plan.namespaces.makes(clone::NEWNS) {
         return Ok(());
     }
-    setattr(init.task.root()?.as_fd(), false, &READ_ONLY).doing(|| "make the root read-only (mount_setattr)")
+    setattr(init.state.root()?.as_fd(), false, &READ_ONLY).doing(|| "make the root read-only (mount_setattr)")
 }

@@ -21,7 +21,7 @@ pub fn run_create_hooks(init: &mut Init<'_>) -> Result<()> {
         return Ok(());
     }
     // The working directory is the root, as with runc; by descriptor.
-    rustix::process::fchdir(init.task.root()?).doing(|| "chdir to the container's root for createContainer hooks")?;
+    rustix::process::fchdir(init.state.root()?).doing(|| "chdir to the container's root for createContainer hooks")?;
     run("createContainer", &hooks.create_container, None, &hook_state(init, Status::Creating))
 }
 
@@ -34,7 +34,7 @@ pub fn run_start_hooks(init: &mut Init<'_>) -> Result<()> {
     // A startContainer hook is a program of the container and gets its environment, as
     // with runc. Hooks of the host never do: by LD_PRELOAD the image would run code in
     // them, on the host (CVE-2025-23266, NVIDIA Container Toolkit).
-    let strings = init.task.vectors.as_ref().map_or(&[][..], |(_, env)| env.strings());
+    let strings = init.state.vectors.as_ref().map_or(&[][..], |(_, env)| env.strings());
     let env: Vec<String> = strings.iter().map(|entry| entry.to_string_lossy().into_owned()).collect();
     for hook in &mut hooks {
         hook.env.get_or_insert_with(|| env.clone());

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 #[expect(clippy::disallowed_methods, reason = "paths of the host, before the root is entered")]
 pub fn unmount_kernel_fs(init: &mut Init<'_>) -> Result<()> {
     // Mounted now: in a user namespace a procfs needs such a mount.
-    init.task.proc()?;
+    init.state.proc()?;
     let own = std::fs::canonicalize(&init.plan.rootfs)
         .doing(|| format!("resolve root.path {}", init.plan.rootfs.display()))?;
     let text = std::fs::read_to_string("/proc/self/mountinfo").doing(|| "read /proc/self/mountinfo")?;

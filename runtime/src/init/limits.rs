@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// The limits of init. Where it forks the program's process at the end, as the container's
 /// user, RLIMIT_NPROC is left to that one.
 pub fn set_for_init(init: &mut Init<'_>) -> Result<()> {
-    let process = init.task.process;
+    let process = init.state.plan;
     if init.plan.namespaces.joins_pid() { set_before_clone(process) } else { set_limits(process) }
 }
 

@@ -42,7 +42,7 @@ use crate::mount::sources::Sources;
 use crate::plan::Plan;
 use crate::state::Record;
 use crate::sys;
-use context::{Init, Task};
+use context::{Init, ProcessState};
 use rustix::fd::OwnedFd;
 use rustix::fs::Mode;
 
@@ -72,7 +72,7 @@ pub const STEPS: &[(&str, Step)] = &[
     ("time offsets", namespaces::open_time_offsets),
     ("ids", ids::become_root),
     ("session keyring", keyring::join_for_init),
-    ("descriptors", |init| fds::preserve_and_hide(&init.task)),
+    ("descriptors", |init| fds::preserve_and_hide(&init.state)),
     ("session", |_| console::start_session()),
     ("cgroup", cgroup::enter),
     ("namespaces", namespaces::join_and_unshare),
@@ -82,7 +82,7 @@ pub const STEPS: &[(&str, Step)] = &[
     ("mounts", mounts::mount_all),
     ("devices", devices::create_devices),
     ("device links", dev_links::create_links),
-    ("make the working directory", |init| working_dir::create(&init.task)),
+    ("make the working directory", |init| working_dir::create(&init.state)),
     ("console", console::open_init_console),
     ("hooks", hooks::run_create_hooks),
     ("names", names::set_names),
@@ -91,23 +91,23 @@ pub const STEPS: &[(&str, Step)] = &[
     ("read-only paths", finish_rootfs::make_paths_read_only),
     ("masked paths", finish_rootfs::mask_paths),
     ("read-only root", finish_rootfs::make_root_read_only),
-    ("security labels", |init| lsm::set_exec_label(&mut init.task)),
+    ("security labels", |init| lsm::set_exec_label(&mut init.state)),
     ("scheduling", sched::set_for_init),
     ("limits", limits::set_for_init),
-    ("standard streams", |init| console::set_up_streams(&init.task)),
-    ("capability bounds", |init| caps::drop_bounding(&init.task)),
-    ("no new privileges", |init| user::set_no_new_privs(&init.task)),
-    ("working directory", |init| working_dir::enter_as_root(&mut init.task)),
+    ("standard streams", |init| console::set_up_streams(&init.state)),
+    ("capability bounds", |init| caps::drop_bounding(&init.state)),
+    ("no new privileges", |init| user::set_no_new_privs(&init.state)),
+    ("working directory", |init| working_dir::enter_as_root(&mut init.state)),
     ("join the pid namespace", pid_namespace::join),
-    ("user", |init| user::become_user(&mut init.task)),
-    ("working directory as the user", |init| working_dir::enter_as_user(&init.task)),
-    ("program", |init| exec::find_program(&mut init.task)),
+    ("user", |init| user::become_user(&mut init.state)),
+    ("working directory as the user", |init| working_dir::enter_as_user(&init.state)),
+    ("program", |init| exec::find_program(&mut init.state)),
     ("prepare execve", wait_start::prepare_init_exec),
-    ("seccomp", |init| seccomp::load_early(&init.task, &init.channel)),
-    ("capabilities", |init| caps::drop_filter_capability(&init.task)),
+    ("seccomp", |init| seccomp::load_early(&init.state, &init.channel)),
+    ("capabilities", |init| caps::drop_filter_capability(&init.state)),
     ("process", pid_namespace::fork_program),
     ("session and limits of the process", pid_namespace::complete_program),
-    ("seccomp in the pid namespace", |init| seccomp::load_late(&init.task, &init.channel)),
+    ("seccomp in the pid namespace", |init| seccomp::load_late(&init.state, &init.channel)),
     ("ready", wait_start::report_ready),
     ("wait for start", wait_start::wait_for_start),
     ("start hooks", hooks::run_start_hooks),
@@ -134,13 +134,13 @@ pub fn run(plan: &Plan, record: &Record, handles: InitHandles) -> ! {
     // Files get exactly the modes that are given, until process.user.umask is set.
     rustix::process::umask(Mode::empty());
     let InitHandles { mut sources, cgroup_handle, channel, start_fifo } = handles;
-    let task = Task {
+    let state = ProcessState {
         is_intermediate: plan.namespaces.joins_pid(),
         loads_filter_late: plan.loads_filter_late(),
-        ..Task::new(&plan.process, plan.seccomp.as_ref(), sources.console_socket.take())
+        ..ProcessState::new(&plan.process, plan.seccomp.as_ref(), sources.console_socket.take())
     };
     let mut init = Init {
-        task,
+        state,
         plan,
         record,
         sources,
@@ -154,7 +154,7 @@ pub fn run(plan: &Plan, record: &Record, handles: InitHandles) -> ! {
         start_fifo,
     };
     let steps = STEPS.iter().try_for_each(|(_, step)| step(&mut init));
-    let error = steps.err().unwrap_or_else(|| exec::exec_program(&mut init.task));
+    let error = steps.err().unwrap_or_else(|| exec::exec_program(&mut init.state));
     init.report_error(&error);
     sys::exec::exit(1)
 }

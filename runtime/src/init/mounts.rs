@@ -48,17 +48,17 @@ pub fn mount_all(init: &mut Init<'_>) -> Result<()> {
             // Init resolves the host's paths until the root is entered; a source is
             // deferred only without a user namespace.
             Some(Source::Deferred(known)) => {
-                let (host, root) = (&init.sources.root, init.task.root.as_ref());
+                let (host, root) = (&init.sources.root, init.state.root.as_ref());
                 bind_source::bind_source(mount, host, root, (false, known), &mut batch).doing(what)?
             }
             source => source,
         };
         if matches!(source, Some(Source::InRoot(_))) {
             // For the mountinfo of a recursive copy.
-            init.task.proc()?;
+            init.state.proc()?;
         }
         let map = |tree: &OwnedFd| map_ids(init, number, mount, tree);
-        let context = MountContext { root: init.task.root()?, proc: init.task.proc.as_ref() };
+        let context = MountContext { root: init.state.root()?, proc: init.state.proc.as_ref() };
         let tree = mount_one(&context, mount, source, &map, &cgroups, &mut batch).doing(what)?;
         match (&mount.kind, tree) {
             (MountKind::FileSystem { kind, .. }, Some(tree)) if matches!(kind.as_str(), "proc" | "sysfs") => {

@@ -31,7 +31,7 @@ pub fn prepare(init: &mut Init<'_>) -> Result<()> {
     if init.plan.namespaces.has(clone::NEWUSER) {
         // The host's /proc, which no container can have changed: a new procfs of this pid
         // namespace is refused in a user namespace.
-        init.task.proc = Some(ProcFd::of_host()?);
+        init.state.proc = Some(ProcFd::of_host()?);
     }
     if init.plan.namespaces.unshares_in_init() { join_and_unshare_early(init) } else { Ok(()) }
 }
@@ -72,6 +72,6 @@ pub fn complete_program(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.joins_pid() {
         return Ok(());
     }
-    console::start_session_with_terminal(&init.task)?;
-    limits::set_limits(init.task.process)
+    console::start_session_with_terminal(&init.state)?;
+    limits::set_limits(init.state.plan)
 }

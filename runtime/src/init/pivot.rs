@@ -18,7 +18,7 @@ pub fn enter_root(init: &mut Init<'_>) -> Result<()> {
     if own_mounts && init.plan.no_pivot {
         kernel_mounts::unmount_kernel_fs(init)?;
     }
-    let root = init.task.root()?;
+    let root = init.state.root()?;
     rustix::process::fchdir(root).doing(|| "chdir to the container's root")?;
     if !own_mounts {
         // A joined mount namespace is not modified.

@@ -17,7 +17,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 pub fn mount_rootfs(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.makes(clone::NEWNS) {
         // The path resolves in the joined mount namespace.
-        init.task.root = Some(RootFd::new(open_directory(&init.plan.rootfs)?));
+        init.state.root = Some(RootFd::new(open_directory(&init.plan.rootfs)?));
         return Ok(());
     }
     set_propagation(init)?;
@@ -39,7 +39,7 @@ pub fn mount_rootfs(init: &mut Init<'_>) -> Result<()> {
         let shared = init.plan.root_propagation == PROPAGATION_SHARED;
         store_view::mount_closure(&root, closure, init.plan.namespaces.has(clone::NEWUSER), shared)?;
     }
-    init.task.root = Some(root);
+    init.state.root = Some(root);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Scheduling policy, I/O priority, memory policy and personality(2).
 
-use super::context::{Init, Task};
+use super::context::{Init, ProcessState};
 use crate::create::scheduler::set_policy;
 use crate::error::{Context, Result};
 use crate::sys;
@@ -9,20 +9,20 @@ use crate::sys;
 /// policy of that one.
 pub fn set_for_init(init: &mut Init<'_>) -> Result<()> {
     if !init.plan.namespaces.joins_pid() {
-        set_policy(init.task.process, 0)?;
+        set_policy(init.state.plan, 0)?;
     }
-    set_attributes(&init.task)
+    set_attributes(&init.state)
 }
 
 /// Those that are inherited by a child.
-pub fn set_attributes(task: &Task<'_>) -> Result<()> {
-    if let Some(priority) = task.process.io_priority {
+pub fn set_attributes(state: &ProcessState<'_>) -> Result<()> {
+    if let Some(priority) = state.plan.io_priority {
         sys::sched::set_io_priority(priority).doing(|| "set process.ioPriority")?;
     }
-    if let Some(policy) = &task.process.memory_policy {
+    if let Some(policy) = &state.plan.memory_policy {
         sys::sched::set_memory_policy(policy).doing(|| "set linux.memoryPolicy")?;
     }
-    if let Some(persona) = task.process.personality {
+    if let Some(persona) = state.plan.personality {
         sys::prctl::set_personality(persona).doing(|| "set linux.personality")?;
     }
     Ok(())

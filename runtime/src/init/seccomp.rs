@@ -7,7 +7,7 @@
 //! The filter must allow what init still calls: capset where no_new_privs is off and the
 //! container lacks CAP_SYS_ADMIN, read and write, execve; and what startContainer hooks take.
 
-use super::context::Task;
+use super::context::ProcessState;
 use crate::bail;
 use crate::error::{Context, Result};
 use crate::ipc::protocol::{Channel, Message};
@@ -18,17 +18,17 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 /// In the process that sets the container up, unless the filter denies it the clone of the
 /// program's process. `runtime`: the channel for a listener.
-pub fn load_early(task: &Task<'_>, runtime: &Channel) -> Result<()> {
-    match (task.filter, task.is_intermediate) {
-        _ if task.loads_filter_late => Ok(()),
+pub fn load_early(state: &ProcessState<'_>, runtime: &Channel) -> Result<()> {
+    match (state.filter, state.is_intermediate) {
+        _ if state.loads_filter_late => Ok(()),
         (Some(filter @ Filter { listener: Some(_), .. }), true) => load_and_send(filter, runtime),
-        _ => load_filter(task, runtime),
+        _ => load_filter(state, runtime),
     }
 }
 
 /// In the program's process, where `load_early` did not.
-pub fn load_late(task: &Task<'_>, runtime: &Channel) -> Result<()> {
-    if task.loads_filter_late { load_filter(task, runtime) } else { Ok(()) }
+pub fn load_late(state: &ProcessState<'_>, runtime: &Channel) -> Result<()> {
+    if state.loads_filter_late { load_filter(state, runtime) } else { Ok(()) }
 }
 
 /// Sends the listener from the same thread: a process whose children are in another pid
@@ -42,8 +42,8 @@ fn load_and_send(filter: &Filter, runtime: &Channel) -> Result<()> {
 }
 
 /// Loads the filter; its listener, if it has one, goes to the agent by way of the runtime.
-pub fn load_filter(task: &Task<'_>, runtime: &Channel) -> Result<()> {
-    let Some(filter) = task.filter else { return Ok(()) };
+pub fn load_filter(state: &ProcessState<'_>, runtime: &Channel) -> Result<()> {
+    let Some(filter) = state.filter else { return Ok(()) };
     match &filter.listener {
         None => sys::seccomp::load(&filter.program, filter.flags).map(drop).doing(|| "load linux.seccomp"),
         Some(_) => load_with_sender(filter, runtime),

@@ -15,7 +15,7 @@ pub fn write_sysctls(init: &mut Init<'_>) -> Result<()> {
     for (path, value) in &init.plan.sysctls {
         let proc = match &of_container {
             Some(proc) => proc,
-            None => init.task.proc()?,
+            None => init.state.proc()?,
         };
         proc.write(&format!("sys/{path}"), value)?;
     }

@@ -1,7 +1,7 @@
 //! The change to the user of process.user.
 
 use super::caps;
-use super::context::Task;
+use super::context::ProcessState;
 use crate::error::{Context, Error, Result};
 use crate::path::InRoot;
 use crate::sys::{ids, prctl};
@@ -9,8 +9,8 @@ use rustix::fs::Mode;
 use std::ffi::CString;
 
 /// PR_SET_NO_NEW_PRIVS, where the process has it.
-pub fn set_no_new_privs(task: &Task<'_>) -> Result<()> {
-    if task.has_no_new_privs() {
+pub fn set_no_new_privs(state: &ProcessState<'_>) -> Result<()> {
+    if state.has_no_new_privs() {
         prctl::set_no_new_privs().doing(|| "set no_new_privs")?;
     }
     Ok(())
@@ -18,9 +18,9 @@ pub fn set_no_new_privs(task: &Task<'_>) -> Result<()> {
 
 /// umask, supplementary groups, gid, uid, then capabilities: setgroups(2) and setresgid(2)
 /// need those that setresuid(2) drops.
-pub fn become_user(task: &mut Task<'_>) -> Result<()> {
-    set_home(task)?;
-    let process = task.process;
+pub fn become_user(state: &mut ProcessState<'_>) -> Result<()> {
+    set_home(state)?;
+    let process = state.plan;
     rustix::process::umask(Mode::from_raw_mode(process.umask));
     let set_groups = || if process.keeps_groups { Ok(()) } else { ids::set_groups(&process.groups) };
     match set_groups() {
@@ -35,25 +35,25 @@ pub fn become_user(task: &mut Task<'_>) -> Result<()> {
     };
     become_id("group", process.gid, ids::set_gid(process.gid))?;
     become_id("user", process.uid, ids::set_uid(process.uid))?;
-    caps::set_capabilities(task)?;
-    caps::raise_ambient(task)
+    caps::set_capabilities(state)?;
+    caps::raise_ambient(state)
 }
 
 /// Sets HOME where the config has none or an empty one: from the container's /etc/passwd, or
 /// `/`.
-fn set_home(task: &mut Task<'_>) -> Result<()> {
+fn set_home(state: &mut ProcessState<'_>) -> Result<()> {
     const LIMIT: u64 = 4 << 20;
-    let given = task.env.iter().position(|entry| entry.to_bytes().starts_with(b"HOME="));
+    let given = state.env.iter().position(|entry| entry.to_bytes().starts_with(b"HOME="));
     if let Some(at) = given {
-        if task.env[at].as_c_str() != c"HOME=" {
+        if state.env[at].as_c_str() != c"HOME=" {
             return Ok(());
         }
-        task.env.remove(at);
+        state.env.remove(at);
     }
     // An unreadable passwd counts as an empty one.
-    let passwd = task.root()?.read_file(&InRoot::new("/etc/passwd"), LIMIT).ok().flatten().unwrap_or_default();
-    let home = home_of(&passwd, task.process.uid).unwrap_or(b"/");
-    task.env.push(CString::new([b"HOME=", home].concat()).unwrap_or_else(|_| c"HOME=/".to_owned()));
+    let passwd = state.root()?.read_file(&InRoot::new("/etc/passwd"), LIMIT).ok().flatten().unwrap_or_default();
+    let home = home_of(&passwd, state.plan.uid).unwrap_or(b"/");
+    state.env.push(CString::new([b"HOME=", home].concat()).unwrap_or_else(|_| c"HOME=/".to_owned()));
     Ok(())
 }
 

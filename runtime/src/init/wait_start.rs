@@ -18,7 +18,7 @@ pub fn prepare_init_exec(init: &mut Init<'_>) -> Result<()> {
         sys::signal::exit_on(&[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP]);
     }
     let kept: Vec<_> = init.start_fifo.iter().map(AsFd::as_fd).chain([init.channel.as_fd()]).collect();
-    exec::prepare_exec(&mut init.task, &kept)?;
+    exec::prepare_exec(&mut init.state, &kept)?;
     if init.start_fifo.is_some() && init.record.owner != 0 && !init.plan.namespaces.joins_pid() {
         // setns(2) by the pidfd of a process that is not dumpable takes CAP_SYS_PTRACE in the
         // user namespace of its memory, which is the caller's here: ptrace(2), "Ptrace access
@@ -32,7 +32,7 @@ pub fn prepare_init_exec(init: &mut Init<'_>) -> Result<()> {
 pub fn report_ready(init: &mut Init<'_>) -> Result<()> {
     init.channel.send(&Message::Ready)?;
     init.channel.expect(&Message::Go)?;
-    init.task.go_received = true;
+    init.state.go_received = true;
     Ok(())
 }
 

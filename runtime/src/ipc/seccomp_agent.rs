@@ -13,7 +13,7 @@ use std::path::Path;
 /// What the container process state (runtime-spec, config-linux.md, "The Container
 /// Process State") is made of.
 #[derive(Debug)]
-pub struct ProcessState<'a> {
+pub struct ContainerProcessState<'a> {
     pub record: &'a Record,
     pub status: Status,
     /// Pid of init in the host's pid namespace.
@@ -24,7 +24,7 @@ pub struct ProcessState<'a> {
 
 /// Sends one packet: the container process state as JSON, with the descriptor attached.
 /// Errors: those of connect(2) and sendmsg(2).
-pub fn hand_over(notify_fd: &OwnedFd, listener: &Listener, of: &ProcessState<'_>) -> Result<()> {
+pub fn hand_over(notify_fd: &OwnedFd, listener: &Listener, of: &ContainerProcessState<'_>) -> Result<()> {
     let what = || format!("seccomp listener {}", listener.path);
     let mut message = serde_json::json!({
         "ociVersion": of.record.oci_version,

@@ -1,4 +1,4 @@
-//! The state of a joining process beside its `Task`.
+//! The state of a joining process beside its `ProcessState`.
 
 use crate::cgroup::CgroupHandle;
 use crate::error::{Error, Result};

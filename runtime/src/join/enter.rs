@@ -3,7 +3,7 @@
 use super::context::JoinContext;
 use crate::create::clone::drop_groups;
 use crate::error::{Context, Result};
-use crate::init::context::Task;
+use crate::init::context::ProcessState;
 use crate::ipc::protocol::Message;
 use crate::mount::attach::open_directory;
 use crate::path::RootFd;
@@ -19,12 +19,12 @@ use rustix::thread::sched_setaffinity;
 
 /// Enters the cgroup, or waits until systemd has moved this process there; then sets the
 /// final CPU affinity, which is limited to the cgroup's cpuset.
-pub fn enter_cgroup(task: &mut Task<'_>, context: &JoinContext<'_>) -> Result<()> {
+pub fn enter_cgroup(state: &mut ProcessState<'_>, context: &JoinContext<'_>) -> Result<()> {
     match context.moved_by_systemd {
         true => context.channel.expect(&Message::Placed)?,
         false => context.handle.enter()?,
     }
-    match &task.process.cpu_affinity {
+    match &state.plan.cpu_affinity {
         [_, Some(last)] => sched_setaffinity(None, last).doing(|| "set process.execCPUAffinity.final"),
         [None, None] => sys::sched::reset_affinity().doing(|| "reset the CPU affinity (sched_setaffinity)"),
         _ => Ok(()),
@@ -32,9 +32,9 @@ pub fn enter_cgroup(task: &mut Task<'_>, context: &JoinContext<'_>) -> Result<()
 }
 
 /// Joins all namespaces of init by one setns(2), then enters its root.
-pub fn enter_namespaces(task: &mut Task<'_>, context: &JoinContext<'_>) -> Result<()> {
+pub fn enter_namespaces(state: &mut ProcessState<'_>, context: &JoinContext<'_>) -> Result<()> {
     if context.named_namespaces & clone::NEWUSER != 0 {
-        drop_groups(task.process)?;
+        drop_groups(state.plan)?;
     }
     join_namespaces(context).doing(|| "join the container's namespaces")?;
     if let Some(root) = &context.root {
@@ -45,7 +45,7 @@ pub fn enter_namespaces(task: &mut Task<'_>, context: &JoinContext<'_>) -> Resul
         let _ = sys::ids::set_gid(0);
         let _ = sys::ids::set_uid(0);
     }
-    task.root = Some(RootFd::new(open_directory("/")?));
+    state.root = Some(RootFd::new(open_directory("/")?));
     Ok(())
 }
 

@@ -21,11 +21,11 @@ use crate::compat;
 use crate::create::{scheduler, serve};
 use crate::error::Context;
 use crate::error::{Error, Result};
-use crate::init::context::Task;
+use crate::init::context::ProcessState;
 use crate::ipc::child::{self, open_sibling};
 use crate::ipc::pair::{ConsolePair, StreamEnds};
 use crate::ipc::protocol::{Channel, Message};
-use crate::ipc::seccomp_agent::{self, ProcessState};
+use crate::ipc::seccomp_agent::{self, ContainerProcessState};
 use crate::ipc::watch::Watch;
 use crate::ipc::{console, streams};
 use crate::log::Log;
@@ -111,15 +111,15 @@ pub fn join(container: &Container, plan: &ExecPlan, below: &[String], log: &Log)
             // survives clone and execve.
             let _ = sys::signal::unblock_all();
             let loads_filter_late = plan.seccomp.as_ref().is_some_and(|filter| !lets_fork(filter, &plan.process));
-            let task = Task {
+            let state = ProcessState {
                 is_intermediate: true,
                 loads_filter_late,
-                ..Task::new(&plan.process, plan.seccomp.as_ref(), process_ends.console)
+                ..ProcessState::new(&plan.process, plan.seccomp.as_ref(), process_ends.console)
             };
             let moved_by_systemd = attach.is_some();
             let parent = Some(intermediate_end);
             steps::run(
-                task,
+                state,
                 JoinContext {
                     container,
                     named_namespaces,
@@ -204,7 +204,7 @@ impl FilterHandover<'_> {
         let agent = self.filter.and_then(|filter| filter.listener.as_ref());
         let Some(agent) = agent else { bail!("linux.seccomp has no listener, but the new process sent one") };
         let (record, pid) = (&self.container.record, self.pid.as_raw_nonzero().get());
-        let of = ProcessState { record, status: Status::Running, init: record.pid, pid };
+        let of = ContainerProcessState { record, status: Status::Running, init: record.pid, pid };
         seccomp_agent::hand_over(descriptor, agent, &of)
     }
 }
