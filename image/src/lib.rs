@@ -31,7 +31,7 @@
 //! of overlayfs in a layer, for `rootfs`.
 //!
 //! The layers, from the top down: `cli`, `build`, `bundle`, `store`, `rootfs`, `layer`, `source`,
-//! `oci`, `tar`, `progress`, `sys`. A module imports from those below it (`cargo xtask structure`).
+//! `sandbox`, `oci`, `tar`, `progress`, `sys`. A module imports from those below it (`cargo xtask structure`).
 
 #![deny(unsafe_code)]
 

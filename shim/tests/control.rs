@@ -136,7 +136,7 @@ fn what_is_typed_arrives_whole() {
     // All bytes, and far more than pipes and sockets hold.
     let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n ^ (n >> 8)) as u8).collect();
     let mut typist = sockets.pop().unwrap();
-    // The monitor's own stdout is a pipe that somebody must read.
+    // The monitor's own stdout is a pipe, which holds the container while it is not read.
     let ended = std::thread::spawn(move || monitor.end());
     let writer = std::thread::spawn({
         let bytes = bytes.clone();

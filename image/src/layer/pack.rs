@@ -52,7 +52,7 @@ pub(crate) enum Rules {
     /// extended attributes, hard links as files of their own (an optimised store links files that
     /// have nothing to do with each other).
     StorePath,
-    /// Likewise, and writable for its owner: whoever unpacks it without privileges writes below
+    /// Likewise, and writable for its owner: an unprivileged user who unpacks it writes below
     /// directories that exist.
     Archive,
     /// As it is; times later than this many seconds since 1970 become this.

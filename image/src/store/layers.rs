@@ -229,7 +229,7 @@ impl LayerStore {
         self.unpack_into(&open_directory(directory)?, blobs, layer, staging).map(drop)
     }
 
-    /// Waits for whoever makes the directory `place` now.
+    /// Waits for another process that makes the directory `place` now.
     fn lock(&self, place: &Path) -> Result<OwnedFd, StoreError> {
         let directory = place.parent().unwrap_or(&self.root);
         let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
@@ -298,7 +298,7 @@ fn open_directory(path: &Path) -> Result<OwnedFd, StoreError> {
     openat(CWD, path, flags, Mode::empty()).map_err(|errno| io_error("open", path)(errno.into()))
 }
 
-/// Waits for whoever unpacks the layer now. The file stays: removing it would let two hold locks of
+/// Waits for another process that unpacks the layer now. The file stays: removing it would let two hold locks of
 /// two files.
 fn lock(path: &Path) -> Result<OwnedFd, StoreError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;

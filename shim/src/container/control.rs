@@ -25,13 +25,11 @@ impl Container {
                 return;
             }
             let (reply, streams) = match self.server.receive(client) {
-                Received::Request(Request::Exec(process)) => match self.begin_exec(client, process) {
-                    Ok(()) => return,
+                Received::Request(request) => match self.answer(client, request) {
+                    Ok(Some(answer)) => answer,
+                    Ok(None) => return,
                     Err(error) => refuse(error.chain()),
                 },
-                Received::Request(request) => {
-                    self.answer(client, request).unwrap_or_else(|error| refuse(error.chain()))
-                }
                 Received::Bad(why) => refuse(why),
                 Received::Nothing => return,
                 Received::End => return self.remove_client(client),
@@ -49,7 +47,8 @@ impl Container {
         self.stdio.input.remove_source(client, &self.reactor);
     }
 
-    fn answer(&mut self, client: u32, request: Request) -> Result<(Reply, Vec<OwnedFd>)> {
+    /// Carries out a request. `None`: the reply comes later.
+    fn answer(&mut self, client: u32, request: Request) -> Result<Option<(Reply, Vec<OwnedFd>)>> {
         let mut reply = Reply::default();
         match request {
             Request::Status => reply.status = Some(self.status()),
@@ -74,13 +73,13 @@ impl Container {
                 }
                 self.forward_signal(signal);
             }
-            Request::Attach { input } => return self.attach(client, input),
-            Request::Exec(_) => return Err(Error::new("is answered elsewhere")),
+            Request::Attach { input } => return self.attach(client, input).map(Some),
+            Request::Exec(process) => return self.begin_exec(client, process).map(|()| None),
             Request::Resize { rows, columns } => {
                 self.stdio.input.resize(rows, columns).doing(|| "set the size of the terminal")?;
             }
         }
-        Ok((reply, Vec::new()))
+        Ok(Some((reply, Vec::new())))
     }
 
     /// Makes the client's sockets.

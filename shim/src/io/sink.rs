@@ -85,7 +85,7 @@ impl Sink {
         }
     }
 
-    /// Waits a while for whoever reads, and writes what is pending.
+    /// Writes what is pending, and waits up to a second for the reader.
     pub(crate) fn flush_at_end(&mut self) {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         for _ in 0..10 {
