@@ -13,9 +13,10 @@ pub(crate) fn unshare_user_and_mount() -> rustix::io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }
 }
 
-/// Runs `child` in a new process, which ends with this status, and is killed when its parent ends.
+/// Runs `child` in a new process, which has standard error and the descriptors `kept` alone, ends with
+/// this status, and is killed when its parent ends.
 /// Errors: this process has several threads, of which the child could find locks held.
-pub(crate) fn fork(child: impl FnOnce() -> u8) -> io::Result<Pid> {
+pub(crate) fn fork(kept: &[BorrowedFd<'_>], child: impl FnOnce() -> u8) -> io::Result<Pid> {
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
         return Err(io::Error::other("fork: the process has several threads"));
     }
@@ -26,10 +27,8 @@ pub(crate) fn fork(child: impl FnOnce() -> u8) -> io::Result<Pid> {
         0 => {
             let killed_with_parent = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
             // A parent that has ended before that has left the child to another.
-            let status = match killed_with_parent && rustix::process::getppid() == Some(parent) {
-                true => child(),
-                false => 1,
-            };
+            let is_ours = killed_with_parent && rustix::process::getppid() == Some(parent);
+            let status = if is_ours && close_all_but(kept).is_ok() { child() } else { 1 };
             // SAFETY: ends the process. Nothing of the parent's is flushed or dropped a second time.
             unsafe { libc::_exit(i32::from(status)) }
         }
@@ -39,7 +38,7 @@ pub(crate) fn fork(child: impl FnOnce() -> u8) -> io::Result<Pid> {
 
 /// Closes all descriptors but standard error and these; in a child that ends without dropping what
 /// its parent owns.
-pub(crate) fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut kept: Vec<u32> = kept.iter().filter_map(|fd| fd.as_raw_fd().try_into().ok()).chain([2]).collect();
     kept.sort_unstable();
     let mut first = 0;

@@ -12,11 +12,7 @@ pub(crate) struct Child(Option<Pid>);
 impl Child {
     /// Runs `work` in a child that has the descriptors `kept` and standard error.
     pub(crate) fn start(kept: &[BorrowedFd<'_>], work: impl FnOnce() -> u8) -> io::Result<Self> {
-        let pid = sys::fork(|| match sys::close_all_but(kept) {
-            Ok(()) => work(),
-            Err(_) => 1,
-        })?;
-        Ok(Self(Some(pid)))
+        Ok(Self(Some(sys::fork(kept, work)?)))
     }
 
     /// Waits for its end. By which signal it was killed.

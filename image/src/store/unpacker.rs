@@ -105,10 +105,7 @@ fn serve(socket: &OwnedFd) -> io::Result<()> {
         let request: Request = serde_json::from_slice(&text[..message.bytes]).map_err(io::Error::other)?;
         let blob = FileRange::new(Arc::new(blob.into()), request.range.0, request.range.1);
         let kept = [blob.as_fd(), top.as_fd(), answer.as_fd(), lock.as_fd()];
-        crate::sys::fork(|| match crate::sys::close_all_but(&kept) {
-            Ok(()) => answer_with(&answer, unpack(&request, &blob, &top)),
-            Err(_) => 1,
-        })?;
+        crate::sys::fork(&kept, || answer_with(&answer, unpack(&request, &blob, &top)))?;
     }
     while wait(WaitOptions::empty()).is_ok() {}
     Ok(())
