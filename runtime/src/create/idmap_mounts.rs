@@ -3,17 +3,19 @@
 
 use super::idmap;
 use crate::bail;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::ipc::child;
-use crate::ipc::protocol::Channel;
+use crate::ipc::protocol::{Channel, Message};
+use crate::mount::container_ids::ContainerIds;
+use crate::mount::layered_root;
 use crate::mount::sources::Sources;
 use crate::plan::Plan;
 use crate::plan::mounts::{Idmap, MountPlan};
 use crate::plan::namespaces::IdMaps;
 use crate::sys;
 use crate::sys::clone::{self, Fork};
-use crate::sys::mount::{ATTR_IDMAP, MountAttr, setattr};
+use crate::sys::mount::{ATTR_IDMAP, MountAttr, PROPAGATION_SHARED, setattr};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
@@ -58,6 +60,53 @@ pub fn map_to_container(plan: &Plan, sources: &Sources, init: Pid) -> Result<()>
         return Ok(());
     }
     map_all(plan, sources, namespace_of(init)?.as_fd())
+}
+
+/// Mounts, before init exists, the root of a firn.json for a container with a user namespace, and
+/// keeps it in `sources`.
+pub fn mount_layered_root(plan: &Plan, sources: &mut Sources, host: &Host) -> Result<()> {
+    let Some(layered) = plan.layered_root.as_ref().filter(|_| plan.namespaces.makes(clone::NEWNS)) else {
+        return Ok(());
+    };
+    let joined = sources.namespaces.iter().find(|(kind, _)| *kind == clone::NEWUSER).map(|(_, namespace)| namespace);
+    let ids = match (joined, &plan.id_maps) {
+        (Some(namespace), _) => ids_of_namespace(namespace)?,
+        (None, Some(maps)) if maps.are_identity() => ContainerIds { maps: maps.clone(), namespace: None },
+        (None, Some(maps)) => ContainerIds { maps: maps.clone(), namespace: Some(user_namespace(maps, host)?) },
+        (None, None) => return Ok(()),
+    };
+    let shared = plan.root_propagation == PROPAGATION_SHARED;
+    sources.layered_root = Some(layered_root::mount_outside(layered, &plan.rootfs, shared, &ids)?);
+    Ok(())
+}
+
+/// The maps of a user namespace to join, from the /proc of a process in it: uid_map shows host ids
+/// as the process that opens it has them, user_namespaces(7).
+fn ids_of_namespace(namespace: &OwnedFd) -> Result<ContainerIds> {
+    let what = || "read the maps of the user namespace to join";
+    let (parent_end, child_end) = Channel::pair()?;
+    let (pid, pidfd) = match clone::clone3(0, None).doing(|| "clone a process for the user namespace to join")? {
+        Fork::Child => {
+            drop(parent_end);
+            let joined = clone::setns(namespace.as_fd(), clone::NEWUSER).doing(|| "join the user namespace");
+            let message = joined.map_or_else(|error| Message::Failed(error.chain()), |()| Message::Ready);
+            // Lives until the parent has read.
+            let _ = child_end.send(&message).and_then(|()| child_end.receive());
+            sys::exec::exit(0)
+        }
+        Fork::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop(child_end);
+    let read = |file: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{}/{file}", pid.as_raw_nonzero())).doing(what)?;
+        IdMaps::parse(&text).ok_or_else(|| Error::new(format!("{}: {text:?}", what())))
+    };
+    let maps =
+        parent_end.expect(&Message::Ready).and_then(|()| Ok(IdMaps { uids: read("uid_map")?, gids: read("gid_map")? }));
+    drop(parent_end);
+    child::kill(pid, &pidfd);
+    let (maps, copy) = (maps?, namespace.try_clone().doing(what)?);
+    Ok(ContainerIds { namespace: (!maps.are_identity()).then_some(copy), maps })
 }
 
 fn uses_container_maps(mount: &MountPlan) -> bool {

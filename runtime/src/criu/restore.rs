@@ -7,10 +7,10 @@ use super::wire::Writer;
 use super::{external, mounts, root, streams};
 use crate::bail;
 use crate::cgroup::{Cgroup, CgroupHandle};
-use crate::create::hooks;
 use crate::create::transaction::CreateTransaction;
+use crate::create::{hooks, idmap_mounts};
 use crate::error::{Context, Error, Result};
-use crate::host::proc_cgroup;
+use crate::host::{Host, proc_cgroup};
 use crate::init::console;
 use crate::ipc::pair::StreamEnds;
 use crate::log::Log;
@@ -73,9 +73,10 @@ pub fn restore(
     streams: StreamEnds,
     transaction: &mut CreateTransaction,
     record: Record,
+    host: &Host,
     log: &Log,
 ) -> Result<Record> {
-    let work = Work { images, plan, streams, log };
+    let work = Work { images, plan, streams, host, log };
     work.run(transaction, record)
 }
 
@@ -85,6 +86,7 @@ struct Work<'a> {
     plan: &'a Plan,
     /// The process's ends of its streams.
     streams: StreamEnds,
+    host: &'a Host,
     log: &'a Log,
 }
 
@@ -93,6 +95,7 @@ impl Work<'_> {
         let plan = self.plan;
         let mut sources = sources::open_sources(plan, None, true)?;
         sources.open_deferred(plan)?;
+        idmap_mounts::mount_layered_root(plan, &mut sources, self.host)?;
         let cgroup_handle = transaction.create_cgroups_and_resctrl(plan, &mut record)?;
         let place = transaction.dir()?.make_mount_point()?;
         let criu = self.fork(&sources, &cgroup_handle, &record.keyring, &place)?;
@@ -126,7 +129,7 @@ impl Work<'_> {
             // must not be the caller's.
             keyring::join(keyring)?;
             cgroup_handle.enter()?;
-            root::mount(plan, &sources.mounts, place)
+            root::mount(plan, sources, place)
         };
         let inside =
             ChildSetup { namespaces: clone::NEWNS, cgroup: cgroup_handle.clone_into(), keep: &keep, prepare: &prepare };

@@ -4,7 +4,8 @@
 use crate::error::{Context, Result};
 use crate::mount::attach::{attach, open_directory};
 use crate::mount::bind_source::Source;
-use crate::mount::overlay;
+use crate::mount::overlay::{self, Marks};
+use crate::mount::sources::Sources;
 use crate::mount::target::open_target;
 use crate::path::RootFd;
 use crate::plan::Plan;
@@ -16,24 +17,27 @@ use rustix::fs::{CWD, FileType};
 use rustix::mount::{OpenTreeFlags, UnmountFlags};
 use std::path::Path;
 
-/// Mounts the root on `place`, and creates the mount points in it. `sources`: those of the
-/// plan's mounts. Runs in the child that executes CRIU.
-pub fn mount(plan: &Plan, sources: &[Option<Source>], place: &Path) -> Result<()> {
+/// Mounts the root on `place`, and creates the mount points in it. Runs in the child that
+/// executes CRIU.
+pub fn mount(plan: &Plan, sources: &Sources, place: &Path) -> Result<()> {
     let slave = MountAttr { propagation: PROPAGATION_SLAVE, ..MountAttr::default() };
     setattr_root(&slave).doing(|| "set the mount propagation of CRIU's namespace to slave")?;
     let what = || format!("mount the root on {}", place.display());
-    let root = match &plan.layered_root {
-        None => {
-            let tree = copy(&plan.rootfs).doing(what)?;
+    let root = match (&plan.layered_root, &sources.layered_root) {
+        (Some(layered), None) => RootFd::new(overlay::mount_root(layered, place, Marks::Trusted, None)?),
+        (_, outside) => {
+            let tree = match outside {
+                Some(outside) => outside.try_clone().doing(what)?,
+                None => copy(&plan.rootfs).doing(what)?,
+            };
             attach(&tree, open_directory(place)?).doing(what)?;
-            tree
+            RootFd::new(tree)
         }
-        Some(layered) => overlay::mount_root(layered, place)?,
     };
     // CRIU requires a single mount there: mounts that were needed to create mount points,
     // and what is below an overlay, are removed.
     let plain = copy(place).doing(what)?;
-    make_mount_points(&RootFd::new(root), &plan.mounts, sources)?;
+    make_mount_points(&root, &plan.mounts, &sources.mounts)?;
     while unmount(place).doing(what)? {}
     attach(&plain, open_directory(place)?).doing(what)
 }

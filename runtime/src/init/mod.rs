@@ -29,7 +29,6 @@ pub mod pivot;
 pub mod rootfs;
 pub mod sched;
 pub mod seccomp;
-pub mod store_view;
 pub mod sysctl;
 pub mod user;
 pub mod wait_start;

@@ -1,10 +1,9 @@
 //! The container's root, mounted at root.path in the container's mount namespace.
 
 use super::context::Init;
-use super::store_view;
 use crate::error::{Context, Result};
 use crate::mount::attach::open_directory;
-use crate::mount::overlay;
+use crate::mount::layered_root;
 use crate::path::RootFd;
 use crate::sys::clone;
 use crate::sys::mount::{
@@ -23,23 +22,22 @@ pub fn mount_rootfs(init: &mut Init<'_>) -> Result<()> {
     set_propagation(init)?;
     let mount_point = &init.plan.rootfs;
     let what = || format!("mount the root on {}", mount_point.display());
-    let tree = match &init.plan.layered_root {
-        None => {
+    init.state.root = Some(match (&init.plan.layered_root, init.sources.layered_root.take()) {
+        (None, _) => {
             let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
             let tree = rustix::mount::open_tree(CWD, mount_point.as_path(), flags).doing(what)?;
             // root.path may be a symbolic link of the caller's.
             let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
             rustix::mount::move_mount(&tree, c"", CWD, mount_point.as_path(), flags).doing(what)?;
-            tree
+            RootFd::new(tree)
         }
-        Some(layered) => overlay::mount_root(layered, mount_point)?,
-    };
-    let root = RootFd::new(tree);
-    if let Some(closure) = init.plan.layered_root.as_ref().and_then(|layered| layered.closure.as_ref()) {
-        let shared = init.plan.root_propagation == PROPAGATION_SHARED;
-        store_view::mount_closure(&root, closure, init.plan.namespaces.has(clone::NEWUSER), shared)?;
-    }
-    init.state.root = Some(root);
+        (Some(_), Some(tree)) => layered_root::attach_outside(tree, mount_point)?,
+        (Some(layered), None) => {
+            let shared = init.plan.root_propagation == PROPAGATION_SHARED;
+            let marks = layered_root::marks_of_init(&init.plan.namespaces);
+            layered_root::mount(layered, mount_point, shared, marks)?
+        }
+    });
     Ok(())
 }
 

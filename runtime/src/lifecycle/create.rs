@@ -88,6 +88,7 @@ fn create_in_order(
     let mut sources = sources::open_sources(plan, console, host.may_mount())?;
     if sources.are_opened {
         idmap_mounts::map_from_outside(plan, &mut sources, host)?;
+        idmap_mounts::mount_layered_root(plan, &mut sources, host)?;
     }
     let cgroup_handle = transaction.create_cgroups_and_resctrl(plan, &mut record)?;
     if record.cgroup.dirs.is_empty() && !record.own_pid_namespace {

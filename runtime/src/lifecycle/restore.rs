@@ -61,7 +61,7 @@ fn make(restore: &Restore, options: &Options, log: &Log) -> Result<Restored> {
     let mut transaction = CreateTransaction::new(StateDir::create(&options.root, &options.id)?);
     let result = transaction
         .begin(&plan, &host, &config, names)
-        .and_then(|record| restore::restore(images, &plan, process, &mut transaction, record, log))
+        .and_then(|record| restore::restore(images, &plan, process, &mut transaction, record, &host, log))
         .and_then(|record| match &options.pid_file {
             Some(path) => pid_file::write(path, record.pid).map(|()| record),
             None => Ok(record),

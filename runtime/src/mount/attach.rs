@@ -23,7 +23,7 @@ pub fn attach(tree: impl AsFd, target: impl AsFd) -> rustix::io::Result<()> {
 
 /// A detached copy of the mount at `fd`, and with `recursive` of those below it,
 /// open_tree(2) with OPEN_TREE_CLONE.
-pub fn clone_mount(fd: &OwnedFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
+pub fn clone_mount(fd: impl AsFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;

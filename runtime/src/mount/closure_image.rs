@@ -4,6 +4,7 @@
 //! layers"; Linux 6.8 for `datadir+`). The image is mounted from its file (Linux 6.12).
 
 use super::attach::attach;
+use super::container_ids::ContainerIds;
 use super::file_system::FsContext;
 use super::overlay::set_layer_option;
 use crate::error::{Context, Result};
@@ -19,13 +20,17 @@ const ATTRIBUTES: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY.union(Mount
 /// The closure as a detached mount. `target`: a directory at which the image is mounted
 /// meanwhile, as overlayfs takes no layer that is mounted nowhere before Linux 6.15. Errors: the
 /// kernel is too old, or has no EROFS; the caller has no CAP_SYS_ADMIN over the host, which
-/// mounting EROFS takes.
+/// mounting EROFS takes. `ids`: of the container, to whose root the image's user 0 is mapped; the
+/// files have the owners of the image, not those of the store (EROFS: idmapped since Linux 5.19).
 #[expect(clippy::disallowed_methods, reason = ". only, the image's root")]
-pub fn mount(image: &Path, store: &Path, target: &OwnedFd) -> Result<OwnedFd> {
+pub fn mount(image: &Path, store: &Path, target: &OwnedFd, ids: Option<&ContainerIds>) -> Result<OwnedFd> {
     let what = || format!("closure image {}", image.display());
     let erofs = FsContext::open("erofs")?;
     erofs.set_option_bytes("source", image.as_os_str().as_bytes()).doing(what)?;
     let metadata = erofs.mount(ATTRIBUTES, &mut CloseBatch::default()).doing(what)?;
+    if let Some(ids) = ids {
+        ids.map(&metadata, image)?;
+    }
     let before = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let before = before.doing(|| "open the working directory")?;
     attach(&metadata, target).doing(what)?;

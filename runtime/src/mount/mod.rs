@@ -8,7 +8,9 @@
 //! | `sources`, `bind_source` | what is opened on the host, by whom and when |
 //! | `bind_options` | the options of a bind, on a detached copy of its source |
 //! | `file_system` | a new file system, fsopen(2) |
-//! | `overlay`, `closure_image` | a root of layers; a closure in one mount |
+//! | `layered_root`, `container_ids` | the root of a firn.json; its owners in a user namespace |
+//! | `overlay` | layers |
+//! | `store_view`, `closure_image` | a closure, by a mount for each path; in one mount |
 //! | `target` | the target inside the root |
 //! | `attach` | move_mount(2), descriptor to descriptor |
 //! | `private_mntns` | what takes a private mount namespace: the legacy mount(2) |
@@ -18,12 +20,15 @@ pub mod attach;
 pub mod bind_options;
 pub mod bind_source;
 pub mod closure_image;
+pub mod container_ids;
 pub mod file_system;
+pub mod layered_root;
 pub mod overlay;
 pub mod private_mntns;
 pub mod procfs;
 mod procfs_helper;
 pub mod sources;
+pub mod store_view;
 pub mod target;
 
 pub use procfs::ProcFd;

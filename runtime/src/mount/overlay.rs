@@ -1,7 +1,8 @@
 //! A root of layers: an overlay with a writable upper directory, or that directory alone
 //! where there are no layers.
 
-use super::attach::{attach, open_directory};
+use super::attach::{attach, clone_mount, open_directory};
+use super::container_ids::ContainerIds;
 use super::file_system::{self, FsContext, MAX_STRING, fsmount_attributes};
 use crate::bail;
 use crate::error::{Context, Error, Result};
@@ -17,17 +18,34 @@ use std::path::{Path, PathBuf};
 
 /// Mounts the root on `mount_point` and returns its descriptor. The writable file system is
 /// mounted on `mount_point` first, and covered by the overlay, which keeps a reference to its
-/// `upper` and `work`: the container can't reach them by path.
-pub fn mount_root(layered: &LayeredRootPlan, mount_point: &Path) -> Result<OwnedFd> {
+/// `upper` and `work`: the container can't reach them by path. `ids`: those of a container whose
+/// user namespace the caller is not in; the caller then has a mount namespace of its own, in which
+/// idmapped copies cover the layers.
+pub fn mount_root(
+    layered: &LayeredRootPlan,
+    mount_point: &Path,
+    marks: Marks,
+    ids: Option<&ContainerIds>,
+) -> Result<OwnedFd> {
     let open = |layer: &PathBuf| open_directory(layer.as_path()).doing(|| format!("layer {}", layer.display()));
-    let layers = layered.layers.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let mut layers = layered.layers.iter().map(open).collect::<Result<Vec<_>>>()?;
+    if let Some(ids) = ids.filter(|ids| ids.namespace.is_some()) {
+        for (path, layer) in layered.layers.iter().zip(&mut layers) {
+            *layer = cover_with_mapped(layer, path, ids)?;
+        }
+    }
     let writable = match &layered.upper {
         Upper::Tmpfs(options) => create_upper_tmpfs(options)?,
         Upper::Directory(path) => clone_upper_directory(path)?,
     };
     let what = || format!("mount the root on {}", mount_point.display());
     attach(&writable, open_directory(mount_point)?).doing(what)?;
+    let on_host = match &layered.upper {
+        Upper::Tmpfs(_) => mount_point,
+        Upper::Directory(path) => path,
+    };
     if layered.layers.is_empty() {
+        ids.map_or(Ok(()), |ids| ids.take_over(&writable, on_host))?;
         return Ok(writable);
     }
     for name in ["upper", "work"] {
@@ -36,7 +54,14 @@ pub fn mount_root(layered: &LayeredRootPlan, mount_point: &Path) -> Result<Owned
             Err(errno) => return Err(errno).doing(|| format!("create the overlay's {name} directory")),
         }
     }
-    let paths = Paths { layers: &layered.layers, upper: mount_point.join("upper"), work: mount_point.join("work") };
+    if let Some(ids) = ids {
+        // What the container sees as its root directory. `work` is of the overlay alone.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let upper = rustix::fs::openat(&writable, "upper", flags, Mode::empty());
+        ids.take_over(&upper.doing(|| "open the overlay's upper directory")?, &on_host.join("upper"))?;
+    }
+    let (upper, work) = (mount_point.join("upper"), mount_point.join("work"));
+    let paths = Paths { layers: &layered.layers, upper, work, marks };
     match create_overlay(&paths, &layers) {
         Ok(overlay) => {
             attach(&overlay, open_directory(mount_point)?).doing(what)?;
@@ -54,11 +79,33 @@ pub fn mount_root(layered: &LayeredRootPlan, mount_point: &Path) -> Result<Owned
     }
 }
 
+/// Attributes by which overlayfs marks opaque directories and whiteouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marks {
+    /// `trusted.overlay.`, which take CAP_SYS_ADMIN in the initial user namespace.
+    Trusted,
+    /// `user.overlay.`, the option `userxattr` (Linux 5.11).
+    User,
+}
+
 /// The directories of an overlay.
 struct Paths<'a> {
     layers: &'a [PathBuf],
     upper: PathBuf,
     work: PathBuf,
+    marks: Marks,
+}
+
+/// Attaches a copy of the layer with the container's ids to the layer's path, and opens that.
+fn cover_with_mapped(layer: &OwnedFd, path: &Path, ids: &ContainerIds) -> Result<OwnedFd> {
+    if path.parent().is_none() {
+        // `/` is found without a look-up, which would lead to the mount on it.
+        bail!("layer {}: the host's root directory can't be a layer in a user namespace", path.display());
+    }
+    let copy = clone_mount(layer, false).doing(|| format!("layer {}", path.display()))?;
+    ids.map(&copy, path)?;
+    attach(&copy, layer).doing(|| format!("layer {}", path.display()))?;
+    Ok(copy)
 }
 
 /// The upper directory's file system: a tmpfs with these options.
@@ -94,6 +141,9 @@ fn create_overlay(paths: &Paths<'_>, layers: &[OwnedFd]) -> Result<OwnedFd> {
     }
     for (name, path) in [("upperdir", &paths.upper), ("workdir", &paths.work)] {
         set_layer_option(&fs, name, path, None).doing(|| fs.with_kernel_log(&format!("overlay {name}")))?;
+    }
+    if paths.marks == Marks::User {
+        fs.set_option("userxattr", None)?;
     }
     fs.mount(MountAttrFlags::empty(), &mut CloseBatch::default())
 }
@@ -143,6 +193,9 @@ fn mount_overlay_legacy(paths: &Paths<'_>, mount_point: &Path) -> Result<OwnedFd
     for (name, path) in [("upperdir", &paths.upper), ("workdir", &paths.work)] {
         options.extend([b",", name.as_bytes(), b"="].concat());
         escape(path, b"\\,", &mut options);
+    }
+    if paths.marks == Marks::User {
+        options.extend(b",userxattr");
     }
     if options.len() >= PAGE {
         bail!("mount the overlay: {} layers with names of that length need Linux 6.7", paths.layers.len());

@@ -112,7 +112,7 @@ fn clone_topmost_mount(recursive: bool) -> Result<OwnedFd> {
 /// Runs `work` in a process with a private mount namespace and returns the mount that it
 /// sends back; all other mounts go with the namespace. `work` gets `root` as it is in
 /// the copy, or the working directory there. The process is not dumpable, as its parent.
-fn run_in_private_mntns(root: Option<&RootFd>, work: impl FnOnce(&RootFd) -> Result<OwnedFd>) -> Result<OwnedFd> {
+pub fn run_in_private_mntns(root: Option<&RootFd>, work: impl FnOnce(&RootFd) -> Result<OwnedFd>) -> Result<OwnedFd> {
     let (parent_end, child_end) = Channel::pair()?;
     match clone::clone3(0, None).doing(|| "clone a process with a private mount namespace")? {
         Fork::Parent { pid, pidfd } => {

@@ -6,6 +6,7 @@
 //! |---|---|---|---|
 //! | binds, the cgroup | init, just before the mount | the caller | init, in step "sources" |
 //! | /dev/null, device nodes | the caller | the caller | init, in step "sources" |
+//! | layers, the closure | init, in step "root file system" | the caller | init, in step "root file system" |
 //! | namespaces | the caller | the caller | the caller |
 //!
 //! `deferred_kind` has the binds that are exceptions.
@@ -57,6 +58,8 @@ pub struct Sources {
     /// Device nodes as detached mounts, in the order of the plan's devices, where mknod(2)
     /// is refused in a user namespace.
     pub nodes: Vec<OwnedFd>,
+    /// The root of a firn.json, where the caller mounts it: detached mounts.
+    pub layered_root: Option<OwnedFd>,
     /// The namespaces to join (CLONE_NEW*), in order.
     pub namespaces: Vec<(u64, OwnedFd)>,
     /// A connected socket, to which the pty master is sent.
@@ -114,11 +117,22 @@ pub fn open_network_namespace(sources: &Sources, init: Pid) -> Result<OwnedFd> {
 impl Sources {
     /// All open descriptors, to be closed in batches.
     pub fn into_fds(self) -> impl Iterator<Item = OwnedFd> {
-        let Sources { are_opened: _, mounts, root: _, idmaps, cgroups, null, nodes, namespaces, console_socket } = self;
+        let Sources {
+            are_opened: _,
+            mounts,
+            root: _,
+            idmaps,
+            cgroups,
+            null,
+            nodes,
+            layered_root,
+            namespaces,
+            console_socket,
+        } = self;
         let mounts = mounts.into_iter().flatten().filter_map(Source::into_tree);
         let namespaces = idmaps.into_iter().map(|(_, fd)| fd).chain(namespaces.into_iter().map(|(_, fd)| fd));
         let cgroups = cgroups.into_iter().flatten().map(|(_, fd)| fd);
-        mounts.chain(namespaces).chain(cgroups).chain(null).chain(nodes).chain(console_socket)
+        mounts.chain(namespaces).chain(cgroups).chain(null).chain(nodes).chain(layered_root).chain(console_socket)
     }
 
     fn open_mounts(&mut self, plan: &Plan) -> Result<()> {

@@ -94,15 +94,40 @@ impl IdMaps {
     pub fn text(maps: &[IdMapping]) -> String {
         maps.iter().map(|m| format!("{} {} {}\n", m.container_id, m.host_id, m.size)).collect()
     }
+
+    /// The reverse of [`IdMaps::text`]. None for another text.
+    pub fn parse(text: &str) -> Option<Vec<IdMapping>> {
+        let line = |line: &str| {
+            let mut fields = line.split_whitespace().map(|field| field.parse().ok());
+            let mut next = || fields.next().flatten();
+            Some(IdMapping { container_id: next()?, host_id: next()?, size: next()? })
+        };
+        text.lines().map(line).collect()
+    }
+
+    /// The host's id for the container's.
+    pub fn host_id(maps: &[IdMapping], id: u32) -> Option<u32> {
+        maps.iter().find_map(|map| {
+            let at = id.checked_sub(map.container_id).filter(|at| *at < map.size)?;
+            map.host_id.checked_add(at)
+        })
+    }
+
+    /// Whether the container has an id for the host's.
+    pub fn contains(maps: &[IdMapping], host_id: u32) -> bool {
+        maps.iter().any(|map| host_id.checked_sub(map.host_id).is_some_and(|at| at < map.size))
+    }
+
+    /// Whether each id is the same on the host.
+    pub fn are_identity(&self) -> bool {
+        self.uids.iter().chain(&self.gids).all(|map| map.container_id == map.host_id)
+    }
 }
 
 /// The host uid of the container's `uid`; None if unknown.
 pub fn host_uid(uid: u32, namespaces: &Namespaces, maps: Option<&IdMaps>) -> Option<u32> {
     match maps {
-        Some(maps) => maps.uids.iter().find_map(|map| {
-            let at = uid.checked_sub(map.container_id).filter(|at| *at < map.size)?;
-            map.host_id.checked_add(at)
-        }),
+        Some(maps) => IdMaps::host_id(&maps.uids, uid),
         // The mappings of a joined user namespace are not known here.
         None => (!namespaces.joins(clone::NEWUSER)).then_some(uid),
     }

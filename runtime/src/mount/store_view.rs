@@ -1,10 +1,11 @@
 //! The Nix store of the container: the paths of a closure alone. Others have no name in it,
 //! ENOENT for root as well.
 
+use super::attach::attach;
+use super::closure_image;
+use super::container_ids::ContainerIds;
+use super::file_system::FsContext;
 use crate::error::{Context, Result};
-use crate::mount::attach::attach;
-use crate::mount::closure_image;
-use crate::mount::file_system::FsContext;
 use crate::path::in_root::IfMissing;
 use crate::path::{InRoot, RootFd};
 use crate::plan::layered_root::{Closure, DEFAULT_STORE};
@@ -12,24 +13,32 @@ use crate::sys::fds::CloseBatch;
 use crate::sys::mount::{ATTR_NODEV, ATTR_RDONLY, MountAttr, PROPAGATION_PRIVATE, PROPAGATION_SHARED, setattr};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 use std::ffi::OsStr;
+use std::path::Path;
 
 /// Mounts the closure read-only at /nix/store of `root`: its image, or else a tmpfs with a bind
-/// mount or a symbolic link for each path. `in_user_namespace`: the container has one, in which
-/// EROFS can't be mounted. `shared`: MS_SHARED, so that mounts made in it later propagate to
-/// mount namespaces cloned from the container's.
-pub fn mount_closure(root: &RootFd, closure: &Closure, in_user_namespace: bool, shared: bool) -> Result<()> {
+/// mount or a symbolic link for each path. `image`: the closure's, where the caller may mount
+/// EROFS. `shared`: MS_SHARED, so that mounts made in it later propagate to mount namespaces
+/// cloned from the container's. `ids`: those of a container whose user namespace the caller is not
+/// in, to whose root the files belong.
+pub fn mount_closure(
+    root: &RootFd,
+    closure: &Closure,
+    image: Option<&Path>,
+    shared: bool,
+    ids: Option<&ContainerIds>,
+) -> Result<()> {
     let what = || "mount the closure at /nix/store";
-    let target = root.open_or_create(&InRoot::new(DEFAULT_STORE), IfMissing::Directory, Mode::from_raw_mode(0o755))?;
-    let image = closure.image.as_deref().filter(|_| !in_user_namespace);
+    let target = open_mount_point(root, ids)?;
     // An image that can't be mounted, on an older kernel, shows nothing that binds do not.
-    let view = match image.map(|image| closure_image::mount(image, &closure.store, &target)) {
+    let view = match image.map(|image| closure_image::mount(image, &closure.store, &target, ids)) {
         Some(Ok(view)) => {
             attach(&view, &target).doing(what)?;
             view
         }
-        Some(Err(_)) | None => bind_store_paths(closure, &target)?,
+        Some(Err(_)) | None => bind_store_paths(closure, &target, ids)?,
     };
     let read_only =
         MountAttr { set: ATTR_RDONLY | ATTR_NODEV, propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
@@ -41,34 +50,64 @@ pub fn mount_closure(root: &RootFd, closure: &Closure, in_user_namespace: bool, 
     setattr(view.as_fd(), true, &MountAttr { propagation: PROPAGATION_SHARED, ..MountAttr::default() }).doing(what)
 }
 
+/// /nix/store of the root, created where it is missing.
+fn open_mount_point(root: &RootFd, ids: Option<&ContainerIds>) -> Result<OwnedFd> {
+    let create = |path| root.open_or_create(&path, IfMissing::Directory, Mode::from_raw_mode(0o755));
+    let store = InRoot::new(DEFAULT_STORE);
+    let Some(ids) = ids else { return create(store) };
+    for path in [store.parent_and_name().0, store.clone()] {
+        let is_missing = matches!(root.open(&path, OFlags::PATH), Err(Errno::NOENT));
+        let directory = create(path)?;
+        if is_missing {
+            ids.give(&directory).doing(|| "change the owner of /nix/store")?;
+        }
+    }
+    create(store)
+}
+
 /// A tmpfs at `target` with the paths of the closure.
-fn bind_store_paths(closure: &Closure, target: &OwnedFd) -> Result<OwnedFd> {
+fn bind_store_paths(closure: &Closure, target: &OwnedFd, ids: Option<&ContainerIds>) -> Result<OwnedFd> {
     let fs = FsContext::open("tmpfs")?;
     fs.set_option("source", Some("nix-store"))?;
     fs.set_option("mode", Some("0755"))?;
     let mut batch = CloseBatch::default();
     let view = fs.mount(MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, &mut batch)?;
     attach(&view, target).doing(|| "mount the closure at /nix/store")?;
+    if let Some(ids) = ids {
+        ids.give(&view).doing(|| "change the owner of /nix/store")?;
+    }
     for name in &closure.names {
-        add_store_path(&view, closure, name, &mut batch)
-            .doing(|| format!("bind {} in /nix/store", closure.store.join(name).display()))?;
+        let path = closure.store.join(name);
+        let what = || format!("bind {} in /nix/store", path.display());
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+        let tree = rustix::mount::open_tree(CWD, &path, flags).doing(what)?;
+        if let Some(ids) = ids {
+            ids.map(&tree, &path)?;
+        }
+        add_store_path(&view, &path, name, tree, ids, &mut batch).doing(what)?;
     }
     Ok(view)
 }
 
-/// Adds one path of the closure to the view, by its name.
+/// Adds one path of the closure to the view, by its name. `tree`: its mount.
 #[expect(clippy::disallowed_methods, reason = "a link of the host's store")]
-fn add_store_path(view: &OwnedFd, closure: &Closure, name: &OsStr, batch: &mut CloseBatch) -> rustix::io::Result<()> {
-    let path = closure.store.join(name);
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-    let tree = rustix::mount::open_tree(CWD, &path, flags)?;
+fn add_store_path(
+    view: &OwnedFd,
+    path: &Path,
+    name: &OsStr,
+    tree: OwnedFd,
+    ids: Option<&ContainerIds>,
+    batch: &mut CloseBatch,
+) -> rustix::io::Result<()> {
     let stat = rustix::fs::fstat(&tree)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => rustix::fs::mkdirat(view, name, Mode::from_raw_mode(0o555))?,
         // A symbolic link can't be a mount point: the same link is created.
         FileType::Symlink => {
-            let text = rustix::fs::readlink(&path, Vec::new())?;
+            let text = rustix::fs::readlink(path, Vec::new())?;
             rustix::fs::symlinkat(&*text, view, name)?;
+            ids.map_or(Ok(()), |ids| ids.give_at(view, name))?;
             let mtime = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
             let times = Timestamps { last_access: mtime, last_modification: mtime };
             return rustix::fs::utimensat(view, name, &times, AtFlags::SYMLINK_NOFOLLOW);
