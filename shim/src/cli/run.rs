@@ -7,6 +7,10 @@ use crate::notify::NotifyMode;
 use crate::reactor::signals::Signals;
 use clap::Args;
 use firn::error::{Context, Error, Result};
+use rustix::net::SocketType;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,13 +87,28 @@ pub(super) struct Options {
     /// finds the time in WATCHDOG_USEC
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..))]
     watchdog: Option<u32>,
+    /// Stdin is a connection to the control socket (SOCK_SEQPACKET), made by the program that starts
+    /// the monitor, which so speaks to it from the beginning
+    #[arg(long)]
+    client_on_stdin: bool,
 }
 
 /// Runs the container; the monitor's exit code.
 pub(super) fn run(options: &Options) -> Result<u8> {
     // First of all: a stop must not end the monitor with a container half made.
     let signals = Signals::block().doing(|| "signalfd")?;
-    container::run(options.settings()?, signals)
+    let starter = if options.client_on_stdin { Some(take_stdin().doing(|| "--client-on-stdin")?) } else { None };
+    container::run(options.settings()?, signals, starter)
+}
+
+/// The socket that stdin is; /dev/null takes its place.
+fn take_stdin() -> io::Result<OwnedFd> {
+    if rustix::net::sockopt::socket_type(io::stdin())? != SocketType::SEQPACKET {
+        return Err(io::Error::other("stdin is no SOCK_SEQPACKET socket"));
+    }
+    let socket = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+    nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(socket)
 }
 
 impl Options {

@@ -42,6 +42,7 @@ use machine::{Action, Event, Machine};
 use policy::{Policy, Restart, StartLimit};
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -110,9 +111,13 @@ struct Container {
     outcome: Option<Result<u8>>,
 }
 
-/// Runs a container until it ends and is not restarted; the monitor's exit code.
-pub(crate) fn run(settings: Settings, signals: Signals) -> Result<u8> {
+/// Runs a container until it ends and is not restarted; the monitor's exit code. `starter` is a client
+/// from the beginning.
+pub(crate) fn run(settings: Settings, signals: Signals, starter: Option<OwnedFd>) -> Result<u8> {
     let mut container = Container::begin(settings, signals)?;
+    if let Some(socket) = starter {
+        container.server.connect(socket, &container.reactor);
+    }
     let outcome = container.run_loop();
     container.upstream.send_delayed(&container.reactor);
     container.stdio.flush_sinks();

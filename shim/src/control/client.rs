@@ -49,6 +49,12 @@ impl Client {
         }
     }
 
+    /// A client of the monitor that is started with the other end as its stdin, by `firn-shim run
+    /// --client-on-stdin`. It speaks of the container as `id`.
+    pub fn over(socket: OwnedFd, id: &str) -> Client {
+        Client { id: id.into(), socket, events: VecDeque::new() }
+    }
+
     /// Sends a request and waits for the reply, with the sockets that came with it. Errors: the
     /// monitor has refused it, or has ended.
     pub fn call(&mut self, request: Request) -> Result<(Reply, Vec<OwnedFd>)> {

@@ -70,10 +70,15 @@ impl Server {
                 let _ = send(socket.as_fd(), &Message::Reply(reply), &[]);
                 continue;
             }
-            self.last = self.last.wrapping_add(1);
-            self.clients.push(Client { number: self.last, socket, subscribed: false, polled: false });
-            self.go_on(self.last, reactor);
+            self.connect(socket, reactor);
         }
+    }
+
+    /// Serves a client on its connection.
+    pub(crate) fn connect(&mut self, socket: OwnedFd, reactor: &Reactor) {
+        self.last = self.last.wrapping_add(1);
+        self.clients.push(Client { number: self.last, socket, subscribed: false, polled: false });
+        self.go_on(self.last, reactor);
     }
 
     /// Takes the next request of a client.
