@@ -2,9 +2,21 @@
 //!
 //! ```text
 //! argv ─ cli ─ definition (what shall be: read, checked, every mistake told)
+//!               └ generation (what is installed, what runs, what ran) ─ difference (what has to be done)
+//!                   └ apply (in order: bundle by firn-image, monitor by firn-shim, live changes by firn)
+//!                       └ wanted (what those programs are told)
+//!        view (what people see: states, logs, progress)
 //! ```
 
 #![forbid(unsafe_code)]
 
+pub mod apply;
 pub mod cli;
 pub mod definition;
+pub mod difference;
+pub mod generation;
+pub mod host;
+pub mod interrupt;
+pub mod log;
+pub mod view;
+pub mod wanted;

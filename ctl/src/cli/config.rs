@@ -65,6 +65,11 @@ impl SourceArgs {
     fn source(&self) -> Source {
         Source::of(self.file.as_deref(), self.expr.as_deref())
     }
+
+    /// Reads and checks them.
+    pub fn load(&self) -> Result<definition::Loaded> {
+        definition::load(&self.source())
+    }
 }
 
 /// Runs the verb.

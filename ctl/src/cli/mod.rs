@@ -1,22 +1,61 @@
 //! The command line: one file for each verb. Exit status: 0 done, 1 error, 2 usage.
 
+mod access;
 mod config;
+mod create;
+mod destroy;
+mod generations;
+mod install;
+mod life;
+mod list;
+mod logs;
 mod output;
+mod places;
+mod together;
+mod up;
 
 use crate::definition::mistake::Mistakes;
 use clap::{Parser, Subcommand};
+use places::PlaceArgs;
 use std::process::ExitCode;
 
 /// Containers by definition.
 #[derive(Debug, Parser)]
 #[command(name = "firnctl", version, propagate_version = true)]
 pub struct Arguments {
+    #[command(flatten)]
+    places: PlaceArgs,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::UpArgs),
+    Down(up::DownArgs),
+    Plan(create::PlanArgs),
+    Create(create::CreateArgs),
+    /// Start containers that are installed, with what they depend on.
+    Start(life::NameArgs),
+    Stop(life::StopArgs),
+    /// Stop containers and start them again, as they are installed.
+    Restart(life::StopArgs),
+    /// Kill containers.
+    Terminate(life::NameArgs),
+    /// Change containers that run to what is installed.
+    Update(life::NameArgs),
+    Destroy(destroy::DestroyArgs),
+    List(list::ListArgs),
+    Status(list::StatusArgs),
+    Logs(logs::LogsArgs),
+    Exec(access::ExecArgs),
+    Run(access::RunArgs),
+    /// Open the console of a container. Ctrl-P Ctrl-Q leave it.
+    Login(access::LoginArgs),
+    /// Open a login shell of a container's root.
+    RootLogin(access::LoginArgs),
+    Generations(generations::GenerationsArgs),
+    Rollback(generations::RollbackArgs),
     Config(config::ConfigArgs),
 }
 
@@ -26,9 +65,29 @@ pub fn command() -> clap::Command {
 }
 
 /// Runs the verb, and prints what went wrong.
-pub fn run(arguments: Arguments) -> ExitCode {
-    let result = match arguments.command {
-        Command::Config(arguments) => config::run(&arguments),
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let places = &arguments.places;
+    let result = match &arguments.command {
+        Command::Up(arguments) => up::up(arguments, places),
+        Command::Down(arguments) => up::down(arguments, places),
+        Command::Plan(arguments) => create::plan(arguments, places),
+        Command::Create(arguments) => create::create(arguments, places),
+        Command::Start(arguments) => life::start(arguments, places),
+        Command::Stop(arguments) => life::stop(arguments, places),
+        Command::Restart(arguments) => life::restart(arguments, places),
+        Command::Terminate(arguments) => life::terminate(arguments, places),
+        Command::Update(arguments) => life::update(arguments, places),
+        Command::Destroy(arguments) => destroy::run(arguments, places),
+        Command::List(arguments) => list::list(arguments, places),
+        Command::Status(arguments) => list::status(arguments, places),
+        Command::Logs(arguments) => logs::run(arguments, places),
+        Command::Exec(arguments) => access::exec(arguments, places).map(|never| match never {}),
+        Command::Run(arguments) => access::run(arguments, places).map(|never| match never {}),
+        Command::Login(arguments) => access::login(arguments, places).map(|never| match never {}),
+        Command::RootLogin(arguments) => access::root_login(arguments, places).map(|never| match never {}),
+        Command::Generations(arguments) => generations::list(arguments, places),
+        Command::Rollback(arguments) => generations::rollback(arguments, places),
+        Command::Config(arguments) => config::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

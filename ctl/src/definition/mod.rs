@@ -35,6 +35,8 @@ use structure::Structure;
 pub struct Loaded {
     /// How people know where they came from.
     pub origin: String,
+    /// The file, where it was one.
+    pub file: Option<PathBuf>,
     /// From where relative paths counted; all paths are absolute now.
     pub directory: PathBuf,
     pub project: Project,
@@ -45,7 +47,7 @@ pub struct Loaded {
 /// Reads and checks definitions. An error that is [`Mistakes`] is the writer's: all of them.
 pub fn load(source: &Source) -> Result<Loaded> {
     let text = source.read()?;
-    let (origin, directory) = (text.origin.clone(), text.directory.clone());
+    let (origin, file, directory) = (text.origin.clone(), text.file.clone(), text.directory.clone());
     let document = parse(text)?;
     let (project, instances) = check(&document)?;
     let project = paths::absolute(project, &directory);
@@ -53,7 +55,7 @@ pub fn load(source: &Source) -> Result<Loaded> {
         .into_iter()
         .map(|instance| Instance { definition: paths::of_definition(instance.definition, &directory), ..instance })
         .collect();
-    Ok(Loaded { origin, directory, project, instances })
+    Ok(Loaded { origin, file, directory, project, instances })
 }
 
 fn parse(text: Text) -> Result<Document> {

@@ -41,7 +41,8 @@ pub fn of_definition(mut definition: Definition, directory: &Path) -> Definition
     definition
 }
 
-fn is_image(layer: &str) -> bool {
+/// Whether a layer names an image.
+pub fn is_image(layer: &str) -> bool {
     IMAGES.iter().any(|prefix| layer.starts_with(prefix))
 }
 

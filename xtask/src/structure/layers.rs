@@ -4,7 +4,7 @@ use super::imports::Graph;
 
 /// The modules of a crate, from the top down.
 #[rustfmt::skip]
-const LAYERS: [(&str, &[&str]); 3] = [
+const LAYERS: [(&str, &[&str]); 4] = [
     ("runtime", &[
         "cli", "lifecycle", "criu", "join", "init", "create", "mount", "ipc", "state", "cgroup", "resctrl", "network",
         "plan", "seccomp", "spec", "host", "log", "path", "compat", "error", "time", "startup", "sys",
@@ -12,6 +12,9 @@ const LAYERS: [(&str, &[&str]); 3] = [
     ("image", &["cli", "build", "bundle", "store", "rootfs", "layer", "source", "sandbox", "oci", "tar", "progress", "sys"]),
     ("shim", &[
         "cli", "container", "control", "state", "bundle", "runtime", "notify", "io", "reactor", "process", "signal", "stream", "sys",
+    ]),
+    ("ctl", &[
+        "main", "cli", "view", "apply", "difference", "wanted", "log", "generation", "definition", "host", "interrupt",
     ]),
 ];
 

@@ -1,0 +1,132 @@
+//! The bundle of a start: made by `firn-image`, then changed as the definition says.
+
+use crate::generation::{Container, Running, make_directory, remove_tree};
+use crate::host::program;
+use crate::wanted::config::{Prepared, patch};
+use crate::wanted::{devices, mounts, root};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Makes the bundle anew. Errors come before anything is made, but for what `firn-image` finds.
+pub fn make(container: &Container, run: &Running) -> Result<()> {
+    let definition = &run.definition;
+    let devices = devices::find(definition)?;
+    if let Some(namespace) = &definition.network_namespace
+        && !Path::new(namespace).exists()
+    {
+        bail!("networkNamespace: there is no {namespace}: `ip netns add NAME` makes /run/netns/NAME");
+    }
+    check_sources(run)?;
+    let credentials = read_credentials(run)?;
+
+    make_directory(&container.run_dir())?;
+    make_directory(&container.state_dir())?;
+    remove_tree(&container.bundle())?;
+    if let Some(upper) = container.upper(definition) {
+        make_root(&upper)?;
+    }
+    make_sources(run)?;
+    call_firn_image(container, run)?;
+    let resolv_conf = copy_resolv_conf(container, run)?;
+    let credentials = write_credentials(container, &credentials)?;
+    let prepared = Prepared { devices, resolv_conf: resolv_conf.as_deref(), credentials: credentials.as_deref() };
+    change_config(&container.bundle().join("config.json"), |config| patch(config, definition, &prepared))
+}
+
+/// What is bound must be there, or is to be made.
+pub fn check_sources(run: &Running) -> Result<()> {
+    let sources = mounts::of(&run.definition);
+    let missing = sources.iter().filter(|mount| mount.kind == "bind" && !mount.create);
+    let missing: Vec<&str> = missing.map(|mount| &*mount.source).filter(|source| !Path::new(source).exists()).collect();
+    match missing.as_slice() {
+        [] => Ok(()),
+        [first, ..] => bail!(
+            "the host has no {}, which is to be mounted: make it, or write create = true in bindMounts for a directory{}",
+            missing.join(", "),
+            if Path::new(first).is_relative() { "; paths count from the project's directory" } else { "" }
+        ),
+    }
+}
+
+/// Makes the directories that `create = true` asks for.
+pub fn make_sources(run: &Running) -> Result<()> {
+    for mount in mounts::of(&run.definition).iter().filter(|mount| mount.create) {
+        std::fs::create_dir_all(&mount.source).with_context(|| format!("create directory {}", mount.source))?;
+    }
+    Ok(())
+}
+
+/// The upper directory is the root that the container sees: everybody in it may pass.
+fn make_root(upper: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(upper);
+    made.with_context(|| format!("create directory {}", upper.display()))
+}
+
+fn call_firn_image(container: &Container, run: &Running) -> Result<()> {
+    let mut firn_image = Command::new(program("firn-image"));
+    firn_image.args(root::arguments(container, run)).stdin(Stdio::null()).stdout(Stdio::null());
+    let output = firn_image.stderr(Stdio::piped()).output().context("run firn-image")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.trim();
+        bail!("{}", said.strip_prefix("firn-image: ").unwrap_or(said));
+    }
+    Ok(())
+}
+
+/// The host's, as it is now: a container that writes to its own does not change the host's.
+fn copy_resolv_conf(container: &Container, run: &Running) -> Result<Option<PathBuf>> {
+    if !run.definition.copy_resolv_conf.0 || !Path::new(RESOLV_CONF).exists() {
+        return Ok(None);
+    }
+    let copy = container.run_dir().join("resolv.conf");
+    let text = std::fs::read(RESOLV_CONF).with_context(|| format!("copyResolvConf: read {RESOLV_CONF}"))?;
+    std::fs::write(&copy, text).with_context(|| format!("write {}", copy.display()))?;
+    Ok(Some(copy))
+}
+
+/// Names and contents.
+fn read_credentials(run: &Running) -> Result<Vec<(String, Vec<u8>)>> {
+    let read = |(name, source): (&String, &String)| {
+        let text = std::fs::read(source).with_context(|| format!("credentials.{name}: read {source}"))?;
+        Ok((name.clone(), text))
+    };
+    run.definition.credentials.iter().map(read).collect()
+}
+
+/// Below /run, which is in memory: they are on no disk.
+fn write_credentials(container: &Container, credentials: &[(String, Vec<u8>)]) -> Result<Option<PathBuf>> {
+    let directory = container.run_dir().join("credentials");
+    remove_tree(&directory)?;
+    if credentials.is_empty() {
+        return Ok(None);
+    }
+    make_directory(&directory)?;
+    for (name, text) in credentials {
+        let path = directory.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path);
+        file.and_then(|mut file| file.write_all(text)).with_context(|| format!("write {}", path.display()))?;
+    }
+    // The mount point, in what is mounted read-only at /run/host.
+    let place = container.bundle().join("host/credentials");
+    if place.parent().is_some_and(Path::exists) {
+        std::fs::create_dir(&place).with_context(|| format!("create directory {}", place.display()))?;
+    }
+    Ok(Some(directory))
+}
+
+fn change_config(path: &Path, change: impl FnOnce(&mut Value) -> Result<()>) -> Result<()> {
+    let what = || path.display().to_string();
+    let text = std::fs::read(path).with_context(what)?;
+    let mut config: Value = serde_json::from_slice(&text).with_context(what)?;
+    change(&mut config)?;
+    let text = serde_json::to_vec_pretty(&config).with_context(what)?;
+    std::fs::write(path, text).with_context(what)
+}

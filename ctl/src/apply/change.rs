@@ -1,0 +1,82 @@
+//! One container is brought to what is wanted of it, in the least way that does it.
+
+use super::live;
+use super::start::{self, run_of};
+use super::stop::{self, How};
+use crate::definition::schema::Definition;
+use crate::difference::{self, Change};
+use crate::generation::{Container, Running};
+use crate::wanted::{root, unsupported};
+use anyhow::{Context, Result};
+use firn_shim::control::protocol::Status;
+use std::fmt;
+
+/// What is to be done with a container.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// It does not run.
+    Start,
+    /// It runs, and is changed, or not.
+    Change(Change),
+    /// It would have to be restarted, and its definition says that nobody does that for a change.
+    Pending(Change),
+}
+
+/// An action with what it leads to.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub action: Action,
+    pub wanted: Running,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Start => f.write_str("start"),
+            Action::Change(change) => change.fmt(f),
+            Action::Pending(change) => write!(f, "pending ({change})"),
+        }
+    }
+}
+
+/// What has to be done for a definition. Nothing is changed.
+pub fn plan(container: &Container, definition: &Definition) -> Result<Plan> {
+    let what = || format!("container {}", container.name);
+    unsupported::refuse(&container.name, definition)?;
+    let wanted = run_of(definition, root::resolve(definition).with_context(what)?);
+    let running = if container.connect()?.is_some() { container.running()? } else { None };
+    let action = match running.map(|running| difference::between(&running, &wanted)) {
+        None => Action::Start,
+        Some(change @ Change::Restart(_)) if !definition.restart_if_changed.0 => Action::Pending(change),
+        Some(change) => Action::Change(change),
+    };
+    Ok(Plan { action, wanted })
+}
+
+/// What is installed and does not run yet; `None` if it is what runs. A flake is not built for it.
+pub fn pending(container: &Container, definition: &Definition) -> Option<Change> {
+    let running = container.running().ok()??;
+    let resolved = match definition.flake.is_some() {
+        true => root::Resolved { system: running.system.clone(), layers: running.layers.clone() },
+        // What it leads to is gone: that is told when it is started.
+        false => root::resolve(definition).ok()?,
+    };
+    match difference::between(&running, &run_of(definition, resolved)) {
+        Change::Unchanged => None,
+        change => Some(change),
+    }
+}
+
+/// Carries a plan out.
+pub fn apply(container: &Container, plan: Plan, tell: &dyn Fn(&Status)) -> Result<()> {
+    let Plan { action, wanted } = plan;
+    match action {
+        Action::Pending(_) | Action::Change(Change::Unchanged) => Ok(()),
+        Action::Start => start::start(container, wanted, tell),
+        Action::Change(Change::Live(changes)) => live::apply(container, wanted, &changes),
+        Action::Change(Change::Update { .. } | Change::Restart(_)) => {
+            stop::stop(container, How::Stop(None))?;
+            start::start(container, wanted, tell)
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! How a container has ended: the monitor's exit record, and the last lines of its log.
+
+use crate::generation::Container;
+use crate::log::read;
+use serde::Deserialize;
+use std::path::Path;
+
+/// What firnctl reads of an exit record (docs/shim.md, "Files").
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    pub reason: String,
+    #[serde(default)]
+    pub exit_code: Option<u8>,
+    #[serde(default)]
+    pub exited_at: Option<String>,
+}
+
+impl Ended {
+    /// `None` if it has not ended, or the record was lost with a reboot.
+    pub fn read(container: &Container) -> Option<Self> {
+        let path = container.places().monitors().join(&container.name).join("exit");
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    /// It, or somebody, has asked for a restart.
+    pub fn is_restart(&self) -> bool {
+        self.reason == "restart"
+    }
+}
+
+/// The last lines of a log.
+pub fn last_lines(log: &Path, count: usize) -> Vec<String> {
+    read::tail(log, count).unwrap_or_default().into_iter().map(|record| record.text).collect()
+}

@@ -1,0 +1,57 @@
+//! Changes of a container that runs: mounts, limits, and what is read when it is needed.
+
+use super::bundle;
+use crate::difference::Live;
+use crate::generation::{Container, Running};
+use crate::host::program;
+use crate::wanted::mounts::Mount;
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// Applies the changes. On failure what was changed stays so, and is not recorded: the next call does
+/// it again.
+pub fn apply(container: &Container, wanted: Running, live: &Live) -> Result<()> {
+    let what = || format!("container {}", container.name);
+    bundle::check_sources(&wanted).with_context(what)?;
+    bundle::make_sources(&wanted).with_context(what)?;
+    if let Some(limits) = &live.limits {
+        runtime(container, &["update", "--resources", "-", &container.name], Some(limits)).with_context(what)?;
+    }
+    change_mounts(container, "remove", &live.gone).with_context(what)?;
+    change_mounts(container, "add", &live.come).with_context(what)?;
+    let run = container.history().record(wanted).with_context(what)?;
+    container.set_running(&run).with_context(what)
+}
+
+fn change_mounts(container: &Container, verb: &str, mounts: &[Mount]) -> Result<()> {
+    match mounts {
+        [] => Ok(()),
+        mounts => runtime(container, &["mounts", verb, &container.name, "/dev/stdin"], Some(mounts)),
+    }
+}
+
+/// Calls the runtime, with JSON on its stdin.
+fn runtime<T: Serialize + ?Sized>(container: &Container, arguments: &[&str], input: Option<&T>) -> Result<()> {
+    let mut firn = Command::new(program("firn"));
+    if let Some(root) = container.places().runtime_root() {
+        firn.arg("--root").arg(root);
+    }
+    let mut child = firn
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("run firn")?;
+    let text = input.map(serde_json::to_vec).transpose().context("write JSON")?.unwrap_or_default();
+    // One that does not read it says why below.
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&text));
+    let output = child.wait_with_output().context("wait for firn")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("firn {}: {}", arguments[0], said.trim());
+    }
+    Ok(())
+}

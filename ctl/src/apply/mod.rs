@@ -1,0 +1,11 @@
+//! What was decided is done: bundles, monitors, live changes; several containers in the order in which
+//! they wait for each other.
+
+mod bundle;
+pub mod change;
+pub mod end;
+pub mod live;
+pub mod order;
+pub mod start;
+mod starting;
+pub mod stop;

@@ -1,0 +1,107 @@
+//! A monitor from its start until the container is ready.
+
+use super::end::{Ended, last_lines};
+use crate::definition::schema::Definition;
+use crate::generation::Container;
+use crate::host::program;
+use crate::interrupt;
+use crate::wanted::monitor;
+use anyhow::{Context, Result, anyhow};
+use firn_shim::control::client::Client;
+use firn_shim::control::protocol::{Event, Request, State, Status};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+/// A monitor whose first client we are.
+#[derive(Debug)]
+pub struct Starting<'a> {
+    container: &'a Container,
+    client: Client,
+    monitor: Child,
+    messages: ChildStderr,
+}
+
+impl<'a> Starting<'a> {
+    /// Starts the monitor of a container that has a bundle. It lives on when we end.
+    pub fn begin(container: &'a Container, definition: &Definition) -> Result<Self> {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).context("socketpair")?;
+        let mut command = Command::new(program("firn-shim"));
+        command.args(monitor::arguments(container, definition));
+        command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
+        // Ctrl-C at our terminal is for us: we stop the container then, in its turn.
+        command.process_group(0);
+        let mut monitor = command.spawn().context("run firn-shim")?;
+        let messages = monitor.stderr.take().context("a pipe")?;
+        Ok(Starting { container, client: Client::over(ours, &container.name), monitor, messages })
+    }
+
+    /// Waits until it is ready; `tell` hears of each change. Errors: it has ended, or has failed once;
+    /// then its monitor is ended too.
+    pub fn wait(mut self, tell: &dyn Fn(&Status)) -> Result<()> {
+        let failed = match self.follow(tell) {
+            Ok(true) => return Ok(()),
+            Ok(false) => None,
+            // The monitor has closed the connection: it says why on its stderr.
+            Err(error) => Some(error),
+        };
+        let request = if interrupt::has_come() { Request::Stop { timeout: None } } else { Request::Kill };
+        let _ = self.client.call(request);
+        while !matches!(self.client.next_event(), Ok(Some(Event::Ended { .. }) | None) | Err(_)) {}
+        let _ = self.monitor.wait();
+        Err(self.reason(failed))
+    }
+
+    /// Whether it has become ready.
+    fn follow(&mut self, tell: &dyn Fn(&Status)) -> Result<bool> {
+        let (reply, _) = self.client.call(Request::Subscribe)?;
+        let mut status = reply.status.context("the monitor has sent no status")?;
+        loop {
+            tell(&status);
+            let has_failed = status.restarts > 0 || status.state == State::Restarting;
+            match status.state {
+                State::Running => return Ok(true),
+                _ if has_failed && !Ended::read(self.container).is_some_and(|end| end.is_restart()) => {
+                    return Ok(false);
+                }
+                _ => {}
+            }
+            status = loop {
+                if !self.client.has_events() && !interrupt::wait_for(self.client.as_fd())? {
+                    return Ok(false);
+                }
+                match self.client.next_event()? {
+                    Some(Event::Status(status)) => break status,
+                    Some(Event::ExecEnded { .. }) => {}
+                    Some(Event::Ended { .. }) | None => return Ok(false),
+                }
+            };
+        }
+    }
+
+    /// What the monitor has said, and what the container has printed last.
+    fn reason(mut self, failed: Option<anyhow::Error>) -> anyhow::Error {
+        if interrupt::has_come() {
+            return anyhow!("container {}: interrupted before it was ready, and stopped", self.container.name);
+        }
+        let mut said = String::new();
+        let _ = self.messages.read_to_string(&mut said);
+        let name = &self.container.name;
+        let lines = said.lines().filter_map(|line| line.strip_prefix("firn-shim: "));
+        let whole = said.split_once("firn-shim: error: ").map(|(_, error)| error.trim_end());
+        let Some(reason) = whole.or_else(|| lines.clone().next()) else {
+            return failed.unwrap_or_else(|| anyhow!("container {name}: has ended before it was ready"));
+        };
+        let reason = reason.strip_suffix("; starting it again").unwrap_or(reason);
+        let reason = reason.strip_prefix(&format!("container {name}: ")).unwrap_or(reason);
+        let mut text = format!("container {name}: {reason}");
+        let printed = last_lines(&self.container.log(), 10);
+        if !printed.is_empty() && !text.contains("its last lines") {
+            text += &format!("; its last lines:\n{}", printed.join("\n"));
+        }
+        anyhow!(text)
+    }
+}

@@ -1,0 +1,113 @@
+//! `firnctl exec`, `run`, `login` and `root-login`: into a container. `firn-shim` takes our place, so that
+//! streams, terminal and exit status are the program's own.
+
+use super::places::{PlaceArgs, find};
+use crate::host::{must_be_root, program};
+use anyhow::{Result, bail};
+use clap::Args;
+use std::convert::Infallible;
+use std::io::IsTerminal;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Run a program in a container, with the environment of its definition.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// Name of the container.
+    name: String,
+    /// Give it a terminal; it has one anyway where stdin and stdout are one.
+    #[arg(long, short)]
+    tty: bool,
+    /// Give it none.
+    #[arg(long, short = 'T', conflicts_with = "tty")]
+    no_tty: bool,
+    /// Variable beside those of the container; may be repeated.
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Working directory inside.
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+    /// User and group inside, as numbers.
+    #[arg(long, short, value_name = "UID[:GID]")]
+    user: Option<String>,
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// Run a command in a container as its root logs in: in a login shell, with the arguments as they are.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Name of the container.
+    name: String,
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// A container to enter.
+#[derive(Debug, Args)]
+pub struct LoginArgs {
+    /// Name of the container.
+    name: String,
+}
+
+/// What a login shell of root has.
+const HOME: &str = "/root";
+/// It reads /etc/profile, and becomes what it is given: arguments are never parsed again.
+const LOGIN_SHELL: [&str; 4] = ["/bin/sh", "-l", "-c", r#"exec "$@""#];
+
+/// Runs a program.
+pub fn exec(arguments: &ExecArgs, places: &PlaceArgs) -> Result<Infallible> {
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let mut options: Vec<String> = Vec::new();
+    options.extend((arguments.tty || is_terminal && !arguments.no_tty).then(|| "--tty".into()));
+    options.extend(arguments.env.iter().flat_map(|variable| ["--env".into(), variable.clone()]));
+    for (name, value) in [("--cwd", &arguments.cwd), ("--user", &arguments.user)] {
+        options.extend(value.iter().flat_map(|value| [name.to_owned(), value.clone()]));
+    }
+    enter(&arguments.name, places, &options, &arguments.command)
+}
+
+/// Runs a command in a login shell.
+pub fn run(arguments: &RunArgs, places: &PlaceArgs) -> Result<Infallible> {
+    let command: Vec<String> = LOGIN_SHELL.into_iter().chain(["sh"]).map(String::from).collect();
+    enter(&arguments.name, places, &root_options(), &[command, arguments.command.clone()].concat())
+}
+
+/// A login shell of root.
+pub fn root_login(arguments: &LoginArgs, places: &PlaceArgs) -> Result<Infallible> {
+    enter(&arguments.name, places, &root_options(), &["/bin/sh".into(), "-l".into()])
+}
+
+/// The console.
+pub fn login(arguments: &LoginArgs, places: &PlaceArgs) -> Result<Infallible> {
+    must_be_root()?;
+    let container = find(&places.places()?, &arguments.name)?;
+    let mut shim = Command::new(program("firn-shim"));
+    shim.arg("attach").arg("--state-dir").arg(container.places().monitors()).arg(&container.name);
+    bail!("run firn-shim: {}", shim.exec());
+}
+
+fn root_options() -> Vec<String> {
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let mut options: Vec<String> = is_terminal.then(|| "--tty".into()).into_iter().collect();
+    options.extend(["--user", "0:0", "--env", &format!("HOME={HOME}"), "--env", "USER=root"].map(String::from));
+    options
+}
+
+fn enter(name: &str, places: &PlaceArgs, options: &[String], command: &[String]) -> Result<Infallible> {
+    must_be_root()?;
+    let container = find(&places.places()?, name)?;
+    if container.connect()?.is_none() {
+        bail!("container {name}: does not run; `firnctl start {name}` starts it");
+    }
+    let mut shim = Command::new(program("firn-shim"));
+    shim.arg("exec").arg("--state-dir").arg(container.places().monitors());
+    // What was changed since init got its environment counts for what comes later.
+    for (name, value) in container.running()?.map(|run| run.definition.environment).unwrap_or_default() {
+        shim.arg("--env").arg(format!("{name}={value}"));
+    }
+    shim.args(options).arg(&container.name).args(command);
+    bail!("run firn-shim: {}", shim.exec());
+}

@@ -1,0 +1,115 @@
+//! `firnctl create` and `firnctl plan`: definitions are installed, or looked at.
+
+use super::config::SourceArgs;
+use super::install::install;
+use super::output::print;
+use super::places::PlaceArgs;
+use super::together::{self, Plans};
+use crate::apply::change::{self, Action};
+use crate::difference::Change;
+use crate::generation::Container;
+use crate::host::must_be_root;
+use crate::interrupt;
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+const EXAMPLES: &str = "\
+Examples:
+  firnctl create web.toml         install what the file defines; nothing is started
+  firnctl create -s web.toml      and start it; what runs is changed, live where that is possible
+  firnctl create -u web.toml      change what runs; start nothing
+  firnctl create -s -E '{ containers.web.rootFS = [ ./root ]; }'
+  generate | firnctl create -s -  from standard input
+";
+
+/// Install containers from definitions.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct CreateArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Start those that do not run, and change those that run.
+    #[arg(long, short)]
+    start: bool,
+    /// Change those that run; start none.
+    #[arg(long, short, conflicts_with = "start")]
+    update: bool,
+    /// Restart those that run and have changed, whatever has changed.
+    #[arg(long, short)]
+    restart: bool,
+}
+
+/// Tell what `up` would do, a line for each container; nothing is changed.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Installs, and does what the options say.
+pub fn create(arguments: &CreateArgs, places: &PlaceArgs) -> Result<()> {
+    must_be_root()?;
+    interrupt::watch()?;
+    let loaded = arguments.source.load()?;
+    let containers = install(&loaded, &places.places()?)?;
+    if !(arguments.start || arguments.update || arguments.restart) {
+        return print(&containers.iter().map(|container| format!("{}\n", container.name)).collect::<String>());
+    }
+    let mut plans = together::plans(&containers)?;
+    plans.retain(|_, (_, plan)| plan.action != Action::Start || arguments.start);
+    if arguments.restart {
+        plans.values_mut().for_each(|(_, plan)| plan.action = restarted(plan.action.clone()));
+    }
+    together::apply(&plans, &waits_of(&plans, &containers)?)
+}
+
+fn waits_of(plans: &Plans, containers: &[Container]) -> Result<crate::apply::order::Waits> {
+    let waits = together::waits(containers)?;
+    Ok(waits.into_iter().filter(|(name, _)| plans.contains_key(name)).collect())
+}
+
+fn restarted(action: Action) -> Action {
+    match action {
+        Action::Change(Change::Live(_) | Change::Update { .. }) => {
+            Action::Change(Change::Restart(vec!["--restart".into()]))
+        }
+        other => other,
+    }
+}
+
+/// Tells what would be done.
+pub fn plan(arguments: &PlanArgs, places: &PlaceArgs) -> Result<()> {
+    must_be_root()?;
+    let loaded = arguments.source.load()?;
+    let places = places.places()?;
+    let mut lines = Vec::new();
+    let mut errors = Vec::new();
+    for instance in &loaded.instances {
+        let container = Container::new(&instance.name, &places);
+        match change::plan(&container, &instance.definition) {
+            Ok(plan) => lines.push((container.name, plan.action)),
+            Err(error) => errors.push(format!("{error:#}")),
+        }
+    }
+    print(&match arguments.json {
+        true => format!("{:#}\n", Value::Array(lines.iter().map(|(name, action)| as_json(name, action)).collect())),
+        false => lines.iter().map(|(name, action)| format!("{name}: {action}\n")).collect(),
+    })?;
+    match errors.as_slice() {
+        [] => Ok(()),
+        _ => bail!("{}", errors.join("\nfirnctl: ")),
+    }
+}
+
+fn as_json(name: &str, action: &Action) -> Value {
+    let word = match action {
+        Action::Start => "start",
+        Action::Pending(_) => "pending",
+        Action::Change(change) => change.word(),
+    };
+    json!({"name": name, "action": word, "why": action.to_string()})
+}

@@ -1,0 +1,77 @@
+//! `firnctl generations` and `firnctl rollback`.
+
+use super::life::NameArgs;
+use super::output::print;
+use super::places::{PlaceArgs, find};
+use crate::generation::Generation;
+use crate::host::must_be_root;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+/// List what has run as a container; the last ten are kept.
+#[derive(Debug, Args)]
+pub struct GenerationsArgs {
+    /// Name of the container.
+    name: String,
+}
+
+/// Go back to what ran before, or to a generation. What the container has written is not changed.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// Name of the container.
+    name: String,
+    /// Number of the generation; the one before that which runs, or ran last, if not given.
+    generation: Option<u32>,
+}
+
+/// Prints them.
+pub fn list(arguments: &GenerationsArgs, places: &PlaceArgs) -> Result<()> {
+    must_be_root()?;
+    let container = find(&places.places()?, &arguments.name)?;
+    let current = container.running()?.map(|run| run.generation);
+    let mut text = String::new();
+    for Generation { number, run, since } in container.history().list()? {
+        let root = match &run.system {
+            Some(system) => system.display().to_string(),
+            None => run.definition.root_fs.join(", "),
+        };
+        let mark = if current == Some(number) { " (current)" } else { "" };
+        let since = firn::state::rfc3339(since);
+        let since = since.split('.').next().unwrap_or_default().replace('T', " ");
+        text += &format!("{number:4}  {since}  {root}{mark}\n");
+    }
+    print(&text)
+}
+
+/// Installs an earlier generation, and changes the container to it if it runs.
+pub fn rollback(arguments: &RollbackArgs, places: &PlaceArgs) -> Result<()> {
+    must_be_root()?;
+    let container = find(&places.places()?, &arguments.name)?;
+    let list = container.history().list()?;
+    let current = container.running()?.map(|run| run.generation).or_else(|| list.last().map(|last| last.number));
+    let found = match arguments.generation {
+        Some(number) => list.iter().find(|generation| generation.number == number),
+        None => list.iter().rev().find(|generation| current.is_none_or(|current| generation.number < current)),
+    };
+    let Some(generation) = found else {
+        match arguments.generation {
+            Some(number) => {
+                bail!("container {}: has no generation {number}; `firnctl generations` lists them", arguments.name)
+            }
+            None => bail!("container {}: has no earlier generation", arguments.name),
+        }
+    };
+    let mut definition = generation.run.definition.clone();
+    // The link may lead elsewhere by now: what ran is meant.
+    if let Some(system) = &generation.run.system {
+        definition.path = Some(system.to_str().context("a store path is no UTF-8")?.to_owned());
+        definition.flake = None;
+    }
+    let origin = container.wanted()?.map(|wanted| wanted.origin).unwrap_or_default();
+    {
+        let locked = container.lock()?;
+        locked.container.install(&definition, &origin)?;
+    }
+    print(&format!("{}: generation {}\n", container.name, generation.number))?;
+    super::life::update(&NameArgs::of(&container.name), places)
+}

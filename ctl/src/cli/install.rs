@@ -1,0 +1,41 @@
+//! Definitions become installed containers.
+
+use crate::definition::Loaded;
+use crate::generation::{Container, Origin};
+use crate::host::Places;
+use crate::wanted::unsupported;
+use anyhow::{Result, bail};
+
+/// Installs what was loaded, all or nothing as far as errors can be foreseen. A container of another
+/// project is not taken over.
+pub fn install(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
+    let mut found = Vec::new();
+    for instance in &loaded.instances {
+        unsupported::refuse(&instance.name, &instance.definition)?;
+        let container = Container::new(&instance.name, places);
+        let origin = Origin {
+            file: loaded.file.clone(),
+            definition_name: instance.number.map(|_| instance.definition_name.clone()),
+        };
+        if let Some(wanted) = container.wanted()?
+            && let (Some(other), Some(file)) = (&wanted.origin.file, &origin.file)
+            && other != file
+            && other.exists()
+        {
+            bail!("container {}: belongs to {}; give this one another name", instance.name, other.display());
+        }
+        found.push((container, instance, origin));
+    }
+    let mut containers = Vec::new();
+    for (container, instance, origin) in found {
+        let _locked = container.lock()?;
+        let is_new = container
+            .wanted()?
+            .is_none_or(|wanted| wanted.definition != instance.definition || wanted.origin != origin);
+        if is_new {
+            container.install(&instance.definition, &origin)?;
+        }
+        containers.push(container.clone());
+    }
+    Ok(containers)
+}

@@ -1,0 +1,46 @@
+//! Options of every verb that touches containers, and the names that it is given.
+
+use crate::definition::mistake::hint;
+use crate::generation::{self, Container};
+use crate::host::{Places, RUN_DIR, STATE_DIR};
+use anyhow::{Result, bail};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Where containers are kept.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// What stays of containers when the host reboots.
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR, global = true)]
+    state_dir: PathBuf,
+
+    /// What does not.
+    #[arg(long, value_name = "DIR", default_value = RUN_DIR, global = true)]
+    run_dir: PathBuf,
+}
+
+impl PlaceArgs {
+    pub fn places(&self) -> Result<Places> {
+        Places::new(&self.state_dir, &self.run_dir)
+    }
+}
+
+/// The container of a name. Errors: none is installed by it.
+pub fn find(places: &Places, name: &str) -> Result<Container> {
+    let all = generation::all(places)?;
+    match all.iter().find(|container| container.name == name) {
+        Some(container) => Ok(container.clone()),
+        None => {
+            let hint = hint(name, all.iter().map(|container| &*container.name));
+            bail!("container {name}: there is none{hint}; `firnctl list` has them all")
+        }
+    }
+}
+
+/// The containers of these names; all where `all` is set.
+pub fn find_all(places: &Places, names: &[String], all: bool) -> Result<Vec<Container>> {
+    match all {
+        true => generation::all(places),
+        false => names.iter().map(|name| find(places, name)).collect(),
+    }
+}

@@ -1,0 +1,124 @@
+//! What several verbs do with many containers: in order, with progress, all errors told.
+
+use crate::apply::change::{self, Action, Plan};
+use crate::apply::order::{self, Outcomes, Waits};
+use crate::apply::stop::{self, How};
+use crate::difference::Change;
+use crate::generation::Container;
+use crate::interrupt;
+use crate::view::progress::Progress;
+use anyhow::{Context, Result, anyhow, bail};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Containers and what each is to become.
+pub type Plans = BTreeMap<String, (Container, Plan)>;
+
+/// The plans of containers that are installed. Every error is found before anything is done.
+pub fn plans(containers: &[Container]) -> Result<Plans> {
+    let mut plans = Plans::new();
+    let mut errors = Vec::new();
+    for container in containers {
+        let wanted = container.wanted()?.with_context(|| format!("container {}: is not installed", container.name))?;
+        match change::plan(container, &wanted.definition) {
+            Ok(plan) => drop(plans.insert(container.name.clone(), (container.clone(), plan))),
+            Err(error) => errors.push(format!("{error:#}")),
+        }
+    }
+    match errors.as_slice() {
+        [] => Ok(plans),
+        _ => bail!("{}", errors.join("\nfirnctl: ")),
+    }
+}
+
+/// Who waits for whom, by name. A definition that makes several containers is waited for as a whole.
+pub fn waits(containers: &[Container]) -> Result<Waits> {
+    let mut of_definition: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut depends = Vec::new();
+    for container in containers {
+        let Some(wanted) = container.wanted()? else { continue };
+        let definition_name = wanted.origin.definition_name.unwrap_or_else(|| container.name.clone());
+        of_definition.entry(definition_name).or_default().insert(container.name.clone());
+        depends.push((container.name.clone(), wanted.definition.depends_on));
+    }
+    let meant = |name: String| of_definition.get(&name).cloned().unwrap_or_else(|| [name].into());
+    Ok(depends.into_iter().map(|(name, others)| (name, others.into_iter().flat_map(meant).collect())).collect())
+}
+
+/// Carries plans out.
+pub fn apply(plans: &Plans, waits: &Waits) -> Result<()> {
+    let progress = Progress::new(plans.keys().map(String::as_str));
+    let outcomes = order::run(waits, starts_at_once(), |name| {
+        let Some((container, plan)) = plans.get(name) else { return Ok(()) };
+        if interrupt::has_come() {
+            bail!("container {name}: interrupted before its start");
+        }
+        let (begins, ends) = words(&plan.action);
+        let step = progress.begin(name, begins);
+        let locked = container.lock()?;
+        // What another firnctl has done meanwhile counts.
+        let plan = change::plan(locked.container, &plan.wanted.definition)?;
+        let is_done = matches!(plan.action, Action::Change(Change::Unchanged));
+        let result = change::apply(container, plan, &|status| step.tell(status));
+        match &result {
+            Ok(()) if is_done => step.end("unchanged"),
+            Ok(()) => step.end(ends),
+            Err(_) => step.end("failed"),
+        }
+        result
+    });
+    all(outcomes)
+}
+
+/// Ends containers, those that others wait for last.
+pub fn stop_all(containers: &[Container], waits: &Waits, how: How) -> Result<()> {
+    let by_name: BTreeMap<&str, &Container> =
+        containers.iter().map(|container| (&*container.name, container)).collect();
+    let running = containers.iter().filter(|container| !matches!(container.connect(), Ok(None)));
+    let progress = Progress::new(running.map(|container| &*container.name));
+    let outcomes = order::run(&order::reversed(waits), starts_at_once(), |name| {
+        let Some(container) = by_name.get(name) else { return Ok(None) };
+        let locked = container.lock()?;
+        if locked.container.connect()?.is_none() {
+            return Ok(None);
+        }
+        let step = progress.begin(name, "stopping");
+        let result = stop::stop(container, how);
+        step.end(if result.is_ok() { "down" } else { "killed" });
+        // Those that it needs are stopped all the same.
+        Ok(result.err())
+    });
+    let mut errors = Vec::new();
+    for outcome in outcomes.into_values() {
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(error)) | Err(error) => errors.push(error),
+        }
+    }
+    told(errors)
+}
+
+fn words(action: &Action) -> (&'static str, &'static str) {
+    match action {
+        Action::Start => ("starting", "up"),
+        Action::Pending(_) => ("pending", "pending: restartIfChanged is false"),
+        Action::Change(Change::Unchanged) => ("unchanged", "unchanged"),
+        Action::Change(Change::Live(_)) => ("changing", "changed"),
+        Action::Change(Change::Update { .. } | Change::Restart(_)) => ("restarting", "restarted"),
+    }
+}
+
+/// Booting keeps processors busy: more at a time would only make each of them late, and its
+/// `timeoutStartSec` runs from its turn on.
+fn starts_at_once() -> usize {
+    std::thread::available_parallelism().map_or(4, |count| 2 * count.get())
+}
+
+fn all<T>(outcomes: Outcomes<T>) -> Result<()> {
+    told(outcomes.into_values().filter_map(Result::err).collect())
+}
+
+/// All of them as one.
+fn told(errors: Vec<anyhow::Error>) -> Result<()> {
+    let texts: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
+    if texts.is_empty() { Ok(()) } else { Err(anyhow!(texts.join("\nfirnctl: "))) }
+}

@@ -1,0 +1,192 @@
+//! What is wanted, against what runs: what has to be done so that they are the same. Pure.
+
+use crate::definition::schema::Definition;
+use crate::generation::Running;
+use crate::wanted::mounts::{self, Mount};
+use crate::wanted::resources;
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+
+/// What has to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Nothing: it runs as it is wanted.
+    Unchanged,
+    /// What can be changed while it runs.
+    Live(Live),
+    /// Its system is another one; with what else is changed live.
+    Update { from: PathBuf, to: PathBuf, live: Live },
+    /// These options need a restart.
+    Restart(Vec<String>),
+}
+
+/// Changes of a container that runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Live {
+    /// Unmounted, in this order.
+    pub gone: Vec<Mount>,
+    /// Then mounted.
+    pub come: Vec<Mount>,
+    /// New limits (runtime-spec, config-linux.md, "Control groups").
+    pub limits: Option<Value>,
+    /// Options that are read when they are needed, as by a later exec.
+    pub settings: Vec<String>,
+}
+
+impl Live {
+    pub fn is_empty(&self) -> bool {
+        *self == Live::default()
+    }
+}
+
+/// Options that take effect without the container being touched: they concern its next start, its
+/// stop, later execs, or firnctl alone.
+const SETTINGS: [&str; 7] =
+    ["autoStart", "restartIfChanged", "dependsOn", "check", "timeoutStartSec", "timeoutStopSec", "environment"];
+/// Options that are binds.
+const MOUNTS: [&str; 3] = ["bindMounts", "volumes", "volumes-ro"];
+/// Options that are limits.
+const LIMITS: [&str; 3] = ["memory", "cpus", "pids"];
+/// Options that are compared by what they lead to.
+const ROOTS: [&str; 4] = ["path", "flake", "storePaths", "rootFS"];
+
+/// What leads from `running` to `wanted`.
+pub fn between(running: &Running, wanted: &Running) -> Change {
+    let changed = changed_options(&running.definition, &wanted.definition);
+    let is_of = |list: &[&str], option: &str| list.contains(&option);
+    let mut restart: Vec<String> = changed
+        .iter()
+        .filter(|option| ![&SETTINGS[..], &MOUNTS, &LIMITS, &ROOTS].iter().any(|list| is_of(list, option)))
+        .cloned()
+        .collect();
+    let images = |run: &Running| {
+        run.definition
+            .root_fs
+            .iter()
+            .filter(|layer| crate::definition::paths::is_image(layer))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    if running.layers != wanted.layers || images(running) != images(wanted) {
+        restart.push("rootFS".into());
+    }
+    let (from, to) = (&running.system, &wanted.system);
+    if from.is_some() != to.is_some() {
+        restart.push("path".into());
+    }
+    if !restart.is_empty() {
+        return Change::Restart(restart);
+    }
+    let (gone, come) = mounts::difference(&mounts::of(&running.definition), &mounts::of(&wanted.definition));
+    let limits = resources::of(&wanted.definition);
+    let live = Live {
+        gone,
+        come,
+        limits: (limits != resources::of(&running.definition)).then_some(limits),
+        settings: changed.into_iter().filter(|option| is_of(&SETTINGS, option)).collect(),
+    };
+    match (from, to) {
+        (Some(from), Some(to)) if from != to => Change::Update { from: from.clone(), to: to.clone(), live },
+        _ if live.is_empty() => Change::Unchanged,
+        _ => Change::Live(live),
+    }
+}
+
+/// The names of the options that differ.
+fn changed_options(old: &Definition, new: &Definition) -> BTreeSet<String> {
+    let options = |definition: &Definition| -> Map<String, Value> {
+        match serde_json::to_value(definition) {
+            Ok(Value::Object(options)) => options,
+            _ => Map::new(),
+        }
+    };
+    let (old, new) = (options(old), options(new));
+    old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).cloned().collect()
+}
+
+impl Change {
+    /// One word: `unchanged`, `live`, `update` or `restart`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Change::Unchanged => "unchanged",
+            Change::Live(_) => "live",
+            Change::Update { .. } => "update",
+            Change::Restart(_) => "restart",
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    /// The word and why, in one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        match self {
+            Change::Unchanged => Ok(()),
+            Change::Live(live) => write!(f, ": {live}"),
+            Change::Update { to, live, .. } => {
+                write!(f, ": system {}", to.display())?;
+                if live.is_empty() { Ok(()) } else { write!(f, ", {live}") }
+            }
+            Change::Restart(options) => write!(f, ": {}", options.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gone = self.gone.iter().map(|mount| format!("unmount {}", mount.destination));
+        let come = self.come.iter().map(|mount| format!("mount {} at {}", mount.source, mount.destination));
+        let limits = self.limits.iter().map(|_| "limits".to_owned());
+        let parts: Vec<String> = gone.chain(come).chain(limits).chain(self.settings.iter().cloned()).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generation::VERSION;
+    use serde_json::json;
+
+    fn run(definition: Value, system: Option<&str>) -> Running {
+        let definition = serde_json::from_value(definition).unwrap();
+        Running { version: VERSION, definition, system: system.map(Into::into), layers: Vec::new(), generation: 1 }
+    }
+
+    fn told(old: Value, new: Value) -> String {
+        between(&run(old, None), &run(new, None)).to_string()
+    }
+
+    #[test]
+    fn each_option_has_its_way() {
+        for (old, new, expected) in [
+            (json!({}), json!({}), "unchanged"),
+            (json!({}), json!({"memory": "1G"}), "live: limits"),
+            (json!({"memory": "1024M"}), json!({"memory": "1G"}), "unchanged"),
+            (json!({}), json!({"environment": {"A": "1"}, "autoStart": true}), "live: autoStart, environment"),
+            (json!({"volumes": ["/a:/x"]}), json!({"volumes": ["/b:/x"]}), "live: unmount /x, mount /b at /x"),
+            (
+                json!({"volumes": ["/a:/x"]}),
+                json!({"bindMounts": {"/x": {"hostPath": "/a", "isReadOnly": false}}}),
+                "unchanged",
+            ),
+            (json!({}), json!({"hostname": "x", "memory": "1G"}), "restart: hostname"),
+            (json!({}), json!({"privateNetwork": true, "tmpfs": ["/x"]}), "restart: privateNetwork, tmpfs"),
+            (json!({"restart": "always"}), json!({}), "restart: restart"),
+        ] {
+            assert_eq!(told(old.clone(), new.clone()), expected, "{old} {new}");
+        }
+    }
+
+    #[test]
+    fn a_system_is_compared_by_what_the_link_leads_to() {
+        let old = run(json!({"path": "/result"}), Some("/nix/store/a"));
+        assert_eq!(between(&old, &run(json!({"path": "/other"}), Some("/nix/store/a"))), Change::Unchanged);
+        let new = run(json!({"path": "/result", "pids": 5}), Some("/nix/store/b"));
+        assert_eq!(between(&old, &new).to_string(), "update: system /nix/store/b, limits");
+        let new = run(json!({"path": "/result", "hostname": "x"}), Some("/nix/store/b"));
+        assert_eq!(between(&old, &new).to_string(), "restart: hostname");
+    }
+}

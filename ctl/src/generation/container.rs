@@ -1,0 +1,159 @@
+//! The directories of one container.
+
+use super::files;
+use super::history::History;
+use super::record::{Origin, Running, VERSION, Wanted};
+use crate::definition::schema::Definition;
+use crate::host::Places;
+use anyhow::{Context, Result};
+use firn_shim::control::client::Client;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// A container that is installed, or may be.
+#[derive(Debug, Clone)]
+pub struct Container {
+    pub name: String,
+    places: Places,
+}
+
+/// A container that no other firnctl changes meanwhile.
+#[derive(Debug)]
+pub struct Locked<'a> {
+    pub container: &'a Container,
+    _lock: Flock<File>,
+}
+
+/// The containers that are installed, by name.
+pub fn all(places: &Places) -> Result<Vec<Container>> {
+    let directory = places.containers();
+    let entries = match std::fs::read_dir(&directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        result => result.with_context(|| format!("read {}", directory.display()))?,
+    };
+    let mut containers = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("read {}", directory.display()))?;
+        let container = entry.file_name().into_string().ok().map(|name| Container::new(&name, places));
+        containers.extend(container.filter(|container| container.wanted_file().exists()));
+    }
+    containers.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(containers)
+}
+
+impl Container {
+    pub fn new(name: &str, places: &Places) -> Self {
+        Container { name: name.into(), places: places.clone() }
+    }
+
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// What stays: its directory.
+    pub fn state_dir(&self) -> PathBuf {
+        self.places.containers().join(&self.name)
+    }
+
+    /// What goes with a reboot: its directory.
+    pub fn run_dir(&self) -> PathBuf {
+        self.places.running(&self.name)
+    }
+
+    pub fn bundle(&self) -> PathBuf {
+        self.run_dir().join("bundle")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.state_dir().join("log")
+    }
+
+    fn wanted_file(&self) -> PathBuf {
+        self.state_dir().join("wanted.json")
+    }
+
+    fn running_file(&self) -> PathBuf {
+        self.run_dir().join("running.json")
+    }
+
+    /// Where what it writes is kept; `None` for a root that is built anew at each start.
+    pub fn upper(&self, definition: &Definition) -> Option<PathBuf> {
+        let stays = definition.persistent || definition.root_fs.is_empty();
+        match definition.ephemeral {
+            true => None,
+            false if stays => Some(self.state_dir().join("root")),
+            false => Some(self.run_dir().join("root")),
+        }
+    }
+
+    /// What is wanted of it; `None`: it is not installed.
+    pub fn wanted(&self) -> Result<Option<Wanted>> {
+        files::read(&self.wanted_file())
+    }
+
+    /// Installs a definition.
+    pub fn install(&self, definition: &Definition, origin: &Origin) -> Result<()> {
+        let wanted = Wanted { version: VERSION, origin: origin.clone(), definition: definition.clone() };
+        files::write(&self.wanted_file(), &wanted)
+    }
+
+    /// What it runs with, or ran with last.
+    pub fn running(&self) -> Result<Option<Running>> {
+        files::read(&self.running_file())
+    }
+
+    /// Records what it runs with.
+    pub fn set_running(&self, running: &Running) -> Result<()> {
+        files::write(&self.running_file(), running)
+    }
+
+    /// Its generations.
+    pub fn history(&self) -> History {
+        History::new(&self.state_dir().join("generations"))
+    }
+
+    /// A connection to its monitor; `None`: it does not run.
+    pub fn connect(&self) -> Result<Option<Client>> {
+        Ok(Client::connect(self.places.monitors(), &self.name)?)
+    }
+
+    /// Keeps other firnctls from changing it; waits for one that does.
+    pub fn lock(&self) -> Result<Locked<'_>> {
+        files::make_directory(&self.run_dir())?;
+        Ok(Locked { container: self, _lock: lock(&self.run_dir().join("lock"))? })
+    }
+
+    /// Forgets the bundle and what ran.
+    pub fn forget_run(&self) -> Result<()> {
+        files::remove(&self.running_file())?;
+        remove_tree(&self.bundle())
+    }
+
+    /// Whether anything is kept of it.
+    pub fn exists(&self) -> bool {
+        [self.state_dir(), self.run_dir(), self.places.monitors().join(&self.name)].iter().any(|path| path.exists())
+    }
+
+    /// Removes all that is kept of it. What is mounted below is not followed.
+    pub fn remove(&self) -> Result<()> {
+        remove_tree(&self.run_dir())?;
+        remove_tree(&self.places.monitors().join(&self.name))?;
+        remove_tree(&self.state_dir())
+    }
+}
+
+fn lock(path: &Path) -> Result<Flock<File>> {
+    let what = || format!("lock {}", path.display());
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).with_context(what)?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(what)
+}
+
+/// Removes a directory on one file system: an error where something is mounted in it.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        _ => super::tree::remove(path).with_context(|| format!("remove {}", path.display())),
+    }
+}

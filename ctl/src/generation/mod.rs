@@ -1,0 +1,26 @@
+//! What is kept of containers: what is wanted of them, what runs, and what ran before.
+//!
+//! | File of STATE/containers/NAME | Contents |
+//! |---|---|
+//! | `wanted.json` | the definition as it was installed last |
+//! | `root/` | what the container has written, where that stays |
+//! | `log`, `log.1` | its output |
+//! | `generations/N.json`, `generations/N` | what has run, and its system as a garbage collector root |
+//!
+//! | File of RUN/containers/NAME | Contents |
+//! |---|---|
+//! | `running.json` | the definition that runs |
+//! | `bundle/` | the bundle of the last start |
+//! | `root/` | what the container has written, where that goes with the host's reboot |
+//! | `lock` | held while firnctl changes the container |
+
+mod container;
+mod files;
+mod history;
+mod record;
+mod tree;
+
+pub use container::{Container, Locked, all, remove_tree};
+pub use files::make_directory;
+pub use history::Generation;
+pub use record::{Origin, Running, VERSION, Wanted};

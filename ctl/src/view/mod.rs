@@ -1,0 +1,4 @@
+//! What people see: states, progress.
+
+pub mod progress;
+pub mod state;

@@ -1,0 +1,73 @@
+//! What a container does now, as people and scripts are told.
+
+use crate::apply::change;
+use crate::apply::end::Ended;
+use crate::difference::{self, Change};
+use crate::generation::Container;
+use anyhow::Result;
+use firn_shim::control::protocol::{Request, State, Status};
+use serde_json::{Value, json};
+
+/// What is known of an installed container.
+#[derive(Debug)]
+pub struct Seen {
+    pub name: String,
+    /// Of its monitor, if it runs.
+    pub status: Option<Status>,
+    /// How it ended last, if that is known.
+    pub ended: Option<Ended>,
+    /// What has been installed since it was started.
+    pub pending: Option<Change>,
+    /// The file of its definition.
+    pub project: Option<String>,
+}
+
+impl Seen {
+    pub fn look(container: &Container) -> Result<Self> {
+        let status = match container.connect()? {
+            // A monitor that is just ending closes the connection.
+            Some(mut monitor) => monitor.call(Request::Status).ok().and_then(|(reply, _)| reply.status),
+            None => None,
+        };
+        let wanted = container.wanted()?;
+        let pending = match (&status, &wanted) {
+            (Some(_), Some(wanted)) => change::pending(container, &wanted.definition),
+            _ => None,
+        };
+        let ended = if status.is_none() { Ended::read(container) } else { None };
+        let project = wanted.and_then(|wanted| Some(wanted.origin.file?.display().to_string()));
+        Ok(Seen { name: container.name.clone(), status, ended, pending, project })
+    }
+
+    /// `up`, `down`, or the state between.
+    pub fn state(&self) -> String {
+        match (&self.status, &self.ended) {
+            (Some(status), _) if status.state == State::Running => "up".into(),
+            (Some(status), _) => status.state.name().into(),
+            (None, Some(end)) if !["stopped", "exited"].contains(&&*end.reason) => format!("down ({})", end.reason),
+            _ => "down".into(),
+        }
+    }
+
+    /// Since when it is so.
+    pub fn since(&self) -> Option<&str> {
+        match &self.status {
+            Some(status) => Some(status.ready_at.as_deref().unwrap_or(&status.started_at)),
+            None => self.ended.as_ref()?.exited_at.as_deref(),
+        }
+    }
+
+    pub fn json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "state": self.state(),
+            "since": self.since(),
+            "pid": self.status.as_ref().and_then(|status| status.pid),
+            "statusText": self.status.as_ref().and_then(|status| status.status_text.clone()),
+            "restarts": self.status.as_ref().map(|status| status.restarts),
+            "exitCode": self.ended.as_ref().and_then(|end| end.exit_code),
+            "pending": self.pending.as_ref().map(difference::Change::word),
+            "project": self.project,
+        })
+    }
+}

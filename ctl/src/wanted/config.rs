@@ -1,0 +1,169 @@
+//! What is changed in the config.json of `firn-image`, for what that has no option for.
+
+use super::devices::Device;
+use super::{mounts, resources};
+use crate::definition::schema::Definition;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Files of the host that a start has prepared.
+#[derive(Debug, Default)]
+pub struct Prepared<'a> {
+    pub devices: Vec<Device>,
+    /// A copy of the host's resolv.conf.
+    pub resolv_conf: Option<&'a Path>,
+    /// A directory with the credentials.
+    pub credentials: Option<&'a Path>,
+}
+
+/// Where a container finds its credentials (systemd, "Container Interface").
+const CREDENTIALS: &str = "/run/host/credentials";
+
+/// Changes a config.json as the definition says.
+pub fn patch(config: &mut Value, definition: &Definition, prepared: &Prepared<'_>) -> Result<()> {
+    network(config, definition)?;
+    let mut capabilities = definition.additional_capabilities.clone();
+    if definition.enable_tun {
+        capabilities.push("CAP_NET_ADMIN".into());
+    }
+    add_capabilities(config, &capabilities)?;
+    if let Some(copy) = prepared.resolv_conf {
+        bind(config, copy, "/etc/resolv.conf")?;
+    }
+    if let Some(directory) = prepared.credentials {
+        bind(config, directory, CREDENTIALS)?;
+        list(config, "/process", "env")?.push(format!("CREDENTIALS_DIRECTORY={CREDENTIALS}").into());
+    }
+    for mount in mounts::of(definition) {
+        list(config, "", "mounts")?.push(serde_json::to_value(mount).context("write a mount")?);
+    }
+    for device in &prepared.devices {
+        list(config, "/linux", "devices")?.push(device.node());
+        list(config, "/linux/resources", "devices")?.push(device.rule());
+    }
+    merge(&mut config["linux"]["resources"], &resources::of(definition));
+    if let Some(given) = &definition.oci_config {
+        merge(config, &Value::Object(given.clone()));
+    }
+    Ok(())
+}
+
+/// The host's network, one that is joined, or one of its own that has only `lo`.
+fn network(config: &mut Value, definition: &Definition) -> Result<()> {
+    if definition.private_network {
+        return Ok(());
+    }
+    let namespaces = list(config, "/linux", "namespaces")?;
+    namespaces.retain(|namespace| namespace["type"] != "network");
+    match &definition.network_namespace {
+        Some(path) => namespaces.push(json!({"type": "network", "path": path})),
+        // It would change the host's interfaces.
+        None => remove_capability(config, "CAP_NET_ADMIN"),
+    }
+    Ok(())
+}
+
+const SETS: [&str; 3] = ["bounding", "effective", "permitted"];
+
+fn add_capabilities(config: &mut Value, names: &[String]) -> Result<()> {
+    for name in names {
+        let name = name.to_uppercase();
+        let name = if name.starts_with("CAP_") { name } else { format!("CAP_{name}") };
+        for set in SETS {
+            let set = list(config, "/process/capabilities", set)?;
+            if !set.contains(&name.clone().into()) {
+                set.push(name.clone().into());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remove_capability(config: &mut Value, name: &str) {
+    for set in SETS {
+        if let Some(Value::Array(names)) = config.pointer_mut(&format!("/process/capabilities/{set}")) {
+            names.retain(|known| known != name);
+        }
+    }
+}
+
+fn bind(config: &mut Value, source: &Path, destination: &str) -> Result<()> {
+    let source = source.to_str().context("a path of firnctl's is no UTF-8")?;
+    let mount = json!({
+        "destination": destination, "type": "bind", "source": source,
+        "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
+    });
+    list(config, "", "mounts")?.push(mount);
+    Ok(())
+}
+
+/// The list `name` of the object at `pointer`, made where there is none.
+fn list<'a>(config: &'a mut Value, pointer: &str, name: &str) -> Result<&'a mut Vec<Value>> {
+    let object = config.pointer_mut(pointer).and_then(Value::as_object_mut);
+    let list = object.map(|object| object.entry(name).or_insert(Value::Null));
+    let list = list.with_context(|| format!("config.json has no object {pointer}"))?;
+    if list.is_null() {
+        *list = json!([]);
+    }
+    list.as_array_mut().with_context(|| format!("config.json: {pointer}/{name} is no list"))
+}
+
+/// A merge patch (RFC 7396).
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Value::Object(target) = target else { return };
+    for (name, value) in patch {
+        match value {
+            Value::Null => drop(target.remove(name)),
+            value => merge(target.entry(name).or_insert(Value::Null), value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patched(definition: Value) -> Value {
+        let mut config = json!({
+            "process": {"env": [], "capabilities": {
+                "bounding": ["CAP_NET_ADMIN"], "effective": ["CAP_NET_ADMIN"], "permitted": ["CAP_NET_ADMIN"]
+            }},
+            "mounts": [{"destination": "/proc"}],
+            "linux": {"namespaces": [{"type": "pid"}, {"type": "network"}], "resources": {"devices": []}},
+        });
+        patch(&mut config, &serde_json::from_value(definition).unwrap(), &Prepared::default()).unwrap();
+        config
+    }
+
+    #[test]
+    fn the_hosts_network_comes_without_rights_over_it() {
+        let config = patched(json!({}));
+        assert_eq!(config["linux"]["namespaces"], json!([{"type": "pid"}]));
+        assert_eq!(config["process"]["capabilities"]["bounding"], json!([]));
+        let config = patched(json!({"privateNetwork": true}));
+        assert_eq!(config["linux"]["namespaces"][1]["type"], "network");
+        assert_eq!(config["process"]["capabilities"]["bounding"], json!(["CAP_NET_ADMIN"]));
+        let config = patched(json!({"networkNamespace": "/run/netns/x"}));
+        assert_eq!(config["linux"]["namespaces"][1], json!({"type": "network", "path": "/run/netns/x"}));
+    }
+
+    #[test]
+    fn the_patch_of_the_definition_is_the_last_word() {
+        let config = patched(json!({
+            "additionalCapabilities": ["sys_time"], "memory": "1M",
+            "ociConfig": {"linux": {"resources": {"memory": {"limit": 5}}, "namespaces": null}, "hostname": "x"},
+        }));
+        assert_eq!(config["linux"]["resources"]["memory"]["limit"], 5);
+        assert_eq!(config["linux"]["resources"]["pids"]["limit"], -1);
+        assert_eq!(config["linux"].get("namespaces"), None);
+        assert_eq!(config["process"]["capabilities"]["permitted"], json!(["CAP_SYS_TIME"]));
+    }
+}
