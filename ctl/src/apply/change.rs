@@ -1,11 +1,11 @@
 //! One container is brought to what is wanted of it, in the least way that does it.
 
-use super::live;
 use super::start::{self, run_of};
 use super::stop::{self, How};
+use super::{live, starting};
 use crate::definition::schema::Definition;
 use crate::difference::{self, Change};
-use crate::generation::{Container, Running};
+use crate::generation::{Container, Locked, Running};
 use crate::wanted::{root, unsupported};
 use anyhow::{Context, Result};
 use firn_shim::control::protocol::Status;
@@ -68,12 +68,15 @@ pub fn pending(container: &Container, definition: &Definition) -> Option<Change>
 }
 
 /// Carries a plan out.
-pub fn apply(container: &Container, plan: Plan, tell: &dyn Fn(&Status)) -> Result<()> {
+pub fn apply(container: &Locked<'_>, plan: Plan, tell: &dyn Fn(&Status)) -> Result<()> {
     let Plan { action, wanted } = plan;
     match action {
-        Action::Pending(_) | Action::Change(Change::Unchanged) => Ok(()),
+        Action::Pending(_) | Action::Change(Change::Unchanged) => starting::wait_for_another(container, tell),
         Action::Start => start::start(container, wanted, tell),
-        Action::Change(Change::Live(changes)) => live::apply(container, wanted, &changes),
+        Action::Change(Change::Live(changes)) => {
+            starting::wait_for_another(container, tell)?;
+            live::apply(container, wanted, &changes)
+        }
         Action::Change(Change::Update { .. } | Change::Restart(_)) => {
             stop::stop(container, How::Stop(None))?;
             start::start(container, wanted, tell)

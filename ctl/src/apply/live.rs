@@ -2,7 +2,7 @@
 
 use super::bundle;
 use crate::difference::Live;
-use crate::generation::{Container, Running};
+use crate::generation::{Container, Locked, Running};
 use crate::host::program;
 use crate::wanted::mounts::Mount;
 use anyhow::{Context, Result, bail};
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 /// Applies the changes. On failure what was changed stays so, and is not recorded: the next call does
 /// it again.
-pub fn apply(container: &Container, wanted: Running, live: &Live) -> Result<()> {
+pub fn apply(container: &Locked<'_>, wanted: Running, live: &Live) -> Result<()> {
     let what = || format!("container {}", container.name);
     bundle::check_sources(&wanted).with_context(what)?;
     bundle::make_sources(&wanted).with_context(what)?;

@@ -3,7 +3,7 @@
 use super::bundle;
 use super::starting::Starting;
 use crate::definition::schema::Definition;
-use crate::generation::{Container, Running, VERSION};
+use crate::generation::{Locked, Running, VERSION};
 use crate::wanted::root::Resolved;
 use crate::wanted::unsupported;
 use anyhow::{Context, Result};
@@ -17,7 +17,7 @@ pub fn run_of(definition: &Definition, resolved: Resolved) -> Running {
 
 /// Starts a container that does not run, and waits until it is ready. On failure nothing of the start
 /// stays but what the container has written, and its log.
-pub fn start(container: &Container, run: Running, tell: &dyn Fn(&Status)) -> Result<()> {
+pub fn start(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Result<()> {
     unsupported::refuse(&container.name, &run.definition)?;
     let what = || format!("container {}", container.name);
     let started = begin(container, run, tell);
@@ -27,7 +27,7 @@ pub fn start(container: &Container, run: Running, tell: &dyn Fn(&Status)) -> Res
     started
 }
 
-fn begin(container: &Container, run: Running, tell: &dyn Fn(&Status)) -> Result<()> {
+fn begin(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Result<()> {
     let what = || format!("container {}", container.name);
     bundle::make(container, &run).with_context(what)?;
     // Before it runs: a firnctl that is killed here has said what it started.

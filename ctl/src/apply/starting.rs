@@ -2,7 +2,7 @@
 
 use super::end::{Ended, last_lines};
 use crate::definition::schema::Definition;
-use crate::generation::Container;
+use crate::generation::{Container, Locked};
 use crate::host::program;
 use crate::interrupt;
 use crate::wanted::monitor;
@@ -18,7 +18,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 /// A monitor whose first client we are.
 #[derive(Debug)]
 pub struct Starting<'a> {
-    container: &'a Container,
+    container: &'a Locked<'a>,
     client: Client,
     monitor: Child,
     messages: ChildStderr,
@@ -26,9 +26,13 @@ pub struct Starting<'a> {
 
 impl<'a> Starting<'a> {
     /// Starts the monitor of a container that has a bundle. It lives on when we end.
-    pub fn begin(container: &'a Container, definition: &Definition) -> Result<Self> {
+    pub fn begin(container: &'a Locked<'a>, definition: &Definition) -> Result<Self> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).context("socketpair")?;
+        // The lock is in the message: if we are killed, the next firnctl waits until the monitor has
+        // read it, and can be spoken to.
+        let mut client = Client::over(ours, &container.name);
+        client.send(Request::Subscribe, &[container.as_fd()])?;
         let mut command = Command::new(program("firn-shim"));
         command.args(monitor::arguments(container, definition));
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -36,13 +40,13 @@ impl<'a> Starting<'a> {
         command.process_group(0);
         let mut monitor = command.spawn().context("run firn-shim")?;
         let messages = monitor.stderr.take().context("a pipe")?;
-        Ok(Starting { container, client: Client::over(ours, &container.name), monitor, messages })
+        Ok(Starting { container, client, monitor, messages })
     }
 
     /// Waits until it is ready; `tell` hears of each change. Errors: it has ended, or has failed once;
     /// then its monitor is ended too.
     pub fn wait(mut self, tell: &dyn Fn(&Status)) -> Result<()> {
-        let failed = match self.follow(tell) {
+        let failed = match until_ready(self.container, &mut self.client, tell) {
             Ok(true) => return Ok(()),
             Ok(false) => None,
             // The monitor has closed the connection: it says why on its stderr.
@@ -53,33 +57,6 @@ impl<'a> Starting<'a> {
         while !matches!(self.client.next_event(), Ok(Some(Event::Ended { .. }) | None) | Err(_)) {}
         let _ = self.monitor.wait();
         Err(self.reason(failed))
-    }
-
-    /// Whether it has become ready.
-    fn follow(&mut self, tell: &dyn Fn(&Status)) -> Result<bool> {
-        let (reply, _) = self.client.call(Request::Subscribe)?;
-        let mut status = reply.status.context("the monitor has sent no status")?;
-        loop {
-            tell(&status);
-            let has_failed = status.restarts > 0 || status.state == State::Restarting;
-            match status.state {
-                State::Running => return Ok(true),
-                _ if has_failed && !Ended::read(self.container).is_some_and(|end| end.is_restart()) => {
-                    return Ok(false);
-                }
-                _ => {}
-            }
-            status = loop {
-                if !self.client.has_events() && !interrupt::wait_for(self.client.as_fd())? {
-                    return Ok(false);
-                }
-                match self.client.next_event()? {
-                    Some(Event::Status(status)) => break status,
-                    Some(Event::ExecEnded { .. }) => {}
-                    Some(Event::Ended { .. }) | None => return Ok(false),
-                }
-            };
-        }
     }
 
     /// What the monitor has said, and what the container has printed last.
@@ -95,13 +72,47 @@ impl<'a> Starting<'a> {
         let Some(reason) = whole.or_else(|| lines.clone().next()) else {
             return failed.unwrap_or_else(|| anyhow!("container {name}: has ended before it was ready"));
         };
-        let reason = reason.strip_suffix("; starting it again").unwrap_or(reason);
-        let reason = reason.strip_prefix(&format!("container {name}: ")).unwrap_or(reason);
+        let reason = reason.split_once("; starting it again").map_or(reason, |(reason, _)| reason);
+        let own = [format!("container {name}: "), format!("{name} ")];
+        let reason = own.iter().find_map(|own| reason.strip_prefix(own)).unwrap_or(reason);
         let mut text = format!("container {name}: {reason}");
         let printed = last_lines(&self.container.log(), 10);
         if !printed.is_empty() && !text.contains("its last lines") {
             text += &format!("; its last lines:\n{}", printed.join("\n"));
         }
         anyhow!(text)
+    }
+}
+
+/// Waits until a container that runs is ready, though another firnctl has started it.
+pub fn wait_for_another(container: &Container, tell: &dyn Fn(&Status)) -> Result<()> {
+    let ended = || anyhow!("container {}: has ended before it was ready", container.name);
+    let mut client = container.connect()?.ok_or_else(ended)?;
+    client.send(Request::Subscribe, &[])?;
+    if until_ready(container, &mut client, tell)? { Ok(()) } else { Err(ended()) }
+}
+
+/// Whether it has become ready, by the events that were subscribed to; false: it has ended, has failed once, or a signal has come.
+fn until_ready(container: &Container, client: &mut Client, tell: &dyn Fn(&Status)) -> Result<bool> {
+    let (reply, _) = client.reply()?;
+    let mut status = reply.status.context("the monitor has sent no status")?;
+    loop {
+        tell(&status);
+        let has_failed = status.restarts > 0 || status.state == State::Restarting;
+        match status.state {
+            State::Running => return Ok(true),
+            _ if has_failed && !Ended::read(container).is_some_and(|end| end.is_restart()) => return Ok(false),
+            _ => {}
+        }
+        status = loop {
+            if !client.has_events() && !interrupt::wait_for(client.as_fd())? {
+                return Ok(false);
+            }
+            match client.next_event()? {
+                Some(Event::Status(status)) => break status,
+                Some(Event::ExecEnded { .. }) => {}
+                Some(Event::Ended { .. }) | None => return Ok(false),
+            }
+        };
     }
 }

@@ -46,6 +46,6 @@ pub fn destroy(container: &Container) -> Result<()> {
     }
     let what = || format!("container {}", container.name);
     let locked = container.lock().with_context(what)?;
-    stop::stop(locked.container, How::Kill).with_context(what)?;
+    stop::stop(&locked, How::Kill).with_context(what)?;
     container.remove().with_context(what)
 }

@@ -70,7 +70,7 @@ pub fn rollback(arguments: &RollbackArgs, places: &PlaceArgs) -> Result<()> {
     let origin = container.wanted()?.map(|wanted| wanted.origin).unwrap_or_default();
     {
         let locked = container.lock()?;
-        locked.container.install(&definition, &origin)?;
+        locked.install(&definition, &origin)?;
     }
     print(&format!("{}: generation {}\n", container.name, generation.number))?;
     super::life::update(&NameArgs::of(&container.name), places)

@@ -56,9 +56,9 @@ pub fn apply(plans: &Plans, waits: &Waits) -> Result<()> {
         let step = progress.begin(name, begins);
         let locked = container.lock()?;
         // What another firnctl has done meanwhile counts.
-        let plan = change::plan(locked.container, &plan.wanted.definition)?;
+        let plan = change::plan(&locked, &plan.wanted.definition)?;
         let is_done = matches!(plan.action, Action::Change(Change::Unchanged));
-        let result = change::apply(container, plan, &|status| step.tell(status));
+        let result = change::apply(&locked, plan, &|status| step.tell(status));
         match &result {
             Ok(()) if is_done => step.end("unchanged"),
             Ok(()) => step.end(ends),
@@ -78,11 +78,11 @@ pub fn stop_all(containers: &[Container], waits: &Waits, how: How) -> Result<()>
     let outcomes = order::run(&order::reversed(waits), starts_at_once(), |name| {
         let Some(container) = by_name.get(name) else { return Ok(None) };
         let locked = container.lock()?;
-        if locked.container.connect()?.is_none() {
+        if locked.connect()?.is_none() {
             return Ok(None);
         }
         let step = progress.begin(name, "stopping");
-        let result = stop::stop(container, how);
+        let result = stop::stop(&locked, how);
         step.end(if result.is_ok() { "down" } else { "killed" });
         // Those that it needs are stopped all the same.
         Ok(result.err())

@@ -10,6 +10,9 @@ use firn_shim::control::client::Client;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
+use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A container that is installed, or may be.
@@ -19,11 +22,27 @@ pub struct Container {
     places: Places,
 }
 
-/// A container that no other firnctl changes meanwhile.
+/// A container that no other firnctl changes meanwhile. The lock is also held by the programs that are
+/// run under it: if firnctl is killed, until they have ended.
 #[derive(Debug)]
 pub struct Locked<'a> {
-    pub container: &'a Container,
-    _lock: Flock<File>,
+    container: &'a Container,
+    lock: Flock<File>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Container;
+
+    fn deref(&self) -> &Container {
+        self.container
+    }
+}
+
+impl AsFd for Locked<'_> {
+    /// The lock: it lasts until all copies of this descriptor are closed.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
+    }
 }
 
 /// The containers that are installed, by name.
@@ -122,7 +141,7 @@ impl Container {
     /// Keeps other firnctls from changing it; waits for one that does.
     pub fn lock(&self) -> Result<Locked<'_>> {
         files::make_directory(&self.run_dir())?;
-        Ok(Locked { container: self, _lock: lock(&self.run_dir().join("lock"))? })
+        Ok(Locked { container: self, lock: lock(&self.run_dir().join("lock"))? })
     }
 
     /// Forgets the bundle and what ran.
@@ -146,8 +165,17 @@ impl Container {
 
 fn lock(path: &Path) -> Result<Flock<File>> {
     let what = || format!("lock {}", path.display());
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).with_context(what)?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(what)
+    loop {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).with_context(what)?;
+        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).with_context(what)?;
+        let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(what)?;
+        // The one that had it may have removed the container, and the file with it.
+        let inode = locked.metadata().with_context(what)?.ino();
+        match std::fs::metadata(path) {
+            Ok(now) if now.ino() == inode => return Ok(locked),
+            _ => files::make_directory(path.parent().with_context(what)?)?,
+        }
+    }
 }
 
 /// Removes a directory on one file system: an error where something is mounted in it.

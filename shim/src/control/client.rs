@@ -4,11 +4,11 @@ use super::protocol::{Envelope, Event, MESSAGE_LIMIT, Message, Reply, Request, S
 use firn::error::{Context, Error, Result};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType, connect, recvmsg, send, socket_with,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with,
 };
 use std::collections::VecDeque;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -58,13 +58,29 @@ impl Client {
     /// Sends a request and waits for the reply, with the sockets that came with it. Errors: the
     /// monitor has refused it, or has ended.
     pub fn call(&mut self, request: Request) -> Result<(Reply, Vec<OwnedFd>)> {
+        self.send(request, &[])?;
+        self.reply()
+    }
+
+    /// Sends a request, with descriptors that stay open until the monitor has read it, and which it
+    /// then closes: a lock that one of them holds lasts until then, also when this process ends.
+    pub fn send(&mut self, request: Request, held: &[BorrowedFd<'_>]) -> Result<()> {
         let operation = || format!("container {}", self.id);
         let text = serde_json::to_vec(&Envelope { version: VERSION, request }).doing(operation)?;
-        match send(&self.socket, &text, SendFlags::NOSIGNAL) {
-            // A monitor that refuses the connection has said why, and closed it.
-            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => {}
-            Err(errno) => return Err(io::Error::from(errno)).doing(operation),
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !held.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(held));
         }
+        match sendmsg(&self.socket, &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL) {
+            // A monitor that refuses the connection has said why, and closed it.
+            Ok(_) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(errno) => Err(io::Error::from(errno)).doing(operation),
+        }
+    }
+
+    /// Waits for the reply to a request that was sent.
+    pub fn reply(&mut self) -> Result<(Reply, Vec<OwnedFd>)> {
         loop {
             let (message, sockets) = self.receive()?.ok_or_else(|| self.ended())?;
             match message {

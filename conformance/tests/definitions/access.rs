@@ -1,0 +1,76 @@
+//! Into containers: programs, their streams, their exit status; and what was printed.
+
+use crate::host::Host;
+use serde_json::json;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Stdio;
+
+#[test]
+fn programs_run_with_their_arguments_streams_and_status() {
+    let host = Host::new("ctl-access");
+    host.project(json!({"a": {"environment": {"A": "of the definition"}}}));
+    host.up();
+    let name = host.name("a");
+    for (script, code) in [("exit 0", 0), ("exit 1", 1), ("exit 77", 77), ("kill -TERM $$", 143)] {
+        for verb in ["exec", "run"] {
+            assert_eq!(host.call(&[verb, &name, "--", "sh", "-c", script]).code, code, "{verb} {script}");
+        }
+    }
+    let odd = ["a b", "'\"", "$(touch /pwned)", "new\nline", "", "-x", "*"];
+    let expected = odd.iter().map(|argument| format!("[{argument}]")).collect::<String>();
+    let print = ["sh", "-c", r#"for i; do printf '[%s]' "$i"; done"#, "sh"];
+    for verb in ["exec", "run"] {
+        let output = host.call(&[&[verb, &name, "--"], &print[..], &odd[..]].concat()).succeeds();
+        assert_eq!(output.stdout, expected, "{verb}");
+    }
+    assert_eq!(host.exec("a", &["sh", "-c", "ls /pwned 2>/dev/null; echo $A"]), "of the definition\n");
+    assert_eq!(host.call(&["run", &name, "sh", "-c", "echo $HOME; tty"]).stdout, "/root\nnot a tty\n");
+    ten_megabytes(&host, &["exec", &name, "cat"]);
+    ten_megabytes(&host, &["run", &name, "cat"]);
+    // A login shell takes commands from a pipe, as root-login of nixos-container does.
+    let mut shell = host.firnctl(&["root-login", &name]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(b"echo $HOME; exit 4\n").unwrap();
+    let output = shell.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), &*output.stdout), (Some(4), &b"/root\n"[..]));
+    host.leaves_nothing();
+}
+
+/// Of all values, in, through, and out again.
+fn ten_megabytes(host: &Host, args: &[&str]) {
+    let data: Vec<u8> = (0..10 << 20).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let mut cat = host.firnctl(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, mut stdout) = (cat.stdin.take().unwrap(), cat.stdout.take().unwrap());
+    let mut back = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            stdin.write_all(&data).unwrap();
+            drop(stdin);
+        });
+        stdout.read_to_end(&mut back).unwrap();
+    });
+    assert!(cat.wait().unwrap().success());
+    assert!(back == data, "{} bytes of {}", back.len(), data.len());
+}
+
+#[test]
+fn logs_are_shown_and_followed() {
+    let host = Host::new("ctl-logs");
+    host.init("root", "#!/bin/sh\nfor i in 1 2 3; do echo line $i; done\ntrap 'exit 0' 37\nread -r go < /go; echo more\nwhile :; do sleep 60 & wait $!; done\n");
+    assert!(std::process::Command::new("mkfifo").arg(host.scratch.join("root/go")).status().unwrap().success());
+    host.project(json!({"a": {}}));
+    host.up();
+    let name = host.name("a");
+    firn_conformance::harness::wait_until("it has printed", || host.log("a").lines().count() == 3);
+    assert_eq!(host.call(&["logs", "-n", "2", &name]).succeeds().stdout, "line 2\nline 3\n");
+    let mut logs = host.spawn(&["logs", "--follow", "-n", "1", &name]);
+    let mut lines = BufReader::new(logs.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "line 3");
+    host.exec("a", &["sh", "-c", "echo go > /go"]);
+    assert_eq!(lines.next().unwrap().unwrap(), "more");
+    logs.kill().unwrap();
+    logs.wait().unwrap();
+    // Logs stay when the container has ended, also an ephemeral one.
+    host.call(&["stop", &name]).succeeds();
+    assert_eq!(host.log("a").lines().count(), 4);
+    host.leaves_nothing();
+}

@@ -1,0 +1,160 @@
+//! A firnctl with directories of its own, whose containers are gone when a test ends.
+
+use firn_conformance::harness::{Output, Scratch, binary, busybox_root, command, wait_until};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// Stops at the stop signal, and restarts by 133 at SIGUSR1.
+pub const INIT: &str = "\
+#!/bin/sh
+trap 'echo stopping; exit 0' 37
+trap 'exit 133' USR1
+echo \"up A=$A\"
+while :; do sleep 60 & wait $!; done
+";
+
+pub struct Host {
+    pub scratch: Scratch,
+}
+
+impl Host {
+    /// With a busybox root in `root`.
+    pub fn new(test: &str) -> Self {
+        let scratch = Scratch::new(test);
+        busybox_root(&scratch.directory("root"));
+        let host = Host { scratch };
+        host.init("root", INIT);
+        host
+    }
+
+    /// The init of a root.
+    pub fn init(&self, root: &str, script: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.scratch.write(&format!("{root}/init"), script);
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A container's name that no other test has.
+    pub fn name(&self, name: &str) -> String {
+        format!("{}-{name}", self.scratch.id())
+    }
+
+    /// A project file with these containers, whose names are made of the given ones.
+    pub fn project(&self, containers: Value) {
+        let named: serde_json::Map<String, Value> = containers
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, definition)| {
+                let mut definition = definition.clone();
+                definition.as_object_mut().unwrap().entry("rootFS").or_insert(json!(["./root"]));
+                for other in definition.get_mut("dependsOn").and_then(Value::as_array_mut).into_iter().flatten() {
+                    *other = self.name(other.as_str().unwrap()).into();
+                }
+                (self.name(name), definition)
+            })
+            .collect();
+        self.scratch.write("firn.json", &json!({"containers": named}).to_string());
+    }
+
+    pub fn firnctl(&self, args: &[&str]) -> Command {
+        let mut firnctl = Command::new(binary("firnctl"));
+        firnctl.current_dir(self.scratch.path());
+        firnctl.args(["--state-dir", "state", "--run-dir", "run"]).args(args);
+        firnctl
+    }
+
+    pub fn call(&self, args: &[&str]) -> Output {
+        command(&mut self.firnctl(args))
+    }
+
+    /// Brings up what [`Host::project`] wrote.
+    #[track_caller]
+    pub fn up(&self) -> Output {
+        self.call(&["up", "--detach", "firn.json"]).succeeds()
+    }
+
+    /// What a program in a container prints.
+    #[track_caller]
+    pub fn exec(&self, name: &str, args: &[&str]) -> String {
+        self.call(&[&["exec", &self.name(name)], args].concat()).succeeds().stdout
+    }
+
+    #[track_caller]
+    pub fn status(&self, name: &str) -> String {
+        self.call(&["status", &self.name(name)]).succeeds().stdout.trim().to_owned()
+    }
+
+    /// A line for each container, with short names.
+    #[track_caller]
+    pub fn plan(&self) -> String {
+        let text = self.call(&["plan", "firn.json"]).succeeds().stdout;
+        text.replace(&format!("{}-", self.scratch.id()), "").replace(&self.scratch.path().display().to_string(), "")
+    }
+
+    pub fn log(&self, name: &str) -> String {
+        self.call(&["logs", &self.name(name)]).succeeds().stdout
+    }
+
+    /// What firnctl keeps of a container.
+    pub fn state(&self, name: &str) -> PathBuf {
+        self.scratch.join("state/containers").join(self.name(name))
+    }
+
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        let mut firnctl = self.firnctl(args);
+        firnctl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Destroys all, and looks for what is left of them.
+    #[track_caller]
+    pub fn leaves_nothing(&self) {
+        self.call(&["destroy", "--all"]).succeeds();
+        let id = self.scratch.id();
+        for directory in ["state/containers", "run/containers", "run/monitors", "run/runtime"] {
+            let names = |entries: std::fs::ReadDir| entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+            let left = std::fs::read_dir(self.scratch.join(directory)).map(names).unwrap_or_default();
+            assert!(left.is_empty(), "{directory}: {left:?}");
+        }
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(&id), "{mounts}");
+        assert_eq!(cgroups(&id), Vec::<PathBuf>::new());
+        // A monitor that has told its end is just about to exit.
+        wait_until("no process is left", || processes(&id).is_empty());
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.call(&["destroy", "--all"]);
+    }
+}
+
+/// Cgroups of containers with this name's beginning.
+fn cgroups(id: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut rest = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(directory) = rest.pop() {
+        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(id) {
+                found.push(entry.path());
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                rest.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+/// Programs of firn's that name the test's directory.
+fn processes(id: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        if line.contains("firn-shim") && line.contains(id) {
+            found.push(line.replace('\0', " "));
+        }
+    }
+    found
+}

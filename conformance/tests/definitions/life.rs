@@ -1,0 +1,152 @@
+//! Start, stop, and what goes wrong between.
+
+use crate::host::Host;
+use firn_conformance::harness::wait_until;
+use serde_json::{Value, json};
+
+#[test]
+fn a_container_starts_stops_and_goes() {
+    let host = Host::new("ctl-life");
+    host.project(json!({"db": {}}));
+    let (name, call) = (host.name("db"), |args: &[&str]| host.call(args));
+    assert_eq!(call(&["status", &name]).fails(1).stdout, "gone\n");
+    assert_eq!(call(&["create", "firn.json"]).succeeds().stdout, format!("{name}\n"));
+    assert_eq!(host.status("db"), "down");
+    call(&["start", &name]).succeeds();
+    assert_eq!(host.status("db"), "up");
+    // A second start has nothing to do.
+    let pid = |host: &Host| host.call(&["status", "--json", &name]).stdout;
+    let before: Value = serde_json::from_str(&pid(&host)).unwrap();
+    call(&["start", &name]).succeeds();
+    let after: Value = serde_json::from_str(&pid(&host)).unwrap();
+    assert_eq!(before["pid"], after["pid"]);
+    call(&["restart", &name]).succeeds();
+    let after: Value = serde_json::from_str(&pid(&host)).unwrap();
+    assert_ne!(before["pid"], after["pid"]);
+    assert_eq!(call(&["list", "--quiet"]).succeeds().stdout, format!("{name}\n"));
+    assert!(call(&["list"]).succeeds().stdout.contains("  up  "), "{:?}", call(&["list"]));
+    call(&["stop", &name]).succeeds();
+    assert_eq!(host.status("db"), "down");
+    call(&["stop", &name]).succeeds();
+    // Both runs are in the log.
+    assert_eq!(host.log("db"), "up A=\nstopping\nup A=\nstopping\n");
+    let error = call(&["exec", &name, "true"]).fails(1).stderr;
+    assert!(error.contains(&format!("does not run; `firnctl start {name}` starts it")), "{error}");
+    let error = call(&["start", &name.replace("life", "lief")]).fails(1).stderr;
+    assert!(error.contains(&format!("did you mean {name}?")), "{error}");
+    host.leaves_nothing();
+    call(&["destroy", &name]).succeeds();
+}
+
+#[test]
+fn a_start_that_fails_says_why_and_leaves_nothing() {
+    let host = Host::new("ctl-fail");
+    host.init("root", "#!/bin/sh\necho a reason\nsleep 0.2\nexit 7\n");
+    // Ready only when it says so, which it never does.
+    host.project(json!({"a": {"notify": true}}));
+    let error = host.call(&["up", "--detach", "firn.json"]).fails(1).stderr;
+    assert!(error.contains("ended with status 7") && error.contains("its last lines:\na reason"), "{error}");
+    assert_eq!(host.status("a").split(' ').next(), Some("down"));
+    assert!(!host.scratch.join("run/containers").join(host.name("a")).join("bundle").exists());
+    host.init("root", "#!/bin/sh\necho waiting\nsleep 600\n");
+    host.project(json!({"a": {"notify": true, "timeoutStartSec": 1}}));
+    let error = host.call(&["up", "--detach", "firn.json"]).fails(1).stderr;
+    assert!(error.contains("not ready after 1 s; its last lines:\nwaiting"), "{error}");
+    // Before anything is made.
+    for (definition, reason) in [
+        (json!({"volumes": ["./missing:/x"]}), "missing, which is to be mounted"),
+        (json!({"rootFS": ["./nowhere"]}), "rootFS: "),
+        (json!({"allowedDevices": [{"node": "/dev/no", "modifier": "rw"}]}), "the host has no /dev/no"),
+        (json!({"networkNamespace": "/run/netns/no-such"}), "there is no /run/netns/no-such"),
+        (json!({"credentials": {"key": "./no-key"}}), "credentials.key: read "),
+        (json!({"privateNetwork": true, "hostAddress": "10.1.1.1"}), "hostAddress has no effect yet"),
+    ] {
+        host.project(json!({"a": definition}));
+        let error = host.call(&["up", "--detach", "firn.json"]).fails(1).stderr;
+        assert!(error.contains(reason), "{error}");
+        assert!(!host.scratch.join("run/containers").join(host.name("a")).join("bundle").exists());
+    }
+    host.leaves_nothing();
+}
+
+#[test]
+fn a_container_that_does_not_stop_is_killed_and_said_so() {
+    let host = Host::new("ctl-stubborn");
+    host.init("root", "#!/bin/sh\ntrap '' 37\nwhile :; do sleep 1; done\n");
+    host.project(json!({"a": {"timeoutStopSec": "1s"}}));
+    host.up();
+    let error = host.call(&["stop", &host.name("a")]).fails(1).stderr;
+    assert!(error.contains("did not stop in time and was killed"), "{error}");
+    assert_eq!(host.status("a"), "down (killed)");
+    host.up();
+    host.call(&["terminate", &host.name("a")]).succeeds();
+    host.leaves_nothing();
+}
+
+#[test]
+fn a_container_restarts_as_it_asks_and_after_a_failure() {
+    let host = Host::new("ctl-restart");
+    host.project(json!({"a": {}}));
+    host.up();
+    let restarts = || {
+        let text = host.call(&["status", "--json", &host.name("a")]).succeeds().stdout;
+        let status: Value = serde_json::from_str(&text).unwrap();
+        (status["state"] == "up").then(|| status["restarts"].as_u64().unwrap())
+    };
+    host.exec("a", &["sh", "-c", "kill -USR1 1"]);
+    wait_until("it has restarted by 133", || restarts() == Some(1));
+    // on-failure is the default, as in NixOS's unit. An init can only be killed from outside.
+    let status: Value = serde_json::from_str(&host.call(&["status", "--json", &host.name("a")]).stdout).unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(status["pid"].as_i64().unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    wait_until("it has restarted after a failure", || restarts() == Some(2));
+    host.leaves_nothing();
+}
+
+#[test]
+fn firnctl_may_be_killed_at_any_moment() {
+    let host = Host::new("ctl-killed");
+    let volumes = json!(["./data:/data"]);
+    host.scratch.directory("data");
+    host.scratch.write("data/precious", "kept");
+    // Each run is killed a little later than the one before, so that every step is hit.
+    for round in 0..24_u64 {
+        let limit = json!({"a": {"volumes": volumes, "pids": 100 + round}, "b": {"dependsOn": ["a"]}});
+        host.project(limit);
+        let mut firnctl = host.spawn(&["up", "--detach", "firn.json"]);
+        std::thread::sleep(std::time::Duration::from_millis(round * 8));
+        firnctl.kill().unwrap();
+        firnctl.wait().unwrap();
+        match round % 3 {
+            // The next call goes on from there.
+            0 => {
+                host.up();
+                assert_eq!((host.status("a"), host.status("b")), ("up".into(), "up".into()));
+            }
+            1 => drop(host.call(&["down", "firn.json"]).succeeds()),
+            _ => host.leaves_nothing(),
+        }
+    }
+    host.leaves_nothing();
+    assert_eq!(std::fs::read_to_string(host.scratch.join("data/precious")).unwrap(), "kept");
+}
+
+#[test]
+fn destroy_removes_no_files_of_other_places() {
+    let host = Host::new("ctl-destroy");
+    host.project(json!({"a": {"persistent": true}}));
+    host.up();
+    host.exec("a", &["sh", "-c", "mkdir -p /var/empty; touch /var/empty/x"]);
+    host.call(&["down", "firn.json"]).succeeds();
+    // Somebody has mounted their data in the container's root.
+    let data = host.scratch.directory("data");
+    host.scratch.write("data/precious", "kept");
+    let place = host.state("a").join("root/upper/mnt point");
+    std::fs::create_dir_all(&place).unwrap();
+    rustix::mount::mount_bind(&data, &place).unwrap();
+    let empty = host.state("a").join("root/upper/var/empty");
+    let immutable = std::process::Command::new("chattr").arg("+i").arg(&empty).status().unwrap().success();
+    host.leaves_nothing();
+    assert!(!empty.exists(), "immutable: {immutable}");
+    assert_eq!(std::fs::read_to_string(data.join("precious")).unwrap(), "kept");
+}

@@ -1,0 +1,9 @@
+//! `firnctl`: containers by definition, run and changed while they run, by the real programs.
+
+mod access;
+mod host;
+mod life;
+mod live;
+mod options;
+mod roots;
+mod together;
