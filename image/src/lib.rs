@@ -28,10 +28,10 @@
 //! ```
 //!
 //! `cli::inspect` goes the other way, from a bundle to what it is made of. `layer` knows the marks
-//! of overlayfs in a layer, for `rootfs`.
+//! of overlayfs in a layer, for `rootfs`; `caller` the user namespace of an ordinary user.
 //!
 //! The layers, from the top down: `cli`, `build`, `bundle`, `store`, `rootfs`, `layer`, `source`,
-//! `sandbox`, `oci`, `tar`, `progress`, `sys`. A module imports from those below it (`cargo xtask structure`).
+//! `sandbox`, `caller`, `oci`, `tar`, `progress`, `sys`. A module imports from those below it (`cargo xtask structure`).
 
 #![deny(unsafe_code)]
 
@@ -39,6 +39,7 @@ pub mod cli;
 
 mod build;
 mod bundle;
+mod caller;
 mod layer;
 mod oci;
 mod progress;

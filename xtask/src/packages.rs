@@ -33,6 +33,7 @@ pub const TESTS: &[&str] = &[
     "skopeo",
     "sqlite3",
     "strace",
+    "uidmap",
     "umoci",
     "util-linux",
     "xz-utils",

@@ -3,11 +3,12 @@
 use super::init::Init;
 use super::mounts;
 use super::plan::{Plan, names};
+use crate::caller::IdMap;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxDeviceCgroup,
-    LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResourcesBuilder,
-    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceBuilder,
+    LinuxNamespaceType, LinuxResourcesBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -68,7 +69,7 @@ fn spec(plan: &Plan) -> Result<Spec, OciSpecError> {
         .mounts(mounts::mounts(plan)?)
         .process(process(plan)?)
         .annotations(annotations(plan))
-        .linux(linux(plan.init.boots())?)
+        .linux(linux(plan)?)
         .build()
 }
 
@@ -139,10 +140,12 @@ fn capabilities(init: &Init) -> Result<LinuxCapabilities, OciSpecError> {
 
 /// The root of an init has shared propagation: systemd makes mount namespaces for its services, and
 /// later mounts must propagate to them (systemd.exec(5), "Credentials"; as systemd-nspawn does).
-fn linux(boots: bool) -> Result<Linux, OciSpecError> {
-    use LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, Uts};
+fn linux(plan: &Plan) -> Result<Linux, OciSpecError> {
+    use LinuxNamespaceType::{Cgroup, Ipc, Mount, Network, Pid, User, Uts};
+    let user = plan.id_maps.is_some().then_some(User);
     let namespaces = [Pid, Mount, Ipc, Uts, Cgroup, Network]
         .into_iter()
+        .chain(user)
         .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build())
         .collect::<Result<Vec<_>, _>>()?;
     let texts = |paths: &[&str]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -153,10 +156,21 @@ fn linux(boots: bool) -> Result<Linux, OciSpecError> {
         .readonly_paths(texts(mounts::READONLY))
         .build()?;
     linux.set_devices(None);
-    if boots {
+    if let Some(maps) = &plan.id_maps {
+        linux.set_uid_mappings(Some(mappings(&maps.uids)?));
+        linux.set_gid_mappings(Some(mappings(&maps.gids)?));
+    }
+    if plan.init.boots() {
         linux.set_rootfs_propagation(Some("shared".into()));
     }
     Ok(linux)
+}
+
+fn mappings(maps: &[IdMap]) -> Result<Vec<LinuxIdMapping>, OciSpecError> {
+    let mapping = |(inside, outside, count): &IdMap| {
+        LinuxIdMappingBuilder::default().container_id(*inside).host_id(*outside).size(*count).build()
+    };
+    maps.iter().map(mapping).collect()
 }
 
 /// Access to the default devices of a container. Nodes of all others may be made, which gives no

@@ -3,6 +3,7 @@
 use super::init::Init;
 use super::plan::{Plan, names};
 use super::{config, firn_json};
+use crate::caller;
 use crate::rootfs::copy::{CopyError, TreeCopy};
 use crate::rootfs::erofs;
 use crate::rootfs::overlay::{self, OverlayError};
@@ -72,7 +73,7 @@ pub(super) fn write_files(plan: &Plan, bundle: &Path) -> Result<(), FilesError> 
 /// Writes the EROFS image of the closure, by which firn shows it in one mount. Only root can mount
 /// one. False where there is none, and firn binds each store path.
 fn write_closure_image(plan: &Plan, bundle: &Path) -> Result<bool, FilesError> {
-    let Some(closure) = plan.closure.as_ref().filter(|_| !plan.copy && rustix::process::geteuid().is_root()) else {
+    let Some(closure) = plan.closure.as_ref().filter(|_| !plan.copy && caller::is_host_root()) else {
         return Ok(false);
     };
     let file = bundle.join(names::CLOSURE_IMAGE);

@@ -48,6 +48,9 @@ const API: &[(&str, &str, &[&str])] = &[
     ("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777"]),
 ];
 
+/// The group of terminals, which devpts has as an option.
+const TTY: u32 = 5;
+
 /// Of [`API`], those that would hide an image's own.
 const OF_SYSTEMS: &[&str] = &["/run", "/tmp"];
 
@@ -58,7 +61,12 @@ pub(super) fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
     for (destination, kind, options) in API.iter().filter(|(destination, ..)| is_shown(destination)) {
         // As the root; see `linux` in config.rs.
         let shared: &[&str] = if *destination == "/run" && plan.init.boots() { &["shared"] } else { &[] };
-        mounts.push(mount(destination, kind, kind, &[*options, shared].concat())?);
+        // A file system can't be given to a group that the container's user namespace does not have.
+        let has_group = plan.id_maps.as_ref().is_none_or(|maps| {
+            maps.gids.iter().any(|(inside, _, count)| TTY.checked_sub(*inside).is_some_and(|at| at < *count))
+        });
+        let options = options.iter().copied().filter(|option| has_group || !option.starts_with("gid="));
+        mounts.push(mount(destination, kind, kind, &options.chain(shared.iter().copied()).collect::<Vec<_>>())?);
     }
     // An init makes cgroups for its services.
     let access = if plan.init.boots() { "rw" } else { "ro" };

@@ -2,6 +2,7 @@
 
 use super::identity::Identity;
 use super::init::Init;
+use crate::caller::IdMaps;
 use crate::rootfs::users::User;
 use crate::source::directory::Layers;
 use crate::source::nix::closure::Closure;
@@ -51,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) notify: bool,
     /// The host's os-release, for /run/host/os-release.
     pub(crate) os_release: Option<Vec<u8>>,
+    /// Those of an ordinary user's container, which has a user namespace.
+    pub(crate) id_maps: Option<IdMaps>,
 }
 
 /// A directory of an image whose data is the container's: a tmpfs that begins as the image has it.

@@ -5,6 +5,7 @@ use crate::build::accounts;
 use crate::build::options::{Options, parse_base};
 use crate::build::plan::{LayerSource, Plan};
 use crate::build::publish::{Built, publish};
+use crate::caller;
 use crate::layer::compress::Compression;
 use crate::layer::generated::{self, GeneratedFile};
 use crate::layer::plan;
@@ -146,6 +147,10 @@ pub(super) struct BuildArgs {
 /// Builds the image, and prints the digest of its manifest.
 pub(super) fn run(args: BuildArgs) -> Result<()> {
     let json = args.json;
+    if !args.layers.is_empty() {
+        // Their files may belong to subordinate ids of the caller.
+        caller::enter_if_mapped()?;
+    }
     let plan = make_plan(args)?;
     let built = publish(&plan)?;
     for path in built.layers.iter().flat_map(|layer| &layer.left_out) {

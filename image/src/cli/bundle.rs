@@ -8,6 +8,7 @@ use crate::bundle::image_config::ImageSettings;
 use crate::bundle::init::Init;
 use crate::bundle::plan::{Plan, Upper, Volume};
 use crate::bundle::publish::publish;
+use crate::caller;
 use crate::oci::reference::Reference;
 use crate::rootfs::users::{User, find_user};
 use crate::rootfs::view::{Found, View};
@@ -80,8 +81,9 @@ pub(super) struct BundleArgs {
     output: PathBuf,
 
     /// Where an image's layers are unpacked, once for all bundles, which refer to them there.
-    #[arg(long, value_name = "DIR", default_value = layers::DEFAULT)]
-    layer_store: PathBuf,
+    /// Default: /var/lib/firn/layers, of an ordinary user $XDG_DATA_HOME/firn/layers.
+    #[arg(long, value_name = "DIR")]
+    layer_store: Option<PathBuf>,
 
     /// Where the container's changes go: tmpfs, tmpfs:OPTIONS, or a directory that keeps them.
     #[arg(long, value_name = "UPPER", default_value = "tmpfs", value_parser = parse_upper)]
@@ -164,12 +166,17 @@ struct UsedStore {
 /// Looks up all that the bundle is made from. The layers of an image are unpacked: the user may be in
 /// them.
 fn make_plan(args: BundleArgs) -> Result<(Plan, Option<UsedStore>)> {
+    // The layers of an image have files of several users; other layers may.
+    match &args.reference {
+        Some(_) => caller::enter().context("use the layer store")?,
+        None => caller::enter_if_mapped()?,
+    }
     let (output, name) = resolve_output(&args.output)?;
     if args.init.is_some() && args.command.is_empty() && args.reference.is_none() {
         bail!("--init is for a COMMAND or an image: give a command after --");
     }
     let image = args.reference.as_ref().map(|reference| ImageRoot::open(reference, &args)).transpose()?;
-    let store_of_layers = if image.is_none() { store_of(&args.layers, &args.layer_store)? } else { None };
+    let store_of_layers = if image.is_none() { store_of(&args.layers, &store_place(&args))? } else { None };
     let settings = image.as_ref().map(|image| &image.settings);
     let below = image.as_ref().map_or(&[][..], |image| &image.layers);
     let layers = Layers::open(&[below, &args.layers].concat())?;
@@ -241,8 +248,13 @@ fn make_plan(args: BundleArgs) -> Result<(Plan, Option<UsedStore>)> {
         user,
         notify: args.notify || runs_init,
         os_release: os_release(),
+        id_maps: caller::id_maps(),
     };
     Ok((plan, used))
+}
+
+fn store_place(args: &BundleArgs) -> PathBuf {
+    args.layer_store.clone().unwrap_or_else(layers::default_place)
 }
 
 /// The store of layers, if one of its directories was given as a layer.
@@ -264,7 +276,7 @@ struct ImageRoot {
 impl ImageRoot {
     /// Errors that the image's config leads to come before its layers are unpacked.
     fn open(reference: &Reference, args: &BundleArgs) -> Result<Self> {
-        let store = LayerStore::open(&args.layer_store)?;
+        let store = LayerStore::open(&store_place(args))?;
         let fetched = match reference {
             Reference::Registry(name) => {
                 let name = Name(name.clone());

@@ -4,7 +4,6 @@ use super::size::bytes;
 use super::store::StoreArgs;
 use crate::oci::reference::Reference;
 use crate::store::gc::{Garbage, Kind, collect_layout, collect_store};
-use crate::store::layers::LayerStore;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
@@ -48,7 +47,7 @@ pub(super) struct GcArgs {
 /// Removes, and prints what.
 pub(super) fn run(args: &GcArgs) -> Result<()> {
     let garbage = match &args.layout {
-        None => collect_store(&LayerStore::open_alone(&args.store.layer_store)?, args.dry_run)?,
+        None => collect_store(&args.store.open_alone()?, args.dry_run)?,
         Some(Reference::Layout { directory, name }) if name.tag.is_none() && name.digest.is_none() => {
             collect_layout(directory, args.dry_run)?
         }

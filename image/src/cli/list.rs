@@ -34,7 +34,7 @@ pub(super) fn run(args: &ListArgs) -> Result<()> {
         }
         Some(other) => bail!("{other}: give oci:DIR, without the name of an image"),
         // None was pulled yet.
-        None if !args.store.layer_store.join("images/index.json").exists() => (Vec::new(), Vec::new()),
+        None if !args.store.place().join("images/index.json").exists() => (Vec::new(), Vec::new()),
         None => {
             let store = args.store.open()?;
             (list(&store.images())?, store.bundles()?)

@@ -2,7 +2,6 @@
 
 use super::store::{Place, StoreArgs};
 use crate::oci::reference::Reference;
-use crate::store::layers::LayerStore;
 use crate::store::layout::LayoutWriter;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -28,7 +27,7 @@ pub(super) fn run(args: &RemoveArgs) -> Result<()> {
         match image {
             Place::Store(name) => {
                 // Nobody else is between fetching it and reading it.
-                let store = LayerStore::open_alone(&args.store.layer_store)?;
+                let store = args.store.open_alone()?;
                 remove(&name.in_store(&store))?;
             }
             Place::Elsewhere(reference) => remove(reference)?,

@@ -12,13 +12,23 @@ pub(super) const TRANSPORTS: [&str; 5] = ["oci", "oci-archive", "docker-archive"
 #[derive(Debug, Args)]
 pub(super) struct StoreArgs {
     /// The store: images that were pulled, and the layers that bundles share.
-    #[arg(long, value_name = "DIR", default_value = layers::DEFAULT)]
-    pub(super) layer_store: PathBuf,
+    /// Default: /var/lib/firn/layers, of an ordinary user $XDG_DATA_HOME/firn/layers.
+    #[arg(long, value_name = "DIR")]
+    layer_store: Option<PathBuf>,
 }
 
 impl StoreArgs {
+    pub(super) fn place(&self) -> PathBuf {
+        self.layer_store.clone().unwrap_or_else(layers::default_place)
+    }
+
     pub(super) fn open(&self) -> Result<LayerStore, StoreError> {
-        LayerStore::open(&self.layer_store)
+        LayerStore::open(&self.place())
+    }
+
+    /// Waits for others who use it.
+    pub(super) fn open_alone(&self) -> Result<LayerStore, StoreError> {
+        LayerStore::open_alone(&self.place())
     }
 }
 

@@ -141,6 +141,8 @@ impl<'a> Extraction<'a> {
                 self.make(place, |directory, name| rustix::fs::symlinkat(target, directory, name))?;
                 set_entry(place.directory.as_fd(), place.name, &entry.attributes, None, &path())
             }
+            // Of a device nobody but root of the host can make a node (mknod(2)); podman leaves them out too.
+            Kind::Special { kind, .. } if self.marks == Marks::User && *kind != FileType::Fifo => Ok(()),
             Kind::Special { kind, major, minor } => {
                 let made = Made::for_file(&entry.attributes);
                 let (mode, device) = (made.mode(), makedev(*major, *minor));
@@ -275,9 +277,10 @@ impl<'a> Extraction<'a> {
     fn mark_opaque(&self, directory: &OwnedFd) -> io::Result<()> {
         // By its magic link (symlink(7)), as the descriptor is one of O_PATH.
         let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
-        let (name, value) = self.marks.opaque();
-        rustix::fs::setxattr(&*link, name, value, XattrFlags::empty()).map_err(|errno| match errno {
+        let name = self.marks.opaque();
+        rustix::fs::setxattr(&*link, name, b"y", XattrFlags::empty()).map_err(|errno| match errno {
             Errno::PERM => io::Error::other(format!("{name} needs CAP_SYS_ADMIN: unpack as root of the host")),
+            Errno::OPNOTSUPP => io::Error::other(format!("{name}: the file system has no such attributes")),
             errno => io::Error::other(format!("{name}: {errno}")),
         })
     }

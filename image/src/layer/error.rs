@@ -17,6 +17,10 @@ pub(crate) enum ApplyError {
         "extract {path}: a hard link to {target}, which is not in the same layer: the image was not made as an overlay; flatten it (podman export), or copy the file instead"
     )]
     LinkOutside { path: PathBuf, target: PathBuf },
+    #[error(
+        "extract {path}: it belongs to user {uid} and group {gid}, for which the user namespace has no ids: /etc/subuid and /etc/subgid must give 65536 of them or more"
+    )]
+    NoId { path: PathBuf, uid: u32, gid: u32 },
     #[error("extract {path}: attribute {name}")]
     Attribute { path: PathBuf, name: String, source: io::Error },
     #[error("the archive has more than {0} entries")]

@@ -54,7 +54,7 @@ pub(super) fn set_file(file: impl AsFd, attributes: &Attributes, made: Made, pat
     }
     if is_given_away(attributes) {
         let (uid, gid) = owner(attributes);
-        rustix::fs::fchown(&file, uid, gid).map_err(what)?;
+        rustix::fs::fchown(&file, uid, gid).map_err(|errno| owner_error(path, attributes, errno))?;
     }
     rustix::fs::futimens(&file, &times(attributes)).map_err(what)
 }
@@ -64,7 +64,7 @@ pub(super) fn set_file(file: impl AsFd, attributes: &Attributes, made: Made, pat
 pub(crate) fn set_open(file: impl AsFd, attributes: &Attributes, path: &Path) -> Result<(), ApplyError> {
     let what = |errno: rustix::io::Errno| io_error(path, errno.into());
     let (uid, gid) = owner(attributes);
-    rustix::fs::fchown(&file, uid, gid).map_err(what)?;
+    rustix::fs::fchown(&file, uid, gid).map_err(|errno| owner_error(path, attributes, errno))?;
     for (name, value) in &attributes.xattrs {
         let set = rustix::fs::fsetxattr(&file, name.as_os_str(), value, XattrFlags::empty());
         set.map_err(|errno| attribute_error(path, name, errno.into()))?;
@@ -104,7 +104,8 @@ pub(super) fn set_entry(
     let what = |errno: rustix::io::Errno| io_error(path, errno.into());
     if is_given_away(attributes) {
         let (uid, gid) = owner(attributes);
-        rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(what)?;
+        rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| owner_error(path, attributes, errno))?;
     }
     for (key, value) in &attributes.xattrs {
         // lsetxattr(2) takes a path only: the directory is reached by its magic link.
@@ -140,6 +141,14 @@ fn owner(attributes: &Attributes) -> (Option<Uid>, Option<Gid>) {
 fn times(attributes: &Attributes) -> Timestamps {
     let time = Timespec { tv_sec: attributes.mtime.0, tv_nsec: attributes.mtime.1 };
     Timestamps { last_access: time, last_modification: time }
+}
+
+/// EINVAL is for ids that are not mapped (user_namespaces(7)).
+fn owner_error(path: &Path, attributes: &Attributes, errno: Errno) -> ApplyError {
+    match errno {
+        Errno::INVAL => ApplyError::NoId { path: path.to_owned(), uid: attributes.uid, gid: attributes.gid },
+        errno => io_error(path, errno.into()),
+    }
 }
 
 fn io_error(path: &Path, source: io::Error) -> ApplyError {

@@ -5,6 +5,7 @@
 //! container's overlay is mounted without `userxattr`, so attributes `user.overlay.` mean nothing; they
 //! are for layers of ordinary users, whose overlay is mounted with it.
 
+use crate::caller;
 use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 
@@ -18,22 +19,30 @@ pub(crate) enum Marks {
 }
 
 impl Marks {
-    /// The attribute of a directory that hides those of the same name in lower layers.
-    pub(crate) fn opaque(self) -> (&'static str, &'static [u8]) {
+    /// Those that count in the overlays of the caller's containers.
+    pub(crate) fn of_caller() -> Self {
+        if caller::is_host_root() { Self::Trusted } else { Self::User }
+    }
+
+    /// The attribute of a directory that hides those of the same name in lower layers, if it is "y".
+    pub(crate) fn opaque(self) -> &'static str {
         match self {
-            Self::Trusted => OPAQUE,
-            Self::User => ("user.overlay.opaque", b"y"),
+            Self::Trusted => "trusted.overlay.opaque",
+            Self::User => "user.overlay.opaque",
+        }
+    }
+
+    fn whiteout(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted.overlay.whiteout",
+            Self::User => "user.overlay.whiteout",
         }
     }
 }
 
-/// The attribute of a directory that hides those of the same name in lower layers.
-pub(crate) const OPAQUE: (&str, &[u8]) = ("trusted.overlay.opaque", b"y");
-
 /// Whether a directory hides those of the same name in lower layers.
 pub(crate) fn is_opaque(directory: &str) -> bool {
-    let (name, value) = OPAQUE;
-    has_value(directory, name, value)
+    has_value(directory, Marks::of_caller().opaque(), b"y")
 }
 
 /// Whether an entry of `directory` is a whiteout, which hides the name: a character device 0:0, or
@@ -42,8 +51,9 @@ pub(crate) fn is_whiteout(entry: &str, stat: &Stat, directory: &str) -> bool {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::CharacterDevice => stat.st_rdev == 0,
         FileType::RegularFile if stat.st_size == 0 => {
-            has_value(directory, "trusted.overlay.opaque", b"x")
-                && rustix::fs::getxattr(entry, "trusted.overlay.whiteout", &mut [0; 0]).is_ok()
+            let marks = Marks::of_caller();
+            has_value(directory, marks.opaque(), b"x")
+                && rustix::fs::getxattr(entry, marks.whiteout(), &mut [0; 0]).is_ok()
         }
         _ => false,
     }

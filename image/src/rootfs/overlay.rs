@@ -3,7 +3,7 @@
 //! directories of every form, redirects that the kernel follows; and it fails where the kernel
 //! refuses to follow one (a file of a metacopy layer).
 
-use crate::sys;
+use crate::{caller, sys};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
@@ -73,6 +73,10 @@ fn mount_with(options: &[(&str, String)]) -> Result<OwnedFd, OverlayError> {
         rustix::mount::fsconfig_set_string(&context, "source", "overlay")?;
         for (name, value) in options {
             rustix::mount::fsconfig_set_string(&context, *name, value)?;
+        }
+        if !caller::is_host_root() {
+            // As in the user's containers.
+            rustix::mount::fsconfig_set_flag(&context, "userxattr")?;
         }
         rustix::mount::fsconfig_create(&context)?;
         rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, ATTRIBUTES)

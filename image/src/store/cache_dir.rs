@@ -1,6 +1,7 @@
 //! The directory of what can be made anew at any time: $XDG_CACHE_HOME/firn, for root without that
 //! variable /var/cache/firn.
 
+use crate::caller;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -52,7 +53,7 @@ fn default_place() -> Option<PathBuf> {
     if let Some(cache) = variable("XDG_CACHE_HOME").filter(|cache| cache.is_absolute()) {
         return Some(cache.join("firn"));
     }
-    match rustix::process::geteuid().is_root() {
+    match caller::is_host_root() {
         true => Some("/var/cache/firn".into()),
         false => Some(variable("HOME")?.join(".cache/firn")),
     }

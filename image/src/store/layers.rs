@@ -6,6 +6,7 @@ use super::lock::DirectoryLock;
 use super::parents::{self, Unpacked};
 use super::staging::StagingDir;
 use super::unpacker::Unpacker;
+use crate::caller::{self, CallerError};
 use crate::layer::entry::{Attributes, LayerPath};
 use crate::layer::error::ApplyError;
 use crate::layer::whiteout::Marks;
@@ -23,13 +24,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-/// Where the layers are unless an option says otherwise.
-pub(crate) const DEFAULT: &str = "/var/lib/firn/layers";
+/// Where the layers of root are unless an option says otherwise.
+const DEFAULT: &str = "/var/lib/firn/layers";
 /// The directory of the layers of directories.
 pub(super) const PARENTS: &str = "parents";
 /// Layers that are unpacked at the same time, at most: one for each core. Each takes memory for its
 /// buffers and the decoder's window.
 const THREADS: usize = 8;
+
+/// Where the caller's layers are unless an option says otherwise.
+pub(crate) fn default_place() -> PathBuf {
+    caller::data_directory().map_or_else(|| DEFAULT.into(), |data| data.join("layers"))
+}
 
 /// A store of layers. As long as this exists nothing is removed from it by others.
 #[derive(Debug)]
@@ -42,10 +48,8 @@ pub(crate) struct LayerStore {
 /// Why a layer is not in the store.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error(
-        "use the layer store: an ordinary user can't give files to the users of an image, nor mark directories for overlayfs: run firn-image as root"
-    )]
-    NotRoot,
+    #[error("use the layer store")]
+    Caller(#[from] CallerError),
     #[error(
         "layer store {0}: it must belong to root and be writable by nobody else, or others could change what containers run"
     )]
@@ -67,7 +71,8 @@ pub(crate) enum StoreError {
 
 impl LayerStore {
     /// The store at `root`. Made if it is missing, mode 0700: layers hold setuid programs, which other
-    /// users of the host must not reach. Before firn-image has threads.
+    /// users of the host must not reach. An ordinary user enters a user namespace. Before firn-image has
+    /// threads.
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
         Self::open_locked(root, DirectoryLock::shared)
     }
@@ -78,9 +83,7 @@ impl LayerStore {
     }
 
     fn open_locked(root: &Path, lock: impl FnOnce(&Path) -> io::Result<DirectoryLock>) -> Result<Self, StoreError> {
-        if !rustix::process::geteuid().is_root() {
-            return Err(StoreError::NotRoot);
-        }
+        caller::enter()?;
         let make = || -> io::Result<PathBuf> {
             if let Some(parent) = root.parent() {
                 DirBuilder::new().recursive(true).create(parent)?;
@@ -214,7 +217,7 @@ impl LayerStore {
     ) -> Result<Vec<u8>, StoreError> {
         let digest = || layer.digest().clone();
         let blob = blobs.open(layer.digest()).map_err(|source| StoreError::Read { digest: digest(), source })?;
-        let answer = self.unpacker.unpack(&blob, layer, Marks::Trusted, top.as_fd(), staging.lock());
+        let answer = self.unpacker.unpack(&blob, layer, Marks::of_caller(), top.as_fd(), staging.lock());
         answer.map_err(|source| StoreError::Process { digest: digest(), source })?.map_err(StoreError::Unpack)
     }
 

@@ -12,6 +12,7 @@ mod tar;
 mod config;
 mod dialects;
 mod hostile;
+mod ordinary_user;
 mod peers;
 mod references;
 mod run;

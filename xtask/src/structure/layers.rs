@@ -9,7 +9,7 @@ const LAYERS: [(&str, &[&str]); 4] = [
         "cli", "lifecycle", "criu", "join", "init", "create", "mount", "ipc", "state", "cgroup", "resctrl", "network",
         "plan", "seccomp", "spec", "host", "log", "path", "compat", "error", "time", "startup", "sys",
     ]),
-    ("image", &["cli", "build", "bundle", "store", "rootfs", "layer", "source", "sandbox", "oci", "tar", "progress", "sys"]),
+    ("image", &["cli", "build", "bundle", "store", "rootfs", "layer", "source", "sandbox", "caller", "oci", "tar", "progress", "sys"]),
     ("shim", &[
         "cli", "container", "control", "state", "bundle", "runtime", "notify", "io", "reactor", "process", "signal", "stream", "sys",
     ]),

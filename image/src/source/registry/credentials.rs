@@ -1,6 +1,7 @@
 //! Credentials for a registry, from the files that podman, skopeo and docker keep them in
 //! (containers-auth.json(5)), and from the helper programs that these name.
 
+use crate::caller;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -100,8 +101,7 @@ pub(crate) fn files() -> Vec<PathBuf> {
     match variable("XDG_RUNTIME_DIR") {
         Some(directory) => files.push(directory.join("containers/auth.json")),
         None => {
-            let uid = rustix::process::geteuid().as_raw();
-            files.push(format!("/run/containers/{uid}/auth.json").into());
+            files.push(format!("/run/containers/{}/auth.json", caller::uid()).into());
         }
     }
     let home = variable("HOME");
