@@ -6,6 +6,7 @@
 //! | [`cli`] | the command line |
 //! | `container` | the container: event loop, state machine, policy, stop, report |
 //! | [`control`] | the control socket: its protocol, with both ends |
+//! | `keeper` | the process that holds descriptors of containers, so that they outlive a monitor |
 //! | `state` | the state directory: lock, owner, clean-up after a killed monitor, exit record |
 //! | `bundle` | the caller's bundle, and the derived one that the runtime is given |
 //! | `runtime` | the runtime's commands, their queue, their errors |
@@ -26,6 +27,7 @@ mod bundle;
 mod container;
 pub mod control;
 mod io;
+mod keeper;
 mod notify;
 mod process;
 mod reactor;

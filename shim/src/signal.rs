@@ -1,11 +1,12 @@
 //! Signals by name and number.
 
 use firn::spec::signal;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// A signal's number on Linux, 1 to 64; parsed from `RTMIN+3`, `SIGRTMIN+3`, `37`, `TERM` or `SIGTERM`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Signal(pub(crate) i32);
 
 impl Signal {

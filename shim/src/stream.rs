@@ -1,7 +1,9 @@
 //! The two outputs of a process.
 
+use serde::{Deserialize, Serialize};
+
 /// Standard output or standard error. A terminal is one stream, `Stdout`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Stream {
     Stdout,
     Stderr,

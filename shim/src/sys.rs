@@ -1,6 +1,6 @@
 //! The only file with unsafe code: real-time signals, for which neither nix nor rustix has a
 //! checked type; fork, and what comes between it and execve; datagrams whose descriptors are not
-//! received.
+//! received; how a process ended that another has reaped.
 #![allow(unsafe_code)]
 
 use nix::libc;
@@ -26,6 +26,39 @@ pub(crate) fn signal_pidfd(pidfd: impl AsFd, number: i32) -> io::Result<()> {
         None => return Err(io::ErrorKind::InvalidInput.into()),
     };
     Ok(rustix::process::pidfd_send_signal(pidfd, signal)?)
+}
+
+/// `struct pidfd_info` in the size of Linux 6.13 (linux/pidfd.h).
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    /// pid, tgid, ppid, and eight ids.
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// PIDFD_INFO_EXIT (linux/pidfd.h).
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+/// `_IOWR(0xFF, 11, struct pidfd_info)` (linux/pidfd.h).
+const PIDFD_GET_INFO: libc::Ioctl = 0xc000_ff0b | (size_of::<PidfdInfo>() as libc::Ioctl) << 16;
+
+/// The wait status (wait(2)) of a process that was reaped, by whichever process: since Linux 6.15 the
+/// kernel keeps it for as long as a pidfd of it is open or mounted. `None`: it was not reaped, or the
+/// kernel is older.
+pub(crate) fn wait_status_of_reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the kernel writes no more than the size in the request's number,
+    // which is the struct's.
+    let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+}
+
+/// Whether a process has not been reaped, so that its pid is its own.
+pub(crate) fn has_its_pid(pidfd: BorrowedFd<'_>) -> bool {
+    // SAFETY: signal 0 is none, and no siginfo is passed (pidfd_send_signal(2)).
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), 0, 0, 0) == 0 }
 }
 
 /// What a command does between fork and execve:
@@ -77,8 +110,9 @@ pub(crate) fn reset_inherited() -> io::Result<()> {
 }
 
 /// Forks a process that runs `work` and ends. It has `stdin` and `stdout` as descriptors 0 and 1,
-/// and no others. Its pidfd.
+/// and no others, when this returns. Its pidfd.
 pub(crate) fn fork_worker(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>, work: fn()) -> io::Result<OwnedFd> {
+    let (closed, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     // SAFETY: the monitor has one thread, so the child's copy of memory is
     // consistent and it may run any code.
     let pid = unsafe { libc::fork() };
@@ -89,9 +123,43 @@ pub(crate) fn fork_worker(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>, work: f
         // SAFETY: ends the process without the monitor's exit handlers.
         unsafe { libc::_exit(0) }
     }
+    drop(writer);
+    // Its end: the child has closed its copy, after its two descriptors were set.
+    let _ = rustix::io::read(&closed, &mut [0; 1]);
     // It is not reaped before the event loop runs again, so the pid is still its own.
     let pid = rustix::process::Pid::from_raw(pid).ok_or_else(io::Error::last_os_error)?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Forks a daemon, with /dev/null as its standard streams, in a session of its own. True in it.
+pub(crate) fn fork_daemon() -> io::Result<bool> {
+    let null = rustix::fs::open(c"/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())?;
+    // SAFETY: the caller has one thread, so the child's copy of memory is
+    // consistent and it may run any code.
+    match unsafe { libc::fork() } {
+        0 => {
+            rustix::process::setsid()?;
+            rustix::process::chdir("/")?;
+            rustix::stdio::dup2_stdin(&null)?;
+            rustix::stdio::dup2_stdout(&null)?;
+            rustix::stdio::dup2_stderr(&null)?;
+            Ok(true)
+        }
+        pid if pid < 0 => Err(io::Error::last_os_error()),
+        _ => Ok(false),
+    }
+}
+
+/// Closes a descriptor of ours in a way that another process has to wait for what its last close
+/// takes. That process is a child, to be reaped.
+pub(crate) fn close_elsewhere(fd: OwnedFd) {
+    let Ok((reader, writer)) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) else { return };
+    let forked = fork_worker(fd.as_fd(), reader.as_fd(), || {
+        // The end of this pipe: now its descriptor is the last.
+        let _ = rustix::io::read(rustix::stdio::stdout(), &mut [0; 1]);
+    });
+    drop(fd);
+    drop((forked, writer));
 }
 
 /// Makes the two descriptors 0 and 1, and closes all others.

@@ -147,11 +147,13 @@ fn without_a_pid_namespace_nothing_is_left() {
     namespaces.retain(|namespace| namespace["type"] != "pid");
     fixture.config["process"]["capabilities"] = json!({});
     let monitor = running(&fixture);
-    let child = exec(&fixture, &[], &["sh", "-c", "touch /data/last; exec sleep 60"]).spawn().unwrap();
+    // Nobody else's.
+    let sleep = format!("sleep 60{}", std::process::id());
+    let child = exec(&fixture, &[], &["sh", "-c", &format!("touch /data/last; exec {sleep}")]).spawn().unwrap();
     fixture.wait_for("last");
     let mut client = Client::connect(&fixture.dir.join("state"), &fixture.id).unwrap().unwrap();
     assert_eq!(client.call(Request::Status).unwrap().0.status.unwrap().state, State::Running);
     stop(&fixture, monitor);
-    until("its end", || !common::host("pgrep", &["-f", "^sleep 60$"]).status.success());
+    until("its end", || !common::host("pgrep", &["-f", &format!("^{sleep}$")]).status.success());
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(137));
 }

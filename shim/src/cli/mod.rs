@@ -1,8 +1,10 @@
 //! The command line: one file a verb.
 
+mod adopt;
 mod attach;
 mod control;
 mod exec;
+mod keep;
 mod run;
 mod session;
 
@@ -20,6 +22,10 @@ Examples:
   firn-shim attach --no-stdin web | grep error
   echo reload | firn-shim attach web
       a container that was run with --stdin; the end of the input is its end there";
+
+const ADOPT_STATUS: &str = "\
+Exit status: 0 when a monitor runs the container, the one that there is or a new one
+in the background; 3 when there is nothing to take over; 1 on errors.";
 
 const EXEC_EXAMPLES: &str = "\
 Examples:
@@ -42,6 +48,9 @@ enum Verb {
         after_long_help = format!("{}\n\n{}", run::EXIT_STATUS, run::EXAMPLES),
     )]
     Run(Box<run::Options>),
+    /// Give a container whose monitor was killed another one
+    #[command(after_help = ADOPT_STATUS)]
+    Adopt(adopt::Options),
     /// See the output of a container, and type into it
     #[command(after_help = ATTACH_EXAMPLES)]
     Attach(attach::Options),
@@ -58,6 +67,8 @@ enum Verb {
     Restart(control::TargetOptions),
     /// Open a container's logs anew, after another program has moved them
     ReopenLogs(control::TargetOptions),
+    /// Start the process that holds the descriptors of containers, as monitors do by themselves
+    Keep(keep::Options),
 }
 
 /// The definition of the command line, from which man pages and completions are made.
@@ -87,6 +98,7 @@ fn run_arguments() -> Result<u8> {
     match Cli::try_parse() {
         Ok(Cli { verb }) => match verb {
             Verb::Run(options) => run::run(&options),
+            Verb::Adopt(options) => adopt::run(&options),
             Verb::Attach(options) => attach::run(&options),
             Verb::Exec(options) => exec::run(&options),
             Verb::Status(options) => control::status(&options),
@@ -94,6 +106,7 @@ fn run_arguments() -> Result<u8> {
             Verb::Kill(options) => control::kill(&options),
             Verb::Restart(options) => control::restart(&options),
             Verb::ReopenLogs(options) => control::reopen_logs(&options),
+            Verb::Keep(options) => keep::run(&options),
         },
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Err(Error::new("a command is needed, see firn-shim --help"))

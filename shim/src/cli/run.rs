@@ -65,6 +65,10 @@ pub(super) struct Options {
     /// /dev/null
     #[arg(long)]
     stdin: bool,
+    /// Go on with the container that a killed monitor has left, with the options that it had; run
+    /// one where none is left
+    #[arg(long)]
+    adopt: bool,
     /// Seconds until the container must be ready; 0: no limit
     #[arg(long, value_name = "SECS", default_value_t = 60)]
     timeout_start: u32,
@@ -98,7 +102,12 @@ pub(super) fn run(options: &Options) -> Result<u8> {
     // First of all: a stop must not end the monitor with a container half made.
     let signals = Signals::block().doing(|| "signalfd")?;
     let starter = if options.client_on_stdin { Some(take_stdin().doing(|| "--client-on-stdin")?) } else { None };
-    container::run(options.settings()?, signals, starter)
+    let settings = options.settings()?;
+    if options.adopt {
+        container::adopt::take_over_or_run(settings, signals, starter)
+    } else {
+        container::run(settings, signals, starter)
+    }
 }
 
 /// The socket that stdin is; /dev/null takes its place.
@@ -124,7 +133,7 @@ impl Options {
             id: self.name(&bundle)?,
             runtime: self.runtime_program()?,
             runtime_root: self.runtime_root.as_ref().map(std::path::absolute).transpose().doing(|| "--runtime-root")?,
-            state_dir: self.state_dir.clone(),
+            state_dir: std::path::absolute(&self.state_dir).doing(|| "--state-dir")?,
             log: LogSettings {
                 drivers: self.log_drivers.clone(),
                 path: log.transpose()?,

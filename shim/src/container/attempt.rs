@@ -5,23 +5,27 @@ use super::policy::Cause;
 use crate::process::Process;
 use crate::process::exit::Exit;
 use crate::process::pty::ConsoleSocket;
+use crate::process::reaper::Identity;
+use crate::reactor::timer;
 use crate::reactor::{Interest, Reactor, Token};
 use crate::signal::Signal;
 use firn::error::{Context, Error, Result};
 use firn::state::rfc3339;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// Ends of children that are remembered while `create` runs.
 const ORPHANS_LIMIT: usize = 64;
 
 /// What is known of an attempt, and what is open while it lasts. Times are RFC 3339, UTC.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Attempt {
-    pub(super) began: Instant,
+    /// Since the boot (CLOCK_MONOTONIC).
+    pub(super) began: Duration,
     pub(super) started_at: String,
     pub(super) ready_at: Option<String>,
     pub(super) exited_at: Option<String>,
@@ -29,10 +33,18 @@ pub(super) struct Attempt {
     pub(super) status_text: Option<String>,
     /// Of init; it stays when init has ended.
     pub(super) pid: Option<i32>,
+    /// By which init is known again where its pidfd is lost.
+    identity: Option<Identity>,
     /// From the end of `create` until it is reaped.
+    #[serde(skip)]
     init: Option<Process>,
+    /// How init has ended, it seems, while another process is to reap it and has not.
+    #[serde(skip)]
+    zombie: Option<Exit>,
     /// Children that ended while `create` ran, one of which may be init.
+    #[serde(skip)]
     orphans: Vec<(i32, Exit)>,
+    #[serde(skip)]
     console: Option<ConsoleSocket>,
     oom: OomCounters,
     pub(super) oom_killed: Option<bool>,
@@ -41,6 +53,7 @@ pub(super) struct Attempt {
     /// Why the monitor ended it; set when the attempt is over.
     pub(super) cause: Option<Cause>,
     /// Why the runtime could not create or start it.
+    #[serde(skip)]
     pub(super) failure: Option<Error>,
 }
 
@@ -48,13 +61,15 @@ impl Attempt {
     /// An attempt that begins now.
     pub(super) fn begin() -> Attempt {
         Attempt {
-            began: Instant::now(),
+            began: timer::since_boot(),
             started_at: rfc3339(SystemTime::now()),
             ready_at: None,
             exited_at: None,
             status_text: None,
             pid: None,
+            identity: None,
             init: None,
+            zombie: None,
             orphans: Vec::new(),
             console: None,
             oom: OomCounters::default(),
@@ -104,8 +119,31 @@ impl Attempt {
         let init = Process::open(pid).doing(|| format!("pidfd_open {pid}"))?;
         reactor.add(&init, Interest::Readable, Token::Init).doing(|| "epoll_ctl: pidfd")?;
         self.init = Some(init);
+        self.identity = Identity::of_pid(pid);
         self.oom = OomCounters::of(pid);
         Ok(None)
+    }
+
+    /// Goes on with the init of a monitor that was killed, by its pidfd where that was held. False: it
+    /// is gone, and how it ended is not known.
+    pub(super) fn take_over_init(&mut self, pidfd: Option<OwnedFd>, reactor: &Reactor) -> Result<bool> {
+        let Some(pid) = self.pid else { return Ok(false) };
+        let init = match pidfd {
+            Some(pidfd) => Process::of_pidfd(pid, pidfd),
+            None => match Process::open(pid) {
+                // Opened before the look, so that what is looked at is what the pidfd holds.
+                Ok(init) if self.identity.is_some() && Identity::of_pid(pid) == self.identity => init,
+                _ => return Ok(false),
+            },
+        };
+        reactor.add(&init, Interest::Readable, Token::Init).doing(|| "epoll_ctl: pidfd")?;
+        self.init = Some(init);
+        Ok(true)
+    }
+
+    /// Init's pidfd, until it is reaped.
+    pub(super) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.init.as_ref().map(AsFd::as_fd)
     }
 
     /// Whether init is process `pid` and was not reaped before.
@@ -125,9 +163,35 @@ impl Attempt {
         }
     }
 
-    /// Whether init, whose pidfd is readable, is reaped by another process.
-    pub(super) fn init_is_reaped_elsewhere(&self) -> bool {
-        self.init.as_ref().is_some_and(Process::is_reaped_elsewhere)
+    /// How init, whose pidfd is readable, ended, where another process reaps it: this monitor has taken
+    /// it over, or the runtime keeps a parent of its own for it. `None`: it is our child, or its parent
+    /// has not reaped it yet. Then the pidfd is ready once more, when it has.
+    pub(super) fn exit_elsewhere(&mut self, reactor: &Reactor) -> Option<Exit> {
+        let init = self.init.as_ref().filter(|init| init.is_reaped_elsewhere())?;
+        if let Some(exit) = init.exit_if_reaped() {
+            return Some(exit);
+        }
+        if self.zombie.is_some() {
+            // It was reaped, and the kernel does not keep how it ended.
+            return self.exit_of_zombie();
+        }
+        let exit = init.exit_of_zombie().unwrap_or(Exit::Unknown);
+        // What it is not allowed to know is shown as 0.
+        if !matches!(exit, Exit::Status(0) | Exit::Unknown) {
+            return Some(exit);
+        }
+        let waits = reactor.remove(init).and_then(|()| reactor.add(init, Interest::HangUp, Token::Init));
+        self.zombie = Some(exit);
+        waits.is_err().then_some(Exit::Unknown)
+    }
+
+    /// How init ended, which its parent has not reaped, or before the kernel says how. For root a
+    /// status of 0 is one.
+    pub(super) fn exit_of_zombie(&self) -> Option<Exit> {
+        match self.zombie {
+            Some(Exit::Status(0)) if !nix::unistd::geteuid().is_root() => Some(Exit::Unknown),
+            exit => exit,
+        }
     }
 
     /// Closes init, which has ended, and reads what is lost with its cgroup.

@@ -10,7 +10,7 @@ use crate::process::pipes::{input_pipe, output_pipe};
 use crate::process::pty::ConsoleSocket;
 use crate::process::reaper;
 use crate::runtime::command::{CreateArgs, Verb};
-use crate::runtime::errors::CommandError;
+use crate::runtime::errors::{CommandError, FailureKind};
 use crate::stream::Stream;
 use firn::error::{Context, Error, Result};
 use std::process::{Command, Stdio};
@@ -107,6 +107,10 @@ impl Container {
             // Of create, whose stderr is the container's.
             let lines = if verb == Verb::Create { self.stdio.last_lines() } else { String::new() };
             let error = CommandError::of(&self.runtime, verb, exit, &lines);
+            if verb == Verb::Delete && error.kind == FailureKind::NoSuchContainer {
+                // By a monitor that was killed after it.
+                return self.on_deleted();
+            }
             let error = match verb {
                 // Its client knows of which container.
                 Verb::Exec(_) => Error::new(error.message),
@@ -117,7 +121,7 @@ impl Container {
         match verb {
             Verb::Create => self.on_created(),
             Verb::Start => self.events.push_back(Event::Started(true)),
-            Verb::KillAll => {}
+            Verb::KillAll | Verb::State => {}
             Verb::Exec(number) => self.on_exec_started(number, Ok(())),
             Verb::Delete => self.on_deleted(),
         }
@@ -137,7 +141,7 @@ impl Container {
             }
             Verb::Exec(number) => self.on_exec_started(number, Err(error)),
             // SIGKILL went to init by its pidfd too, and `delete --force` follows.
-            Verb::KillAll => {}
+            Verb::KillAll | Verb::State => {}
             Verb::Delete => {
                 self.print_message(&format!("warning: {}", error.chain()));
                 self.on_deleted();
@@ -149,6 +153,7 @@ impl Container {
         self.stdio.passes_on = true;
         match self.adopt_init() {
             Ok(exit) => {
+                self.mount_init();
                 self.events.push_back(Event::Created(true));
                 if let Some(exit) = exit {
                     self.on_init_ended(exit);
@@ -169,6 +174,7 @@ impl Container {
 
     fn on_deleted(&mut self) {
         self.read_notifications();
+        self.release_held();
         self.close_inbox();
         reaper::kill_own_children();
         self.stdio.close_outputs(&self.reactor);

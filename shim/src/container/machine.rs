@@ -13,6 +13,7 @@ use crate::control::protocol::State;
 use crate::process::exit::Exit;
 use crate::signal::Signal;
 use crate::state::exit_record::Reason;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long the monitor waits after SIGKILL, which only a process in uninterruptible sleep
@@ -80,7 +81,7 @@ pub(crate) enum Action {
 }
 
 /// The timeouts of a container; `Duration::MAX` is none.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Timeouts {
     pub(crate) start: Duration,
     pub(crate) stop: Duration,
@@ -97,7 +98,7 @@ pub(crate) struct BundleRules {
 }
 
 /// The state machine of one container, over all its attempts.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     state: State,
     policy: Policy,
@@ -112,10 +113,13 @@ pub(crate) struct Machine {
     killed: bool,
     exit: Option<Exit>,
     cause: Option<Cause>,
+    /// When the timer fires.
+    deadline: Option<Duration>,
 }
 
 impl Machine {
-    /// A machine, and the first actions. Times `now` are since any fixed moment.
+    /// A machine, and the first actions. Times `now` are since any fixed moment, which stays the same
+    /// when another monitor takes over.
     pub(crate) fn begin(
         policy: Policy,
         timeouts: Timeouts,
@@ -134,8 +138,10 @@ impl Machine {
             killed: false,
             exit: None,
             cause: None,
+            deadline: None,
         };
         let actions = machine.create(now);
+        machine.note_deadline(&actions, now);
         (machine, actions)
     }
 
@@ -164,8 +170,44 @@ impl Machine {
         self.notifies_ready = rules.notifies_ready;
     }
 
+    /// The actions with which another monitor goes on: the last ones of the one that was killed, which
+    /// may have been carried out or not, and the rest of the timer.
+    pub(crate) fn resume(&mut self, now: Duration) -> Vec<Action> {
+        let mut actions = match self.state {
+            State::Creating => vec![Action::Create],
+            State::Stopping if self.intent == Intent::Stop => vec![Action::NotifyStopping, Action::SendStop],
+            State::Stopping => vec![Action::SendStop],
+            State::Killed => vec![Action::KillAll],
+            State::Exited => vec![Action::Delete],
+            State::Starting | State::Booting | State::Running | State::Restarting | State::Done => vec![],
+        };
+        actions.extend(self.deadline.map(|deadline| Action::Arm(deadline.saturating_sub(now))));
+        actions
+    }
+
+    /// Its program has not been started: the attempt begins anew.
+    pub(crate) fn create_anew(&mut self) {
+        self.state = State::Creating;
+    }
+
     /// Takes an event at `now` and enters the next state; the actions, in order.
     pub(crate) fn handle(&mut self, event: Event, now: Duration) -> Vec<Action> {
+        let actions = self.enter_next(event, now);
+        self.note_deadline(&actions, now);
+        actions
+    }
+
+    fn note_deadline(&mut self, actions: &[Action], now: Duration) {
+        for action in actions {
+            match action {
+                Action::Arm(after) => self.deadline = now.checked_add(*after),
+                Action::Disarm => self.deadline = None,
+                _ => {}
+            }
+        }
+    }
+
+    fn enter_next(&mut self, event: Event, now: Duration) -> Vec<Action> {
         match event {
             Event::Created(succeeded) if self.state == State::Creating => self.on_created(succeeded),
             Event::Started(succeeded) if self.state == State::Starting => self.on_started(succeeded),

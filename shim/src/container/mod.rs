@@ -4,16 +4,23 @@
 //! A descriptor that is ready, a signal or a timer becomes an event for the state machine
 //! ([`machine`]), whose actions the other files carry out: [`commands`], [`ready`], [`stop`],
 //! [`report`]. Other programs are served by [`control`], and have processes run by [`exec`].
+//!
+//! The monitor may be killed at any moment. So each state is recorded ([`record`]) before it is acted
+//! on, descriptors are held by another process ([`hold`]), and the next monitor goes on ([`adopt`]).
 
+pub(crate) mod adopt;
 mod attempt;
 mod commands;
 mod control;
 mod exec;
 mod execs;
+mod hold;
+mod holding;
 mod machine;
 mod oom;
 pub(crate) mod policy;
 mod ready;
+mod record;
 mod report;
 mod stop;
 
@@ -21,25 +28,29 @@ use crate::bundle::load::Bundle;
 use crate::control::protocol::{self, SOCKET, Status};
 use crate::control::server::Server;
 use crate::io::log::{Log, LogSettings};
+use crate::io::spool::Spool;
 use crate::io::stdio::Stdio;
+use crate::keeper::client::Keeper;
 use crate::notify::inbox::Inbox;
 use crate::notify::upstream::Upstream;
 use crate::notify::{Notification, NotifyMode};
 use crate::process::exit::Exit;
 use crate::process::reaper;
 use crate::reactor::signals::Signals;
-use crate::reactor::timer::Timer;
+use crate::reactor::timer::{Timer, since_boot};
 use crate::reactor::{Interest, Reactor, Token};
 use crate::runtime::command::{Runtime, Verb};
 use crate::runtime::queue::CommandQueue;
 use crate::signal::Signal;
 use crate::state::dir::StateDir;
-use crate::state::{adopt, exit_record, owner};
+use crate::state::{adopt as left_over, boot, exit_record, owner};
 use attempt::Attempt;
 use execs::Execs;
 use firn::error::{Context, Result};
+use holding::Holding;
 use machine::{Action, Event, Machine};
 use policy::{Policy, Restart, StartLimit};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -51,8 +62,11 @@ pub(crate) use machine::Timeouts;
 /// The log's name in the state directory, where no other file is named.
 const LOG: &str = "log";
 
+/// How long init, when it has ended, may wait for another process to reap it.
+const REAP_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How a container is run: the options of `run`, checked. Paths are absolute.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) id: String,
     pub(crate) bundle: PathBuf,
@@ -74,9 +88,17 @@ pub(crate) struct Settings {
     pub(crate) watchdog: Option<Duration>,
 }
 
+/// Has the keeper close what it holds of a container that is to be deleted.
+fn forget_held(settings: &Settings) {
+    if let Ok(Some(keeper)) = Keeper::find(&settings.state_dir) {
+        // One that does not answer would be in the way of nothing.
+        let _ = keeper.forget(&settings.id);
+    }
+}
+
 /// A container and its monitor.
 #[derive(Debug)]
-struct Container {
+pub(crate) struct Container {
     settings: Settings,
     dir: StateDir,
     runtime: Runtime,
@@ -92,17 +114,26 @@ struct Container {
     inbox: Option<Inbox>,
     stdio: Stdio,
     queue: CommandQueue,
+    /// Its times are since the boot.
     machine: Machine,
-    /// The machine's times are since then.
-    origin: Instant,
     /// The machine's timer.
     timer: Timer,
     /// When to try the stop signal again.
     stop_retry: Timer,
     /// When the container has been silent for too long.
     watchdog: Timer,
+    /// When init, which has ended and is not our child, should have been reaped.
+    reaping: Timer,
     attempt: Attempt,
     execs: Execs,
+    holding: Holding,
+    /// Of the host.
+    boot: String,
+    /// The record as it was written last.
+    saved: Vec<u8>,
+    /// Something of the record has changed without an event.
+    unsaved: bool,
+    save_failed: bool,
     /// For the machine, not handled yet.
     events: VecDeque<Event>,
     /// The number of attempts.
@@ -114,82 +145,115 @@ struct Container {
 /// Runs a container until it ends and is not restarted; the monitor's exit code. `starter` is a client
 /// from the beginning.
 pub(crate) fn run(settings: Settings, signals: Signals, starter: Option<OwnedFd>) -> Result<u8> {
-    let mut container = Container::begin(settings, signals)?;
-    if let Some(socket) = starter {
-        container.server.connect(socket, &container.reactor);
-    }
-    let outcome = container.run_loop();
-    container.upstream.send_delayed(&container.reactor);
-    container.stdio.flush_sinks();
-    if let Ok(code) = &outcome {
-        container.publish(protocol::Event::Ended { code: *code });
-    }
-    match (outcome, container.dir.release()) {
-        (Ok(_), Err(error)) => Err(error),
-        (outcome, _) => outcome,
-    }
+    Container::begin(settings, signals, Upstream::from_env()?)?.run_to_end(starter)
 }
 
-impl Container {
-    /// Locks the state directory, deletes what an earlier monitor has left, and carries out the
-    /// machine's first actions.
-    fn begin(settings: Settings, signals: Signals) -> Result<Container> {
-        let upstream = Upstream::from_env()?;
-        let bundle = Bundle::load(&settings.bundle)?;
-        let dir = StateDir::lock(&settings.state_dir, &settings.id)?;
-        let runtime = Runtime {
+impl Runtime {
+    /// That of a container, with its files in the state directory.
+    fn of(settings: &Settings, dir: &StateDir) -> Runtime {
+        Runtime {
             program: settings.runtime.clone(),
             root: settings.runtime_root.clone(),
             id: settings.id.clone(),
             log: dir.file("runtime.log"),
             stat_file: dir.file("command"),
             stderr: dir.file("runtime.err"),
-        };
-        adopt::delete_left_over(&dir, &runtime)?;
+        }
+    }
+}
+
+impl Container {
+    /// Locks the state directory, deletes what an earlier monitor has left, and carries out the
+    /// machine's first actions.
+    fn begin(settings: Settings, signals: Signals, upstream: Upstream) -> Result<Container> {
+        let bundle = Bundle::load(&settings.bundle)?;
+        let dir = StateDir::lock(&settings.state_dir, &settings.id)?;
+        let runtime = Runtime::of(&settings, &dir);
+        forget_held(&settings);
+        left_over::delete_left_over(&dir, &runtime)?;
         let log = Log::open(&settings.log, &dir.file(LOG), &settings.id)?;
         dir.remove(exit_record::NAME)?;
+        let spool = Spool::new(log.position()).doing(|| "memfd_create")?;
+
+        let limit = StartLimit::new(settings.start_limit, settings.start_limit_interval);
+        let policy = Policy::new(settings.restart, bundle.restart_status(), bundle.stop_signal, limit);
+        let notifies_ready = bundle.notifies_ready(settings.notify);
+        let (machine, first_actions) = Machine::begin(policy, settings.timeouts, notifies_ready, since_boot());
+        let mut container = Container::assemble(settings, dir, runtime, signals, upstream, machine, |reactor| {
+            Stdio::new(log, spool, reactor)
+        })?;
+        container.terminal = bundle.terminal;
+        for action in first_actions {
+            container.carry_out(action);
+        }
+        container.save();
+        Ok(container)
+    }
+
+    /// A container and its monitor, before its first action.
+    fn assemble(
+        settings: Settings,
+        dir: StateDir,
+        runtime: Runtime,
+        signals: Signals,
+        upstream: Upstream,
+        machine: Machine,
+        make_stdio: impl FnOnce(&Reactor) -> Stdio,
+    ) -> Result<Container> {
         // So that the caller's working directory does not keep its file system from being
         // unmounted. All paths are absolute.
         std::env::set_current_dir("/").doing(|| "chdir /")?;
-
         let reactor = Reactor::new().doing(|| "epoll_create")?;
         reactor.add(&signals, Interest::Readable, Token::Signals).doing(|| "epoll_ctl")?;
         nix::sys::prctl::set_child_subreaper(true).map_err(io::Error::from).doing(|| "prctl PR_SET_CHILD_SUBREAPER")?;
         owner::write(&dir, &runtime)?;
         let server = Server::new(dir.listen_for_packets(SOCKET)?, &reactor).doing(|| "epoll_ctl: control socket")?;
-
-        let limit = StartLimit::new(settings.start_limit, settings.start_limit_interval);
-        let policy = Policy::new(settings.restart, bundle.restart_status(), bundle.stop_signal, limit);
-        let notifies_ready = bundle.notifies_ready(settings.notify);
-        let (machine, first_actions) = Machine::begin(policy, settings.timeouts, notifies_ready, Duration::ZERO);
-        let mut container = Container {
+        Ok(Container {
+            boot: boot::id()?,
+            saved: Vec::new(),
+            unsaved: false,
+            save_failed: false,
             settings,
             dir,
             runtime,
-            reactor,
             signals,
             upstream,
             server,
             published: None,
-            terminal: bundle.terminal,
+            terminal: false,
             inbox: None,
-            stdio: Stdio::new(log),
+            stdio: make_stdio(&reactor),
+            reactor,
             queue: CommandQueue::default(),
             machine,
-            origin: Instant::now(),
             timer: Timer::default(),
             stop_retry: Timer::default(),
             watchdog: Timer::default(),
+            reaping: Timer::default(),
             attempt: Attempt::begin(),
             execs: Execs::default(),
+            holding: Holding::default(),
             events: VecDeque::new(),
             starts: 0,
             outcome: None,
-        };
-        for action in first_actions {
-            container.carry_out(action);
+        })
+    }
+
+    /// Runs it until it ends and is not restarted; the monitor's exit code.
+    pub(crate) fn run_to_end(mut self, starter: Option<OwnedFd>) -> Result<u8> {
+        if let Some(socket) = starter {
+            self.server.connect(socket, &self.reactor);
         }
-        Ok(container)
+        let outcome = self.run_loop();
+        self.upstream.send_delayed(&self.reactor);
+        self.stdio.flush_sinks();
+        if let Ok(code) = &outcome {
+            self.publish(protocol::Event::Ended { code: *code });
+        }
+        match (outcome, self.dir.release()) {
+            (Ok(_), Err(error)) => Err(error),
+            (outcome, _) => outcome,
+        }
     }
 
     /// Handles events until the last action has set the outcome.
@@ -201,10 +265,17 @@ impl Container {
                     self.attempt.exit = self.machine.exit();
                     self.attempt.cause = self.machine.cause();
                 }
-                for action in self.machine.handle(event, self.origin.elapsed()) {
+                let actions = self.machine.handle(event, since_boot());
+                self.save();
+                for action in actions {
                     self.carry_out(action);
                 }
+                self.unsaved = true;
             }
+            if std::mem::take(&mut self.unsaved) {
+                self.save();
+            }
+            self.hold();
             self.start_next_command();
             self.publish_status();
             if !self.events.is_empty() {
@@ -236,7 +307,8 @@ impl Container {
 
     /// Sleeps until a descriptor is ready or a timer fires, and turns that into events.
     fn wait_for_events(&mut self) -> Result<()> {
-        let timers = [&self.timer, &self.stop_retry, &self.watchdog].map(Timer::deadline);
+        let timers =
+            [&self.timer, &self.stop_retry, &self.watchdog, &self.reaping, &self.holding.retry].map(Timer::deadline);
         let deadlines = timers.into_iter().chain([self.queue.deadline(), self.upstream.deadline()]);
         for token in self.reactor.wait(deadlines.flatten().min())? {
             match token {
@@ -249,6 +321,7 @@ impl Container {
                 Token::Input => self.stdio.input.flush(&self.reactor),
                 Token::Upstream => self.upstream.flush(&self.reactor),
                 Token::Control => self.server.accept(&self.reactor),
+                Token::Keeper => self.holding.on_ended(&self.reactor),
                 Token::Client(client) => self.serve_client(client),
                 Token::View(client, stream) => self.stdio.views.on_writable(client, stream, &self.reactor),
                 Token::Typed(client) => self.stdio.input.on_typed(client, &self.reactor),
@@ -268,6 +341,13 @@ impl Container {
         }
         if self.watchdog.take_expired(now) {
             self.events.push_back(Event::Watchdog);
+        }
+        // Then the loop goes on to `hold`.
+        let _ = self.holding.retry.take_expired(now);
+        if self.reaping.take_expired(now)
+            && let Some(exit) = self.attempt.exit_of_zombie()
+        {
+            self.on_init_ended(exit);
         }
         if self.queue.deadline().is_some_and(|deadline| deadline <= now) {
             self.queue.abort();
@@ -310,9 +390,10 @@ impl Container {
     /// Init's pidfd is readable: it has ended.
     fn on_init_readable(&mut self) {
         self.reap();
-        // A runtime may keep a parent of its own for init.
-        if self.attempt.init_is_reaped_elsewhere() {
-            self.on_init_ended(Exit::Unknown);
+        match self.attempt.exit_elsewhere(&self.reactor) {
+            Some(exit) => self.on_init_ended(exit),
+            None if self.attempt.init_runs() => self.reaping.arm(REAP_TIMEOUT),
+            None => {}
         }
     }
 
@@ -320,6 +401,7 @@ impl Container {
         self.attempt.close_init(&self.reactor);
         self.stop_retry.disarm();
         self.watchdog.disarm();
+        self.reaping.disarm();
         self.events.push_back(Event::Exited(exit));
     }
 

@@ -2,11 +2,12 @@
 //! until the runtime removes the cgroup.
 
 use firn::state::proc_cgroup::hierarchies;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
 
 /// The files that count a container's OOM kills.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct OomCounters(Vec<PathBuf>);
 
 impl OomCounters {

@@ -4,6 +4,7 @@
 use crate::process::exit::Exit;
 use crate::signal::Signal;
 use crate::state::exit_record::Reason;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const LAST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// When a container is restarted; option `--restart`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub(crate) enum Restart {
     /// Only when the container asks for it
     No,
@@ -41,7 +42,7 @@ enum ExitClass {
 }
 
 /// What was last requested of the monitor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Intent {
     Run,
     Restart,
@@ -49,7 +50,7 @@ pub(crate) enum Intent {
 }
 
 /// Why the monitor ended an attempt, where init did not end by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Cause {
     /// The runtime could not create or start it.
     StartFailed,
@@ -84,7 +85,7 @@ pub(crate) enum Next {
 }
 
 /// The restart policy of one container, with its state.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Policy {
     pub(crate) restart: Restart,
     /// An exit status, besides 133, that asks for a restart (`init.restartExitCode`).
@@ -204,7 +205,7 @@ fn backoff(failures: u32) -> Duration {
 
 /// At most `burst` starts within `interval`, as StartLimitBurst= of systemd.unit(5); a burst of 0 is
 /// no limit.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StartLimit {
     pub(crate) burst: u32,
     pub(crate) interval: Duration,

@@ -5,9 +5,11 @@ use super::machine::Event;
 use crate::control::protocol::State;
 use crate::notify::Notification;
 use crate::notify::inbox::Inbox;
+use crate::reactor::timer;
 use crate::reactor::{Interest, Token};
 use firn::error::{Context, Result};
 use firn::state::rfc3339;
+use std::os::unix::net::UnixDatagram;
 use std::time::SystemTime;
 
 /// The socket's name in the state directory.
@@ -16,10 +18,15 @@ const NAME: &str = "notify";
 impl Container {
     /// Makes the notification socket of this attempt.
     pub(super) fn open_inbox(&mut self) -> Result<()> {
+        let socket = self.dir.bind_datagram(NAME)?;
+        self.receive_notifications(socket)
+    }
+
+    /// Receives from the notification socket of this attempt.
+    pub(super) fn receive_notifications(&mut self, socket: UnixDatagram) -> Result<()> {
         self.close_inbox();
         let path = self.dir.file(NAME);
-        let socket = self.dir.bind_datagram(NAME)?;
-        let inbox = Inbox::open(&socket, &path).doing(|| format!("listen on {}", path.display()))?;
+        let inbox = Inbox::open(socket, &path).doing(|| format!("listen on {}", path.display()))?;
         self.reactor.add(&inbox, Interest::Readable, Token::Inbox).doing(|| "epoll_ctl: notification socket")?;
         self.inbox = Some(inbox);
         Ok(())
@@ -48,6 +55,7 @@ impl Container {
                 notification => {
                     if let Notification::Status(text) = &notification {
                         self.attempt.status_text = Some(text.clone());
+                        self.unsaved = true;
                     }
                     self.upstream.relay(notification, &self.reactor);
                 }
@@ -56,7 +64,7 @@ impl Container {
     }
 
     /// Gives the container the watchdog's time from now on, if it runs and has one.
-    fn watch(&mut self) {
+    pub(super) fn watch(&mut self) {
         if let Some(limit) = self.settings.watchdog.filter(|_| self.machine.state() == State::Running) {
             self.watchdog.arm(limit);
         }
@@ -66,7 +74,7 @@ impl Container {
     pub(super) fn notify_ready(&mut self) {
         self.attempt.ready_at = Some(rfc3339(SystemTime::now()));
         self.watch();
-        let millis = self.attempt.began.elapsed().as_millis();
+        let millis = timer::since_boot().saturating_sub(self.attempt.began).as_millis();
         self.upstream.notify(Notification::Ready, &self.reactor);
         self.print_message(&format!("{} is ready ({millis} ms)", self.settings.id));
     }

@@ -5,7 +5,7 @@ use crate::reactor::{Reactor, Token};
 use nix::errno::Errno;
 use rustix::termios::Winsize;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Bytes of one read.
 const BUFFER: usize = 4 << 10;
@@ -62,6 +62,11 @@ impl Input {
         }
         self.pending.clear();
         self.update_polled(reactor);
+    }
+
+    /// The writing end of the container's pipe, if it has one.
+    pub(crate) fn pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.target.as_ref().filter(|target| !target.is_terminal).map(|target| target.fd.as_fd())
     }
 
     /// Sets the size of the terminal. Errors: there is none.

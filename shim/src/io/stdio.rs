@@ -1,4 +1,5 @@
-//! Copies the container's output into the log and to the monitor's stdout and stderr. While one
+//! Takes the container's output into the spool, and copies it from there into the log and to the
+//! monitor's stdout and stderr. While one
 //! of these would block, the container's is not read: its writers wait, and the monitor's memory
 //! doesn't grow.
 
@@ -6,13 +7,21 @@ use super::attach::Views;
 use super::input::Input;
 use super::log::Log;
 use super::sink::Sink;
+use super::spool::{CHUNK, Spool, Taken};
 use crate::reactor::{Reactor, Token};
 use crate::stream::Stream;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Bytes of one read.
-const BUFFER: usize = 16 << 10;
+/// The names by which another monitor finds what was held.
+pub(crate) mod held {
+    pub(crate) const TERMINAL: &str = "terminal";
+    pub(crate) const STDOUT: &str = "stdout";
+    pub(crate) const STDERR: &str = "stderr";
+    pub(crate) const STDIN: &str = "stdin";
+    pub(crate) const SPOOL: &str = "spool";
+    pub(crate) const RELAY: &str = "relay";
+}
 
 /// Bytes that are read at most of an output whose container is gone. A pipe holds no more by
 /// default (fs.pipe-max-size, pipe(7)), and a process that still writes must not hold the loop.
@@ -23,8 +32,19 @@ const DRAIN_LIMIT: usize = 1 << 20;
 struct Output {
     fd: OwnedFd,
     stream: Stream,
+    is_terminal: bool,
     /// It is in the reactor's set.
     polled: bool,
+}
+
+impl Output {
+    fn name(&self) -> &'static str {
+        match (self.is_terminal, self.stream) {
+            (true, _) => held::TERMINAL,
+            (false, Stream::Stdout) => held::STDOUT,
+            (false, Stream::Stderr) => held::STDERR,
+        }
+    }
 }
 
 /// An output of the monitor.
@@ -40,6 +60,7 @@ struct PolledSink {
 #[derive(Debug)]
 pub(crate) struct Stdio {
     log: Log,
+    spool: Spool,
     /// The last write to the log failed.
     log_failed: bool,
     outputs: Vec<Output>,
@@ -54,32 +75,53 @@ pub(crate) struct Stdio {
 }
 
 impl Stdio {
-    /// The outputs of a container that is still to be created: none yet.
-    pub(crate) fn new(log: Log) -> Stdio {
+    /// The outputs of a container: none yet. What is pending in the spool, of a monitor that was
+    /// killed, is logged.
+    pub(crate) fn new(log: Log, spool: Spool, reactor: &Reactor) -> Stdio {
         let sink = |fd, stream| PolledSink { sink: Sink::new(fd), stream, polled: false };
-        Stdio {
+        let mut stdio = Stdio {
             log,
+            spool,
             log_failed: false,
             outputs: Vec::new(),
             sinks: [sink(io::stdout().as_fd(), Stream::Stdout), sink(io::stderr().as_fd(), Stream::Stderr)],
             views: Views::default(),
             input: Input::default(),
             passes_on: false,
-        }
+        };
+        let rewound = stdio.log.rewind(stdio.spool.position());
+        stdio.note_log_result(rewound);
+        stdio.log_pending(reactor);
+        stdio
     }
 
     /// Reads the container's terminal from now on, and writes what clients type to it.
     pub(crate) fn add_terminal(&mut self, master: OwnedFd, reactor: &Reactor) -> io::Result<()> {
+        self.spool.open_relay()?;
         self.input.open(master.try_clone()?, true, reactor);
-        self.add_output(master, Stream::Stdout, reactor)
+        self.add(master, Stream::Stdout, true, reactor)
     }
 
-    /// Reads the container's output `fd`, O_NONBLOCK, from now on.
+    /// Reads the container's output `fd`, the reading end of a pipe, from now on.
     pub(crate) fn add_output(&mut self, fd: OwnedFd, stream: Stream, reactor: &Reactor) -> io::Result<()> {
-        let mut output = Output { fd, stream, polled: false };
+        self.add(fd, stream, false, reactor)
+    }
+
+    fn add(&mut self, fd: OwnedFd, stream: Stream, is_terminal: bool, reactor: &Reactor) -> io::Result<()> {
+        let mut output = Output { fd, stream, is_terminal, polled: false };
         reactor.set_polled(output.fd.as_fd(), &mut output.polled, true, Token::Output(stream))?;
         self.outputs.push(output);
         Ok(())
+    }
+
+    /// What must outlive the monitor, by name.
+    pub(crate) fn held(&self) -> Vec<(&'static str, BorrowedFd<'_>)> {
+        let mut held: Vec<_> = self.outputs.iter().map(|output| (output.name(), output.fd.as_fd())).collect();
+        let (spool, relay) = self.spool.held();
+        held.push((held::SPOOL, spool));
+        held.extend(relay.map(|relay| (held::RELAY, relay)));
+        held.extend(self.input.pipe().map(|pipe| (held::STDIN, pipe)));
+        held
     }
 
     /// Prints a line of the monitor's own on stderr. Control characters are escaped, as names
@@ -92,7 +134,8 @@ impl Stdio {
 
     /// Opens the log's files anew, after another program has moved them.
     pub(crate) fn reopen_logs(&mut self) -> io::Result<()> {
-        self.log.reopen()
+        self.log.reopen()?;
+        self.spool.set_logged(0, self.log.position())
     }
 
     /// The last lines of this attempt's output.
@@ -108,9 +151,8 @@ impl Stdio {
 
     /// Reads once from an output of the container that is readable.
     pub(crate) fn on_readable(&mut self, stream: Stream, reactor: &Reactor) {
-        let mut buffer = [0; BUFFER];
         if let Some(index) = self.outputs.iter().position(|output| output.stream == stream) {
-            self.read_output(index, &mut buffer, reactor);
+            self.read_output(index, reactor);
         }
         self.update_polled(reactor);
     }
@@ -123,11 +165,10 @@ impl Stdio {
 
     /// Reads what the container's outputs hold now, without waiting for their end.
     pub(crate) fn drain_outputs(&mut self, reactor: &Reactor) {
-        let mut buffer = [0; BUFFER];
         for index in (0..self.outputs.len()).rev() {
             let mut left = DRAIN_LIMIT;
             while left > 0 {
-                let count = self.read_output(index, &mut buffer, reactor);
+                let count = self.read_output(index, reactor);
                 if count == 0 {
                     break;
                 }
@@ -156,27 +197,36 @@ impl Stdio {
     }
 
     /// The number of bytes read; an output at its end is removed.
-    fn read_output(&mut self, index: usize, buffer: &mut [u8], reactor: &Reactor) -> usize {
+    fn read_output(&mut self, index: usize, reactor: &Reactor) -> usize {
         let output = &self.outputs[index];
-        let count = match nix::unistd::read(&output.fd, buffer) {
-            Ok(count) if count > 0 => count,
-            Err(nix::Error::EAGAIN | nix::Error::EINTR) => return 0,
-            // The end: of a pipe 0, of a pty's master EIO once no process has the slave open.
-            _ => {
+        match self.spool.take(output.fd.as_fd(), output.stream, output.is_terminal) {
+            Ok(Taken::Some) => self.log_pending(reactor),
+            Ok(Taken::Nothing) => 0,
+            Ok(Taken::End) | Err(_) => {
                 let output = self.outputs.remove(index);
                 self.end_output(&output, reactor);
-                return 0;
+                0
             }
-        };
-        let stream = output.stream;
-        let chunk = &buffer[..count];
-        if self.passes_on {
-            self.sinks[stream as usize].sink.push(chunk);
-            self.views.push(stream, chunk, reactor);
         }
-        let written = self.log.write(stream, chunk);
-        self.note_log_result(written);
-        count
+    }
+
+    /// Passes on and logs what is pending in the spool; the number of bytes.
+    fn log_pending(&mut self, reactor: &Reactor) -> usize {
+        let mut buffer = [0; CHUNK];
+        let mut total = 0;
+        while let Ok((stream, chunk)) = self.spool.pending(&mut buffer)
+            && !chunk.is_empty()
+        {
+            if self.passes_on {
+                self.sinks[stream as usize].sink.push(chunk);
+                self.views.push(stream, chunk, reactor);
+            }
+            let written = self.log.write(stream, chunk);
+            let spooled = self.spool.set_logged(chunk.len(), self.log.position());
+            self.note_log_result(written.and(spooled));
+            total += chunk.len();
+        }
+        total
     }
 
     fn end_output(&mut self, output: &Output, reactor: &Reactor) {
@@ -184,7 +234,8 @@ impl Stdio {
             let _ = reactor.remove(&output.fd);
         }
         let ended = self.log.end_stream(output.stream);
-        self.note_log_result(ended);
+        let spooled = self.spool.set_logged(0, self.log.position());
+        self.note_log_result(ended.and(spooled));
     }
 
     /// Warns once when writing the log begins to fail. A full disk is no reason to stop a
@@ -211,7 +262,7 @@ impl Stdio {
                 let _ = reactor.set_polled(fd, polled, blocked, Token::Sink(*stream));
             }
         }
-        for Output { fd, stream, polled } in &mut self.outputs {
+        for Output { fd, stream, polled, .. } in &mut self.outputs {
             let has_room = !self.passes_on || !self.sinks[*stream as usize].sink.is_blocked();
             let _ = reactor.set_polled(fd.as_fd(), polled, has_room, Token::Output(*stream));
         }

@@ -33,6 +33,8 @@ const PAUSE: u8 = 100;
 #[derive(Debug)]
 pub(crate) struct Inbox {
     path: PathBuf,
+    /// For the keeper: the monitor does not receive from it. `None` only when this is dropped.
+    socket: Option<OwnedFd>,
     /// The receiver's pipe: notifications, one a line.
     lines: OwnedFd,
     /// The beginning of a line whose rest was not read yet.
@@ -45,17 +47,22 @@ impl Inbox {
     /// Receives from `socket`, which is bound to `path`, in a process of its own. Any user may
     /// send: the directory around the socket is the monitor's alone, and the socket is mounted
     /// into the container.
-    pub(crate) fn open(socket: &UnixDatagram, path: &Path) -> io::Result<Inbox> {
+    pub(crate) fn open(socket: UnixDatagram, path: &Path) -> io::Result<Inbox> {
         fs::set_permissions(path, Permissions::from_mode(0o666))?;
-        rustix::net::sockopt::set_socket_passcred(socket, true)?;
+        rustix::net::sockopt::set_socket_passcred(&socket, true)?;
         let (lines, out) = output_pipe()?;
         let receiver = sys::fork_worker(socket.as_fd(), out.as_fd(), receive_messages)?;
-        Ok(Inbox { path: path.to_owned(), lines, partial: Vec::new(), receiver })
+        Ok(Inbox { path: path.to_owned(), socket: Some(socket.into()), lines, partial: Vec::new(), receiver })
     }
 
     /// The socket's path on the host.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The socket, which outlives the monitor.
+    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
     }
 
     /// The notifications since the last call, without waiting. Errors: UnexpectedEof when the
@@ -82,8 +89,12 @@ impl AsFd for Inbox {
 }
 
 impl Drop for Inbox {
-    /// Kills the receiver and does not wait for it: it may be in a close that lasts.
+    /// Kills the receiver and does not wait for it: it may be in a close that lasts. Nor is the last
+    /// close of the socket ours.
     fn drop(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            sys::close_elsewhere(socket);
+        }
         let _ = sys::signal_pidfd(&self.receiver, Signal::KILL.0);
     }
 }

@@ -4,11 +4,13 @@
 pub(crate) mod inbox;
 pub(crate) mod upstream;
 
+use serde::{Deserialize, Serialize};
+
 /// A status text is cut at so many characters.
 const STATUS_LIMIT: usize = 256;
 
 /// Whether the container is waited for to notify that it is ready; option `--notify`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub(crate) enum NotifyMode {
     /// It notifies, and is waited for
     Yes,

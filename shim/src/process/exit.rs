@@ -1,10 +1,11 @@
 //! How a process ended.
 
 use crate::signal::Signal;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The end of a process, from its wait status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Exit {
     /// It called exit(2) with this status.
     Status(u8),
@@ -15,6 +16,14 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// Of a wait status (wait(2)).
+    pub(crate) fn of_wait_status(status: i32) -> Exit {
+        match status & 0x7f {
+            0 => Exit::Status((status >> 8 & 0xff) as u8),
+            signal => Exit::Signal(Signal(signal)),
+        }
+    }
+
     /// As one exit code, as shells show it: the status, or 128 + N for a death by signal N;
     /// 255 where it is unknown.
     pub(crate) fn code(self) -> u8 {
@@ -32,6 +41,25 @@ impl fmt::Display for Exit {
             Exit::Status(status) => write!(f, "ended with status {status}"),
             Exit::Signal(signal) => write!(f, "was ended by {signal}"),
             Exit::Unknown => f.write_str("ended, with an unknown status"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_statuses() {
+        for (status, exit) in [
+            (0, Exit::Status(0)),
+            (133 << 8, Exit::Status(133)),
+            (9, Exit::Signal(Signal::KILL)),
+            // With a core dump.
+            (0x80 | 5, Exit::Signal(Signal::TRAP)),
+            (37, Exit::Signal(Signal::HALT)),
+        ] {
+            assert_eq!(Exit::of_wait_status(status), exit, "{status:#x}");
         }
     }
 }

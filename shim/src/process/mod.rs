@@ -6,7 +6,8 @@ pub(crate) mod pty;
 pub(crate) mod reaper;
 
 use crate::signal::Signal;
-use crate::sys::signal_pidfd;
+use crate::sys::{has_its_pid, signal_pidfd, wait_status_of_reaped};
+use exit::Exit;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use std::fs;
 use std::io;
@@ -24,6 +25,11 @@ impl Process {
     pub(crate) fn open(pid: i32) -> io::Result<Process> {
         let number = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
         Ok(Process { pid, pidfd: pidfd_open(number, PidfdFlags::NONBLOCK)? })
+    }
+
+    /// The process of a pidfd.
+    pub(crate) fn of_pidfd(pid: i32, pidfd: OwnedFd) -> Process {
+        Process { pid, pidfd }
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -47,6 +53,22 @@ impl Process {
     pub(crate) fn is_reaped_elsewhere(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         matches!(waitid(WaitId::PidFd(self.pidfd.as_fd()), options), Err(rustix::io::Errno::CHILD))
+    }
+
+    /// How it ended, if its parent, another process, has reaped it; from Linux 6.15 on.
+    pub(crate) fn exit_if_reaped(&self) -> Option<Exit> {
+        wait_status_of_reaped(self.pidfd.as_fd()).map(Exit::of_wait_status)
+    }
+
+    /// How it ended, while its parent, another process, has not reaped it: the last field of
+    /// /proc/PID/stat. That is 0 too for those who may not know it (proc_pid_stat(5)).
+    pub(crate) fn exit_of_zombie(&self) -> Option<Exit> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        let fields = stat.rsplit_once(") ")?.1;
+        let status: i32 = fields.split_ascii_whitespace().last()?.parse().ok()?;
+        // After it was read, so that it was not another process's.
+        let is_its_own = fields.starts_with('Z') && has_its_pid(self.pidfd.as_fd());
+        is_its_own.then(|| Exit::of_wait_status(status))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::signal::Signal;
 use crate::sys::signal_pidfd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open};
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -69,14 +70,19 @@ fn listed_pids(path: impl AsRef<Path>) -> Vec<Pid> {
 /// The identity of a process: pid and start time. From /proc/PID/stat, the reading of which
 /// touches no memory of the process. /proc/PID/cmdline does, and blocks where the process has
 /// mapped a file of its own FUSE file system there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
     pid: i32,
     /// In clock ticks since the boot.
     start_time: u64,
 }
 
 impl Identity {
+    /// That of process `pid`, if there is one.
+    pub(crate) fn of_pid(pid: i32) -> Option<Identity> {
+        Identity::of(Pid::from_raw(pid)?)
+    }
+
     fn of(pid: Pid) -> Option<Identity> {
         Identity::parse(&fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?)
     }

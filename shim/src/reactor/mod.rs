@@ -32,6 +32,8 @@ pub(crate) enum Token {
     Upstream,
     /// The control socket.
     Control,
+    /// The connection to the keeper: it has ended.
+    Keeper,
     /// A client's connection to it.
     Client(u32),
     /// An attached client's copy of an output, to be written.
@@ -59,6 +61,7 @@ impl Token {
             Token::View(client, Stream::Stdout) => (12, client),
             Token::View(client, Stream::Stderr) => (13, client),
             Token::Typed(client) => (14, client),
+            Token::Keeper => (15, 0),
         };
         kind << 32 | u64::from(client)
     }
@@ -89,6 +92,7 @@ impl Token {
             12 => Token::View(client, Stream::Stdout),
             13 => Token::View(client, Stream::Stderr),
             14 => Token::Typed(client),
+            15 => Token::Keeper,
             _ => return None,
         })
     }
@@ -99,6 +103,9 @@ impl Token {
 pub(crate) enum Interest {
     Readable,
     Writable,
+    /// Neither, but for the other side's closing. Of a pidfd that is the reaping of its process (Linux
+    /// 6.9).
+    HangUp,
 }
 
 /// The epoll set.
@@ -118,6 +125,7 @@ impl Reactor {
         let flags = match interest {
             Interest::Readable => EpollFlags::EPOLLIN,
             Interest::Writable => EpollFlags::EPOLLOUT,
+            Interest::HangUp => EpollFlags::empty(),
         };
         Ok(self.epoll.add(fd, EpollEvent::new(flags, token.data()))?)
     }
@@ -159,7 +167,7 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_kernel() {
-        for kind in 0..=14 {
+        for kind in 0..=15 {
             for client in [0, 7, u64::from(u32::MAX)] {
                 let token = Token::of(&EpollEvent::new(EpollFlags::EPOLLIN, kind << 32 | client)).unwrap();
                 assert_eq!(Token::of(&EpollEvent::new(EpollFlags::EPOLLIN, token.data())), Some(token));

@@ -28,6 +28,12 @@ impl Timer {
     }
 }
 
+/// The time since the boot, by the clock of [`Instant`]: another monitor has the same.
+pub(crate) fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).unwrap_or_default()
+}
+
 /// The time to a deadline for epoll_wait(2), in milliseconds, rounded up: rounded down, the last
 /// millisecond would be a busy loop.
 pub(super) fn timeout(deadline: Option<Instant>) -> EpollTimeout {

@@ -22,6 +22,7 @@ pub(crate) enum Verb {
     KillAll,
     /// `delete --force`
     Delete,
+    State,
     /// `exec --detach`, of the process with this number.
     Exec(u32),
 }
@@ -33,6 +34,7 @@ impl fmt::Display for Verb {
             Verb::Start => "start",
             Verb::KillAll => "kill",
             Verb::Delete => "delete",
+            Verb::State => "state",
             Verb::Exec(_) => "exec",
         })
     }
@@ -116,7 +118,7 @@ impl Runtime {
         match verb {
             Verb::KillAll => command.args(["--all", "--", &self.id, "KILL"]),
             Verb::Delete => command.args(["--force", "--", &self.id]),
-            Verb::Create | Verb::Start | Verb::Exec(_) => command.args(["--", &self.id]),
+            Verb::Create | Verb::Start | Verb::State | Verb::Exec(_) => command.args(["--", &self.id]),
         };
         Ok(command)
     }

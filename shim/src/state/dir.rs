@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | `lock` | the pid of the monitor, which holds the lock | removed |
 //! | `owner` | the runtime and its root, with which the container was made | removed |
+//! | `record` | the options, and how far the run is: for a monitor that takes over | removed |
+//! | `init` | init's pidfd, mounted | removed |
 //! | `bundle/` | the derived bundle | removed |
 //! | `notify`, `console`, `control` | sockets | removed |
 //! | `pid`, `runtime.log`, `runtime.err` | written by the runtime | removed |
@@ -11,6 +13,7 @@
 //! | `log`, `log.1` | output, appended to by later runs | stays |
 //! | `exit` | the exit record, replaced by the next run | stays |
 
+use super::init_pidfd;
 use firn::error::{Context, Error, Result};
 use rustix::fs::{FlockOperation, Mode, fcntl_lock};
 use rustix::io::Errno;
@@ -29,7 +32,8 @@ const SOCKET_PATH_LIMIT: usize = 107;
 const BACKLOG: i32 = 16;
 
 /// All files that only a running container needs, but for `lock` and `bundle/`.
-const TEMPORARY: [&str; 11] = [
+const TEMPORARY: [&str; 14] = [
+    "init",
     "notify",
     "console",
     "control",
@@ -40,6 +44,8 @@ const TEMPORARY: [&str; 11] = [
     "runtime.err",
     "command",
     "exit.tmp",
+    "record.tmp",
+    "record",
     "owner",
 ];
 
@@ -55,15 +61,18 @@ impl StateDir {
     /// Makes and locks the directory of container `id` below `base`. Errors: another monitor holds
     /// the lock; the directory is another user's, or writable by others.
     pub(crate) fn lock(base: &Path, id: &str) -> Result<StateDir> {
+        StateDir::try_lock(base, id)?
+    }
+
+    /// The same. The inner error: another monitor holds the lock.
+    pub(crate) fn try_lock(base: &Path, id: &str) -> Result<Result<StateDir>> {
         let base = std::path::absolute(base).doing(|| format!("state directory {}", base.display()))?;
         let path = base.join(id);
         let shown = path.display();
         // A monitor that is just ending may remove the lock file until we hold its lock: then
         // what was locked is no longer at that path, and it is made anew.
         for _ in 0..100 {
-            DirBuilder::new().recursive(true).mode(0o700).create(&path).doing(|| format!("create {shown}"))?;
-            let dir = File::open(&path).doing(|| format!("open {shown}"))?;
-            check_private(&dir, &path)?;
+            let dir = open_private(&path)?;
             let mut lock = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -78,14 +87,14 @@ impl StateDir {
             // not opened a second time.
             match fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
-                Err(Errno::AGAIN | Errno::ACCESS) => return Err(locked_error(lock, id)),
+                Err(Errno::AGAIN | Errno::ACCESS) => return Ok(Err(locked_error(lock, id))),
                 Err(errno) => return Err(io::Error::from(errno)).doing(|| format!("lock {shown}/lock")),
             }
             let locked = lock.metadata().doing(|| format!("stat {shown}/lock"))?;
             if fs::metadata(path.join("lock")).is_ok_and(|current| current.ino() == locked.ino()) {
                 let _ = lock.set_len(0);
                 let _ = write!(lock, "{}", std::process::id());
-                return Ok(StateDir { path, dir, _lock: lock });
+                return Ok(Ok(StateDir { path, dir, _lock: lock }));
             }
         }
         Err(Error::new(format!("lock {shown}/lock: it is removed and made anew all the time")))
@@ -110,16 +119,8 @@ impl StateDir {
     /// A new SOCK_SEQPACKET socket `name` that listens, O_NONBLOCK and of mode 0600.
     pub(crate) fn listen_for_packets(&self, name: &str) -> Result<OwnedFd> {
         self.remove(name)?;
-        let listen = || -> rustix::io::Result<OwnedFd> {
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-            // bind(2) gives it the mode of the descriptor, less the umask.
-            rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
-            bind(&socket, &SocketAddrUnix::new(self.bind_path(name))?)?;
-            rustix::net::listen(&socket, BACKLOG)?;
-            Ok(socket)
-        };
-        listen().map_err(io::Error::from).doing(|| format!("listen on {}", self.file(name).display()))
+        let socket = listen_for_packets(&self.dir, name);
+        socket.map_err(io::Error::from).doing(|| format!("listen on {}", self.file(name).display()))
     }
 
     /// A new datagram socket `name`.
@@ -130,7 +131,7 @@ impl StateDir {
 
     /// A path for bind(2) that is short enough however long the directory's is.
     fn bind_path(&self, name: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.dir.as_raw_fd()))
+        bind_path(&self.dir, name)
     }
 
     /// A path by which another process of the same user can connect to the socket `name`.
@@ -157,6 +158,7 @@ impl StateDir {
     /// Removes all files that only a running container needs.
     pub(crate) fn remove_files(&self) -> Result<()> {
         self.remove_bundle()?;
+        init_pidfd::unmount(&self.file(init_pidfd::NAME));
         TEMPORARY.iter().try_for_each(|name| self.remove(name))
     }
 
@@ -175,6 +177,30 @@ impl StateDir {
         self.remove_files()?;
         self.remove("lock")
     }
+}
+
+/// The directory at `path`, which is made if it is missing, mode 0700.
+pub(crate) fn open_private(path: &Path) -> Result<File> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).doing(|| format!("create {}", path.display()))?;
+    let dir = File::open(path).doing(|| format!("open {}", path.display()))?;
+    check_private(&dir, path)?;
+    Ok(dir)
+}
+
+/// A new SOCK_SEQPACKET socket in a directory that listens, O_NONBLOCK and of mode 0600.
+pub(crate) fn listen_for_packets(dir: &File, name: &str) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    // bind(2) gives it the mode of the descriptor, less the umask.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &SocketAddrUnix::new(bind_path(dir, name))?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// A path for bind(2) that is short enough however long the directory's is.
+fn bind_path(dir: &File, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()))
 }
 
 /// Errors: the directory is another user's or writable by others, who could replace the bundle

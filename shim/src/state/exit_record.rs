@@ -46,6 +46,9 @@ pub(crate) struct ExitRecord<'a> {
     /// The signal that ended init.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) signal: Option<i32>,
+    /// Init has ended, and how is not known: it ended while no monitor ran.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) status_unknown: bool,
     pub(crate) reason: Reason,
     /// The monitor's own exit code; absent when the container is started again.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,6 +87,7 @@ impl<'a> ExitRecord<'a> {
             pid: None,
             status,
             signal,
+            status_unknown: exit == Some(Exit::Unknown),
             reason,
             exit_code: None,
             restarts: 0,
@@ -126,5 +130,8 @@ mod tests {
         assert_eq!(record["startedAt"], "a");
         assert!(record.get("signal").is_none() && record.get("oomKilled").is_none());
         assert_eq!(json(Some(Exit::Signal(Signal::KILL)))["signal"], 9);
+        let unknown = json(Some(Exit::Unknown));
+        assert_eq!(unknown["statusUnknown"], true);
+        assert!(unknown.get("status").is_none());
     }
 }

@@ -3,6 +3,8 @@
 //! the test is over, however it ends.
 #![allow(dead_code)]
 
+use firn_shim::control::client::Client;
+use firn_shim::control::protocol::Request;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Read;
@@ -152,6 +154,12 @@ impl Fixture {
 
 impl Drop for Fixture {
     fn drop(&mut self) {
+        // A monitor that has taken the container over is no child of ours.
+        if let Ok(Some(mut monitor)) = Client::connect(&self.dir.join("state"), &self.id) {
+            let _ = monitor.call(Request::Subscribe).and_then(|_| monitor.call(Request::Kill));
+            while let Ok(Some(_)) = monitor.next_event() {}
+        }
+        let _ = nix::mount::umount2(&self.state("init"), nix::mount::MntFlags::MNT_DETACH);
         if self.dir.join("runtime").join(&self.id).exists() {
             let _ = Command::new(runtime())
                 .arg("--root")

@@ -11,7 +11,7 @@ const LAYERS: [(&str, &[&str]); 4] = [
     ]),
     ("image", &["cli", "build", "bundle", "store", "rootfs", "layer", "source", "sandbox", "caller", "oci", "tar", "progress", "sys"]),
     ("shim", &[
-        "cli", "container", "control", "state", "bundle", "runtime", "notify", "io", "reactor", "process", "signal", "stream", "sys",
+        "cli", "container", "control", "keeper", "state", "bundle", "runtime", "notify", "io", "reactor", "process", "signal", "stream", "sys",
     ]),
     ("ctl", &[
         "main", "cli", "view", "apply", "difference", "wanted", "log", "generation", "definition", "host", "interrupt",

@@ -16,6 +16,7 @@ use firn::state::rfc3339;
 use journald::Journal;
 use record::{Record, Records};
 use rotate::RotatedFile;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -25,7 +26,7 @@ use tail::Tail;
 const BATCH: usize = 16 << 10;
 
 /// Where output is logged; option `--log-driver`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub(crate) enum DriverName {
     /// A file in the format of the CRI
     K8sFile,
@@ -62,8 +63,17 @@ pub(crate) struct Log {
     pub(crate) tail: Tail,
 }
 
+/// How far a log has been written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// Inode and length of each file.
+    files: Vec<(u64, u64)>,
+    /// Whether a stream's last record is a part of a line that is not ended.
+    unended: [bool; 2],
+}
+
 /// How a container is logged.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LogSettings {
     pub(crate) drivers: Vec<DriverName>,
     /// The file of the first driver that writes one; `None`: `log` in the state directory.
@@ -100,8 +110,18 @@ impl LogSettings {
 }
 
 impl Log {
-    /// Opens the log of container `id`. `default`: the file where none is named.
+    /// Opens the log of container `id`, and ends lines that a monitor has left, which our first ones are
+    /// no part of. `default`: the file where none is named.
     pub(crate) fn open(settings: &LogSettings, default: &Path, id: &str) -> Result<Log> {
+        let mut log = Log::open_as_it_is(settings, default, id)?;
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            log.end_stream(stream).doing(|| "write the log")?;
+        }
+        Ok(log)
+    }
+
+    /// Opens the log to go on with it.
+    pub(crate) fn open_as_it_is(settings: &LogSettings, default: &Path, id: &str) -> Result<Log> {
         let mut log = Log { files: Vec::new(), journal: None, unended: [false; 2], tail: Tail::default() };
         for (format, path) in settings.files(default) {
             let operation = || format!("open {}", path.display());
@@ -116,14 +136,29 @@ impl Log {
             let file = RotatedFile::open(path.clone(), settings.limits).doing(operation)?;
             log.files.push(LogFile { format, file, batch });
         }
-        // Lines of a monitor that was killed, which our first ones are no part of.
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            log.end_stream(stream).doing(|| "write the log")?;
-        }
         if settings.drivers.contains(&DriverName::Journald) {
             log.journal = Some(Journal::open(journald::SOCKET.as_ref(), id).doing(|| "--log-driver journald")?);
         }
         Ok(log)
+    }
+
+    /// How far it is written.
+    pub(crate) fn position(&self) -> Position {
+        Position { files: self.files.iter().map(|file| file.file.position()).collect(), unended: self.unended }
+    }
+
+    /// Goes back to a position: what was written since is cut off. Not of the journal, and not of a file
+    /// that another program has moved meanwhile.
+    pub(crate) fn rewind(&mut self, to: &Position) -> io::Result<()> {
+        let mut rewound = Ok(());
+        if self.files.len() == to.files.len() && self.position() != *to {
+            for (LogFile { file, batch, .. }, &(inode, size)) in self.files.iter_mut().zip(&to.files) {
+                batch.clear();
+                rewound = rewound.and(file.rewind(inode, size));
+            }
+            self.unended = to.unended;
+        }
+        rewound
     }
 
     /// Opens the files anew by their names, after another program has moved them.

@@ -1,15 +1,16 @@
 //! A file that is replaced by a new one at a given size; old ones are kept as `FILE.1`, `FILE.2` …
 
+use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Bytes at the end of a log in which the last record of each stream is looked for.
 const END: u64 = 64 << 10;
 
 /// When a file is replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Limits {
     /// In bytes; 0 means never.
     pub(crate) size: u64,
@@ -22,6 +23,7 @@ pub(crate) struct Limits {
 pub(super) struct RotatedFile {
     path: PathBuf,
     file: File,
+    inode: u64,
     size: u64,
     limits: Limits,
 }
@@ -30,8 +32,8 @@ impl RotatedFile {
     /// Opens the file for appending, or makes it with mode 0600.
     pub(super) fn open(path: PathBuf, limits: Limits) -> io::Result<RotatedFile> {
         let file = open_append(&path)?;
-        let size = file.metadata()?.len();
-        Ok(RotatedFile { path, file, size, limits })
+        let metadata = file.metadata()?;
+        Ok(RotatedFile { path, file, inode: metadata.ino(), size: metadata.len(), limits })
     }
 
     /// Appends whole records, which end with a newline each; to a new file, where the limit would be
@@ -84,7 +86,35 @@ impl RotatedFile {
     /// Opens the file anew by its name.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
         self.file = open_append(&self.path)?;
-        self.size = self.file.metadata()?.len();
+        let metadata = self.file.metadata()?;
+        self.inode = metadata.ino();
+        self.size = metadata.len();
+        Ok(())
+    }
+
+    /// Inode and length of the file.
+    pub(super) fn position(&self) -> (u64, u64) {
+        (self.inode, self.size)
+    }
+
+    /// Cuts off what was written after a position, also where the file was moved for a new one since.
+    pub(super) fn rewind(&mut self, inode: u64, size: u64) -> io::Result<()> {
+        if self.inode != inode {
+            let is_it = |path: &PathBuf| fs::metadata(path).is_ok_and(|metadata| metadata.ino() == inode);
+            let Some(number) = (1..=self.limits.files).find(|number| is_it(&self.old(*number))) else {
+                return Ok(());
+            };
+            // Newer ones hold what was written since, and nothing else.
+            for newer in 1..number {
+                fs::remove_file(self.old(newer))?;
+            }
+            fs::rename(self.old(number), &self.path)?;
+            self.reopen()?;
+        }
+        if self.file.metadata()?.is_file() && self.size > size {
+            self.file.set_len(size)?;
+            self.size = size;
+        }
         Ok(())
     }
 
@@ -151,6 +181,18 @@ mod tests {
         let mut log = RotatedFile::open(path.clone(), Limits { size: 5, files: 0 }).unwrap();
         log.append(b"6666\n").unwrap();
         assert_eq!((fs::read_to_string(&path).unwrap(), old(1)), ("6666\n".into(), "4444\n".into()));
+        // Cut back to a position from before some files were moved for new ones.
+        let mut log = RotatedFile::open(path.clone(), Limits { size: 5, files: 3 }).unwrap();
+        let (inode, size) = log.position();
+        log.append(b"7777\n8888\n9999\n").unwrap();
+        log.rewind(inode, size).unwrap();
+        assert_eq!([fs::read_to_string(&path).unwrap(), old(1), old(2)], ["6666\n", "", ""]);
+        log.append(b"7777\n8888\n").unwrap();
+        assert_eq!([fs::read_to_string(&path).unwrap(), old(1), old(2)], ["8888\n", "7777\n", "6666\n"]);
+        log.rewind(0, 0).unwrap();
+        fs::write(&path, "6666\n").unwrap();
+        fs::write(dir.join("log.1"), "4444\n").unwrap();
+        let mut log = RotatedFile::open(path.clone(), Limits { size: 5, files: 0 }).unwrap();
         // Moved by another program.
         fs::rename(&path, dir.join("moved")).unwrap();
         log.reopen().unwrap();

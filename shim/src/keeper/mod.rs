@@ -1,0 +1,7 @@
+//! The keeper: a process that only holds descriptors, so that they outlive the monitors of which they
+//! are. There is one for each directory of state directories (`--state-dir`). The first monitor
+//! starts it, and it ends when there is nothing to hold.
+
+pub(crate) mod client;
+mod protocol;
+pub(crate) mod server;

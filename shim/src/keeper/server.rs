@@ -1,0 +1,226 @@
+//! The keeper's process: it holds descriptors, answers monitors, and sleeps.
+
+use super::protocol::{DIRECTORY, Reply, Request, SOCKET, connect_to_keeper, is_trusted, receive, send};
+use crate::state::dir;
+use crate::sys;
+use firn::error::{Context, Error, Result};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use rustix::fs::{FlockOperation, fcntl_lock, inotify};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
+use rustix::process::{Resource, Rlimit, WaitOptions, getrlimit, setrlimit};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// How long one with nothing to hold waits for the next monitor, in milliseconds.
+const GRACE: u16 = 3000;
+
+/// Epoll data: the listening socket, the inotify(7) instance; clients have greater numbers.
+const LISTENER: u64 = 0;
+const WATCH: u64 = 1;
+
+/// What is held for a container.
+#[derive(Debug)]
+struct Held {
+    /// Separated by spaces: a thousand containers have a thousand of these.
+    names: Box<str>,
+    fds: Box<[OwnedFd]>,
+}
+
+/// The keeper of a directory of state directories.
+#[derive(Debug)]
+struct Keeper {
+    base: PathBuf,
+    epoll: Epoll,
+    listener: OwnedFd,
+    /// Of the directory: a container that is removed by hand is not held for ever.
+    watch: OwnedFd,
+    clients: BTreeMap<u64, OwnedFd>,
+    /// The number of the last client.
+    last: u64,
+    held: BTreeMap<Box<str>, Held>,
+}
+
+/// Starts a keeper for the state directories below `base`, unless one runs. It listens when this
+/// returns, in a process of its own.
+pub(crate) fn start(base: &Path) -> Result<()> {
+    let base = std::path::absolute(base).doing(|| format!("state directory {}", base.display()))?;
+    let path = base.join(DIRECTORY);
+    let directory = dir::open_private(&path)?;
+    // One starts or ends at a time.
+    let _lock = lock(&path).doing(|| format!("lock {}/lock", path.display()))?;
+    if connect_to_keeper(&base).is_ok() {
+        return Ok(());
+    }
+    let operation = || format!("listen on {}", path.join(SOCKET).display());
+    match fs::remove_file(path.join(SOCKET)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).doing(operation),
+        _ => {}
+    }
+    let listener = dir::listen_for_packets(&directory, SOCKET).map_err(io::Error::from).doing(operation)?;
+    let keeper = Keeper::new(base, listener).doing(|| "keeper")?;
+    if sys::fork_daemon().doing(|| "fork")? {
+        keeper.serve();
+    }
+    Ok(())
+}
+
+/// The lock is that of one process, and released by its end.
+fn lock(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"))?;
+    fcntl_lock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
+impl Keeper {
+    fn new(base: PathBuf, listener: OwnedFd) -> io::Result<Keeper> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        let removals = inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVED_FROM | inotify::WatchFlags::DELETE_SELF;
+        inotify::add_watch(&watch, &base, removals)?;
+        epoll.add(&watch, EpollEvent::new(EpollFlags::EPOLLIN, WATCH))?;
+        let (clients, held) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Keeper { base, epoll, listener, watch, clients, last: WATCH, held })
+    }
+
+    /// Answers monitors until there is nothing to hold.
+    fn serve(mut self) {
+        // Of what ps(1) shows: it was executed as /proc/self/exe.
+        let _ = nix::sys::prctl::set_name(c"firn-keeper");
+        raise_limit();
+        loop {
+            let is_idle = self.held.is_empty() && self.clients.is_empty();
+            let timeout = if is_idle { EpollTimeout::from(GRACE) } else { EpollTimeout::NONE };
+            let mut ready = [EpollEvent::empty(); 16];
+            let count = match self.epoll.wait(&mut ready, timeout) {
+                Ok(0) if self.ends() => return,
+                Ok(count) => count,
+                Err(nix::Error::EINTR) => 0,
+                Err(_) => return,
+            };
+            // Those of `close`.
+            while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+            for event in &ready[..count] {
+                match event.data() {
+                    LISTENER => self.accept(),
+                    WATCH => {
+                        self.drop_removed();
+                        // Nobody can find it any more.
+                        if !self.base.exists() {
+                            return;
+                        }
+                    }
+                    client => self.answer_client(client),
+                }
+            }
+        }
+    }
+
+    /// Ends unless a monitor has come meanwhile. One that comes later sees the end of its connection,
+    /// and starts another keeper.
+    fn ends(&mut self) -> bool {
+        let path = self.base.join(DIRECTORY);
+        let _lock = lock(&path);
+        self.accept();
+        let ends = self.clients.is_empty();
+        if ends {
+            let _ = fs::remove_file(path.join(SOCKET));
+        }
+        ends
+    }
+
+    fn accept(&mut self) {
+        while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            self.last += 1;
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, self.last);
+            if is_trusted(&socket) && self.epoll.add(&socket, event).is_ok() {
+                self.clients.insert(self.last, socket);
+            }
+        }
+    }
+
+    /// Answers one request. A connection that has ended says nothing about its container: that is
+    /// another monitor's to take over.
+    fn answer_client(&mut self, number: u64) {
+        let Some(socket) = self.clients.remove(&number) else { return };
+        let answered = match receive::<Request>(socket.as_fd(), RecvFlags::DONTWAIT) {
+            Ok(Some((request, fds))) => self.answer(&socket, request, fds),
+            Ok(None) => return,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => reply(&socket, &Reply { error: Some(error.to_string()), ..Reply::default() }, &[]),
+        };
+        if answered.is_ok() {
+            self.clients.insert(number, socket);
+        }
+    }
+
+    fn answer(&mut self, socket: &OwnedFd, request: Request, fds: Vec<OwnedFd>) -> io::Result<()> {
+        match request {
+            Request::Hold { container, names } => match self.hold(container, names, fds) {
+                Ok(()) => reply(socket, &Reply::default(), &[]),
+                Err(error) => reply(socket, &Reply { error: Some(error.chain()), ..Reply::default() }, &[]),
+            },
+            Request::Take { container } => match self.held.get(container.as_str()) {
+                Some(held) => {
+                    let fds: Vec<BorrowedFd<'_>> = held.fds.iter().map(AsFd::as_fd).collect();
+                    reply(socket, &Reply { names: held.names.to_string(), ..Reply::default() }, &fds)
+                }
+                None => reply(socket, &Reply::default(), &[]),
+            },
+            Request::Forget { container } => {
+                if let Some(held) = self.held.remove(container.as_str()) {
+                    close(held);
+                }
+                reply(socket, &Reply::default(), &[])
+            }
+        }
+    }
+
+    fn hold(&mut self, container: String, names: String, fds: Vec<OwnedFd>) -> Result<()> {
+        firn::state::check_id(&container)?;
+        // With fewer the kernel has dropped some: the limit of open files is reached (unix(7)).
+        if names.split_ascii_whitespace().count() != fds.len() {
+            return Err(Error::new("it has too many open files"));
+        }
+        let held = Held { names: names.into(), fds: fds.into() };
+        if let Some(before) = self.held.insert(container.into(), held) {
+            close(before);
+        }
+        Ok(())
+    }
+
+    /// Closes what is held for containers whose state directory is gone.
+    fn drop_removed(&mut self) {
+        let mut events = [0; 4096];
+        while matches!(rustix::io::read(&self.watch, &mut events), Ok(1..) | Err(Errno::INTR)) {}
+        let base = &self.base;
+        for (_, held) in self.held.extract_if(.., |container, _| !base.join(&**container).exists()) {
+            close(held);
+        }
+    }
+}
+
+fn reply(socket: &OwnedFd, reply: &Reply, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send(socket.as_fd(), reply, fds, SendFlags::DONTWAIT)
+}
+
+/// Closes what was held. The last close of a socket can take as long as a container likes, which may
+/// have sent descriptors to it (notify/inbox.rs): another process does that.
+fn close(held: Held) {
+    for fd in held.fds {
+        if rustix::net::sockopt::socket_type(&fd).is_ok() {
+            sys::close_elsewhere(fd);
+        }
+    }
+}
+
+/// Raises the limit of open files to what is allowed: a container has about five.
+fn raise_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
