@@ -2,7 +2,7 @@
 //! shell is quick enough for. It touches nothing but the files that a test
 //! names to it.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use firn::internals::sys::mount::{ATTR_RDONLY, MountAttr, setattr};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -20,9 +20,63 @@ fn main() {
         ["hunt", report, canary, ref inodes @ ..] => hunt(report, canary, inodes, 20_000),
         // Where there are many others.
         ["glance", report, canary, ref inodes @ ..] => hunt(report, canary, inodes, 20),
+        ["handle", file] => println!("{}", handle(Path::new(file)).expect("name_to_handle_at")),
+        ["open-handle", handle, ref mounts @ ..] => mounts.iter().for_each(|mount| open_handle(handle, mount)),
         ["hog", mebibytes] => hog(mebibytes.parse().expect("a number")),
         _ => panic!("what is {args:?}?"),
     }
+}
+
+/// struct file_handle with as many bytes as a handle has at most (MAX_HANDLE_SZ, open_by_handle_at(2)).
+#[repr(C)]
+struct FileHandle {
+    bytes: u32,
+    kind: i32,
+    handle: [u8; 128],
+}
+
+/// The handle of a file of the host, as text for `open_handle`.
+#[expect(unsafe_code, reason = "name_to_handle_at(2)")]
+fn handle(file: &Path) -> std::io::Result<String> {
+    let path = std::ffi::CString::new(file.as_os_str().as_encoded_bytes())?;
+    let (mut found, mut mount) = (FileHandle { bytes: 128, kind: 0, handle: [0; 128] }, 0);
+    // SAFETY: `found` has room for the bytes that it says, and all outlive the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_name_to_handle_at, libc::AT_FDCWD, path.as_ptr(), &raw mut found, &raw mut mount, 0)
+    };
+    match result {
+        0 => {
+            let bytes = found.handle.iter().take(found.bytes as usize).map(|byte| format!("{byte:02x}"));
+            Ok(format!("{}-{}", found.kind, bytes.collect::<String>()))
+        }
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Opens the file of the handle by a mount of its file system, and prints what it holds, or why not.
+#[expect(unsafe_code, reason = "open_by_handle_at(2)")]
+fn open_handle(handle: &str, mount: &str) {
+    use rustix::fd::FromRawFd;
+    let (kind, text) = handle.split_once('-').expect("a handle");
+    let mut wanted =
+        FileHandle { bytes: text.len() as u32 / 2, kind: kind.parse().expect("its type"), handle: [0; 128] };
+    for (at, byte) in wanted.handle.iter_mut().take(text.len() / 2).enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("its bytes");
+    }
+    let Ok(mount_fd) = rustix::fs::openat(CWD, mount, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
+        println!("{mount}: missing");
+        return;
+    };
+    // SAFETY: `wanted` outlives the call.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_open_by_handle_at, mount_fd.as_raw_fd(), &raw const wanted, libc::O_RDONLY) };
+    if fd < 0 {
+        println!("{mount}: {}", std::io::Error::last_os_error());
+        return;
+    }
+    // SAFETY: the call has returned a new descriptor.
+    let file = std::fs::File::from(unsafe { OwnedFd::from_raw_fd(fd as i32) });
+    println!("{mount}: {}", std::io::read_to_string(file).expect("read").trim_end());
 }
 
 /// Uses so much memory, in steps.

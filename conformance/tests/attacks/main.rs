@@ -5,6 +5,7 @@
 mod host;
 
 mod devices;
+mod handles;
 mod held;
 mod inherited;
 mod joining;

@@ -6,9 +6,10 @@ use super::plan::{Plan, names};
 use crate::caller::IdMap;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxDeviceCgroup,
+    Arch, Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxDeviceCgroup,
     LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceBuilder,
-    LinuxNamespaceType, LinuxResourcesBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxNamespaceType, LinuxResourcesBuilder, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompBuilder,
+    LinuxSyscallBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -160,10 +161,29 @@ fn linux(plan: &Plan) -> Result<Linux, OciSpecError> {
         linux.set_uid_mappings(Some(mappings(&maps.uids)?));
         linux.set_gid_mappings(Some(mappings(&maps.gids)?));
     }
+    if plan.init.boots() || plan.closure.is_some() {
+        linux.set_seccomp(Some(seccomp()?));
+    }
     if plan.init.boots() {
         linux.set_rootfs_propagation(Some("shared".into()));
     }
     Ok(linux)
+}
+
+/// All but open_by_handle_at(2), by which a process with CAP_DAC_READ_SEARCH opens any file of a file
+/// system of which it has a mount: of the host, through the files at /run/host, and store paths outside
+/// of the closure. The same is denied by systemd-nspawn, unless the container has the capability.
+fn seccomp() -> Result<LinuxSeccomp, OciSpecError> {
+    let call = LinuxSyscallBuilder::default()
+        .names(vec!["open_by_handle_at".to_owned()])
+        .action(LinuxSeccompAction::ScmpActErrno)
+        .errno_ret(rustix::io::Errno::PERM.raw_os_error().cast_unsigned())
+        .build()?;
+    LinuxSeccompBuilder::default()
+        .default_action(LinuxSeccompAction::ScmpActAllow)
+        .architectures(vec![Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32])
+        .syscalls(vec![call])
+        .build()
 }
 
 fn mappings(maps: &[IdMap]) -> Result<Vec<LinuxIdMapping>, OciSpecError> {
