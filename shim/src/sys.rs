@@ -8,7 +8,7 @@ use nix::sys::prctl;
 use nix::sys::signal::{self, SigSet};
 use rustix::process::{PidfdFlags, Signal, pidfd_open};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -91,23 +91,38 @@ pub(crate) fn set_pre_exec(command: &mut Command, stat_file: OwnedFd) {
     unsafe { command.pre_exec(before_exec) };
 }
 
-/// Resets what was inherited from the caller. To be called before anything is opened.
+/// Resets what was inherited from the caller. To be called before anything is opened. The descriptors
+/// that a service manager has passed to this process (sd_listen_fds(3)).
 ///
-/// * Descriptors above 2 are closed. They would be inherited by the runtime and perhaps by the
+/// * All other descriptors above 2 are closed. They would be inherited by the runtime and perhaps by the
 ///   container, where they lead to the host's files (CVE-2016-9962, CVE-2024-21626); and a
 ///   caller that reads a pipe to its end would wait for as long as the monitor lives.
 /// * SIGCHLD gets its default. While it is ignored the kernel reaps children itself, and init's
 ///   wait status is lost (wait(2)).
 /// * All signals are unblocked. One that the monitor does not read would never be delivered.
-pub(crate) fn reset_inherited() -> io::Result<()> {
+pub(crate) fn reset_inherited() -> io::Result<Vec<OwnedFd>> {
     firn::startup::reset_signals();
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    let is_ours = number("LISTEN_PID") == Some(std::process::id());
+    let passed = number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0).min(PASSED_LIMIT);
     // SAFETY: nothing has been opened yet, so no value of this program owns a
     // descriptor above the standard ones.
-    match unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+    if unsafe { libc::close_range(3 + passed, libc::c_uint::MAX, 0) } != 0 {
+        return Err(io::Error::last_os_error());
     }
+    let mut fds = Vec::new();
+    for fd in (3..).take(passed as usize) {
+        // SAFETY: fcntl touches no memory. It fails where there is no such descriptor.
+        if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == 0 {
+            // SAFETY: it is open, and nothing else owns it.
+            fds.push(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+    Ok(fds)
 }
+
+/// Descriptors that are taken from a service manager.
+const PASSED_LIMIT: u32 = 64;
 
 /// Forks a process that runs `work` and ends. It has `stdin` and `stdout` as descriptors 0 and 1,
 /// and no others, when this returns. Its pidfd.

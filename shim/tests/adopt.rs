@@ -5,118 +5,20 @@
 
 mod common;
 
+use common::killed::{
+    COUNTS, adopt, adopted, assert_only_log_and_record, command, connect, go, keeper, kill, kill_monitor, logged,
+    record, status, stop, until_state,
+};
 use common::{Fixture, exists, state, until};
-use firn_shim::control::client::Client;
-use firn_shim::control::protocol::{ExecProcess, Request, State, Status};
+use firn_shim::control::protocol::{ExecProcess, Request, State};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// Waits for the signal to stop.
 const WAITS: &str = "trap 'exit 0' 37; touch /data/up; while :; do sleep 0.05; done";
-
-fn command(fixture: &Fixture, verb: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_firn-shim"));
-    command.arg(verb).arg("--state-dir").arg(fixture.dir.join("state")).arg(&fixture.id);
-    command.stdin(Stdio::null());
-    command
-}
-
-fn adopt(fixture: &Fixture) -> Output {
-    command(fixture, "adopt").output().unwrap()
-}
-
-/// Has it taken over, which must succeed.
-fn adopted(fixture: &Fixture) {
-    let output = adopt(fixture);
-    assert_eq!(output.status.code(), Some(0), "{}", common::text_of(&output.stderr));
-}
-
-fn connect(fixture: &Fixture) -> Option<Client> {
-    Client::connect(&fixture.dir.join("state"), &fixture.id).unwrap()
-}
-
-fn status(fixture: &Fixture) -> Option<Status> {
-    connect(fixture)?.call(Request::Status).ok()?.0.status
-}
-
-fn until_state(fixture: &Fixture, wanted: State) -> Status {
-    let mut found = None;
-    until(wanted.name(), || {
-        found = status(fixture).filter(|status| status.state == wanted);
-        found.is_some()
-    });
-    found.unwrap()
-}
-
-fn kill(pid: i32) {
-    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-    until("the end of what was killed", || matches!(state(pid), None | Some('Z')));
-}
-
-fn kill_monitor(fixture: &Fixture) {
-    kill(status(fixture).expect("a monitor").monitor_pid.try_into().unwrap());
-}
-
-/// The keeper, once it holds what must outlive the monitor.
-fn keeper(fixture: &Fixture) -> i32 {
-    let wanted = fixture.dir.join("state").display().to_string();
-    let mut found = None;
-    until("a keeper that holds", || {
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        found = pids.into_iter().find(|pid| {
-            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let words: Vec<&str> = line.split('\0').collect();
-            let holds = || {
-                let fds = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-                let spool = "/memfd:firn-shim-spool";
-                fds.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|to| to.to_string_lossy().starts_with(spool))
-            };
-            words.get(1) == Some(&"keep") && words.contains(&wanted.as_str()) && holds()
-        });
-        found.is_some()
-    });
-    found.unwrap()
-}
-
-fn go(fixture: &Fixture) {
-    fs::write(fixture.data("go"), "").unwrap();
-}
-
-fn stop(fixture: &Fixture) -> Option<i32> {
-    command(fixture, "stop").status().unwrap().code()
-}
-
-fn record(fixture: &Fixture) -> Value {
-    until("the exit record", || fixture.state("exit").exists() && !fixture.state("record").exists());
-    fixture.record()
-}
-
-/// The lines of a stream in the log, as a reader puts them together.
-fn logged(fixture: &Fixture, wanted: &str) -> Vec<String> {
-    let (mut lines, mut open) = (Vec::new(), String::new());
-    for record in fixture.log().lines() {
-        let [_, stream, flag, text] = record.splitn(4, ' ').collect::<Vec<_>>()[..] else { panic!("{record:?}") };
-        if stream == wanted {
-            open.push_str(text.trim_end_matches('\r'));
-            if flag == "F" {
-                lines.push(std::mem::take(&mut open));
-            }
-        }
-    }
-    assert_eq!(open, "", "a line that is not ended");
-    lines
-}
-
-/// Counts on stdout, and every hundredth number on stderr, until it is to stop.
-const COUNTS: &str = "trap '' 37; touch /data/up; n=0; \
-    until [ -e /data/go ]; do \
-        for i in 0 1 2 3 4 5 6 7 8 9; do for j in 0 1 2 3 4 5 6 7 8 9; do n=$((n+1)); echo line $n; done; done; \
-        echo $n >&2; \
-    done; echo $n > /data/n; exit 7";
 
 fn kills() -> u64 {
     std::env::var("FIRN_TEST_KILLS").map_or(20, |number| number.parse().unwrap())
@@ -143,7 +45,7 @@ fn no_byte_is_lost(name: &str, terminal: bool) {
             let keeper = keeper(&fixture);
             kill(keeper);
             // The monitor gives another one all of it.
-            assert_ne!(self::keeper(&fixture), keeper);
+            assert_ne!(common::killed::keeper(&fixture), keeper);
         }
         kill_monitor(&fixture);
         assert!(exists(init) && state(init) != Some('Z'), "the container lives on");
@@ -168,11 +70,6 @@ fn no_byte_is_lost(name: &str, terminal: bool) {
     let expected: Vec<String> = (1..=last / 100).map(|hundred| (hundred * 100).to_string()).collect();
     assert_eq!(hundreds, expected);
     assert_only_log_and_record(&fixture);
-}
-
-fn assert_only_log_and_record(fixture: &Fixture) {
-    until("the monitor's end", || !fixture.state("lock").exists());
-    fixture.assert_clean();
 }
 
 #[test]
@@ -294,7 +191,10 @@ fn a_reboot_leaves_nothing_to_take_over() {
     let output = adopt(&fixture);
     assert_eq!(output.status.code(), Some(3));
     assert!(common::text_of(&output.stderr).contains("the host was rebooted since"));
-    assert_eq!(fixture.run(&[]).code, Some(0));
+    // By a power failure.
+    fs::write(fixture.state("record"), &record.to_string()[..100]).unwrap();
+    assert_eq!(adopt(&fixture).status.code(), Some(3));
+    assert_eq!(fixture.run(&["--adopt"]).code, Some(0));
     assert_only_log_and_record(&fixture);
 }
 
@@ -484,6 +384,10 @@ fn a_clients_process_outlives_the_monitor() {
     let script = "until [ -e /data/go ]; do sleep 0.01; done; echo still here";
     let args = ["sh", "-c", script].map(str::to_owned).to_vec();
     let (_, streams) = client.call(Request::Exec(ExecProcess { args, ..ExecProcess::default() })).unwrap();
+    let mut exec = command(&fixture, "exec");
+    let exec = exec.args(["sh", "-c", &format!("touch /data/exec; {script}")]);
+    let exec = exec.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    fixture.wait_for("exec");
     first.kill();
     assert_eq!(client.next_event().unwrap(), None);
     adopted(&fixture);
@@ -491,6 +395,9 @@ fn a_clients_process_outlives_the_monitor() {
     let mut text = String::new();
     std::io::Read::read_to_string(&mut fs::File::from(streams.into_iter().next().unwrap()), &mut text).unwrap();
     assert_eq!(text, "still here\n");
+    let output = exec.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), common::text_of(&output.stdout).as_str()), (Some(1), "still here\n"));
+    assert!(common::text_of(&output.stderr).contains("its monitor has ended"));
     assert_eq!(stop(&fixture), Some(0));
     assert_only_log_and_record(&fixture);
 }

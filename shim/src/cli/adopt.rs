@@ -2,7 +2,6 @@
 
 use crate::container::adopt::{Found, take_over};
 use crate::control::client::Client;
-use crate::notify::upstream::Upstream;
 use crate::reactor::signals::Signals;
 use crate::sys;
 use clap::Args;
@@ -59,7 +58,7 @@ fn run_monitor(base: &Path, name: &str, signals: Signals, mut to_command: PipeWr
         let _ = to_command.write_all(text.as_bytes());
     };
     // A service manager of the command's is none of the container's.
-    match take_over(base, name, signals, Upstream::default()) {
+    match take_over(base, name, signals, None) {
         Ok(Found::Container(container)) => {
             answer(&format!("{TAKEN} "));
             drop(to_command);

@@ -13,6 +13,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 use firn::error::{Context, Error, Result};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 const ATTACH_EXAMPLES: &str = "\
@@ -81,8 +82,8 @@ pub fn command() -> clap::Command {
 /// that of docs/shim.md.
 pub fn main() -> ExitCode {
     let run = || {
-        sys::reset_inherited().doing(|| "close inherited files")?;
-        run_arguments()
+        let inherited = sys::reset_inherited().doing(|| "close inherited files")?;
+        run_arguments(inherited)
     };
     match run() {
         Ok(code) => ExitCode::from(code),
@@ -94,10 +95,11 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run_arguments() -> Result<u8> {
+/// `inherited`: what a service manager has passed.
+fn run_arguments(inherited: Vec<OwnedFd>) -> Result<u8> {
     match Cli::try_parse() {
         Ok(Cli { verb }) => match verb {
-            Verb::Run(options) => run::run(&options),
+            Verb::Run(options) => run::run(&options, inherited),
             Verb::Adopt(options) => adopt::run(&options),
             Verb::Attach(options) => attach::run(&options),
             Verb::Exec(options) => exec::run(&options),

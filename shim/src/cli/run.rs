@@ -3,7 +3,7 @@
 use crate::container::policy::Restart;
 use crate::container::{self, Settings, Timeouts};
 use crate::io::log::{DriverName, Limits, LogSettings};
-use crate::notify::NotifyMode;
+use crate::notify::{NotifyMode, store};
 use crate::reactor::signals::Signals;
 use clap::Args;
 use firn::error::{Context, Error, Result};
@@ -98,16 +98,17 @@ pub(super) struct Options {
 }
 
 /// Runs the container; the monitor's exit code.
-pub(super) fn run(options: &Options) -> Result<u8> {
+pub(super) fn run(options: &Options, inherited: Vec<OwnedFd>) -> Result<u8> {
     // First of all: a stop must not end the monitor with a container half made.
     let signals = Signals::block().doing(|| "signalfd")?;
     let starter = if options.client_on_stdin { Some(take_stdin().doing(|| "--client-on-stdin")?) } else { None };
     let settings = options.settings()?;
+    let stored = store::stored(inherited);
     if options.adopt {
-        container::adopt::take_over_or_run(settings, signals, starter)
-    } else {
-        container::run(settings, signals, starter)
+        return container::adopt::take_over_or_run(settings, signals, starter, stored);
     }
+    store::remove_all(stored.iter().map(|(name, _)| name))?;
+    container::run(settings, signals, starter)
 }
 
 /// The socket that stdin is; /dev/null takes its place.

@@ -28,6 +28,8 @@ pub(super) struct Session {
     owns_terminal: bool,
     /// Ctrl-P was typed.
     half: bool,
+    /// The monitor has ended. The streams of a process in the container go on without it.
+    is_orphaned: bool,
 }
 
 /// What has ended a session.
@@ -55,7 +57,7 @@ impl Session {
         }
         let raw = if reply.terminal && input.is_some() { RawTerminal::enter()? } else { None };
         let owns_terminal = reply.terminal && reply.exec.is_some();
-        let mut session = Session { input, outputs, resizes, raw, owns_terminal, half: false };
+        let mut session = Session { input, outputs, resizes, raw, owns_terminal, half: false, is_orphaned: false };
         session.resize(client)?;
         Ok(session)
     }
@@ -63,6 +65,9 @@ impl Session {
     /// Relays until `ends` says of an event what the exit status is.
     pub(super) fn relay(&mut self, client: &mut Client, ends: impl Fn(&Event) -> Option<u8>) -> Result<End> {
         loop {
+            if self.is_orphaned && self.outputs.iter().all(Option::is_none) {
+                return Err(Error::new("its monitor has ended: how it ends is not known"));
+            }
             let ready = self.wait(client)?;
             for (output, number) in self.outputs.iter_mut().zip([0, 1]) {
                 if ready.outputs[number] {
@@ -83,7 +88,7 @@ impl Session {
                             return Ok(End::Exit(status));
                         }
                     }
-                    None => return Err(Error::new("the monitor has ended without a word")),
+                    None => self.is_orphaned = true,
                 }
             }
         }
@@ -91,11 +96,11 @@ impl Session {
 
     fn wait(&self, client: &Client) -> Result<Ready> {
         let stdin = io::stdin();
-        let mut fds =
-            vec![PollFd::new(client.as_fd(), PollFlags::POLLIN), PollFd::new(self.resizes.as_fd(), PollFlags::POLLIN)];
-        let mut places = [None; 3];
+        let mut fds = vec![PollFd::new(self.resizes.as_fd(), PollFlags::POLLIN)];
+        let mut places = [None; 4];
         let typed = self.input.as_ref().map(|_| stdin.as_fd());
-        let sources = self.outputs.iter().map(|output| output.as_ref().map(AsFd::as_fd)).chain([typed]);
+        let events = (!self.is_orphaned).then(|| client.as_fd());
+        let sources = self.outputs.iter().map(|output| output.as_ref().map(AsFd::as_fd)).chain([typed, events]);
         for (place, fd) in places.iter_mut().zip(sources) {
             *place = fd.map(|fd| {
                 fds.push(PollFd::new(fd, PollFlags::POLLIN));
@@ -108,9 +113,9 @@ impl Session {
             Err(error) => return Err(io::Error::from(error)).doing(|| "poll"),
         }
         let is_ready = |index: usize| fds[index].any().unwrap_or(false);
-        let [stdout, stderr, typed] = places.map(|place| place.is_some_and(is_ready));
-        let events = is_ready(0) || client.has_events();
-        Ok(Ready { events, resized: is_ready(1), outputs: [stdout, stderr], typed })
+        let [stdout, stderr, typed, events] = places.map(|place| place.is_some_and(is_ready));
+        let events = events || client.has_events();
+        Ok(Ready { events, resized: is_ready(0), outputs: [stdout, stderr], typed })
     }
 
     /// Prints what the streams hold now.

@@ -2,7 +2,7 @@
 //! may have happened since.
 
 use super::attempt::Attempt;
-use super::holding::{INIT, NOTIFY};
+use super::holding::{Holding, INIT, NOTIFY};
 use super::machine::Event;
 use super::record::{self, Record};
 use super::{Container, LOG, Settings, run};
@@ -12,6 +12,7 @@ use crate::io::spool::Spool;
 use crate::io::stdio::{Stdio, held};
 use crate::keeper::client::Keeper;
 use crate::notify::Notification;
+use crate::notify::store::{self, Store};
 use crate::notify::upstream::Upstream;
 use crate::process::exit::Exit;
 use crate::reactor::signals::Signals;
@@ -25,6 +26,21 @@ use crate::stream::Stream;
 use firn::error::{Context, Error, Result};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+
+/// What a monitor that is a service has from its manager.
+#[derive(Debug, Default)]
+pub(crate) struct Service {
+    upstream: Upstream,
+    store: Option<Store>,
+    stored: Vec<(String, OwnedFd)>,
+}
+
+impl Service {
+    /// `stored`: what came back from the descriptor store.
+    fn from_env(stored: Vec<(String, OwnedFd)>) -> Result<Service> {
+        Ok(Service { upstream: Upstream::from_env()?, store: Store::from_env()?, stored })
+    }
+}
 
 /// What is found when a container is to be taken over.
 pub(crate) enum Found {
@@ -48,16 +64,25 @@ impl Held {
 
 /// Goes on with the container that a killed monitor has left, with the options that it had, and runs
 /// one where none is left.
-pub(crate) fn take_over_or_run(settings: Settings, signals: Signals, starter: Option<OwnedFd>) -> Result<u8> {
-    match take_over(&settings.state_dir, &settings.id, signals, Upstream::from_env()?)? {
+pub(crate) fn take_over_or_run(
+    settings: Settings,
+    signals: Signals,
+    starter: Option<OwnedFd>,
+    stored: Vec<(String, OwnedFd)>,
+) -> Result<u8> {
+    let names: Vec<String> = stored.iter().map(|(name, _)| name.clone()).collect();
+    match take_over(&settings.state_dir, &settings.id, signals, Some(Service::from_env(stored)?))? {
         Found::Container(container) => container.run_to_end(starter),
         Found::Monitor(error) => Err(error),
-        Found::Nothing(_) => run(settings, Signals::block().doing(|| "signalfd")?, starter),
+        Found::Nothing(_) => {
+            store::remove_all(names.iter())?;
+            run(settings, Signals::block().doing(|| "signalfd")?, starter)
+        }
     }
 }
 
 /// Takes over container `id`, whose state directory is below `base`.
-pub(crate) fn take_over(base: &Path, id: &str, signals: Signals, upstream: Upstream) -> Result<Found> {
+pub(crate) fn take_over(base: &Path, id: &str, signals: Signals, service: Option<Service>) -> Result<Found> {
     if !base.join(id).exists() {
         return Ok(Found::Nothing("it has no state directory"));
     }
@@ -73,11 +98,17 @@ pub(crate) fn take_over(base: &Path, id: &str, signals: Signals, upstream: Upstr
         dir.remove("lock")?;
         return Ok(Found::Nothing("the host was rebooted since"));
     }
-    Container::take_over(dir, record, signals, upstream).map(|container| Found::Container(Box::new(container)))
+    if record.stored && service.is_none() {
+        let why =
+            "the service manager holds its streams: it starts a monitor that takes over, or `systemctl start` does";
+        return Err(Error::new(format!("container {id}: {why}")));
+    }
+    Container::take_over(dir, record, signals, service.unwrap_or_default())
+        .map(|container| Found::Container(Box::new(container)))
 }
 
 impl Container {
-    fn take_over(dir: StateDir, record: Record, signals: Signals, upstream: Upstream) -> Result<Container> {
+    fn take_over(dir: StateDir, record: Record, signals: Signals, service: Service) -> Result<Container> {
         let Record { settings, mut machine, attempt, starts, terminal, .. } = record;
         let runtime = Runtime::of(&settings, &dir);
         // A command of that monitor goes on by itself, and has an effect still.
@@ -93,9 +124,11 @@ impl Container {
             machine.create_anew();
         }
         let keeper = Keeper::find(&settings.state_dir)?;
+        let stored: Vec<String> = service.stored.iter().map(|(name, _)| name.clone()).collect();
         let held = match &keeper {
-            Some(keeper) if was_started => keeper.take(&settings.id)?,
-            _ => Vec::new(),
+            _ if !was_started => Vec::new(),
+            Some(keeper) if stored.is_empty() => keeper.take(&settings.id)?,
+            _ => service.stored,
         };
         let mut held = Held(held);
         let log = Log::open_as_it_is(&settings.log, &dir.file(LOG), &settings.id)?;
@@ -104,9 +137,12 @@ impl Container {
             None => Spool::new(log.position()),
         };
         let spool = spool.doing(|| "memfd of the output that is not logged")?;
-        let mut container = Container::assemble(settings, dir, runtime, signals, upstream, machine, |reactor| {
-            Stdio::new(log, spool, reactor)
-        })?;
+        let mut holding = Holding::in_store(service.store);
+        holding.keep_stored(&stored, was_started);
+        let mut container =
+            Container::assemble(settings, dir, signals, service.upstream, holding, machine, |reactor| {
+                Stdio::new(log, spool, reactor)
+            })?;
         (container.starts, container.terminal) = (starts, terminal);
         if let Some(keeper) = keeper {
             container.holding.set_keeper(keeper, &container.reactor)?;
@@ -143,6 +179,8 @@ impl Container {
         }
         let pidfd = held.take(INIT).or_else(|| init_pidfd::open_mounted(&self.dir.file(init_pidfd::NAME)));
         let is_there = self.attempt.take_over_init(pidfd, &self.reactor)?;
+        // Before anybody is told.
+        self.hold();
         match state {
             State::Starting => self.events.push_back(Event::Started(true)),
             State::Running => {

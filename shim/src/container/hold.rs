@@ -1,5 +1,5 @@
-//! What must outlive the monitor is held by the keeper: from before `start` until the container is
-//! deleted. When the keeper has ended, another one gets all of it.
+//! What must outlive the monitor is held elsewhere ([`Holding`](super::holding::Holding)), from before
+//! `start` until the container is deleted. When the keeper has ended, another one gets all of it.
 
 use super::Container;
 use super::holding::{INIT, NOTIFY};
@@ -26,15 +26,9 @@ impl Container {
             return;
         }
         let (id, base) = (&self.settings.id, &self.settings.state_dir);
-        let mut given = self.holding.give(id, &held, base, &self.reactor);
-        if given.is_err() {
-            // It has just ended.
-            self.holding.close(&self.reactor);
-            given = self.holding.give(id, &held, base, &self.reactor);
-        }
-        if let Err(error) = given {
-            self.holding.close(&self.reactor);
-            self.holding.failed = true;
+        if let Err(error) = self.holding.give(id, &held, base, &self.reactor)
+            && !self.holding.tries_again(&self.reactor)
+        {
             let text = "warning: the container would not outlive its monitor";
             self.print_message(&format!("{text}: {}", error.chain()));
         }
@@ -50,6 +44,6 @@ impl Container {
     /// The container is deleted: nothing is held any more.
     pub(super) fn release_held(&mut self) {
         init_pidfd::unmount(&self.dir.file(init_pidfd::NAME));
-        self.holding.release(&self.settings.id, &self.reactor);
+        self.holding.release(&self.settings.id, &self.settings.state_dir, &self.reactor);
     }
 }

@@ -30,8 +30,8 @@ use crate::control::server::Server;
 use crate::io::log::{Log, LogSettings};
 use crate::io::spool::Spool;
 use crate::io::stdio::Stdio;
-use crate::keeper::client::Keeper;
 use crate::notify::inbox::Inbox;
+use crate::notify::store::Store;
 use crate::notify::upstream::Upstream;
 use crate::notify::{Notification, NotifyMode};
 use crate::process::exit::Exit;
@@ -47,7 +47,7 @@ use crate::state::{adopt as left_over, boot, exit_record, owner};
 use attempt::Attempt;
 use execs::Execs;
 use firn::error::{Context, Result};
-use holding::Holding;
+use holding::{Holding, forget};
 use machine::{Action, Event, Machine};
 use policy::{Policy, Restart, StartLimit};
 use serde::{Deserialize, Serialize};
@@ -86,14 +86,6 @@ pub(crate) struct Settings {
     pub(crate) notify: NotifyMode,
     /// How long a container that runs may be silent, which sends WATCHDOG=1 then.
     pub(crate) watchdog: Option<Duration>,
-}
-
-/// Has the keeper close what it holds of a container that is to be deleted.
-fn forget_held(settings: &Settings) {
-    if let Ok(Some(keeper)) = Keeper::find(&settings.state_dir) {
-        // One that does not answer would be in the way of nothing.
-        let _ = keeper.forget(&settings.id);
-    }
 }
 
 /// A container and its monitor.
@@ -169,7 +161,7 @@ impl Container {
         let bundle = Bundle::load(&settings.bundle)?;
         let dir = StateDir::lock(&settings.state_dir, &settings.id)?;
         let runtime = Runtime::of(&settings, &dir);
-        forget_held(&settings);
+        forget(&settings.id, &settings.state_dir);
         left_over::delete_left_over(&dir, &runtime)?;
         let log = Log::open(&settings.log, &dir.file(LOG), &settings.id)?;
         dir.remove(exit_record::NAME)?;
@@ -179,7 +171,8 @@ impl Container {
         let policy = Policy::new(settings.restart, bundle.restart_status(), bundle.stop_signal, limit);
         let notifies_ready = bundle.notifies_ready(settings.notify);
         let (machine, first_actions) = Machine::begin(policy, settings.timeouts, notifies_ready, since_boot());
-        let mut container = Container::assemble(settings, dir, runtime, signals, upstream, machine, |reactor| {
+        let holding = Holding::in_store(Store::from_env()?);
+        let mut container = Container::assemble(settings, dir, signals, upstream, holding, machine, |reactor| {
             Stdio::new(log, spool, reactor)
         })?;
         container.terminal = bundle.terminal;
@@ -194,15 +187,16 @@ impl Container {
     fn assemble(
         settings: Settings,
         dir: StateDir,
-        runtime: Runtime,
         signals: Signals,
         upstream: Upstream,
+        holding: Holding,
         machine: Machine,
         make_stdio: impl FnOnce(&Reactor) -> Stdio,
     ) -> Result<Container> {
         // So that the caller's working directory does not keep its file system from being
         // unmounted. All paths are absolute.
         std::env::set_current_dir("/").doing(|| "chdir /")?;
+        let runtime = Runtime::of(&settings, &dir);
         let reactor = Reactor::new().doing(|| "epoll_create")?;
         reactor.add(&signals, Interest::Readable, Token::Signals).doing(|| "epoll_ctl")?;
         nix::sys::prctl::set_child_subreaper(true).map_err(io::Error::from).doing(|| "prctl PR_SET_CHILD_SUBREAPER")?;
@@ -232,7 +226,7 @@ impl Container {
             reaping: Timer::default(),
             attempt: Attempt::begin(),
             execs: Execs::default(),
-            holding: Holding::default(),
+            holding,
             events: VecDeque::new(),
             starts: 0,
             outcome: None,

@@ -24,14 +24,19 @@ pub(super) struct Record<S = Settings, M = Machine, A = Attempt> {
     pub(super) attempt: A,
     pub(super) starts: u32,
     pub(super) terminal: bool,
+    /// The service manager holds what outlives the monitor, and not the keeper.
+    pub(super) stored: bool,
 }
 
-/// Reads the record; `None` if there is none.
+/// Reads the record; `None` if there is none, or only a piece, as after a power failure.
 pub(super) fn read(dir: &StateDir) -> Result<Option<Record>> {
     let path = dir.file(NAME);
     let operation = || format!("read {}", path.display());
     match fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).doing(operation).map(Some),
+        Ok(text) => match serde_json::from_slice(&text) {
+            Err(error) if error.is_eof() || error.is_syntax() => Ok(None),
+            record => record.doing(operation).map(Some),
+        },
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).doing(operation),
     }
@@ -51,6 +56,7 @@ impl Container {
             attempt: &self.attempt,
             starts: self.starts,
             terminal: self.terminal,
+            stored: self.holding.is_stored(),
         };
         let written = serde_json::to_vec(&record).map_err(io::Error::from).and_then(|text| {
             if text == self.saved {

@@ -38,7 +38,7 @@ struct Keeper {
     epoll: Epoll,
     listener: OwnedFd,
     /// Of the directory: a container that is removed by hand is not held for ever.
-    watch: OwnedFd,
+    watch: Option<OwnedFd>,
     clients: BTreeMap<u64, OwnedFd>,
     /// The number of the last client.
     last: u64,
@@ -80,10 +80,11 @@ impl Keeper {
     fn new(base: PathBuf, listener: OwnedFd) -> io::Result<Keeper> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
-        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        let removals = inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVED_FROM | inotify::WatchFlags::DELETE_SELF;
-        inotify::add_watch(&watch, &base, removals)?;
-        epoll.add(&watch, EpollEvent::new(EpollFlags::EPOLLIN, WATCH))?;
+        // Where the user has too many of these (inotify(7)), such a container is held for longer.
+        let watch = watch_removals(&base).ok();
+        if let Some(watch) = &watch {
+            epoll.add(watch, EpollEvent::new(EpollFlags::EPOLLIN, WATCH))?;
+        }
         let (clients, held) = (BTreeMap::new(), BTreeMap::new());
         Ok(Keeper { base, epoll, listener, watch, clients, last: WATCH, held })
     }
@@ -197,12 +198,21 @@ impl Keeper {
     /// Closes what is held for containers whose state directory is gone.
     fn drop_removed(&mut self) {
         let mut events = [0; 4096];
-        while matches!(rustix::io::read(&self.watch, &mut events), Ok(1..) | Err(Errno::INTR)) {}
+        if let Some(watch) = &self.watch {
+            while matches!(rustix::io::read(watch, &mut events), Ok(1..) | Err(Errno::INTR)) {}
+        }
         let base = &self.base;
         for (_, held) in self.held.extract_if(.., |container, _| !base.join(&**container).exists()) {
             close(held);
         }
     }
+}
+
+fn watch_removals(base: &Path) -> rustix::io::Result<OwnedFd> {
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    let removals = inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVED_FROM | inotify::WatchFlags::DELETE_SELF;
+    inotify::add_watch(&watch, base, removals)?;
+    Ok(watch)
 }
 
 fn reply(socket: &OwnedFd, reply: &Reply, fds: &[BorrowedFd<'_>]) -> io::Result<()> {

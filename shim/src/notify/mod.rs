@@ -2,6 +2,7 @@
 //! the monitor's own service manager.
 
 pub(crate) mod inbox;
+pub(crate) mod store;
 pub(crate) mod upstream;
 
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,8 @@
 //! the test is over, however it ends.
 #![allow(dead_code)]
 
+pub mod killed;
+
 use firn_shim::control::client::Client;
 use firn_shim::control::protocol::Request;
 use serde_json::{Value, json};
