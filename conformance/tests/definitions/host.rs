@@ -81,6 +81,11 @@ impl Host {
         self.call(&[&["exec", &self.name(name)], args].concat()).succeeds().stdout
     }
 
+    /// Has a container's init ask for a restart. The exec may be killed with what runs there.
+    pub fn ask_for_restart(&self, name: &str) {
+        self.call(&["exec", &self.name(name), "sh", "-c", "kill -USR1 1"]);
+    }
+
     #[track_caller]
     pub fn status(&self, name: &str) -> String {
         self.call(&["status", &self.name(name)]).succeeds().stdout.trim().to_owned()

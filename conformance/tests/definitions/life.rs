@@ -93,7 +93,7 @@ fn a_container_restarts_as_it_asks_and_after_a_failure() {
         let status: Value = serde_json::from_str(&text).unwrap();
         (status["state"] == "up").then(|| status["restarts"].as_u64().unwrap())
     };
-    host.exec("a", &["sh", "-c", "kill -USR1 1"]);
+    host.ask_for_restart("a");
     wait_until("it has restarted by 133", || restarts() == Some(1));
     // on-failure is the default, as in NixOS's unit. An init can only be killed from outside.
     let status: Value = serde_json::from_str(&host.call(&["status", "--json", &host.name("a")]).stdout).unwrap();

@@ -4,6 +4,7 @@ mod access;
 mod host;
 mod life;
 mod live;
+mod native;
 mod options;
 mod roots;
 mod together;

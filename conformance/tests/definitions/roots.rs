@@ -1,6 +1,6 @@
 //! What a container writes, and what its root is made of.
 
-use crate::host::{Host, INIT};
+use crate::host::Host;
 use serde_json::json;
 
 #[test]
@@ -22,7 +22,8 @@ fn what_is_written_is_kept_as_the_definition_says() {
     assert!(host.state("persistent").join("root").exists() && !host.state("default").join("root").exists());
     assert!(!host.scratch.join("root/written").exists(), "a layer is never written to");
     // A restart builds an ephemeral root anew.
-    host.exec("ephemeral", &["sh", "-c", "echo x > /written; kill -USR1 1"]);
+    host.exec("ephemeral", &["sh", "-c", "echo x > /written"]);
+    host.ask_for_restart("ephemeral");
     firn_conformance::harness::wait_until("it has restarted", || {
         let output = host.call(&["exec", &host.name("ephemeral"), "cat", "/written"]);
         output.code == 1 && output.stderr.contains("No such file")
@@ -52,33 +53,4 @@ fn higher_layers_cover_lower_ones() {
     host.up();
     assert_eq!(host.exec("a", &["cat", "/etc/which"]), "third\n");
     host.leaves_nothing();
-}
-
-/// A system of two store paths, without Nix: its closure is a list.
-fn system(host: &Host, version: &str) -> String {
-    let hash = |of: &str| {
-        let letter = if of == "system" { "s" } else { "d" };
-        format!("{}{version}", letter.repeat(31))
-    };
-    let (system, tools) = (format!("{}-system", hash("system")), "b".repeat(32) + "-tools");
-    let store = host.scratch.directory("nix/store");
-    if !store.join(&tools).exists() {
-        std::fs::create_dir_all(store.join(&tools)).unwrap();
-        std::fs::rename(host.scratch.join("root/bin"), store.join(&tools).join("bin")).unwrap();
-    }
-    std::fs::create_dir_all(store.join(&system)).unwrap();
-    let script = INIT.replace("#!/bin/sh", &format!("#!/nix/store/{tools}/bin/sh\nexport PATH=/nix/store/{tools}/bin"));
-    host.init(&format!("nix/store/{system}"), &script);
-    host.scratch.write("closure", &format!("/nix/store/{system}\n/nix/store/{tools}\n"));
-    format!("/nix/store/{system}")
-}
-
-#[test]
-fn a_native_container_runs_a_system_of_the_store() {
-    let host = Host::new("ctl-native");
-    let path = system(&host, "1");
-    host.project(json!({"a": {"rootFS": [], "path": path, "storePaths": "./closure", "notify": false}}));
-    // The store is the host's /nix/store, which need not be there.
-    let error = host.call(&["up", "--detach", "firn.json"]).fails(1).stderr;
-    assert!(error.contains("path: "), "{error}");
 }

@@ -1,6 +1,6 @@
 //! The bundle of a start: made by `firn-image`, then changed as the definition says.
 
-use crate::generation::{Container, Running, make_directory, remove_tree};
+use crate::generation::{Container, Running, make_directory};
 use crate::host::program;
 use crate::wanted::config::{Prepared, patch};
 use crate::wanted::{devices, mounts, root};
@@ -14,8 +14,8 @@ use std::process::{Command, Stdio};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Makes the bundle anew. Errors come before anything is made, but for what `firn-image` finds.
-pub fn make(container: &Container, run: &Running) -> Result<()> {
+/// Makes a new bundle; its path. Errors come before anything is made, but for what `firn-image` finds.
+pub fn make(container: &Container, run: &Running) -> Result<PathBuf> {
     let definition = &run.definition;
     let devices = devices::find(definition)?;
     if let Some(namespace) = &definition.network_namespace
@@ -28,20 +28,21 @@ pub fn make(container: &Container, run: &Running) -> Result<()> {
 
     make_directory(&container.run_dir())?;
     make_directory(&container.state_dir())?;
-    remove_tree(&container.bundle())?;
     if let Some(upper) = container.upper(definition) {
         make_root(&upper)?;
     }
     make_sources(run)?;
-    call_firn_image(container, run)?;
-    let resolv_conf = copy_resolv_conf(container, run)?;
-    let credentials = write_credentials(container, &credentials)?;
+    let bundle = container.new_bundle()?;
+    call_firn_image(container, run, &bundle)?;
+    let resolv_conf = copy_resolv_conf(&bundle, run)?;
+    let credentials = write_credentials(&bundle, &credentials)?;
     let prepared = Prepared { devices, resolv_conf: resolv_conf.as_deref(), credentials: credentials.as_deref() };
-    change_config(&container.bundle().join("config.json"), |config| patch(config, definition, &prepared))
+    change_config(&bundle.join("config.json"), |config| patch(config, definition, &prepared))?;
+    Ok(bundle)
 }
 
 /// What is bound must be there, or is to be made.
-pub fn check_sources(run: &Running) -> Result<()> {
+fn check_sources(run: &Running) -> Result<()> {
     let sources = mounts::of(&run.definition);
     let missing = sources.iter().filter(|mount| mount.kind == "bind" && !mount.create);
     let missing: Vec<&str> = missing.map(|mount| &*mount.source).filter(|source| !Path::new(source).exists()).collect();
@@ -56,7 +57,7 @@ pub fn check_sources(run: &Running) -> Result<()> {
 }
 
 /// Makes the directories that `create = true` asks for.
-pub fn make_sources(run: &Running) -> Result<()> {
+fn make_sources(run: &Running) -> Result<()> {
     for mount in mounts::of(&run.definition).iter().filter(|mount| mount.create) {
         std::fs::create_dir_all(&mount.source).with_context(|| format!("create directory {}", mount.source))?;
     }
@@ -69,24 +70,42 @@ fn make_root(upper: &Path) -> Result<()> {
     made.with_context(|| format!("create directory {}", upper.display()))
 }
 
-fn call_firn_image(container: &Container, run: &Running) -> Result<()> {
+fn call_firn_image(container: &Container, run: &Running, bundle: &Path) -> Result<()> {
     let mut firn_image = Command::new(program("firn-image"));
-    firn_image.args(root::arguments(container, run)).stdin(Stdio::null()).stdout(Stdio::null());
+    let store_paths = store_paths(container, run, bundle)?;
+    firn_image
+        .args(root::arguments(container, run, bundle, store_paths.as_deref()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     let output = firn_image.stderr(Stdio::piped()).output().context("run firn-image")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.trim();
-        bail!("{}", said.strip_prefix("firn-image: ").unwrap_or(said));
+        bail!("firn-image: {}", said.strip_prefix("error: ").unwrap_or(said));
     }
     Ok(())
 }
 
+/// The list of the definition; with that of the present bundle, where earlier systems stay visible.
+fn store_paths(container: &Container, run: &Running, bundle: &Path) -> Result<Option<PathBuf>> {
+    let Some(list) = &run.definition.store_paths else { return Ok(None) };
+    if run.earlier_systems.is_empty() {
+        return Ok(Some(list.into()));
+    }
+    let present = container.bundle().join("closure");
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+    let both = [read(Path::new(list))?, b"\n".to_vec(), read(&present)?].concat();
+    let path = bundle.with_file_name("store-paths");
+    std::fs::write(&path, both).with_context(|| format!("write {}", path.display()))?;
+    Ok(Some(path))
+}
+
 /// The host's, as it is now: a container that writes to its own does not change the host's.
-fn copy_resolv_conf(container: &Container, run: &Running) -> Result<Option<PathBuf>> {
+fn copy_resolv_conf(bundle: &Path, run: &Running) -> Result<Option<PathBuf>> {
     if !run.definition.copy_resolv_conf.0 || !Path::new(RESOLV_CONF).exists() {
         return Ok(None);
     }
-    let copy = container.run_dir().join("resolv.conf");
+    let copy = bundle.with_file_name("resolv.conf");
     let text = std::fs::read(RESOLV_CONF).with_context(|| format!("copyResolvConf: read {RESOLV_CONF}"))?;
     std::fs::write(&copy, text).with_context(|| format!("write {}", copy.display()))?;
     Ok(Some(copy))
@@ -102,9 +121,8 @@ fn read_credentials(run: &Running) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 /// Below /run, which is in memory: they are on no disk.
-fn write_credentials(container: &Container, credentials: &[(String, Vec<u8>)]) -> Result<Option<PathBuf>> {
-    let directory = container.run_dir().join("credentials");
-    remove_tree(&directory)?;
+fn write_credentials(bundle: &Path, credentials: &[(String, Vec<u8>)]) -> Result<Option<PathBuf>> {
+    let directory = bundle.with_file_name("credentials");
     if credentials.is_empty() {
         return Ok(None);
     }
@@ -115,7 +133,7 @@ fn write_credentials(container: &Container, credentials: &[(String, Vec<u8>)]) -
         file.and_then(|mut file| file.write_all(text)).with_context(|| format!("write {}", path.display()))?;
     }
     // The mount point, in what is mounted read-only at /run/host.
-    let place = container.bundle().join("host/credentials");
+    let place = bundle.join("host/credentials");
     if place.parent().is_some_and(Path::exists) {
         std::fs::create_dir(&place).with_context(|| format!("create directory {}", place.display()))?;
     }

@@ -2,6 +2,7 @@
 
 use super::start::{self, run_of};
 use super::stop::{self, How};
+use super::update::{self, Health};
 use super::{live, starting};
 use crate::definition::schema::Definition;
 use crate::difference::{self, Change};
@@ -26,6 +27,8 @@ pub enum Action {
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub action: Action,
+    /// What runs; `None` if nothing does.
+    pub running: Option<Running>,
     pub wanted: Running,
 }
 
@@ -45,12 +48,16 @@ pub fn plan(container: &Container, definition: &Definition) -> Result<Plan> {
     unsupported::refuse(&container.name, definition)?;
     let wanted = run_of(definition, root::resolve(definition).with_context(what)?);
     let running = if container.connect()?.is_some() { container.running()? } else { None };
-    let action = match running.map(|running| difference::between(&running, &wanted)) {
+    let change = running.as_ref().map(|running| difference::between(running, &wanted));
+    let action = match change {
         None => Action::Start,
+        Some(Change::Update { to, .. }) if !update::can_switch(&to) => {
+            Action::Change(Change::Restart(vec!["path".into()]))
+        }
         Some(change @ Change::Restart(_)) if !definition.restart_if_changed.0 => Action::Pending(change),
         Some(change) => Action::Change(change),
     };
-    Ok(Plan { action, wanted })
+    Ok(Plan { action, running, wanted })
 }
 
 /// What is installed and does not run yet; `None` if it is what runs. A flake is not built for it.
@@ -68,16 +75,21 @@ pub fn pending(container: &Container, definition: &Definition) -> Option<Change>
 }
 
 /// Carries a plan out.
-pub fn apply(container: &Locked<'_>, plan: Plan, tell: &dyn Fn(&Status)) -> Result<()> {
-    let Plan { action, wanted } = plan;
+pub fn apply(container: &Locked<'_>, plan: Plan, health: Health, tell: &dyn Fn(&Status)) -> Result<()> {
+    let Plan { action, running, wanted } = plan;
+    let running = running.unwrap_or_else(|| wanted.clone());
     match action {
         Action::Pending(_) | Action::Change(Change::Unchanged) => starting::wait_for_another(container, tell),
         Action::Start => start::start(container, wanted, tell),
         Action::Change(Change::Live(changes)) => {
             starting::wait_for_another(container, tell)?;
-            live::apply(container, wanted, &changes)
+            live::apply(container, &running, wanted, &changes)
         }
-        Action::Change(Change::Update { .. } | Change::Restart(_)) => {
+        Action::Change(Change::Update { live, .. }) => {
+            starting::wait_for_another(container, tell)?;
+            update::apply(container, &running, wanted, &live, health)
+        }
+        Action::Change(Change::Restart(_)) => {
             stop::stop(container, How::Stop(None))?;
             start::start(container, wanted, tell)
         }

@@ -12,17 +12,26 @@ use std::process::{Command, Stdio};
 
 /// Applies the changes. On failure what was changed stays so, and is not recorded: the next call does
 /// it again.
-pub fn apply(container: &Locked<'_>, wanted: Running, live: &Live) -> Result<()> {
+pub fn apply(container: &Locked<'_>, running: &Running, mut wanted: Running, live: &Live) -> Result<()> {
     let what = || format!("container {}", container.name);
-    bundle::check_sources(&wanted).with_context(what)?;
-    bundle::make_sources(&wanted).with_context(what)?;
+    let is_update = running.system != wanted.system;
+    // What runs goes on with the store paths that it has.
+    let shown = running.system.iter().chain(&running.earlier_systems);
+    wanted.earlier_systems = shown.filter(|system| wanted.system.as_ref() != Some(*system)).cloned().collect();
+    let made = bundle::make(container, &wanted).with_context(what)?;
+    if is_update {
+        let bundle = made.to_str().context("a path of firnctl's is no UTF-8")?;
+        runtime(container, &["mounts", "closure", &container.name, bundle], None::<&str>).with_context(what)?;
+    }
     if let Some(limits) = &live.limits {
         runtime(container, &["update", "--resources", "-", &container.name], Some(limits)).with_context(what)?;
     }
     change_mounts(container, "remove", &live.gone).with_context(what)?;
     change_mounts(container, "add", &live.come).with_context(what)?;
     let run = container.history().record(wanted).with_context(what)?;
-    container.set_running(&run).with_context(what)
+    container.set_running(&run).with_context(what)?;
+    // A restart that the container asks for is one of what it is now.
+    container.use_bundle(&made).with_context(what)
 }
 
 fn change_mounts(container: &Container, verb: &str, mounts: &[Mount]) -> Result<()> {

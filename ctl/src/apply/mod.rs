@@ -4,8 +4,10 @@
 mod bundle;
 pub mod change;
 pub mod end;
+mod inside;
 pub mod live;
 pub mod order;
 pub mod start;
 mod starting;
 pub mod stop;
+pub mod update;

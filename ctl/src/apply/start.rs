@@ -12,7 +12,14 @@ use firn_shim::control::protocol::Status;
 /// What a definition with what it leads to would run as.
 pub fn run_of(definition: &Definition, resolved: Resolved) -> Running {
     let Resolved { system, layers } = resolved;
-    Running { version: VERSION, definition: definition.clone(), system, layers, generation: 0 }
+    Running {
+        version: VERSION,
+        definition: definition.clone(),
+        system,
+        earlier_systems: Vec::new(),
+        layers,
+        generation: 0,
+    }
 }
 
 /// Starts a container that does not run, and waits until it is ready. On failure nothing of the start
@@ -29,7 +36,9 @@ pub fn start(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Re
 
 fn begin(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Result<()> {
     let what = || format!("container {}", container.name);
-    bundle::make(container, &run).with_context(what)?;
+    container.forget_run().with_context(what)?;
+    let made = bundle::make(container, &run).with_context(what)?;
+    container.use_bundle(&made).with_context(what)?;
     // Before it runs: a firnctl that is killed here has said what it started.
     let run = container.history().record(run).with_context(what)?;
     container.set_running(&run).with_context(what)?;

@@ -1,6 +1,7 @@
 //! `firnctl create` and `firnctl plan`: definitions are installed, or looked at.
 
 use super::config::SourceArgs;
+use super::health::HealthArgs;
 use super::install::install;
 use super::output::print;
 use super::places::PlaceArgs;
@@ -38,6 +39,8 @@ pub struct CreateArgs {
     /// Restart those that run and have changed, whatever has changed.
     #[arg(long, short)]
     restart: bool,
+    #[command(flatten)]
+    health: HealthArgs,
 }
 
 /// Tell what `up` would do, a line for each container; nothing is changed.
@@ -64,7 +67,7 @@ pub fn create(arguments: &CreateArgs, places: &PlaceArgs) -> Result<()> {
     if arguments.restart {
         plans.values_mut().for_each(|(_, plan)| plan.action = restarted(plan.action.clone()));
     }
-    together::apply(&plans, &waits_of(&plans, &containers)?)
+    together::apply(&plans, &waits_of(&plans, &containers)?, arguments.health.health())
 }
 
 fn waits_of(plans: &Plans, containers: &[Container]) -> Result<crate::apply::order::Waits> {

@@ -3,6 +3,7 @@
 use super::life::NameArgs;
 use super::output::print;
 use super::places::{PlaceArgs, find};
+use crate::apply::update::Health;
 use crate::generation::Generation;
 use crate::host::must_be_root;
 use anyhow::{Context, Result, bail};
@@ -73,5 +74,5 @@ pub fn rollback(arguments: &RollbackArgs, places: &PlaceArgs) -> Result<()> {
         locked.install(&definition, &origin)?;
     }
     print(&format!("{}: generation {}\n", container.name, generation.number))?;
-    super::life::update(&NameArgs::of(&container.name), places)
+    super::life::update_to_installed(&NameArgs::of(&container.name), places, Health::default())
 }

@@ -1,8 +1,10 @@
 //! `firnctl start`, `stop`, `restart`, `terminate`: containers that are installed.
 
+use super::health::HealthArgs;
 use super::places::{PlaceArgs, find_all};
 use super::together;
 use crate::apply::stop::How;
+use crate::apply::update::Health;
 use crate::generation::Container;
 use crate::host::must_be_root;
 use crate::interrupt;
@@ -30,6 +32,15 @@ pub struct StopArgs {
     timeout: Option<u32>,
 }
 
+/// Change containers that run to what is installed.
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    #[command(flatten)]
+    names: NameArgs,
+    #[command(flatten)]
+    health: HealthArgs,
+}
+
 impl NameArgs {
     /// One.
     pub fn of(name: &str) -> Self {
@@ -52,7 +63,7 @@ pub fn start(arguments: &NameArgs, places: &PlaceArgs) -> Result<()> {
     // Those that run already stay as they are: `update` changes them.
     let plans = plans.into_iter().filter(|(_, (_, plan))| plan.action == crate::apply::change::Action::Start).collect();
     let waits = waits.into_iter().filter(|(name, _)| together::Plans::contains_key(&plans, name)).collect();
-    together::apply(&plans, &waits)
+    together::apply(&plans, &waits, Health::default())
 }
 
 fn with_dependencies(named: Vec<Container>, places: &PlaceArgs) -> Result<Vec<Container>> {
@@ -76,12 +87,17 @@ fn with_dependencies(named: Vec<Container>, places: &PlaceArgs) -> Result<Vec<Co
 }
 
 /// Changes those that run to what is installed.
-pub fn update(arguments: &NameArgs, places: &PlaceArgs) -> Result<()> {
+pub fn update(arguments: &UpdateArgs, places: &PlaceArgs) -> Result<()> {
+    update_to_installed(&arguments.names, places, arguments.health.health())
+}
+
+/// The same for other verbs.
+pub fn update_to_installed(arguments: &NameArgs, places: &PlaceArgs, health: Health) -> Result<()> {
     interrupt::watch()?;
     let containers = arguments.find(places)?;
     let plans = together::plans(&containers)?;
     let plans = plans.into_iter().filter(|(_, (_, plan))| plan.action != crate::apply::change::Action::Start).collect();
-    together::apply(&plans, &together::waits(&containers)?)
+    together::apply(&plans, &together::waits(&containers)?, health)
 }
 
 /// Stops containers.

@@ -1,10 +1,12 @@
-//! The command line: one file for each verb. Exit status: 0 done, 1 error, 2 usage.
+//! The command line: one file for each verb. Exit status: 0 done, 1 error, 2 usage, 4
+//! updated but units have failed.
 
 mod access;
 mod config;
 mod create;
 mod destroy;
 mod generations;
+mod health;
 mod install;
 mod life;
 mod list;
@@ -18,6 +20,7 @@ use crate::definition::mistake::Mistakes;
 use clap::{Parser, Subcommand};
 use places::PlaceArgs;
 use std::process::ExitCode;
+use together::Failures;
 
 /// Containers by definition.
 #[derive(Debug, Parser)]
@@ -42,8 +45,7 @@ enum Command {
     Restart(life::StopArgs),
     /// Kill containers.
     Terminate(life::NameArgs),
-    /// Change containers that run to what is installed.
-    Update(life::NameArgs),
+    Update(life::UpdateArgs),
     Destroy(destroy::DestroyArgs),
     List(list::ListArgs),
     Status(list::StatusArgs),
@@ -93,7 +95,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{}", shown(&error));
-            ExitCode::FAILURE
+            ExitCode::from(error.downcast_ref::<Failures>().map_or(1, |failures| failures.code))
         }
     }
 }

@@ -3,11 +3,12 @@
 use crate::apply::change::{self, Action, Plan};
 use crate::apply::order::{self, Outcomes, Waits};
 use crate::apply::stop::{self, How};
+use crate::apply::update::{Health, UnitsFailed};
 use crate::difference::Change;
 use crate::generation::Container;
 use crate::interrupt;
 use crate::view::progress::Progress;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Containers and what each is to become.
@@ -45,7 +46,7 @@ pub fn waits(containers: &[Container]) -> Result<Waits> {
 }
 
 /// Carries plans out.
-pub fn apply(plans: &Plans, waits: &Waits) -> Result<()> {
+pub fn apply(plans: &Plans, waits: &Waits, health: Health) -> Result<()> {
     let progress = Progress::new(plans.keys().map(String::as_str));
     let outcomes = order::run(waits, starts_at_once(), |name| {
         let Some((container, plan)) = plans.get(name) else { return Ok(()) };
@@ -58,7 +59,7 @@ pub fn apply(plans: &Plans, waits: &Waits) -> Result<()> {
         // What another firnctl has done meanwhile counts.
         let plan = change::plan(&locked, &plan.wanted.definition)?;
         let is_done = matches!(plan.action, Action::Change(Change::Unchanged));
-        let result = change::apply(&locked, plan, &|status| step.tell(status));
+        let result = change::apply(&locked, plan, health, &|status| step.tell(status));
         match &result {
             Ok(()) if is_done => step.end("unchanged"),
             Ok(()) => step.end(ends),
@@ -103,7 +104,8 @@ fn words(action: &Action) -> (&'static str, &'static str) {
         Action::Pending(_) => ("pending", "pending: restartIfChanged is false"),
         Action::Change(Change::Unchanged) => ("unchanged", "unchanged"),
         Action::Change(Change::Live(_)) => ("changing", "changed"),
-        Action::Change(Change::Update { .. } | Change::Restart(_)) => ("restarting", "restarted"),
+        Action::Change(Change::Update { .. }) => ("updating", "updated"),
+        Action::Change(Change::Restart(_)) => ("restarting", "restarted"),
     }
 }
 
@@ -117,8 +119,31 @@ fn all<T>(outcomes: Outcomes<T>) -> Result<()> {
     told(outcomes.into_values().filter_map(Result::err).collect())
 }
 
+/// The exit status where all that went wrong is units that have failed, as of switch-to-configuration.
+const UNITS_FAILED: u8 = 4;
+
+/// What went wrong with several containers.
+#[derive(Debug)]
+pub struct Failures {
+    text: String,
+    /// The exit status.
+    pub code: u8,
+}
+
+impl std::fmt::Display for Failures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Failures {}
+
 /// All of them as one.
 fn told(errors: Vec<anyhow::Error>) -> Result<()> {
     let texts: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
-    if texts.is_empty() { Ok(()) } else { Err(anyhow!(texts.join("\nfirnctl: "))) }
+    if texts.is_empty() {
+        return Ok(());
+    }
+    let only_units = errors.iter().all(|error| error.is::<UnitsFailed>());
+    Err(Failures { text: texts.join("\nfirnctl: "), code: if only_units { UNITS_FAILED } else { 1 } }.into())
 }

@@ -1,6 +1,7 @@
 //! `firnctl up` and `firnctl down`: the containers of a project.
 
 use super::config::SourceArgs;
+use super::health::HealthArgs;
 use super::install::install;
 use super::output::print;
 use super::places::PlaceArgs;
@@ -40,6 +41,8 @@ pub struct UpArgs {
     /// Only these, and what they depend on.
     #[arg(long = "only", value_name = "NAME")]
     names: Vec<String>,
+    #[command(flatten)]
+    health: HealthArgs,
 }
 
 /// Stop the containers of a project. What they have written stays.
@@ -69,7 +72,7 @@ pub fn up(arguments: &UpArgs, places: &PlaceArgs) -> Result<()> {
     let chosen = choose(containers, &waits, &arguments.names)?;
     let plans = together::plans(&chosen)?;
     let waits = waits.into_iter().filter(|(name, _)| plans.contains_key(name)).collect();
-    let applied = together::apply(&plans, &waits);
+    let applied = together::apply(&plans, &waits, arguments.health.health());
     if arguments.detach && !interrupt::has_come() {
         return applied;
     }

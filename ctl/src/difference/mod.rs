@@ -152,7 +152,14 @@ mod tests {
 
     fn run(definition: Value, system: Option<&str>) -> Running {
         let definition = serde_json::from_value(definition).unwrap();
-        Running { version: VERSION, definition, system: system.map(Into::into), layers: Vec::new(), generation: 1 }
+        Running {
+            version: VERSION,
+            definition,
+            system: system.map(Into::into),
+            earlier_systems: Vec::new(),
+            layers: Vec::new(),
+            generation: 1,
+        }
     }
 
     fn told(old: Value, new: Value) -> String {

@@ -81,8 +81,30 @@ impl Container {
         self.places.running(&self.name)
     }
 
+    /// The bundle of the next start, also of one that the monitor makes by itself: a link.
     pub fn bundle(&self) -> PathBuf {
         self.run_dir().join("bundle")
+    }
+
+    /// A place for a new bundle. Its name is the container's, from which its UUID is made.
+    pub fn new_bundle(&self) -> Result<PathBuf> {
+        let directory = self.run_dir().join("bundles");
+        let mut number = 1_u32;
+        while directory.join(number.to_string()).exists() {
+            number += 1;
+        }
+        let directory = directory.join(number.to_string());
+        files::make_directory(&directory)?;
+        Ok(directory.join(&self.name))
+    }
+
+    /// Lets `bundle` lead to a new one. Earlier ones stay: what runs has files of them mounted.
+    pub fn use_bundle(&self, bundle: &Path) -> Result<()> {
+        let link = self.run_dir().join("bundle.new");
+        files::remove(&link)?;
+        std::os::unix::fs::symlink(bundle, &link)
+            .and_then(|()| std::fs::rename(&link, self.bundle()))
+            .with_context(|| format!("link {}", self.bundle().display()))
     }
 
     pub fn log(&self) -> PathBuf {
@@ -144,10 +166,11 @@ impl Container {
         Ok(Locked { container: self, lock: lock(&self.run_dir().join("lock"))? })
     }
 
-    /// Forgets the bundle and what ran.
+    /// Forgets the bundles and what ran.
     pub fn forget_run(&self) -> Result<()> {
         files::remove(&self.running_file())?;
-        remove_tree(&self.bundle())
+        files::remove(&self.bundle())?;
+        remove_tree(&self.run_dir().join("bundles"))
     }
 
     /// Whether anything is kept of it.

@@ -57,15 +57,18 @@ impl History {
         let list = self.list()?;
         let last = list.last();
         run.generation = last.map_or(0, |last| last.number);
-        if last.is_some_and(|last| last.run == run) {
+        // What it still sees of earlier ones is no part of it.
+        let kept = Running { earlier_systems: Vec::new(), ..run.clone() };
+        if last.is_some_and(|last| last.run == kept) {
             return Ok(run);
         }
         run.generation += 1;
+        let kept = Running { generation: run.generation, ..kept };
         files::make_directory(&self.0)?;
         if let Some(system) = &run.system {
             root(system, &self.0.join(run.generation.to_string()))?;
         }
-        files::write(&self.0.join(format!("{}.json", run.generation)), &run)?;
+        files::write(&self.0.join(format!("{}.json", run.generation)), &kept)?;
         for old in list.iter().rev().skip(KEPT - 1) {
             files::remove(&self.0.join(format!("{}.json", old.number)))?;
             files::remove(&self.0.join(old.number.to_string()))?;

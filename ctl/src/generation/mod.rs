@@ -10,7 +10,7 @@
 //! | File of RUN/containers/NAME | Contents |
 //! |---|---|
 //! | `running.json` | the definition that runs |
-//! | `bundle/` | the bundle of the last start |
+//! | `bundles/N/NAME/`, `bundle` | the bundle of the last start and of changes since; a link to the last one |
 //! | `root/` | what the container has written, where that goes with the host's reboot |
 //! | `lock` | held while firnctl changes the container |
 

@@ -38,6 +38,9 @@ pub struct Running {
     /// The store path that `path` or `flake` led to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<PathBuf>,
+    /// Systems that have run since the start, whose store paths it still sees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_systems: Vec<PathBuf>,
     /// The layers that `rootFS` led to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<PathBuf>,

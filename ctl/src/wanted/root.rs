@@ -65,18 +65,17 @@ fn build(flake: &str) -> Result<PathBuf> {
     system_of(Path::new(text.trim()))
 }
 
-/// Everything after `firn-image`.
-pub fn arguments(container: &Container, run: &Running) -> Vec<OsString> {
+/// Everything after `firn-image`. `store_paths`: the list of the closures, where Nix is not to be asked.
+pub fn arguments(container: &Container, run: &Running, bundle: &Path, store_paths: Option<&Path>) -> Vec<OsString> {
     let definition = &run.definition;
     let mut arguments: Vec<OsString> = vec!["bundle".into(), "--terminal".into()];
     let mut option = |name: &str, value: OsString| arguments.extend([OsString::from(name), value]);
-    option("--output", container.bundle().into());
+    option("--output", bundle.into());
     option("--hostname", definition.hostname.clone().unwrap_or_else(|| host_name(&container.name)).into());
     option("--upper", container.upper(definition).map_or("tmpfs".into(), Into::into));
-    if let Some(system) = &run.system {
-        option("--closure", system.into());
-    }
-    if let Some(list) = &definition.store_paths {
+    // The first one's init is booted.
+    run.system.iter().chain(&run.earlier_systems).for_each(|system| option("--closure", system.into()));
+    if let Some(list) = store_paths {
         option("--store-paths", list.into());
     }
     run.layers.iter().for_each(|layer| option("--layer", layer.into()));

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "FILE has a list of mounts as config.json has it:\n  [{\"destination\": \"/data\", \"source\": \"/srv/data\", \"options\": [\"rbind\", \"ro\"]}]\n\nExamples:\n  firn mounts add web data.json\n  firn mounts remove web data.json"
+    after_help = "FILE has a list of mounts as config.json has it:\n  [{\"destination\": \"/data\", \"source\": \"/srv/data\", \"options\": [\"rbind\", \"ro\"]}]\n\nExamples:\n  firn mounts add web data.json\n  firn mounts remove web data.json\n  firn mounts closure web ./web-of-today"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -22,6 +22,14 @@ enum Verb {
     Add(Operands),
     /// Unmount the destinations in FILE
     Remove(Operands),
+    /// Show the closure of another bundle at /nix/store; what is open in the present one stays open
+    Closure {
+        #[arg(value_name = "ID")]
+        id: String,
+        /// A bundle of firn-image
+        #[arg(value_name = "BUNDLE")]
+        bundle: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -33,11 +41,11 @@ struct Operands {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<u8> {
-    let (Verb::Add(operands) | Verb::Remove(operands)) = &args.verb;
-    let list: Vec<Mount> = spec::read_json(&operands.file)?;
-    match args.verb {
-        Verb::Add(_) => mounts::add(&context.root, &operands.id, &list)?,
-        Verb::Remove(_) => mounts::remove(&context.root, &operands.id, &list)?,
+    let list = |operands: &Operands| -> Result<Vec<Mount>> { spec::read_json(&operands.file) };
+    match &args.verb {
+        Verb::Add(operands) => mounts::add(&context.root, &operands.id, &list(operands)?)?,
+        Verb::Remove(operands) => mounts::remove(&context.root, &operands.id, &list(operands)?)?,
+        Verb::Closure { id, bundle } => mounts::show_closure(&context.root, id, bundle)?,
     }
     Ok(0)
 }

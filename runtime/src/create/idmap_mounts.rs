@@ -80,6 +80,21 @@ pub fn mount_layered_root(plan: &Plan, sources: &mut Sources, host: &Host) -> Re
     Ok(())
 }
 
+/// The ids of a container that runs; None where it has no user namespace of its own.
+pub fn ids_of_running(init: &OwnedFd, pid: Pid) -> Result<Option<ContainerIds>> {
+    let own = namespace_of(rustix::process::getpid())?;
+    let namespace = namespace_of(pid)?;
+    // The number is init's own for as long as its pidfd finds it.
+    sys::signal::pidfd_send_signal(init.as_fd(), 0).doing(|| "find the container's init")?;
+    let same = |a: &OwnedFd, b: &OwnedFd| -> rustix::io::Result<bool> {
+        Ok(rustix::fs::fstat(a)?.st_ino == rustix::fs::fstat(b)?.st_ino)
+    };
+    match same(&own, &namespace).doing(|| "stat a user namespace")? {
+        true => Ok(None),
+        false => ids_of_namespace(&namespace).map(Some),
+    }
+}
+
 /// The maps of a user namespace to join, from the /proc of a process in it: uid_map shows host ids
 /// as the process that opens it has them, user_namespaces(7).
 fn ids_of_namespace(namespace: &OwnedFd) -> Result<ContainerIds> {

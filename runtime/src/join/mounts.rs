@@ -1,15 +1,17 @@
 //! Mounts that are added to a running container, and unmounted again.
 
 use crate::bail;
+use crate::create::idmap_mounts;
 use crate::error::{Context, Error, Result};
 use crate::init::finish_rootfs::make_mounts_read_only;
 use crate::init::mounts::{MountContext, mount_one};
 use crate::ipc::child;
 use crate::ipc::protocol::{Channel, Message};
-use crate::mount::ProcFd;
 use crate::mount::attach::open_directory;
 use crate::mount::bind_source::{HostRoot, Source, SourceKind, bind_source};
+use crate::mount::{ProcFd, store_view};
 use crate::path::{InRoot, RootFd};
+use crate::plan::layered_root::Closure;
 use crate::plan::mounts::{MountKind, MountPlan};
 use crate::plan::namespaces;
 use crate::state::container::Container;
@@ -20,7 +22,7 @@ use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 /// Adds mounts, in order. On an error those before it are unmounted. Errors: kinds that
 /// belong to the config (cgroups, idmapped mounts), and file systems that would show the
@@ -82,6 +84,16 @@ pub fn remove_mounts(container: &Container, targets: &[InRoot]) -> Result<()> {
     run_in_container(container, |root, proc| {
         targets.iter().try_for_each(|target| unmount_target(root, proc, target).doing(|| format!("unmount {target}")))
     })
+}
+
+/// Shows `closure` at /nix/store in the place of the present one. What is open there stays open.
+pub fn replace_closure(container: &Container, closure: &Closure) -> Result<()> {
+    let Some(pid) = Pid::from_raw(container.record.pid) else { bail!("the container has no init yet") };
+    let ids = idmap_mounts::ids_of_running(&container.init, pid)?;
+    let view = store_view::make_detached(closure, &container.record.rootfs, ids.as_ref())?;
+    let linux = container.spec.linux.as_ref();
+    let shared = linux.is_some_and(|linux| linux.rootfs_propagation.trim_start_matches('r') == "shared");
+    run_in_container(container, |root, proc| store_view::replace(root, &view, shared, |top| umount_detach(proc, top)))
 }
 
 fn unmount_target(root: &RootFd, proc: &ProcFd, target: &InRoot) -> Result<()> {

@@ -1,6 +1,8 @@
 //! `mounts`: adds mounts to a running container, and removes them.
 
-use crate::error::Result;
+use super::prepare;
+use crate::bail;
+use crate::error::{Context, Result};
 use crate::join;
 use crate::path::InRoot;
 use crate::plan::mounts::{self, MountPlan, PlanContext};
@@ -20,6 +22,20 @@ pub fn remove(root: &Path, id: &str, list: &[Mount]) -> Result<()> {
         let targets: Vec<InRoot> = plans.into_iter().rev().map(|plan| plan.target).collect();
         join::mounts::remove_mounts(container, &targets)
     })
+}
+
+/// Shows the closure of another bundle at /nix/store, in the place of the present one.
+pub fn show_closure(root: &Path, id: &str, bundle: &Path) -> Result<()> {
+    super::require_single_thread()?;
+    let dir = StateDir::open(root, id)?;
+    let container = Container::find(&dir, true)?;
+    let what = || format!("bundle {}", bundle.display());
+    let bundle = std::path::absolute(bundle).doing(what)?;
+    let layered = prepare::read_firn_config(&bundle)?;
+    match layered.and_then(|layered| layered.closure) {
+        Some(closure) => join::mounts::replace_closure(&container, &closure),
+        None => bail!("{}: its firn.json has no closure", what()),
+    }
 }
 
 fn with_container(

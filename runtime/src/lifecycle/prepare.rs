@@ -143,7 +143,7 @@ fn manager(manager: Manager, host: &Host) -> Result<CgroupManager> {
 }
 
 /// Reads the bundle's firn.json, and the list of the closure that it names.
-fn read_firn_config(bundle: &Path) -> Result<Option<LayeredRootPlan>> {
+pub fn read_firn_config(bundle: &Path) -> Result<Option<LayeredRootPlan>> {
     let Some((config, _)) = spec::firn_config::read(bundle)? else { return Ok(None) };
     let closure = config.root.as_ref().and_then(|root| root.closure.as_deref());
     let list = closure.map(|path| spec::read_file(&bundle.join(path))).transpose()?;

@@ -21,6 +21,18 @@ pub fn attach(tree: impl AsFd, target: impl AsFd) -> rustix::io::Result<()> {
     rustix::mount::move_mount(tree, c"", target, c"", flags)
 }
 
+/// Attaches the detached mount `tree` beneath the mount whose root `target` is, which then is on top of
+/// it: move_mount(2) with MOVE_MOUNT_BENEATH (Linux 6.5). Errors: EINVAL where the kernel has no such
+/// flag, or can't place it there in all mount namespaces to which mounts propagate.
+pub fn attach_beneath(tree: impl AsFd, target: impl AsFd) -> rustix::io::Result<()> {
+    /// linux/mount.h
+    const MOVE_MOUNT_BENEATH: u32 = 0x200;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH
+        | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH
+        | MoveMountFlags::from_bits_retain(MOVE_MOUNT_BENEATH);
+    rustix::mount::move_mount(tree, c"", target, c"", flags)
+}
+
 /// A detached copy of the mount at `fd`, and with `recursive` of those below it,
 /// open_tree(2) with OPEN_TREE_CLONE.
 pub fn clone_mount(fd: impl AsFd, recursive: bool) -> rustix::io::Result<OwnedFd> {

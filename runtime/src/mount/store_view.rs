@@ -1,10 +1,11 @@
 //! The Nix store of the container: the paths of a closure alone. Others have no name in it,
 //! ENOENT for root as well.
 
-use super::attach::attach;
+use super::attach::{attach, attach_beneath, clone_mount, open_directory};
 use super::closure_image;
 use super::container_ids::ContainerIds;
 use super::file_system::FsContext;
+use super::private_mntns::run_in_private_mntns;
 use crate::error::{Context, Result};
 use crate::path::in_root::IfMissing;
 use crate::path::{InRoot, RootFd};
@@ -30,24 +31,66 @@ pub fn mount_closure(
     shared: bool,
     ids: Option<&ContainerIds>,
 ) -> Result<()> {
-    let what = || "mount the closure at /nix/store";
     let target = open_mount_point(root, ids)?;
+    let view = mount_view(closure, image, &target, ids)?;
+    if shared { make_shared(&view) } else { Ok(()) }
+}
+
+/// The closure as a detached tree of mounts, read-only and private, for a container that runs. Made in
+/// a mount namespace of its own, where it is attached to the directory `mount_point` meanwhile.
+pub fn make_detached(closure: &Closure, mount_point: &Path, ids: Option<&ContainerIds>) -> Result<OwnedFd> {
+    run_in_private_mntns(None, |_| {
+        let view = mount_view(closure, closure.image.as_deref(), &open_directory(mount_point)?, ids)?;
+        clone_mount(&view, true).doing(|| "clone the mounts of the closure")
+    })
+}
+
+/// Puts a detached view in the place of the one at /nix/store, so that at no moment there is none:
+/// beneath it, which is then unmounted and stays for what is open (MOVE_MOUNT_BENEATH, Linux 6.5).
+/// Where the kernel refuses that, on top of it. `unmount` is umount2(2) with MNT_DETACH.
+pub fn replace(
+    root: &RootFd,
+    view: &OwnedFd,
+    shared: bool,
+    unmount: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>,
+) -> Result<()> {
+    let what = || "replace the closure at /nix/store";
+    // No links: one of the container's could lead elsewhere.
+    let target = root.open_no_symlinks(&InRoot::new(DEFAULT_STORE), OFlags::PATH).doing(what)?;
+    if attach_beneath(view, &target).is_ok() {
+        unmount(&target).doing(what)?;
+    } else {
+        attach(view, &target).doing(what)?;
+    }
+    if shared { make_shared(view) } else { Ok(()) }
+}
+
+/// Mounts the closure at `target`, read-only and private.
+fn mount_view(
+    closure: &Closure,
+    image: Option<&Path>,
+    target: &OwnedFd,
+    ids: Option<&ContainerIds>,
+) -> Result<OwnedFd> {
+    let what = || "mount the closure at /nix/store";
     // An image that can't be mounted, on an older kernel, shows nothing that binds do not.
-    let view = match image.map(|image| closure_image::mount(image, &closure.store, &target, ids)) {
+    let view = match image.map(|image| closure_image::mount(image, &closure.store, target, ids)) {
         Some(Ok(view)) => {
-            attach(&view, &target).doing(what)?;
+            attach(&view, target).doing(what)?;
             view
         }
-        Some(Err(_)) | None => bind_store_paths(closure, &target, ids)?,
+        Some(Err(_)) | None => bind_store_paths(closure, target, ids)?,
     };
     let read_only =
         MountAttr { set: ATTR_RDONLY | ATTR_NODEV, propagation: PROPAGATION_PRIVATE, ..MountAttr::default() };
     setattr(view.as_fd(), true, &read_only).doing(what)?;
-    if !shared {
-        return Ok(());
-    }
-    // By way of private: a new peer group, not the host's.
-    setattr(view.as_fd(), true, &MountAttr { propagation: PROPAGATION_SHARED, ..MountAttr::default() }).doing(what)
+    Ok(view)
+}
+
+/// By way of private: a new peer group, not the host's.
+fn make_shared(view: &OwnedFd) -> Result<()> {
+    let shared = MountAttr { propagation: PROPAGATION_SHARED, ..MountAttr::default() };
+    setattr(view.as_fd(), true, &shared).doing(|| "mount the closure at /nix/store")
 }
 
 /// /nix/store of the root, created where it is missing.
