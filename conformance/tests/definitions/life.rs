@@ -104,6 +104,26 @@ fn a_container_restarts_as_it_asks_and_after_a_failure() {
 }
 
 #[test]
+fn a_container_whose_monitor_was_killed_goes_on() {
+    let host = Host::new("ctl-monitor");
+    host.project(json!({"a": {}}));
+    host.up();
+    let status = || -> Value {
+        serde_json::from_str(&host.call(&["status", "--json", &host.name("a")]).succeeds().stdout).unwrap()
+    };
+    let before = status();
+    let monitor = std::fs::read_to_string(host.scratch.join("run/monitors").join(host.name("a")).join("lock")).unwrap();
+    let monitor = rustix::process::Pid::from_raw(monitor.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(monitor, rustix::process::Signal::KILL).unwrap();
+    // The next call has another one take it over.
+    assert_eq!(host.exec("a", &["sh", "-c", "echo said > /dev/console; echo on"]), "on\n");
+    assert_eq!((status()["pid"].clone(), host.status("a")), (before["pid"].clone(), "up".into()));
+    host.call(&["stop", &host.name("a")]).succeeds();
+    assert_eq!(host.log("a"), "up A=\nsaid\nstopping\n");
+    host.leaves_nothing();
+}
+
+#[test]
 fn firnctl_may_be_killed_at_any_moment() {
     let host = Host::new("ctl-killed");
     let volumes = json!(["./data:/data"]);

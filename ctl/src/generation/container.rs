@@ -4,8 +4,8 @@ use super::files;
 use super::history::History;
 use super::record::{Origin, Running, VERSION, Wanted};
 use crate::definition::schema::Definition;
-use crate::host::Places;
-use anyhow::{Context, Result};
+use crate::host::{Places, program};
+use anyhow::{Context, Result, bail};
 use firn_shim::control::client::Client;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
@@ -14,6 +14,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// A container that is installed, or may be.
 #[derive(Debug, Clone)]
@@ -155,9 +156,24 @@ impl Container {
         History::new(&self.state_dir().join("generations"))
     }
 
-    /// A connection to its monitor; `None`: it does not run.
+    /// A connection to its monitor; `None`: it does not run. A container whose monitor was killed gets
+    /// another one, which takes it over.
     pub fn connect(&self) -> Result<Option<Client>> {
-        Ok(Client::connect(self.places.monitors(), &self.name)?)
+        let connected = Client::connect(self.places.monitors(), &self.name)?;
+        if connected.is_some() || !self.places.monitors().join(&self.name).join("record").exists() {
+            return Ok(connected);
+        }
+        let mut adopt = Command::new(program("firn-shim"));
+        adopt.args(["adopt", "--state-dir"]).arg(self.places.monitors()).arg(&self.name).stdin(Stdio::null());
+        let output = adopt.output().context("run firn-shim")?;
+        match output.status.code() {
+            // It runs, or has just ended and been cleaned up.
+            Some(0 | 3) => Ok(Client::connect(self.places.monitors(), &self.name)?),
+            _ => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                bail!("container {}: its monitor is gone, and another one: {}", self.name, said.trim())
+            }
+        }
     }
 
     /// Keeps other firnctls from changing it; waits for one that does.
