@@ -281,6 +281,51 @@ fn killed_at_any_moment() {
     fixture.assert_clean();
 }
 
+/// The same, with monitors that take over: each finds what another has just begun.
+#[test]
+fn killed_at_any_moment_and_taken_over() {
+    let script = "trap 'exit 0' 37; echo > /data/up; while :; do sleep 0.05; done";
+    let fixture = Fixture::new("killed-adopted", script);
+    for millis in [1, 2, 4, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40, 50, 65] {
+        let monitor = fixture.start(&["--adopt"]);
+        std::thread::sleep(Duration::from_millis(millis));
+        monitor.kill();
+    }
+    let monitor = fixture.start(&["--adopt"]);
+    fixture.wait_for("up");
+    monitor.signal(Signal::SIGTERM);
+    let ended = monitor.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    fixture.assert_clean();
+}
+
+/// A command of the runtime is killed while a hook holds it. Whatever it was, nothing is left.
+#[test]
+fn a_runtime_that_is_killed() {
+    for (when, code) in [("prestart", Some(1)), ("poststart", Some(1)), ("poststop", Some(3))] {
+        let mut fixture = Fixture::new(&format!("runtime-{when}"), "exit 3");
+        let data = fixture.data("").display().to_string();
+        // The second time it does not wait.
+        let script = format!("[ -e {data}/hook ] && exit 0; touch {data}/hook; exec sleep 60");
+        fixture.config["hooks"] = json!({when: [{"path": "/bin/busybox", "args": ["sh", "-c", script]}]});
+        let monitor = fixture.start(&[]);
+        fixture.wait_for("hook");
+        let command = fs::read_to_string(fixture.state("command")).unwrap();
+        let pid = nix::unistd::Pid::from_raw(command.split(' ').next().unwrap().parse().unwrap());
+        nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
+        let ended = monitor.end();
+        assert_eq!(ended.code, code, "{when}: {ended:?}");
+        if when == "prestart" && common::runtime().ends_with("runc") {
+            // It records a container only after these hooks, and its `delete` knows nothing of a cgroup.
+            for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+                let _ = fs::remove_dir(hierarchy.path().join(&fixture.id));
+            }
+            continue;
+        }
+        fixture.assert_clean();
+    }
+}
+
 #[test]
 fn out_of_memory() {
     let mut fixture = Fixture::new("oom", "exec tail /dev/zero");

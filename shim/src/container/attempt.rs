@@ -48,6 +48,9 @@ pub(super) struct Attempt {
     console: Option<ConsoleSocket>,
     oom: OomCounters,
     pub(super) oom_killed: Option<bool>,
+    /// How often the runtime's `delete` was killed.
+    #[serde(skip)]
+    pub(super) deletes: u32,
     /// How init ended; set when the attempt is over.
     pub(super) exit: Option<Exit>,
     /// Why the monitor ended it; set when the attempt is over.
@@ -74,6 +77,7 @@ impl Attempt {
             console: None,
             oom: OomCounters::default(),
             oom_killed: None,
+            deletes: 0,
             exit: None,
             cause: None,
             failure: None,

@@ -65,6 +65,9 @@ const LOG: &str = "log";
 /// How long init, when it has ended, may wait for another process to reap it.
 const REAP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How often the runtime's `delete` is tried again.
+const DELETES: u32 = 3;
+
 /// How a container is run: the options of `run`, checked. Paths are absolute.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
@@ -375,8 +378,14 @@ impl Container {
             }
         }
         for (pid, exit) in commands {
-            if let Some(verb) = self.queue.take_ended(pid) {
-                self.on_command_ended(verb, exit);
+            match self.queue.take_ended(pid) {
+                // Somebody has killed it, and left the container half deleted.
+                Some((Verb::Delete, false)) if matches!(exit, Exit::Signal(_)) && self.attempt.deletes < DELETES => {
+                    self.attempt.deletes += 1;
+                    self.queue.push(Verb::Delete);
+                }
+                Some((verb, _)) => self.on_command_ended(verb, exit),
+                None => {}
             }
         }
     }

@@ -61,9 +61,9 @@ impl CommandQueue {
         Ok(())
     }
 
-    /// The command that ran as process `pid`, which has ended.
-    pub(crate) fn take_ended(&mut self, pid: i32) -> Option<Verb> {
-        self.running.take_if(|running| running.pid == pid).map(|running| running.verb)
+    /// The command that ran as process `pid`, which has ended, and whether it was aborted.
+    pub(crate) fn take_ended(&mut self, pid: i32) -> Option<(Verb, bool)> {
+        self.running.take_if(|running| running.pid == pid).map(|running| (running.verb, running.aborted))
     }
 
     /// The command that runs.
