@@ -12,6 +12,7 @@ mod push;
 mod server;
 mod store;
 mod taker;
+mod tokens;
 
 use common::{Temp, text};
 use fixture::{documents, firn_image, success, tool};

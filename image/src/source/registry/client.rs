@@ -2,15 +2,19 @@
 
 use super::credentials::Credentials;
 use super::registries_conf::Endpoint;
-use oci_client::Reference;
+use super::token;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
+use oci_client::{Reference, RegistryOperation};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// A peer that sends nothing, or takes nothing, for this long is given up.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(30);
+const USER_AGENT: &str = concat!("firn-image/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a request is made that fails for a reason that may pass.
 pub(crate) const TRIES: u32 = 4;
@@ -32,6 +36,9 @@ pub(crate) enum Purpose {
 /// A connection to one place, for one image.
 pub(crate) struct Session {
     pub(crate) client: oci_client::Client,
+    how: How,
+    /// Clients with a token for another repository as well, by its name.
+    for_both: Mutex<BTreeMap<String, oci_client::Client>>,
     pub(crate) image: Reference,
     pub(crate) auth: RegistryAuth,
 }
@@ -50,26 +57,71 @@ impl Session {
             (_, Some(digest)) => Reference::with_digest(registry, repository, digest.to_owned()),
             (tag, None) => Reference::with_tag(registry, repository, tag.unwrap_or("latest").to_owned()),
         };
-        let config = ClientConfig {
-            protocol: if is_plain { ClientProtocol::Http } else { ClientProtocol::Https },
-            accept_invalid_certificates: endpoint.insecure,
-            // It would end a request that sends for longer than that, and so has no answer yet.
-            read_timeout: (purpose == Purpose::Pull).then_some(READ_TIMEOUT),
-            connect_timeout: Some(CONNECT_TIMEOUT),
-            use_monolithic_push: true,
-            user_agent: concat!("firn-image/", env!("CARGO_PKG_VERSION")),
-            https_proxy: environment("https_proxy"),
-            http_proxy: environment("http_proxy"),
-            no_proxy: environment("no_proxy"),
-            ..ClientConfig::default()
-        };
+        let how = How { is_plain, is_insecure: endpoint.insecure, purpose };
         let auth = match credentials {
             Some(Credentials { user, password }) => RegistryAuth::Basic(user, password),
             None => RegistryAuth::Anonymous,
         };
         // Of several providers in the process none is the default one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Ok(Self { client: oci_client::Client::try_from(config)?, image, auth })
+        let client = how.client()?;
+        Ok(Self { client, how, for_both: Mutex::default(), image, auth })
+    }
+
+    /// A client that may take blobs of `repository` for the image's: with a token for both, if the registry
+    /// has tokens.
+    pub(super) async fn client_for(&self, repository: &str) -> Result<oci_client::Client, OciDistributionError> {
+        let mut known = self.for_both.lock().await;
+        if let Some(client) = known.get(repository) {
+            return Ok(client.clone());
+        }
+        let scheme = if self.how.is_plain { "http" } else { "https" };
+        let url = format!("{scheme}://{}", self.image.resolve_registry());
+        let scopes =
+            [format!("repository:{}:pull,push", self.image.repository()), format!("repository:{repository}:pull")];
+        let http = reqwest::Client::builder()
+            .danger_accept_invalid_certs(self.how.is_insecure)
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(READ_TIMEOUT)
+            .build()?;
+        let client = match token::get(&http, &url, &scopes, &self.auth).await? {
+            None => self.client.clone(),
+            Some(token) => {
+                let client = self.how.client()?;
+                client.auth(&self.image, &RegistryAuth::Bearer(token), RegistryOperation::Push).await?;
+                client
+            }
+        };
+        known.insert(repository.to_owned(), client.clone());
+        Ok(client)
+    }
+}
+
+/// How a place is spoken with.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    is_plain: bool,
+    is_insecure: bool,
+    purpose: Purpose,
+}
+
+impl How {
+    fn client(self) -> Result<oci_client::Client, OciDistributionError> {
+        let config = ClientConfig {
+            protocol: if self.is_plain { ClientProtocol::Http } else { ClientProtocol::Https },
+            accept_invalid_certificates: self.is_insecure,
+            // It would end a request that sends for longer than that, and so has no answer yet.
+            read_timeout: (self.purpose == Purpose::Pull).then_some(READ_TIMEOUT),
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            use_monolithic_push: true,
+            user_agent: USER_AGENT,
+            https_proxy: environment("https_proxy"),
+            http_proxy: environment("http_proxy"),
+            no_proxy: environment("no_proxy"),
+            ..ClientConfig::default()
+        };
+        oci_client::Client::try_from(config)
     }
 }
 

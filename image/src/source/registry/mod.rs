@@ -8,4 +8,5 @@
 pub(crate) mod client;
 pub(crate) mod credentials;
 pub(crate) mod registries_conf;
+mod token;
 pub(crate) mod upload;

@@ -59,7 +59,8 @@ impl Session {
         let tag = String::from("latest");
         let from = Reference::with_tag(self.image.registry().to_owned(), repository.to_owned(), tag);
         let digest = digest.to_string();
-        in_time(READ_TIMEOUT, self.client.mount_blob(&self.image, &from, &digest)).await.is_ok()
+        let mount = async { self.client_for(repository).await?.mount_blob(&self.image, &from, &digest).await };
+        in_time(READ_TIMEOUT, mount).await.is_ok()
     }
 
     /// Sends a blob, chunk by chunk. `open` is called for each try.
