@@ -5,7 +5,7 @@ use super::transfer;
 use crate::source::image::ImageSource;
 use crate::store::layers::LayerStore;
 use crate::store::layout::LayoutWriter;
-use crate::store::pull::pull;
+use crate::store::pull::{Parts, pull_parts};
 use crate::store::transfer::Transfer;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -46,8 +46,9 @@ pub(super) fn run(args: &PullArgs) -> Result<()> {
     transfer::print(&fetched, args.json)
 }
 
-/// Fetches an image into the store's layout.
+/// Fetches an image into the store's layout. Its layers are unpacked when they have come.
 pub(super) fn fetch(Name(name): &Name, store: &LayerStore) -> Result<Transfer> {
     let layout = LayoutWriter::open(&store.images())?;
-    pull(name, &layout, Some(&name.whole())).with_context(|| format!("fetch docker://{name}"))
+    let fetch = |arrivals: &_| pull_parts(name, &layout, Some(&name.whole()), Parts::All, Some(arrivals));
+    store.unpack_while(fetch).with_context(|| format!("fetch docker://{name}"))
 }

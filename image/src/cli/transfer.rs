@@ -38,7 +38,7 @@ pub(super) fn open(reference: &Reference, parts: Parts) -> Result<OpenImage> {
     };
     let scratch = Scratch::new()?;
     let directory = scratch.layout();
-    let fetched = pull_parts(name, &LayoutWriter::open(&directory)?, None, parts)?;
+    let fetched = pull_parts(name, &LayoutWriter::open(&directory)?, None, parts, None)?;
     let name = ImageName { tag: None, digest: Some(fetched.digest) };
     let source = ImageSource::open(&Reference::Layout { directory, name }, scratch.path())?;
     Ok(OpenImage { source, _scratch: Some(scratch) })

@@ -10,7 +10,7 @@ pub(super) struct CountedLayers {
 }
 
 impl CountedLayers {
-    pub(super) fn new(layers: &[&&Layer]) -> Self {
+    pub(super) fn new(layers: &[&Layer]) -> Self {
         let total = layers.iter().map(|layer| size(layer)).sum();
         Self { progress: Progress::of_bytes("unpack", total) }
     }

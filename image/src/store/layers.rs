@@ -21,7 +21,6 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 /// Where the layers of root are unless an option says otherwise.
@@ -35,6 +34,28 @@ const THREADS: usize = 8;
 /// Where the caller's layers are unless an option says otherwise.
 pub(crate) fn default_place() -> PathBuf {
     caller::data_directory().map_or_else(|| DEFAULT.into(), |data| data.join("layers"))
+}
+
+/// Which layers of an image can be unpacked.
+pub(super) enum Ready<'a> {
+    All,
+    /// Those whose blobs come, by the digests; it waits for the next one.
+    Arriving(&'a mut (dyn Iterator<Item = Digest> + Send)),
+}
+
+impl<'a> Ready<'a> {
+    /// In their order.
+    fn queue(self, mut layers: Vec<&'a Layer>) -> Box<dyn Iterator<Item = &'a Layer> + Send + 'a> {
+        match self {
+            Self::All => Box::new(layers.into_iter()),
+            // Two layers may have one blob, if the config says so: the second one fails by its diff id.
+            Self::Arriving(digests) => {
+                Box::new(digests.flat_map(move |digest| {
+                    layers.extract_if(.., |layer| *layer.digest() == digest).collect::<Vec<_>>()
+                }))
+            }
+        }
+    }
 }
 
 /// A store of layers. As long as this exists nothing is removed from it by others.
@@ -115,18 +136,12 @@ impl LayerStore {
     /// The directories of an image's layers, in their order, and one more on top if it needs one (see
     /// [`parents`]). What is missing is unpacked, several layers at a time.
     pub(crate) fn unpack(&self, blobs: &dyn Blobs, layers: &[Layer]) -> Result<Vec<PathBuf>, StoreError> {
-        // Removes what a run that was killed has left, whatever its image was.
-        let staging =
-            || StagingDir::beside(&self.root.join("layers")).map_err(io_error("make a directory in", &self.root));
-        let missing: Vec<&Layer> = layers.iter().filter(|layer| !self.place(&layer.diff_id).is_dir()).collect();
-        if !missing.is_empty() {
-            self.unpack_missing(blobs, &missing, &staging()?)?;
-        }
+        self.unpack_ready(blobs, layers, Ready::All)?;
         let mut places: Vec<_> = layers.iter().map(|layer| self.place(&layer.diff_id)).collect();
         let found = || parents::find(&layers.iter().map(|layer| self.unpacked(layer)).collect::<io::Result<Vec<_>>>()?);
         let directories = found().map_err(io_error("compare the layers in", &self.root))?;
         if !directories.is_empty() {
-            places.push(self.make_parents(layers, &directories, staging)?);
+            places.push(self.make_parents(layers, &directories)?);
         }
         Ok(places)
     }
@@ -141,13 +156,12 @@ impl LayerStore {
         &self,
         layers: &[Layer],
         directories: &BTreeMap<LayerPath, Attributes>,
-        staging: impl Fn() -> Result<StagingDir, StoreError>,
     ) -> Result<PathBuf, StoreError> {
         let place = self.root.join(PARENTS).join(parents_name(layers.iter().map(|layer| &layer.diff_id)));
         if place.is_dir() {
             return Ok(place);
         }
-        let staging = staging()?;
+        let staging = self.staging()?;
         let _lock = self.lock(&place)?;
         if place.is_dir() {
             return Ok(place);
@@ -160,34 +174,51 @@ impl LayerStore {
         Ok(place)
     }
 
-    /// The locks of all layers are taken first, in one order everywhere: two processes with the same
-    /// layers would else wait for each other.
-    fn unpack_missing(&self, blobs: &dyn Blobs, layers: &[&Layer], staging: &StagingDir) -> Result<(), StoreError> {
+    /// Removes what a run that was killed has left, whatever its image was.
+    fn staging(&self) -> Result<StagingDir, StoreError> {
+        StagingDir::beside(&self.root.join("layers")).map_err(io_error("make a directory in", &self.root))
+    }
+
+    /// Unpacks those of the layers that are missing, several at a time. The locks of all of them are taken
+    /// first, in one order everywhere: two processes with the same layers would else wait for each other.
+    pub(super) fn unpack_ready<'a>(
+        &self,
+        blobs: &dyn Blobs,
+        layers: &'a [Layer],
+        ready: Ready<'a>,
+    ) -> Result<(), StoreError> {
+        let is_missing = |layer: &&Layer| !self.place(&layer.diff_id).is_dir();
+        let layers: Vec<&Layer> = layers.iter().filter(is_missing).collect();
+        if layers.is_empty() {
+            return Ok(());
+        }
+        let staging = &self.staging()?;
         let mut places: Vec<PathBuf> = layers.iter().map(|layer| self.place(&layer.diff_id)).collect();
         places.sort_unstable();
         places.dedup();
         let _locks = places.iter().map(|place| self.lock(place)).collect::<Result<Vec<_>, _>>()?;
-        let missing: Vec<_> = layers.iter().filter(|layer| !self.place(&layer.diff_id).is_dir()).collect();
-        let progress = CountedLayers::new(&missing);
-        let (next, done, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(None));
+        let missing: Vec<_> = layers.into_iter().filter(is_missing).collect();
+        let count = missing.len();
+        // While an image is fetched, that is what is shown.
+        let progress = matches!(ready, Ready::All).then(|| CountedLayers::new(&missing));
+        let queue = Mutex::new(ready.queue(missing));
+        let (done, failed) = (Mutex::new(Vec::new()), Mutex::new(None));
+        let next = || guard(&queue).next().filter(|_| guard(&failed).is_none());
         let work = || {
-            while let Some(layer) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some(layer) = next() {
                 match self.unpack_one(blobs, layer, staging) {
                     Ok(()) => {
-                        progress.is_done(layer);
+                        progress.iter().for_each(|progress| progress.is_done(layer));
                         guard(&done).push(self.place(&layer.diff_id));
                     }
-                    Err(error) => {
-                        // The others end with their layers.
-                        next.store(missing.len(), Ordering::Relaxed);
-                        guard(&failed).get_or_insert(error);
-                    }
+                    // The others end with their layers.
+                    Err(error) => drop(guard(&failed).get_or_insert(error)),
                 }
             }
         };
         std::thread::scope(|scope| {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            for _ in 1..THREADS.min(cores).min(missing.len()) {
+            for _ in 1..THREADS.min(cores).min(count) {
                 scope.spawn(work);
             }
             work();

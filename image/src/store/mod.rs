@@ -2,6 +2,7 @@
 //! from garbage collection.
 
 pub(crate) mod archive;
+pub(crate) mod arriving;
 mod blob_places;
 pub(crate) mod bundle_records;
 mod cache_dir;

@@ -1,6 +1,7 @@
 //! Fetches an image of a registry into a layout. Each blob is verified against the descriptor that
 //! names it; one that is there already is not fetched again.
 
+use super::arriving::Arrival;
 use super::blob_places::BlobPlaces;
 use super::layout::{BlobWriter, LayoutError, LayoutWriter};
 use super::transfer::{MovedBlob, Transfer, Way, distinct};
@@ -17,6 +18,7 @@ use oci_client::client::BlobResponse;
 use oci_client::errors::OciDistributionError;
 use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType};
 use std::io::{self, Write};
+use std::sync::mpsc::Sender;
 
 /// Blobs that are fetched at a time.
 const PARALLEL: usize = 3;
@@ -59,15 +61,16 @@ pub(crate) enum PullError {
 /// Fetches the image `name` into `layout`, in which it gets the tag `tag`. From the first place that
 /// has it: mirrors first.
 pub(crate) fn pull(name: &Reference, layout: &LayoutWriter, tag: Option<&str>) -> Result<Transfer, PullError> {
-    pull_parts(name, layout, tag, Parts::All)
+    pull_parts(name, layout, tag, Parts::All, None)
 }
 
-/// The same of some of its parts.
+/// The same of some of its parts. What has come is told to `arrivals`, while others are fetched.
 pub(crate) fn pull_parts(
     name: &Reference,
     layout: &LayoutWriter,
     tag: Option<&str>,
     parts: Parts,
+    arrivals: Option<&Sender<Arrival>>,
 ) -> Result<Transfer, PullError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PullError::Runtime)?;
     let registries = Registries::read()?;
@@ -77,7 +80,7 @@ pub(crate) fn pull_parts(
         let before = failures.len();
         let schemes = schemes(endpoint);
         for (number, is_plain) in schemes.iter().enumerate() {
-            match runtime.block_on(pull_from(endpoint, *is_plain, name, layout, parts)) {
+            match runtime.block_on(pull_from(endpoint, *is_plain, name, layout, (parts, arrivals))) {
                 Ok((manifest, blobs)) => {
                     let value = serde_json::to_value(&manifest)
                         .map_err(|error| PullError::Manifest { image: name.whole(), reason: error.to_string() })?;
@@ -108,7 +111,7 @@ async fn pull_from(
     is_plain: bool,
     name: &Reference,
     layout: &LayoutWriter,
-    parts: Parts,
+    (parts, arrivals): (Parts, Option<&Sender<Arrival>>),
 ) -> Result<(Descriptor, Vec<MovedBlob>), PullError> {
     let credentials = credentials::find(&credentials::files(), &endpoint.registry, &endpoint.repository)?;
     let failed =
@@ -119,7 +122,14 @@ async fn pull_from(
     let layers = if parts == Parts::All { &parsed.layers()[..] } else { &[] };
     let wanted = distinct(std::iter::once(parsed.config()).chain(layers));
     let progress = Progress::of_bytes("fetch", wanted.iter().map(|blob| blob.size()).sum());
-    let fetches = wanted.into_iter().map(|blob| session.fetch(blob, layout, &progress));
+    // Nobody may listen any more.
+    let tell = |arrival| drop(arrivals.map(|arrivals| arrivals.send(arrival)));
+    tell(Arrival::Manifest(Box::new(parsed.clone())));
+    let fetches = wanted.into_iter().map(async |blob| {
+        let moved = session.fetch(blob, layout, &progress).await?;
+        tell(Arrival::Blob(blob.digest().clone()));
+        Ok::<_, PullError>(moved)
+    });
     let moved: Vec<_> = futures_util::stream::iter(fetches).buffered(PARALLEL).try_collect().await?;
     // After what it leads to.
     layout.add_bytes(&bytes)?;

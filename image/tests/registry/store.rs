@@ -229,6 +229,29 @@ fn an_image_that_is_being_fetched_is_not_removed() {
     assert_eq!(done(&temp, &["verify"]), "3 blobs, 2 unpacked layers verified\n");
 }
 
+/// The second layer is held back until the first one is seen unpacked, which takes its blob and the config.
+#[test]
+fn a_layer_is_unpacked_while_others_are_fetched() {
+    let temp = Temp::new("store-early");
+    image(&temp);
+    let (address, asked) = crate::liar::serve(temp.path("made"), crate::liar::Lie::Slow);
+    let name = format!("{address}/x/web:1");
+    let mut pull = in_store(&temp, &["pull", &name]).stdout(Stdio::null()).spawn().expect("run firn-image");
+    let staged = || {
+        let store = temp.path("store").read_dir().into_iter().flatten().flatten();
+        let staging = store.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b".layers.firn-image-"));
+        staging.flat_map(|entry| entry.path().read_dir().into_iter().flatten().flatten()).map(|entry| entry.path())
+    };
+    // The list beside a layer is written when all of its files are there.
+    until(|| staged().any(|path| path.extension().is_some_and(|extension| extension == "implicit")));
+    let unpacked = staged().find(|path| path.is_dir()).expect("a layer");
+    assert_eq!(std::fs::read_to_string(unpacked.join("etc/name")).expect("read"), "one\n");
+    assert_eq!((asked.load(Ordering::Relaxed), pull.try_wait().expect("wait")), (1, None));
+    temp.file("go", "", 0o644);
+    assert!(pull.wait().expect("wait").success());
+    assert_eq!(done(&temp, &["verify"]), "3 blobs, 2 unpacked layers verified\n");
+}
+
 /// Waits for something that another process does; the test fails if it does not happen.
 fn until(mut happened: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
