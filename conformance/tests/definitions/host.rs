@@ -159,7 +159,9 @@ fn processes(id: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let line = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
-        if line.contains("firn-shim") && line.contains(id) {
+        // The keeper, which all monitors share, outlives the last of them for a moment.
+        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if line.contains("firn-shim") && line.contains(id) && name.trim() != "firn-keeper" {
             found.push(line.replace('\0', " "));
         }
     }

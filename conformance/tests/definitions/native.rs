@@ -104,6 +104,19 @@ fn a_system_changes_while_it_runs() {
 }
 
 #[test]
+fn a_system_with_users_of_its_own_changes_too() {
+    let (one, two) = (build("one", 0), build("two", 0));
+    let system = System::new("ctl-update-users", &one, json!({"privateUsers": "pick", "privateNetwork": true}));
+    assert_eq!(system.sh(&format!("{one}/bin/hello; stat -c %u {one}/init")), "hello of one\n0\n");
+    system.link(&two);
+    system.up(&[]).succeeds();
+    let script = format!("{one}/bin/hello; {two}/bin/hello; stat -c %u {two}/init; cat /switched");
+    assert_eq!(system.sh(&script), "hello of one\nhello of two\n0\ntest two\n");
+    assert_eq!(system.sh("grep -c ' /nix/store ' /proc/mounts"), "1\n");
+    system.host.leaves_nothing();
+}
+
+#[test]
 fn what_else_changed_changes_with_it() {
     let (one, two) = (build("one", 0), build("two", 0));
     let system = System::new("ctl-update-live", &one, json!({}));

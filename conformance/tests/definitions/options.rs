@@ -93,6 +93,50 @@ fn limits(host: &Host) {
 }
 
 #[test]
+fn users_are_the_containers_own() {
+    let host = Host::new("ctl-users");
+    host.scratch.directory("data");
+    host.scratch.write("data/of-root", "x");
+    std::os::unix::fs::chown(host.scratch.write("data/of-app", "x"), Some(1000), Some(1000)).unwrap();
+    host.scratch.write("secret", "s3cret");
+    let more = json!({"privateUsers": "pick", "privateNetwork": true, "volumes": ["./data:/data"], "credentials": {"key": "./secret"}});
+    let mut containers: serde_json::Map<String, serde_json::Value> =
+        (0..8).map(|number| (format!("p{number}"), more.clone())).collect();
+    containers.insert("given".into(), json!({"privateUsers": 700_000}));
+    containers.insert("identity".into(), json!({"privateUsers": "identity"}));
+    host.project(containers.into());
+    host.up();
+    let first = |name: &str| -> u32 {
+        let map = host.exec(name, &["cat", "/proc/self/uid_map"]);
+        let fields: Vec<u32> = map.split_whitespace().map(|field| field.parse().unwrap()).collect();
+        assert_eq!((fields[0], fields[2]), (0, 65_536), "{map}");
+        fields[1]
+    };
+    let mut picked: Vec<u32> = (0..8).map(|number| first(&format!("p{number}"))).collect();
+    assert_eq!((first("given"), first("identity")), (700_000, 0));
+    let before = picked.clone();
+    picked.sort_unstable();
+    picked.dedup();
+    assert!(
+        picked.len() == 8 && picked.iter().all(|first| first.is_multiple_of(65_536) && *first >= 524_288),
+        "{picked:?}"
+    );
+    // Inside, files of layers and of binds have the owners that they have on the host; so has what
+    // is made there.
+    let script =
+        "stat -c '%u %n' /bin/busybox /data/of-root /data/of-app; touch /data/new /new; cat $CREDENTIALS_DIRECTORY/key";
+    let expected = "0 /bin/busybox\n0 /data/of-root\n1000 /data/of-app\ns3cret";
+    assert_eq!(host.exec("p0", &["sh", "-c", script]), expected);
+    let owner = |path: std::path::PathBuf| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).unwrap());
+    assert_eq!(owner(host.scratch.join("data/new")), 0);
+    // The same ids at each start; what it has written is still its own.
+    host.call(&["restart", &host.name("p0")]).succeeds();
+    assert_eq!(first("p0"), before[0]);
+    assert_eq!(host.exec("p0", &["stat", "-c", "%u", "/new"]), "0\n");
+    host.leaves_nothing();
+}
+
+#[test]
 fn a_network_may_be_private_or_joined() {
     let host = Host::new("ctl-network");
     let network = host.name("net");

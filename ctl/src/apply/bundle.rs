@@ -26,7 +26,6 @@ pub fn make(container: &Container, run: &Running) -> Result<PathBuf> {
     check_sources(run)?;
     let credentials = read_credentials(run)?;
 
-    make_directory(&container.run_dir())?;
     make_directory(&container.state_dir())?;
     if let Some(upper) = container.upper(definition) {
         make_root(&upper)?;
@@ -35,8 +34,13 @@ pub fn make(container: &Container, run: &Running) -> Result<PathBuf> {
     let bundle = container.new_bundle()?;
     call_firn_image(container, run, &bundle)?;
     let resolv_conf = copy_resolv_conf(&bundle, run)?;
-    let credentials = write_credentials(&bundle, &credentials)?;
-    let prepared = Prepared { devices, resolv_conf: resolv_conf.as_deref(), credentials: credentials.as_deref() };
+    let credentials = write_credentials(&bundle, &credentials, run.first_id)?;
+    let prepared = Prepared {
+        devices,
+        first_id: run.first_id,
+        resolv_conf: resolv_conf.as_deref(),
+        credentials: credentials.as_deref(),
+    };
     change_config(&bundle.join("config.json"), |config| patch(config, definition, &prepared))?;
     Ok(bundle)
 }
@@ -120,8 +124,8 @@ fn read_credentials(run: &Running) -> Result<Vec<(String, Vec<u8>)>> {
     run.definition.credentials.iter().map(read).collect()
 }
 
-/// Below /run, which is in memory: they are on no disk.
-fn write_credentials(bundle: &Path, credentials: &[(String, Vec<u8>)]) -> Result<Option<PathBuf>> {
+/// Below /run, which is in memory: they are on no disk. They belong to the container's root.
+fn write_credentials(bundle: &Path, credentials: &[(String, Vec<u8>)], owner: Option<u32>) -> Result<Option<PathBuf>> {
     let directory = bundle.with_file_name("credentials");
     if credentials.is_empty() {
         return Ok(None);
@@ -131,6 +135,10 @@ fn write_credentials(bundle: &Path, credentials: &[(String, Vec<u8>)]) -> Result
         let path = directory.join(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&path);
         file.and_then(|mut file| file.write_all(text)).with_context(|| format!("write {}", path.display()))?;
+    }
+    for path in credentials.iter().map(|(name, _)| directory.join(name)).chain([directory.clone()]) {
+        std::os::unix::fs::chown(&path, owner, owner)
+            .with_context(|| format!("change the owner of {}", path.display()))?;
     }
     // The mount point, in what is mounted read-only at /run/host.
     let place = bundle.join("host/credentials");

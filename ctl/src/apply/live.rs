@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 /// it again.
 pub fn apply(container: &Locked<'_>, running: &Running, mut wanted: Running, live: &Live) -> Result<()> {
     let what = || format!("container {}", container.name);
+    wanted.first_id = running.first_id;
     let is_update = running.system != wanted.system;
     // What runs goes on with the store paths that it has.
     let shown = running.system.iter().chain(&running.earlier_systems);

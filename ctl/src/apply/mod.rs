@@ -4,6 +4,7 @@
 mod bundle;
 pub mod change;
 pub mod end;
+mod ids;
 mod inside;
 pub mod live;
 pub mod order;

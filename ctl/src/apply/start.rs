@@ -1,7 +1,7 @@
 //! `start`: bundle, record, monitor, READY.
 
-use super::bundle;
 use super::starting::Starting;
+use super::{bundle, ids};
 use crate::definition::schema::Definition;
 use crate::generation::{Locked, Running, VERSION};
 use crate::wanted::root::Resolved;
@@ -18,6 +18,7 @@ pub fn run_of(definition: &Definition, resolved: Resolved) -> Running {
         system,
         earlier_systems: Vec::new(),
         layers,
+        first_id: None,
         generation: 0,
     }
 }
@@ -34,9 +35,10 @@ pub fn start(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Re
     started
 }
 
-fn begin(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Result<()> {
+fn begin(container: &Locked<'_>, mut run: Running, tell: &dyn Fn(&Status)) -> Result<()> {
     let what = || format!("container {}", container.name);
     container.forget_run().with_context(what)?;
+    run.first_id = ids::first_id(container, &run.definition).with_context(what)?;
     let made = bundle::make(container, &run).with_context(what)?;
     container.use_bundle(&made).with_context(what)?;
     // Before it runs: a firnctl that is killed here has said what it started.

@@ -67,12 +67,9 @@ impl<'a> Starting<'a> {
         let mut said = String::new();
         let _ = self.messages.read_to_string(&mut said);
         let name = &self.container.name;
-        let lines = said.lines().filter_map(|line| line.strip_prefix("firn-shim: "));
-        let whole = said.split_once("firn-shim: error: ").map(|(_, error)| error.trim_end());
-        let Some(reason) = whole.or_else(|| lines.clone().next()) else {
+        let Some(reason) = first_reason(&said) else {
             return failed.unwrap_or_else(|| anyhow!("container {name}: has ended before it was ready"));
         };
-        let reason = reason.split_once("; starting it again").map_or(reason, |(reason, _)| reason);
         let own = [format!("container {name}: "), format!("{name} ")];
         let reason = own.iter().find_map(|own| reason.strip_prefix(own)).unwrap_or(reason);
         let mut text = format!("container {name}: {reason}");
@@ -114,5 +111,37 @@ fn until_ready(container: &Container, client: &mut Client, tell: &dyn Fn(&Status
                 Some(Event::Ended { .. }) | None => return Ok(false),
             }
         };
+    }
+}
+
+/// Of the monitor's messages the one that says why it first failed: the first that tells of another try,
+/// else its error. Some have several lines.
+fn first_reason(said: &str) -> Option<&str> {
+    const BEGIN: &str = "firn-shim: ";
+    let again =
+        said.find("; starting it again").and_then(|end| Some(&said[said[..end].rfind(BEGIN)? + BEGIN.len()..end]));
+    let error = || said.split_once("firn-shim: error: ").map(|(_, error)| error.trim_end());
+    let any = || said.lines().find_map(|line| line.strip_prefix(BEGIN));
+    again.or_else(error).or_else(any)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_is_the_reason() {
+        for (said, reason) in [
+            ("firn-shim: create: no; starting it again in 100 ms\nfirn-shim: error: stopped\n", Some("create: no")),
+            (
+                "firn-shim: a: not ready; its last lines:\nx\ny; starting it again\n",
+                Some("a: not ready; its last lines:\nx\ny"),
+            ),
+            ("firn-shim: error: bundle b: missing\n", Some("bundle b: missing")),
+            ("firn-shim: a ended with status 1\n", Some("a ended with status 1")),
+            ("", None),
+        ] {
+            assert_eq!(first_reason(said), reason, "{said}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What is wanted, against what runs: what has to be done so that they are the same. Pure.
 
-use crate::definition::schema::Definition;
+use crate::definition::schema::{Definition, PrivateUsers};
 use crate::generation::Running;
 use crate::wanted::mounts::{self, Mount};
 use crate::wanted::resources;
@@ -76,10 +76,15 @@ pub fn between(running: &Running, wanted: &Running) -> Change {
     if from.is_some() != to.is_some() {
         restart.push("path".into());
     }
+    let (gone, come) = mounts::difference(&mounts::of(&running.definition), &mounts::of(&wanted.definition));
+    // The ids of a mount can only be mapped before the container has it.
+    let has_users = running.definition.private_users != PrivateUsers::default();
+    if has_users && !(gone.is_empty() && come.is_empty()) {
+        restart.extend(changed.iter().filter(|option| is_of(&MOUNTS, option)).cloned());
+    }
     if !restart.is_empty() {
         return Change::Restart(restart);
     }
-    let (gone, come) = mounts::difference(&mounts::of(&running.definition), &mounts::of(&wanted.definition));
     let limits = resources::of(&wanted.definition);
     let live = Live {
         gone,
@@ -158,6 +163,7 @@ mod tests {
             system: system.map(Into::into),
             earlier_systems: Vec::new(),
             layers: Vec::new(),
+            first_id: None,
             generation: 1,
         }
     }

@@ -95,7 +95,7 @@ impl Container {
             number += 1;
         }
         let directory = directory.join(number.to_string());
-        files::make_directory(&directory)?;
+        files::make_passable(&directory)?;
         Ok(directory.join(&self.name))
     }
 
@@ -178,7 +178,7 @@ impl Container {
 
     /// Keeps other firnctls from changing it; waits for one that does.
     pub fn lock(&self) -> Result<Locked<'_>> {
-        files::make_directory(&self.run_dir())?;
+        files::make_passable(&self.run_dir())?;
         Ok(Locked { container: self, lock: lock(&self.run_dir().join("lock"))? })
     }
 
@@ -202,8 +202,10 @@ impl Container {
     }
 }
 
-fn lock(path: &Path) -> Result<Flock<File>> {
+/// Waits for the lock of a file, which is made where there is none.
+pub fn lock(path: &Path) -> Result<Flock<File>> {
     let what = || format!("lock {}", path.display());
+    files::make_passable(path.parent().with_context(what)?)?;
     loop {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).with_context(what)?;
         rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).with_context(what)?;
@@ -212,7 +214,7 @@ fn lock(path: &Path) -> Result<Flock<File>> {
         let inode = locked.metadata().with_context(what)?.ino();
         match std::fs::metadata(path) {
             Ok(now) if now.ino() == inode => return Ok(locked),
-            _ => files::make_directory(path.parent().with_context(what)?)?,
+            _ => files::make_passable(path.parent().with_context(what)?)?,
         }
     }
 }

@@ -49,6 +49,12 @@ pub fn make_directory(path: &Path) -> Result<()> {
     made.with_context(|| format!("create directory {}", path.display()))
 }
 
+/// A directory through which the users of containers may pass, as to a bundle's root: it can't be listed.
+pub fn make_passable(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o711).create(path);
+    made.with_context(|| format!("create directory {}", path.display()))
+}
+
 /// Removes a file, if it is there.
 pub fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {

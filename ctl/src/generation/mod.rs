@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `wanted.json` | the definition as it was installed last |
 //! | `root/` | what the container has written, where that stays |
+//! | `first-id` | the first of the ids that were picked for it |
 //! | `log`, `log.1` | its output |
 //! | `generations/N.json`, `generations/N` | what has run, and its system as a garbage collector root |
 //!
@@ -20,7 +21,7 @@ mod history;
 mod record;
 mod tree;
 
-pub use container::{Container, Locked, all, remove_tree};
+pub use container::{Container, Locked, all, lock, remove_tree};
 pub use files::make_directory;
 pub use history::Generation;
 pub use record::{Origin, Running, VERSION, Wanted};

@@ -44,6 +44,9 @@ pub struct Running {
     /// The layers that `rootFS` led to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<PathBuf>,
+    /// The first id on the host, where it has a user namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_id: Option<u32>,
     /// The number of its generation.
     pub generation: u32,
 }

@@ -1,7 +1,7 @@
 //! What is changed in the config.json of `firn-image`, for what that has no option for.
 
 use super::devices::Device;
-use super::{mounts, resources};
+use super::{mounts, resources, users};
 use crate::definition::schema::Definition;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -11,6 +11,8 @@ use std::path::Path;
 #[derive(Debug, Default)]
 pub struct Prepared<'a> {
     pub devices: Vec<Device>,
+    /// The first id on the host, of a container with a user namespace.
+    pub first_id: Option<u32>,
     /// A copy of the host's resolv.conf.
     pub resolv_conf: Option<&'a Path>,
     /// A directory with the credentials.
@@ -23,6 +25,12 @@ const CREDENTIALS: &str = "/run/host/credentials";
 /// Changes a config.json as the definition says.
 pub fn patch(config: &mut Value, definition: &Definition, prepared: &Prepared<'_>) -> Result<()> {
     network(config, definition)?;
+    if let Some(first) = prepared.first_id {
+        list(config, "/linux", "namespaces")?.push(json!({"type": "user"}));
+        for name in ["uidMappings", "gidMappings"] {
+            config["linux"][name] = users::mappings(first);
+        }
+    }
     let mut capabilities = definition.additional_capabilities.clone();
     if definition.enable_tun {
         capabilities.push("CAP_NET_ADMIN".into());

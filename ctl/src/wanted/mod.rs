@@ -8,3 +8,4 @@ pub mod mounts;
 pub mod resources;
 pub mod root;
 pub mod unsupported;
+pub mod users;

@@ -1,6 +1,6 @@
 //! Binds and tmpfs of a definition as mounts of config.json, parents before what is in them.
 
-use crate::definition::schema::Definition;
+use crate::definition::schema::{Definition, Idmap, PrivateUsers};
 use crate::definition::values;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,17 +31,25 @@ impl Mount {
     }
 }
 
-/// The mounts that a definition asks for.
+/// The mounts that a definition asks for. With a user namespace the files of a bind have inside the
+/// owners that they have on the host.
 pub fn of(definition: &Definition) -> Vec<Mount> {
     let mut mounts = Vec::new();
+    let has_users = definition.private_users != PrivateUsers::default();
     for (name, bind) in &definition.bind_mounts {
         let place = bind.mount_point.as_ref().unwrap_or(name);
         let source = bind.host_path.as_ref().unwrap_or(place);
-        mounts.push(Mount { create: bind.create, ..Mount::bind(source, place, bind.is_read_only.0) });
+        let mut mount = Mount { create: bind.create, ..Mount::bind(source, place, bind.is_read_only.0) };
+        mount.options.extend((has_users && bind.idmap != Some(Idmap::Noidmap)).then(|| "ridmap".into()));
+        mounts.push(mount);
     }
     for (volumes, is_read_only) in [(&definition.volumes, false), (&definition.volumes_ro, true)] {
         let parts = volumes.iter().filter_map(|text| values::volume(text).ok());
-        mounts.extend(parts.map(|(source, place)| Mount::bind(source, place.unwrap_or(source), is_read_only)));
+        mounts.extend(parts.map(|(source, place)| {
+            let mut mount = Mount::bind(source, place.unwrap_or(source), is_read_only);
+            mount.options.extend(has_users.then(|| "ridmap".into()));
+            mount
+        }));
     }
     if definition.nix_daemon {
         mounts.push(Mount::bind("/nix/var/nix/daemon-socket", "/nix/var/nix/daemon-socket", true));

@@ -1,14 +1,14 @@
 //! Options that are understood, and that nothing does yet: a container that has one is not started,
 //! rather than run without what was asked for.
 
-use crate::definition::schema::Definition;
+use crate::definition::schema::{BindMount, Definition, Idmap};
 use anyhow::{Result, bail};
 
 /// Errors: an option of the definition that has no effect yet.
 pub fn refuse(name: &str, definition: &Definition) -> Result<()> {
     let link = &definition.link;
     let extra = &definition.extra;
-    let user_namespace = definition.private_users != Default::default();
+    let owners = |bind: &BindMount| matches!(bind.idmap, Some(Idmap::Rootidmap | Idmap::Owneridmap));
     let options = [
         ("hostAddress", link.host_address.is_some()),
         ("hostAddress6", link.host_address6.is_some()),
@@ -24,7 +24,7 @@ pub fn refuse(name: &str, definition: &Definition) -> Result<()> {
         ("extra.enableWAN", extra.enable_wan),
         ("extra.exposeLocalhost", extra.expose_localhost),
         ("extra.firewallAllowHost", extra.firewall_allow_host),
-        ("privateUsers", user_namespace),
+        ("bindMounts, idmap = rootidmap and owneridmap", definition.bind_mounts.values().any(owners)),
         ("sshKeys", !definition.ssh_keys.is_empty()),
         ("linkJournal", definition.link_journal),
     ];
