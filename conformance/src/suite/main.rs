@@ -154,6 +154,7 @@ impl Report {
                 flaky += 1;
                 self.tell(case, "flaky", &verdict);
             } else {
+                verdict.output = format!("the first time:\n{first}\nthe second time:\n{}", verdict.output);
                 self.end(case, &verdict);
             }
         }

@@ -338,14 +338,11 @@ fn a_joined_network_keeps_its_devices() {
         return;
     }
     let scratch = Scratch::new("ckptnet");
-    let network = format!("firn-test-ckptnet-{}", std::process::id());
-    let ip = |args: &[&str]| command(Command::new("ip").args(args));
-    ip(&["netns", "add", &network]).succeeds();
-    ip(&["link", "add", "firnveth0", "type", "veth", "peer", "name", "firnveth1"]).succeeds();
+    let network = Network::new();
     let bundle = bundle(&scratch, COUNTER)
         .without_namespace("network")
-        .set("/linux/namespaces/-", json!({"type": "network", "path": format!("/run/netns/{network}")}))
-        .set("/linux/netDevices", json!({"firnveth0": {"name": "eth0"}}))
+        .set("/linux/namespaces/-", json!({"type": "network", "path": format!("/run/netns/{}", network.name)}))
+        .set("/linux/netDevices", json!({&network.device: {"name": "eth0"}}))
         .write();
     let firn = Runtime::firn(&scratch);
     begin(&firn, &bundle);
@@ -358,8 +355,37 @@ fn a_joined_network_keeps_its_devices() {
     firn.exec(&["ls", "/sys/class/net/eth0"]).succeeds();
     firn.call(&["delete", "--force", firn.id()]).succeeds();
     firn.left_nothing();
-    ip(&["netns", "exec", &network, "ip", "link", "show", "eth0"]).succeeds();
-    ip(&["netns", "delete", &network]).succeeds();
+    ip(&["netns", "exec", &network.name, "ip", "link", "show", "eth0"]).succeeds();
+}
+
+fn ip(args: &[&str]) -> Output {
+    command(Command::new("ip").args(args))
+}
+
+/// A network namespace with a name, and a device on the host whose peer is there too; both go at the end
+/// of a test that fails as well.
+struct Network {
+    name: String,
+    device: String,
+    peer: String,
+}
+
+impl Network {
+    fn new() -> Self {
+        let process = std::process::id();
+        let [device, peer] = ["a", "b"].map(|end| format!("firn{process}{end}"));
+        let network = Network { name: format!("firn-test-ckptnet-{process}"), device, peer };
+        ip(&["netns", "add", &network.name]).succeeds();
+        ip(&["link", "add", &network.device, "type", "veth", "peer", "name", &network.peer]).succeeds();
+        network
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        ip(&["link", "delete", &self.peer]);
+        ip(&["netns", "delete", &self.name]);
+    }
 }
 
 #[test]

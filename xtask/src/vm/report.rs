@@ -99,11 +99,23 @@ pub fn write(runs: &[Run], directory: &Path) -> Result<()> {
             println!("             {} {}", same.len(), same[0]);
         }
     }
+    // Once more at the end, where a log that was cut in its middle still has it.
+    let went_wrong = |test: &&Test| ["failed", "hung", "flaky"].contains(&test.result.as_str());
+    for run in runs {
+        for test in run.tests.iter().filter(went_wrong) {
+            println!("{}: {} {}:\n{}", run.guest, test.result, test.name, last_lines(&test.output, 40));
+        }
+    }
     println!("reports: {}, {}", json_file.display(), junit_file.display());
     match runs.iter().filter(|run| run.failed()).map(|run| run.guest.as_str()).collect::<Vec<_>>() {
         failed if failed.is_empty() => Ok(()),
         failed => Err(format!("tests failed in {}", failed.join(", ")).into()),
     }
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// Why a test was skipped, or a part of it.
