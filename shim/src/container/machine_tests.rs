@@ -260,3 +260,34 @@ fn a_silent_container_is_killed_and_has_failed() {
     let steps = vec![(Event::Stop, Stopping, stopping()), (Event::Watchdog, Stopping, vec![])];
     check(Restart::No, false, followed_by(start(), steps));
 }
+
+/// After each of these events another monitor goes on, ten seconds later, from what was recorded.
+#[test]
+fn another_monitor_goes_on() {
+    let ended = Event::Exited(Exit::Status(1));
+    let later = NOW + Duration::from_secs(10);
+    let left = |limit: Duration| Arm(limit - (later - NOW));
+    let table = [
+        (None, Creating, vec![Create, left(START)]),
+        (Some(Event::Created(true)), Starting, vec![left(START)]),
+        (Some(Event::Started(true)), Booting, vec![left(START)]),
+        (Some(Event::Ready), Running, vec![]),
+        (Some(Event::Restart), Stopping, vec![SendStop, left(STOP)]),
+        (Some(Event::Timeout), Killed, vec![KillAll, Arm(Duration::ZERO)]),
+        (Some(ended), Exited, vec![Delete]),
+        (Some(Event::Deleted), Creating, vec![Create, left(START)]),
+        (Some(Event::Created(false)), Exited, vec![Delete]),
+        (Some(Event::Deleted), Restarting, vec![Arm(Duration::ZERO)]),
+    ];
+    let policy = Policy::new(Restart::OnFailure, None, Signal::HALT, StartLimit::new(5, Duration::from_secs(10)));
+    let (mut machine, _) = Machine::begin(policy, Timeouts { start: START, stop: STOP }, true, NOW);
+    for (event, state, actions) in table {
+        if let Some(event) = event {
+            machine.handle(event, NOW);
+        }
+        let recorded = serde_json::to_string(&machine).unwrap();
+        let mut next: Machine = serde_json::from_str(&recorded).unwrap();
+        assert_eq!((next.state(), next.resume(later)), (state, actions), "after {event:?}");
+        machine = serde_json::from_str(&recorded).unwrap();
+    }
+}
