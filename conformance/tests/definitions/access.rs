@@ -53,6 +53,40 @@ fn ten_megabytes(host: &Host, args: &[&str]) {
 }
 
 #[test]
+fn a_shell_is_of_a_container_that_is_thrown_away() {
+    let host = Host::new("ctl-shell");
+    host.project(json!({"a": {}}));
+    let name = host.name("a");
+    let shell = |more: &[&str]| host.call(&[&["shell", "firn.json"], more].concat());
+    let output = shell(&["--run", "c", "sh", "-c", "hostname; exit 5"]).fails(5);
+    assert_eq!(output.stdout, format!("{name}\n"));
+    assert!(
+        output.stderr.contains("Running command.") && output.stderr.ends_with("Destroying container.\n"),
+        "{output:?}"
+    );
+    assert_eq!(shell(&["--run", "c", "false"]).code, 1);
+    assert_eq!(host.call(&["status", &name]).stdout, "gone\n");
+    // A shell reads its commands from its stdin too; a call in it changes the container.
+    let firnctl = host.firnctl(&["shell", "firn.json"]);
+    let inner = format!("{} --state-dir state --run-dir run", firnctl.get_program().to_str().unwrap());
+    let script = format!(
+        "c sh -c 'cat /proc/sys/kernel/random/boot_id > /first' < /dev/null\nsed -i 's/\"rootFS\"/\"environment\": {{\"A\": \"1\"}}, \"rootFS\"/' firn.json\n\
+         {inner} shell firn.json < /dev/null\n{inner} exec {name} sh -c 'echo \"A=$A\"; ls /first' < /dev/null\necho $name\nexit 3\n"
+    );
+    let mut shell = host.firnctl(&["shell", "firn.json"]);
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = shell.wait_with_output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!((output.status.code(), &*stdout), (Some(3), &*format!("A=1\n/first\n{name}\n")), "{stderr}");
+    // One that is kept.
+    let kept = host.call(&["shell", "--no-destroy", "firn.json", "--run", "c", "true"]).succeeds();
+    assert!(!kept.stderr.contains("Destroying"), "{kept:?}");
+    assert_eq!(host.status("a"), "up");
+    host.leaves_nothing();
+}
+
+#[test]
 fn logs_are_shown_and_followed() {
     let host = Host::new("ctl-logs");
     host.init("root", "#!/bin/sh\nfor i in 1 2 3; do echo line $i; done\ntrap 'exit 0' 37\nread -r go < /go; echo more\nwhile :; do sleep 60 & wait $!; done\n");

@@ -13,6 +13,7 @@ mod list;
 mod logs;
 mod output;
 mod places;
+mod shell;
 mod together;
 mod up;
 
@@ -56,6 +57,7 @@ enum Command {
     Login(access::LoginArgs),
     /// Open a login shell of a container's root.
     RootLogin(access::LoginArgs),
+    Shell(shell::ShellArgs),
     Generations(generations::GenerationsArgs),
     Rollback(generations::RollbackArgs),
     Config(config::ConfigArgs),
@@ -70,6 +72,10 @@ pub fn command() -> clap::Command {
 pub fn run(arguments: &Arguments) -> ExitCode {
     let places = &arguments.places;
     let result = match &arguments.command {
+        Command::Shell(arguments) => match shell::run(arguments, places) {
+            Ok(status) => return ExitCode::from(status),
+            Err(error) => Err(error),
+        },
         Command::Up(arguments) => up::up(arguments, places),
         Command::Down(arguments) => up::down(arguments, places),
         Command::Plan(arguments) => create::plan(arguments, places),

@@ -5,7 +5,7 @@ use crate::generation::{self, Container};
 use crate::host::{Places, RUN_DIR, STATE_DIR};
 use anyhow::{Result, bail};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where containers are kept.
 #[derive(Debug, Args)]
@@ -20,6 +20,11 @@ pub struct PlaceArgs {
 }
 
 impl PlaceArgs {
+    /// Both directories, as they were given.
+    pub fn directories(&self) -> [&Path; 2] {
+        [&self.state_dir, &self.run_dir]
+    }
+
     pub fn places(&self) -> Result<Places> {
         Places::new(&self.state_dir, &self.run_dir)
     }

@@ -1,0 +1,153 @@
+//! `firnctl shell`: a container that is thrown away, and a shell on the host with commands for it.
+
+use super::config::SourceArgs;
+use super::destroy::destroy;
+use super::health::HealthArgs;
+use super::install::install;
+use super::places::PlaceArgs;
+use super::together;
+use crate::generation::Container;
+use crate::host::must_be_root;
+use crate::interrupt;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const EXAMPLES: &str = "\
+Examples:
+  firnctl shell web.toml                     a shell with `c` (run in the container) and `h` (help)
+  firnctl shell web.toml --run c hostname    one command; its exit status is ours
+  firnctl shell -n web.toml                  the container stays, and may be there before
+";
+
+/// Set in a shell, to the container's name.
+const RUNNING: &str = "runningShellContainer";
+
+/// Start a container, open a shell with commands for it, and destroy it when that ends.
+///
+/// In such a shell a further `firnctl shell` with the same container's definition changes the
+/// container instead.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ShellArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Don't destroy the container before and after.
+    #[arg(long, short, conflicts_with = "destroy")]
+    no_destroy: bool,
+    /// Destroy it before and after, also in the shell of the same container.
+    #[arg(long, short)]
+    destroy: bool,
+    #[command(flatten)]
+    health: HealthArgs,
+    /// Run this with the shell's commands, instead of a shell; all that follows belongs to it.
+    #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true)]
+    run: Vec<String>,
+}
+
+/// Runs the shell; its exit status.
+pub fn run(arguments: &ShellArgs, places: &PlaceArgs) -> Result<u8> {
+    must_be_root()?;
+    interrupt::watch()?;
+    let loaded = arguments.source.load()?;
+    let [instance] = loaded.instances.as_slice() else {
+        bail!("a shell is one container's: the definitions make {}", loaded.instances.len());
+    };
+    let is_inside = std::env::var_os(RUNNING).is_some_and(|name| *name == *instance.name);
+    let throws_away = !arguments.no_destroy && (!is_inside || arguments.destroy);
+    let all_places = places.places()?;
+    if throws_away {
+        destroy(&Container::new(&instance.name, &all_places))?;
+    }
+    let containers = install(&loaded, &all_places)?;
+    let plans = together::plans(&containers)?;
+    let started = together::apply(&plans, &together::waits(&containers)?, arguments.health.health());
+    if is_inside && !arguments.destroy {
+        return started.map(|()| 0);
+    }
+    let ended = match started {
+        // Ctrl-C during the start: a look at what is there, as with extra-container.
+        Err(error) if !interrupt::has_come() || !arguments.run.is_empty() => Err(error),
+        Err(error) => {
+            eprintln!("firnctl: {error:#}");
+            open(&containers[0], places, &[])
+        }
+        Ok(()) => open(&containers[0], places, &arguments.run),
+    };
+    if throws_away {
+        eprintln!("Destroying container.");
+        destroy(&containers[0])?;
+    }
+    ended
+}
+
+/// A shell, or the command, with the commands for the container.
+fn open(container: &Container, places: &PlaceArgs, command: &[String]) -> Result<u8> {
+    let file = Commands::write(container, &commands(container, places)?)?;
+    let mut bash = Command::new("bash");
+    if command.is_empty() {
+        eprintln!("\nStarting shell.\nEnter \"h\" for documentation.");
+        // The first is for a terminal, the second for commands from a pipe.
+        bash.arg("--rcfile").arg(&file.0).env("BASH_ENV", &file.0);
+    } else {
+        eprintln!("\nRunning command.");
+        bash.args(["-c", r#". "$0"; "$@""#]).arg(&file.0).args(command);
+    }
+    let status = bash.env(RUNNING, &container.name).status().context("run bash")?;
+    let of_signal = || std::os::unix::process::ExitStatusExt::signal(&status).map(|signal| 128 + signal);
+    Ok(u8::try_from(status.code().or_else(of_signal).unwrap_or(1)).unwrap_or(1))
+}
+
+/// The text of the shell's commands.
+fn commands(container: &Container, places: &PlaceArgs) -> Result<String> {
+    let own = std::env::current_exe().context("find our own path")?;
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    let [state, run] = places.directories().map(std::path::absolute);
+    let (state, run) = (state.context("--state-dir")?, run.context("--run-dir")?);
+    let firnctl = format!("{} --state-dir {} --run-dir {}", quoted(&own), quoted(&state), quoted(&run));
+    let definition = container.wanted()?.map(|wanted| wanted.definition);
+    let address = definition.and_then(|definition| definition.link.local_address).unwrap_or_default();
+    let ip = address.split('/').next().unwrap_or_default();
+    Ok(format!(
+        r#"unset BASH_ENV
+[ -z "$PS1" ] || [ ! -f ~/.bashrc ] || . ~/.bashrc
+name='{name}'
+ip='{ip}'
+c() {{
+  if [ $# -gt 0 ]; then {firnctl} run "$name" -- "$@"; else {firnctl} root-login "$name"; fi
+}}
+cssh() {{
+  if [ -z "$ip" ]; then echo "cssh: $name has no localAddress" >&2; return 1; fi
+  ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "root@$ip" "$@"
+}}
+h() {{
+  cat <<'END'
+c COMMAND    run a command in the container, as its root
+c            a login shell in it
+cssh [CMD]   the same by SSH
+$name, $ip   its name and address
+END
+}}
+PS1="[{name}] $PS1"
+"#,
+        name = container.name,
+    ))
+}
+
+/// A file with them, removed with this.
+struct Commands(PathBuf);
+
+impl Commands {
+    fn write(container: &Container, text: &str) -> Result<Self> {
+        let path = container.run_dir().join("shell");
+        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        Ok(Commands(path))
+    }
+}
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
