@@ -18,16 +18,20 @@ pub struct Places {
     monitors: PathBuf,
     /// Of the runtime; its default if `None`.
     runtime_root: Option<PathBuf>,
+    /// Of firn-image; its default if `None`.
+    layer_store: Option<PathBuf>,
 }
 
 impl Places {
-    /// What `firn` and `firn-shim` know without options, unless firnctl has another run directory.
+    /// What `firn`, `firn-shim` and `firn-image` know without options, unless firnctl has directories of its
+    /// own.
     pub fn new(state: &Path, run: &Path) -> Result<Self> {
         let absolute = |path: &Path| std::path::absolute(path).with_context(|| path.display().to_string());
         let (state, run) = (absolute(state)?, absolute(run)?);
         let is_own = run != Path::new(RUN_DIR);
         let monitors = if is_own { run.join("monitors") } else { MONITORS.into() };
-        Ok(Places { state, monitors, runtime_root: is_own.then(|| run.join("runtime")), run })
+        let layer_store = (state != Path::new(STATE_DIR)).then(|| state.join("layers"));
+        Ok(Places { state, monitors, runtime_root: is_own.then(|| run.join("runtime")), layer_store, run })
     }
 
     /// What is kept of all containers, a directory each.
@@ -48,6 +52,11 @@ impl Places {
     /// `--root` of the runtime, if it is not the default.
     pub fn runtime_root(&self) -> Option<&Path> {
         self.runtime_root.as_deref()
+    }
+
+    /// `--layer-store` of firn-image, if it is not the default.
+    pub fn layer_store(&self) -> Option<&Path> {
+        self.layer_store.as_deref()
     }
 
     /// The lock under which definitions change.

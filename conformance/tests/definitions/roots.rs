@@ -32,6 +32,29 @@ fn what_is_written_is_kept_as_the_definition_says() {
 }
 
 #[test]
+fn a_root_may_be_an_image() {
+    let host = Host::new("ctl-image");
+    let mut build = std::process::Command::new(firn_conformance::harness::binary("firn-image"));
+    build.current_dir(host.scratch.path()).args(["build", "--layer", "root", "--output", "oci:images:box"]);
+    build.args(["--entrypoint", "/init", "--env", "A=of the image"]);
+    firn_conformance::harness::command(&mut build).succeeds();
+    host.scratch.directory("top/etc");
+    host.scratch.write("top/etc/which", "upper\n");
+    host.project(json!({"a": {"rootFS": ["oci:./images:box", "./top"]}, "b": {"rootFS": ["oci:./images:none"]}}));
+    let error = host.call(&["up", "--detach", "firn.json"]).fails(1).stderr;
+    assert!(error.contains("none"), "{error}");
+    assert_eq!(
+        (host.log("a"), host.exec("a", &["cat", "/etc/which"])),
+        ("up A=of the image\n".into(), "upper\n".into())
+    );
+    host.call(&["stop", &host.name("a")]).succeeds();
+    let error =
+        host.call(&["config", "check", "-E", "{ containers.x.rootFS = [ ./root \"oci:x:y\" ]; }"]).fails(1).stderr;
+    assert!(error.contains("an image is the lowest layer"), "{error}");
+    host.leaves_nothing();
+}
+
+#[test]
 fn higher_layers_cover_lower_ones() {
     let host = Host::new("ctl-layers");
     host.scratch.directory("top/etc");

@@ -6,6 +6,9 @@ use std::path::{Component, Path, PathBuf};
 /// How a layer says that it is an image and not a directory.
 const IMAGES: [&str; 5] = ["docker://", "oci:", "oci-archive:", "docker-archive:", "containers-storage:"];
 
+/// Of these, what names a file: its path follows, and perhaps `:NAME`.
+const FILES: [&str; 3] = ["oci:", "oci-archive:", "docker-archive:"];
+
 /// The project with all paths absolute.
 pub fn absolute(project: Project, directory: &Path) -> Project {
     let containers =
@@ -19,7 +22,13 @@ pub fn of_definition(mut definition: Definition, directory: &Path) -> Definition
     definition.path.iter_mut().for_each(at);
     definition.store_paths.iter_mut().for_each(at);
     definition.network_namespace.iter_mut().for_each(at);
-    definition.root_fs.iter_mut().filter(|layer| !is_image(layer)).for_each(at);
+    for layer in &mut definition.root_fs {
+        *layer = match FILES.iter().find_map(|kind| Some((kind, layer.strip_prefix(kind)?))) {
+            Some((kind, path)) => format!("{kind}{}", join(directory, path)),
+            None if is_image(layer) => continue,
+            None => join(directory, layer),
+        };
+    }
     definition.credentials.values_mut().for_each(at);
     for (place, bind) in &mut definition.bind_mounts {
         let place = bind.mount_point.as_ref().unwrap_or(place);
@@ -66,14 +75,17 @@ mod tests {
     #[test]
     fn relative_paths_count_from_the_directory() {
         let definition: Definition = serde_json::from_value(json!({
-            "rootFS": ["./debian", "/abs", "docker://debian:12"],
+            "rootFS": ["./debian", "/abs", "docker://debian:12", "oci:./images:web", "oci-archive:/x.tar"],
             "flake": ".#web",
             "bindMounts": {"/data": {"hostPath": "data"}, "/etc/x": {}},
             "volumes": ["./v:/v", "../w:/w"],
         }))
         .unwrap();
         let definition = of_definition(definition, Path::new("/p/q"));
-        assert_eq!(definition.root_fs, ["/p/q/debian", "/abs", "docker://debian:12"]);
+        assert_eq!(
+            definition.root_fs,
+            ["/p/q/debian", "/abs", "docker://debian:12", "oci:/p/q/images:web", "oci-archive:/x.tar"]
+        );
         assert_eq!(definition.flake.as_deref(), Some("/p/q#web"));
         assert_eq!(definition.bind_mounts["/data"].host_path.as_deref(), Some("/p/q/data"));
         assert_eq!(definition.bind_mounts["/etc/x"].host_path.as_deref(), Some("/etc/x"));

@@ -73,6 +73,9 @@ pub fn arguments(container: &Container, run: &Running, bundle: &Path, store_path
     option("--output", bundle.into());
     option("--hostname", definition.hostname.clone().unwrap_or_else(|| host_name(&container.name)).into());
     option("--upper", container.upper(definition).map_or("tmpfs".into(), Into::into));
+    if let Some(store) = container.places().layer_store() {
+        option("--layer-store", store.into());
+    }
     // The first one's init is booted.
     run.system.iter().chain(&run.earlier_systems).for_each(|system| option("--closure", system.into()));
     if let Some(list) = store_paths {

@@ -2,6 +2,7 @@
 
 use super::report::Container;
 use crate::definition::document::Step;
+use crate::definition::paths;
 use crate::definition::schema::Definition;
 
 pub fn check(definition: &Definition, container: &mut Container<'_>) {
@@ -42,6 +43,10 @@ pub fn check(definition: &Definition, container: &mut Container<'_>) {
         if text.as_deref() == Some("") {
             container.tell(option, "is empty");
         }
+    }
+    if let Some(index) = root_fs.iter().skip(1).position(|layer| paths::is_image(layer)) {
+        let message = "an image is the lowest layer: write it first, and give one at most";
+        container.within("rootFS", Step::Index(index + 1)).tell("", message);
     }
     if let Some(hostname) = &definition.hostname {
         container.keep("hostname", host_name(hostname));
