@@ -144,7 +144,8 @@ fn a_programs_own_status_and_its_133() {
     let (status, _) = Monitor::start(&scratch, &path, &["--restart", "unit"]).ends();
     assert_eq!(status, 133);
     // Without a unit it is started anew, until the start limit.
-    let (status, record) = Monitor::start(&scratch, &path, &["--start-limit", "3"]).ends();
+    let (status, record) =
+        Monitor::start(&scratch, &path, &["--start-limit", "3", "--start-limit-interval", "600"]).ends();
     assert_eq!((status, &record["reason"]), (1, &json!("start-limit")));
     assert_eq!(record["restarts"], 2);
 }

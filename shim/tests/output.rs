@@ -186,7 +186,7 @@ fn a_log_that_takes_nothing() {
 fn errors_do_not_steer_the_terminal() {
     let mut fixture = Fixture::new("escapes", "");
     fixture.config["process"]["args"] = json!(["/no\x1b]0;title\x07\u{9b}31m\nfirn-shim: forged"]);
-    let ended = fixture.run(&["--restart", "on-failure", "--start-limit", "2"]);
+    let ended = fixture.run(&["--restart", "on-failure", "--start-limit", "2", "--start-limit-interval", "600"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let control = ended.stderr.chars().find(|c| c.is_control() && *c != '\n');
     assert_eq!(control, None, "{:?}", ended.stderr);
