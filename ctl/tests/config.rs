@@ -109,7 +109,7 @@ fn without_a_project_the_error_says_what_to_do() {
     assert!(told.contains("there is no firn.toml in") && told.contains("name a file"), "{told}");
     assert!(project.fails(&["config", "check", "absent.toml"], "").contains("No such file"));
     project.file("x.yaml", "");
-    assert!(project.fails(&["config", "check", "x.yaml"], "").contains("ends in .toml, .json or .nix"));
+    assert!(project.fails(&["config", "check", "x.yaml"], "").contains("ends in .toml, .json, .nix or .conf"));
 }
 
 /// A definition with more than thirty kinds of mistakes; each line that has one ends with what is
@@ -283,4 +283,16 @@ fn the_schema_is_one_and_names_every_option() {
         assert!(options[option]["description"].is_string(), "{option}: {}", options[option]);
     }
     assert_eq!(options["copyResolvConf"]["default"], true);
+}
+
+#[test]
+fn a_conf_of_nixos_containers_is_a_definition_too() {
+    let project = Project::new("conf");
+    project.file("web.conf", "SYSTEM_PATH=/nix/store/x\nPRIVATE_NETWORK=0\nLOCAL_ADDRESS=10.233.1.2\n");
+    let error = project.fails(&["config", "check", "web.conf"], "");
+    // Found by its meaning, and told where it stands.
+    assert!(error.starts_with("web.conf:3:1: containers.web.localAddress: needs privateNetwork = true"), "{error}");
+    project.file("web.conf", "SYSTEM_PATH=/nix/store/x\nHOST_ADDRESS=\nEXTRA_NSPAWN_FLAGS=--bind-ro=/srv\n");
+    let expected = json!({"path": "/nix/store/x", "bindMounts": {"/srv": {"hostPath": "/srv"}}});
+    assert_eq!(project.shown(&["web.conf"], "")["containers"]["web"], expected);
 }

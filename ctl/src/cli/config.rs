@@ -51,7 +51,7 @@ enum ConfigCommand {
 /// Where definitions are.
 #[derive(Debug, Args)]
 pub struct SourceArgs {
-    /// File of definitions (.toml, .json, .nix), a directory with firn.toml or default.nix, or - for
+    /// File of definitions (.toml, .json, .nix, or .conf of nixos-containers), a directory with firn.toml or default.nix, or - for
     /// standard input; the firn.toml here or above if not given.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! Definitions: what containers shall be, as people write it.
 //!
 //! ```text
-//! file, stdin, -E ─ source ─ toml | json | nix ─ Document (values with places)
+//! file, stdin, -E ─ source ─ toml | json | nix | conf ─ Document (values with places)
 //!     ─ structure (JSON Schema, from schema) ─ Project ─ instances ─ check ─ paths ─ Loaded
 //!                          └──────────── mistakes: all at once, each with its place
 //! ```
@@ -9,6 +9,7 @@
 //! Nothing here asks the host what it has, but for the text itself and for Nix.
 
 pub mod check;
+pub mod conf;
 pub mod document;
 pub mod instances;
 pub mod json;
@@ -27,7 +28,7 @@ use instances::Instance;
 use mistake::{Mistake, Mistakes};
 use schema::Project;
 use source::{Language, Source, Text};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use structure::Structure;
 
 /// Definitions without a mistake.
@@ -63,6 +64,10 @@ fn parse(text: Text) -> Result<Document> {
         Language::Toml => toml::read(&text.origin, text.content),
         Language::Json => json::read(&text.origin, text.content),
         Language::Nix => return nix::evaluate(&text),
+        Language::Conf => {
+            let name = text.file.as_deref().and_then(Path::file_stem).unwrap_or_default();
+            conf::read(&text.origin, &name.to_string_lossy(), text.content)
+        }
     };
     read.map_err(|mistakes| match Mistakes::new(mistakes) {
         Some(mistakes) => mistakes.into(),

@@ -30,6 +30,8 @@ pub enum Language {
     Toml,
     Json,
     Nix,
+    /// Of a container of NixOS.
+    Conf,
 }
 
 /// A text to read definitions from.
@@ -104,7 +106,8 @@ fn file(path: &Path) -> Result<Text> {
         Some("toml") => Language::Toml,
         Some("json") => Language::Json,
         Some("nix") => Language::Nix,
-        _ => bail!("{origin}: definitions are in a file that ends in .toml, .json or .nix"),
+        Some("conf") => Language::Conf,
+        _ => bail!("{origin}: definitions are in a file that ends in .toml, .json, .nix or .conf (nixos-containers)"),
     };
     let content = std::fs::File::open(path).and_then(text).with_context(|| format!("read {origin}"))?;
     let full = std::path::absolute(path).with_context(|| origin.clone())?;
