@@ -18,6 +18,7 @@ fn programs_run_with_their_arguments_streams_and_status() {
     }
     let odd = ["a b", "'\"", "$(touch /pwned)", "new\nline", "", "-x", "*"];
     let expected = odd.iter().map(|argument| format!("[{argument}]")).collect::<String>();
+    assert_eq!(host.call(&["exec", "--user", "root", &name, "true"]).code, 2);
     let print = ["sh", "-c", r#"for i; do printf '[%s]' "$i"; done"#, "sh"];
     for verb in ["exec", "run"] {
         let output = host.call(&[&[verb, &name, "--"], &print[..], &odd[..]].concat()).succeeds();
@@ -79,6 +80,13 @@ fn a_shell_is_of_a_container_that_is_thrown_away() {
     let output = shell.wait_with_output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!((output.status.code(), &*stdout), (Some(3), &*format!("A=1\n/first\n{name}\n")), "{stderr}");
+    // It destroys none of another project.
+    host.up();
+    std::fs::create_dir(host.scratch.join("other")).unwrap();
+    std::fs::copy(host.scratch.join("firn.json"), host.scratch.join("other/firn.json")).unwrap();
+    let error = host.call(&["shell", "other/firn.json", "--run", "true"]).fails(1).stderr;
+    assert!(error.contains("belongs to "), "{error}");
+    assert_eq!(host.status("a"), "up");
     // One that is kept.
     let kept = host.call(&["shell", "--no-destroy", "firn.json", "--run", "c", "true"]).succeeds();
     assert!(!kept.stderr.contains("Destroying"), "{kept:?}");
@@ -101,10 +109,10 @@ fn logs_are_shown_and_followed() {
     assert_eq!(lines.next().unwrap().unwrap(), "line 3");
     host.exec("a", &["sh", "-c", "echo go > /go"]);
     assert_eq!(lines.next().unwrap().unwrap(), "more");
-    logs.kill().unwrap();
-    logs.wait().unwrap();
-    // Logs stay when the container has ended, also an ephemeral one.
+    // It ends with the container; the log stays.
     host.call(&["stop", &name]).succeeds();
+    assert_eq!(lines.next().map(Result::unwrap), None);
+    assert!(logs.wait().unwrap().success());
     assert_eq!(host.log("a").lines().count(), 4);
     host.leaves_nothing();
 }

@@ -79,7 +79,22 @@ fn a_container_that_does_not_stop_is_killed_and_said_so() {
     assert!(error.contains("did not stop in time and was killed"), "{error}");
     assert_eq!(host.status("a"), "down (killed)");
     host.up();
+    // It comes up again all the same.
+    let output = host.call(&["restart", &host.name("a")]).succeeds();
+    assert!(output.stderr.contains("killed"), "{output:?}");
+    assert_eq!(host.status("a"), "up");
+    host.project(json!({"a": {"timeoutStopSec": "1s", "hostname": "x"}}));
+    assert!(host.up().stderr.contains("did not stop in time and was killed"));
+    assert_eq!(host.exec("a", &["hostname"]), "x\n");
+    let output = host.call(&["start", &host.name("a")]).succeeds();
+    assert_eq!(output.stderr, format!("{}  already up\n", host.name("a")));
     host.call(&["terminate", &host.name("a")]).succeeds();
+    assert!(host.call(&["stop", &host.name("a")]).succeeds().stderr.contains("not running"));
+    host.up();
+    host.call(&["down", "--destroy", "firn.json"]).succeeds();
+    assert_eq!(host.call(&["status", &host.name("a")]).stdout, "gone\n");
+    let error = host.call(&["down", "--only", "nobody", "firn.json"]).fails(1).stderr;
+    assert!(error.contains("the definitions make none of this name"), "{error}");
     host.leaves_nothing();
 }
 

@@ -63,6 +63,18 @@ fn what_is_installed_and_does_not_run_is_pending() {
     assert_ne!(host.exec("a", &["hostname"]), "new\n");
     host.call(&["create", "--start", "firn.json"]).succeeds();
     assert_eq!(host.exec("a", &["hostname"]), "new\n");
+    // Whatever could be changed live.
+    let before = pid(&host, "a");
+    host.project(json!({"a": {"hostname": "new", "pids": 50}}));
+    host.call(&["create", "--restart", "firn.json"]).succeeds();
+    assert_ne!(pid(&host, "a"), before);
+    // What can't be started is no reason to stop what runs.
+    host.project(json!({"a": {"hostname": "other", "volumes": ["./missing:/x"]}}));
+    let before = pid(&host, "a");
+    for verb in [&["plan", "firn.json"][..], &["up", "--detach", "firn.json"]] {
+        assert!(host.call(verb).fails(1).stderr.contains("missing, which is to be mounted"));
+    }
+    assert_eq!(pid(&host, "a"), before);
     // One that nobody restarts for a change says so until it is restarted by hand.
     host.project(json!({"a": {"hostname": "newer", "restartIfChanged": false}}));
     let before = pid(&host, "a");

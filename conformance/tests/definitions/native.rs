@@ -152,20 +152,28 @@ fn an_update_that_fails_says_so_and_goes_back_where_that_is_asked_for() {
     system.up(&[]).succeeds();
     system.sh("echo kept > /data");
     system.link(&bad);
-    let error = system.up(&["--wait-healthy", "1s"]).fails(4).stderr;
-    assert!(error.contains("went back to what ran before"), "{error}");
+    let error = system.up(&["--wait-healthy", "1s"]).fails(1).stderr;
+    assert!(error.contains("the update is undone: switch-to-configuration has failed"), "{error}");
     assert_eq!(system.sh("tail -n 2 /switched; cat /data"), "test bad\ntest two\nkept\n");
     assert_eq!(system.host.plan(), format!("a: update: system {bad}\n"), "it is still what is wanted");
 
     // The definition's own check, which runs inside.
     system.link(&one);
     system.define(json!({"check": ["sh", "-c", "echo not well >&2; test -e /healthy"]}));
-    let error = system.up(&[]).fails(4).stderr;
-    assert!(error.contains("its check has failed") && error.contains("not well"), "{error}");
+    let error = system.up(&[]).fails(1).stderr;
+    assert!(error.contains("the update is undone: its check has failed") && error.contains("not well"), "{error}");
     assert_eq!(system.sh("tail -n 2 /switched"), "test one\ntest two\n");
+    // What was undone is no generation to go back to.
+    let list = system.host.call(&["generations", &system.host.name("a")]).succeeds().stdout;
+    assert!(list.lines().last().unwrap().contains(&two) && list.ends_with("(current)\n"), "{list}");
     system.sh("touch /healthy");
     system.up(&[]).succeeds();
     assert_eq!((system.sh("tail -n 1 /switched"), system.pid()), ("test one\n".into(), pid));
+    // One that hangs is not waited for.
+    system.link(&two);
+    system.define(json!({"check": ["sleep", "1000"]}));
+    let error = system.up(&["--wait-healthy", "1s"]).fails(1).stderr;
+    assert!(error.contains("the update is undone: its check has not ended in time"), "{error}");
     system.host.leaves_nothing();
 }
 

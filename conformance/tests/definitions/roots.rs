@@ -75,5 +75,8 @@ fn higher_layers_cover_lower_ones() {
     assert_eq!(host.plan(), "a: restart: rootFS\n");
     host.up();
     assert_eq!(host.exec("a", &["cat", "/etc/which"]), "third\n");
+    // Back to what the link led to then.
+    host.call(&["rollback", &host.name("a")]).succeeds();
+    assert_eq!(host.exec("a", &["cat", "/etc/which"]), "upper\n");
     host.leaves_nothing();
 }

@@ -55,21 +55,18 @@ fn the_foreground_shows_all_output_and_ctrl_c_stops_what_it_started() {
     firn_conformance::harness::wait_until("both are up", || {
         ["a", "bb"].iter().all(|name| host.call(&["status", &host.name(name)]).stdout == "up\n")
     });
-    // What was printed before it follows is in the log only, so they speak until they are heard.
-    let mut silent = vec![host.name("a"), host.name("bb")];
-    for _ in 0..100 {
-        if silent.is_empty() {
-            break;
-        }
-        for name in ["a", "bb"] {
-            host.exec(name, &["sh", "-c", "echo said > /dev/console"]);
-        }
-        let line = lines.next().unwrap().unwrap();
-        let (name, text) = line.split_once('|').unwrap();
-        assert!(["said", "up A=", "up A=1"].contains(&text.trim()), "{line}");
-        silent.retain(|other| other != name.trim());
+    // From the first line on, and then what comes.
+    for name in ["a", "bb"] {
+        host.exec(name, &["sh", "-c", "echo said > /dev/console"]);
     }
-    assert_eq!(silent, Vec::<String>::new());
+    let mut seen: Vec<String> = (0..4).map(|_| lines.next().unwrap().unwrap().replace("  ", " ")).collect();
+    seen.sort();
+    let [a, bb] = ["a", "bb"].map(|name| host.name(name));
+    let mut expected =
+        [format!("{a} | up A="), format!("{a} | said"), format!("{bb} | up A=1"), format!("{bb} | said")];
+    expected.sort();
+    let normal = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(seen.iter().map(normal).collect::<Vec<_>>(), expected);
     let pid = rustix::process::Pid::from_child(&up);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let rest: Vec<String> = lines.map(Result::unwrap).collect();

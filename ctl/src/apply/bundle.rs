@@ -14,15 +14,28 @@ use std::process::{Command, Stdio};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
+/// Finds what would be wrong with the bundle, but for what `firn-image` finds. Nothing is made.
+pub fn check(run: &Running) -> Result<()> {
+    devices::find(&run.definition)?;
+    check_network(run)?;
+    check_sources(run)?;
+    read_credentials(run).map(drop)
+}
+
+fn check_network(run: &Running) -> Result<()> {
+    match &run.definition.network_namespace {
+        Some(path) if !Path::new(path).exists() => {
+            bail!("networkNamespace: there is no {path}: `ip netns add NAME` makes /run/netns/NAME")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes a new bundle; its path. Errors come before anything is made, but for what `firn-image` finds.
 pub fn make(container: &Container, run: &Running) -> Result<PathBuf> {
     let definition = &run.definition;
     let devices = devices::find(definition)?;
-    if let Some(namespace) = &definition.network_namespace
-        && !Path::new(namespace).exists()
-    {
-        bail!("networkNamespace: there is no {namespace}: `ip netns add NAME` makes /run/netns/NAME");
-    }
+    check_network(run)?;
     check_sources(run)?;
     let credentials = read_credentials(run)?;
 

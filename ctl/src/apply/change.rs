@@ -1,9 +1,9 @@
 //! One container is brought to what is wanted of it, in the least way that does it.
 
 use super::start::{self, run_of};
-use super::stop::{self, How};
+use super::stop::{self, How, Stopped};
 use super::update::{self, Health};
-use super::{live, starting};
+use super::{bundle, live, starting};
 use crate::definition::schema::Definition;
 use crate::difference::{self, Change};
 use crate::generation::{Container, Locked, Running};
@@ -30,6 +30,8 @@ pub struct Plan {
     /// What runs; `None` if nothing does.
     pub running: Option<Running>,
     pub wanted: Running,
+    /// A live change is not enough.
+    pub restarts_always: bool,
 }
 
 impl fmt::Display for Action {
@@ -42,22 +44,37 @@ impl fmt::Display for Action {
     }
 }
 
-/// What has to be done for a definition. Nothing is changed.
+/// What has to be done for a definition. Nothing is changed, and what can be wrong with it is found.
 pub fn plan(container: &Container, definition: &Definition) -> Result<Plan> {
     let what = || format!("container {}", container.name);
     unsupported::refuse(&container.name, definition)?;
     let wanted = run_of(definition, root::resolve(definition).with_context(what)?);
+    bundle::check(&wanted).with_context(what)?;
+    decide(container, wanted, false)
+}
+
+/// The same plan against what runs now.
+pub fn again(container: &Container, plan: &Plan) -> Result<Plan> {
+    decide(container, plan.wanted.clone(), plan.restarts_always)
+}
+
+fn decide(container: &Container, wanted: Running, restarts_always: bool) -> Result<Plan> {
     let running = if container.connect()?.is_some() { container.running()? } else { None };
     let change = running.as_ref().map(|running| difference::between(running, &wanted));
     let action = match change {
         None => Action::Start,
+        Some(Change::Live(_) | Change::Update { .. }) if restarts_always => {
+            Action::Change(Change::Restart(vec!["--restart".into()]))
+        }
         Some(Change::Update { to, .. }) if !update::can_switch(&to) => {
             Action::Change(Change::Restart(vec!["path".into()]))
         }
-        Some(change @ Change::Restart(_)) if !definition.restart_if_changed.0 => Action::Pending(change),
+        Some(change @ Change::Restart(_)) if !wanted.definition.restart_if_changed.0 && !restarts_always => {
+            Action::Pending(change)
+        }
         Some(change) => Action::Change(change),
     };
-    Ok(Plan { action, running, wanted })
+    Ok(Plan { action, running, wanted, restarts_always })
 }
 
 /// What is installed and does not run yet; `None` if it is what runs. A flake is not built for it.
@@ -74,24 +91,26 @@ pub fn pending(container: &Container, definition: &Definition) -> Option<Change>
     }
 }
 
-/// Carries a plan out.
-pub fn apply(container: &Locked<'_>, plan: Plan, health: Health, tell: &dyn Fn(&Status)) -> Result<()> {
-    let Plan { action, running, wanted } = plan;
+/// Carries a plan out; whether what ran had to be killed on the way.
+pub fn apply(container: &Locked<'_>, plan: Plan, health: Health, tell: &dyn Fn(&Status)) -> Result<Stopped> {
+    let Plan { action, running, wanted, .. } = plan;
     let running = running.unwrap_or_else(|| wanted.clone());
     match action {
-        Action::Pending(_) | Action::Change(Change::Unchanged) => starting::wait_for_another(container, tell),
-        Action::Start => start::start(container, wanted, tell),
+        Action::Pending(_) | Action::Change(Change::Unchanged) => starting::wait_for_another(container, tell)?,
+        Action::Start => start::start(container, wanted, tell)?,
         Action::Change(Change::Live(changes)) => {
             starting::wait_for_another(container, tell)?;
-            live::apply(container, &running, wanted, &changes)
+            live::apply(container, &running, wanted, &changes)?;
         }
         Action::Change(Change::Update { live, .. }) => {
             starting::wait_for_another(container, tell)?;
-            update::apply(container, &running, wanted, &live, health)
+            update::apply(container, &running, wanted, &live, health)?;
         }
         Action::Change(Change::Restart(_)) => {
-            stop::stop(container, How::Stop(None))?;
-            start::start(container, wanted, tell)
+            let stopped = stop::stop(container, How::Stop(None))?;
+            start::start(container, wanted, tell)?;
+            return Ok(stopped);
         }
     }
+    Ok(Stopped::AsAsked)
 }

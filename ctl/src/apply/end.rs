@@ -10,6 +10,9 @@ use std::path::Path;
 #[serde(rename_all = "camelCase")]
 pub struct Ended {
     pub reason: String,
+    /// Init's exit status.
+    #[serde(default)]
+    pub status: Option<u8>,
     #[serde(default)]
     pub exit_code: Option<u8>,
     #[serde(default)]
@@ -31,5 +34,5 @@ impl Ended {
 
 /// The last lines of a log.
 pub fn last_lines(log: &Path, count: usize) -> Vec<String> {
-    read::tail(log, count).unwrap_or_default().into_iter().map(|record| record.text).collect()
+    read::tail(log, count, None).unwrap_or_default().into_iter().map(|record| record.text).collect()
 }

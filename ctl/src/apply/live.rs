@@ -10,9 +10,23 @@ use serde::Serialize;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+/// Applies the changes, which are a generation then.
+pub fn apply(container: &Locked<'_>, running: &Running, wanted: Running, live: &Live) -> Result<()> {
+    change(container, running, wanted, live)?;
+    record(container)
+}
+
+/// Records what runs as a generation.
+pub fn record(container: &Locked<'_>) -> Result<()> {
+    let what = || format!("container {}", container.name);
+    let run = container.running()?.with_context(what)?;
+    let run = container.history().record(run).with_context(what)?;
+    container.set_running(&run).with_context(what)
+}
+
 /// Applies the changes. On failure what was changed stays so, and is not recorded: the next call does
 /// it again.
-pub fn apply(container: &Locked<'_>, running: &Running, mut wanted: Running, live: &Live) -> Result<()> {
+pub fn change(container: &Locked<'_>, running: &Running, mut wanted: Running, live: &Live) -> Result<()> {
     let what = || format!("container {}", container.name);
     wanted.first_id = running.first_id;
     let is_update = running.system != wanted.system;
@@ -29,8 +43,8 @@ pub fn apply(container: &Locked<'_>, running: &Running, mut wanted: Running, liv
     }
     change_mounts(container, "remove", &live.gone).with_context(what)?;
     change_mounts(container, "add", &live.come).with_context(what)?;
-    let run = container.history().record(wanted).with_context(what)?;
-    container.set_running(&run).with_context(what)?;
+    wanted.generation = running.generation;
+    container.set_running(&wanted).with_context(what)?;
     // A restart that the container asks for is one of what it is now.
     container.use_bundle(&made).with_context(what)
 }

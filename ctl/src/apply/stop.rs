@@ -3,8 +3,8 @@
 use super::end::Ended;
 use crate::generation::Container;
 use crate::wanted::monitor::stop_timeout;
-use anyhow::{Result, bail};
-use firn_shim::control::protocol::{Event, Request};
+use anyhow::Result;
+use firn_shim::control::protocol::Request;
 
 /// How a container is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,10 +15,20 @@ pub enum How {
     Kill,
 }
 
-/// Ends a container, and waits until nothing of it runs. Whether it ran. Errors: it had to be killed
-/// although it was to be stopped; then it is ended all the same.
-pub fn stop(container: &Container, how: How) -> Result<bool> {
-    let Some(mut monitor) = container.connect()? else { return Ok(false) };
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// It did not run.
+    NotRunning,
+    /// As it was asked.
+    AsAsked,
+    /// It did not stop in time, and was killed.
+    Killed,
+}
+
+/// Ends a container, and waits until nothing of it runs.
+pub fn stop(container: &Container, how: How) -> Result<Stopped> {
+    let Some(mut monitor) = container.connect()? else { return Ok(Stopped::NotRunning) };
     let run = container.running()?;
     let timeout = run.map(|run| stop_timeout(&run.definition));
     monitor.call(Request::Subscribe)?;
@@ -26,21 +36,8 @@ pub fn stop(container: &Container, how: How) -> Result<bool> {
         How::Stop(given) => Request::Stop { timeout: given.or(timeout) },
         How::Kill => Request::Kill,
     })?;
-    let mut code = None;
-    while let Some(event) = monitor.next_event()? {
-        if let Event::Ended { code: ended } = event {
-            code = Some(ended);
-        }
-    }
-    let was_killed = code == Some(137) || Ended::read(container).is_some_and(|end| end.reason == "killed");
-    match how {
-        How::Stop(_) if was_killed => {
-            bail!(
-                "container {}: did not stop in time and was killed; `firnctl logs {}` has its last words",
-                container.name,
-                container.name
-            )
-        }
-        _ => Ok(true),
-    }
+    // Until it closes the connection: after it has told the end it still cleans up.
+    while monitor.next_event()?.is_some() {}
+    let was_killed = Ended::read(container).is_some_and(|end| end.reason == "killed");
+    Ok(if how != How::Kill && was_killed { Stopped::Killed } else { Stopped::AsAsked })
 }

@@ -2,9 +2,9 @@
 //! switches to it. What is not healthy afterwards goes back.
 
 use super::{inside, live};
-use crate::difference::Live;
+use crate::difference::{self, Change, Live};
 use crate::generation::{Locked, Running};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,80 +15,108 @@ const SWITCH: &str = "bin/switch-to-configuration";
 /// Between two tries of a check.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What a container has to be after a change; else the change is undone.
+/// How long one run of a check may take where no time is given.
+const CHECK_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a container has to be after an update; else the update is undone.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Health {
     /// The time in which it must become healthy. Without it units that fail are told, and undo nothing.
     pub limit: Option<Duration>,
 }
 
-/// The new system runs, with units that have failed. It is the exit status 4, as of
-/// switch-to-configuration.
-#[derive(Debug)]
-pub struct UnitsFailed {
-    container: String,
-    /// Their names, or what the switch has said.
-    what: String,
-    /// The change was undone.
-    undone: bool,
+/// What is wrong after a switch.
+enum Fault {
+    /// Units have failed, or the switch itself.
+    Switch(String),
+    /// The definition's check has failed.
+    Check(String),
 }
 
-impl fmt::Display for UnitsFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let undone = if self.undone { "; went back to what ran before" } else { "" };
-        write!(f, "container {}: updated, but {}{undone}", self.container, self.what)
+/// An update with a fault.
+#[derive(Debug)]
+pub struct UpdateFailed {
+    container: String,
+    fault: String,
+    /// How the way back ended; `None`: the new system runs.
+    undone: Option<Result<(), String>>,
+}
+
+impl UpdateFailed {
+    /// Whether what ran before was to come back.
+    pub fn is_undone(&self) -> bool {
+        self.undone.is_some()
     }
 }
 
-impl std::error::Error for UnitsFailed {}
+impl fmt::Display for UpdateFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { container, fault, undone } = self;
+        match undone {
+            None => write!(f, "container {container}: updated, but {fault}"),
+            Some(Ok(())) => write!(f, "container {container}: the update is undone: {fault}"),
+            Some(Err(why)) => write!(f, "container {container}: the update has failed: {fault}; and going back: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for UpdateFailed {}
 
 /// Whether a system can be switched to while another one runs.
 pub fn can_switch(system: &Path) -> bool {
     system.join(SWITCH).exists()
 }
 
-/// Changes to another system, and whatever else is changed live. Errors: [`UnitsFailed`].
+/// Changes to another system, and whatever else is changed live. Errors: [`UpdateFailed`].
 pub fn apply(container: &Locked<'_>, running: &Running, wanted: Running, changes: &Live, health: Health) -> Result<()> {
     let system = wanted.system.clone().context("an update has a system")?;
     let check = wanted.definition.check.clone();
     let failed_before = inside::failed_units(container, running.system.as_deref());
-    live::apply(container, running, wanted, changes)?;
-    let Some(what) = switch(container, &system, &failed_before, &check, health)? else { return Ok(()) };
-    let undone = health.limit.is_some() || !check.is_empty();
-    if undone {
-        let back = container.running()?.with_context(|| format!("container {}: is not recorded", container.name))?;
-        let earlier = running.system.as_deref().context("what ran had a system")?;
-        live::apply(container, &back, running.clone(), &reversed(&back, running))?;
-        switch_once(container, earlier)?;
+    live::change(container, running, wanted, changes)?;
+    let fault = match switch(container, &system, &failed_before)? {
+        Some(said) => Some(Fault::Switch(said)),
+        None => check_until(container, &system, &check, health.limit)?.map(Fault::Check),
+    };
+    let undoes = match &fault {
+        None => false,
+        Some(Fault::Check(_)) => true,
+        Some(Fault::Switch(_)) => health.limit.is_some(),
+    };
+    let undone = undoes.then(|| undo(container, running).map_err(|error| format!("{error:#}")));
+    if undone.is_none() {
+        live::record(container)?;
     }
-    Err(UnitsFailed { container: container.name.clone(), what, undone }.into())
+    match fault {
+        None => Ok(()),
+        Some(Fault::Switch(fault) | Fault::Check(fault)) => {
+            Err(UpdateFailed { container: container.name.clone(), fault, undone }.into())
+        }
+    }
 }
 
-fn reversed(from: &Running, to: &Running) -> Live {
-    match crate::difference::between(from, to) {
-        crate::difference::Change::Live(live) | crate::difference::Change::Update { live, .. } => live,
-        _ => Live::default(),
+/// Changes back to what ran before.
+fn undo(container: &Locked<'_>, earlier: &Running) -> Result<()> {
+    let now = container.running()?.context("what runs is not recorded")?;
+    let changes = match difference::between(&now, earlier) {
+        Change::Live(live) | Change::Update { live, .. } => live,
+        Change::Unchanged | Change::Restart(_) => Live::default(),
+    };
+    live::change(container, &now, earlier.clone(), &changes)?;
+    match switch_once(container, earlier.system.as_deref().context("what ran had a system")?)? {
+        Some(said) => bail!(said),
+        None => Ok(()),
     }
 }
 
 /// Switches; what is wrong afterwards.
-fn switch(
-    container: &Locked<'_>,
-    system: &Path,
-    failed_before: &[String],
-    check: &[String],
-    health: Health,
-) -> Result<Option<String>> {
+fn switch(container: &Locked<'_>, system: &Path, failed_before: &[String]) -> Result<Option<String>> {
     let said = switch_once(container, system)?;
     let failed = inside::failed_units(container, Some(system));
     let new: Vec<String> = failed.into_iter().filter(|unit| !failed_before.contains(unit)).collect();
-    if !new.is_empty() {
-        return Ok(Some(format!("these units have failed: {}", new.join(", "))));
+    match new.as_slice() {
+        [] => Ok(said),
+        _ => Ok(Some(format!("these units have failed: {}", new.join(", ")))),
     }
-    if said.is_some() {
-        return Ok(said);
-    }
-    check_until(container, system, check, health.limit.unwrap_or_default())
 }
 
 /// Runs the switch; what it has said, if it failed.
@@ -103,18 +131,26 @@ fn switch_once(container: &Locked<'_>, system: &Path) -> Result<Option<String>> 
     Ok(Some(format!("switch-to-configuration has failed ({}):\n{}{}", output.status, printed, said.trim_end())))
 }
 
-/// Runs the definition's check until it succeeds, or the time is over; what it has said last.
-fn check_until(container: &Locked<'_>, system: &Path, check: &[String], limit: Duration) -> Result<Option<String>> {
+/// Runs the definition's check until it succeeds, or the time is over; what it has said last. Without a
+/// time it has one try.
+fn check_until(
+    container: &Locked<'_>,
+    system: &Path,
+    check: &[String],
+    limit: Option<Duration>,
+) -> Result<Option<String>> {
     if check.is_empty() {
         return Ok(None);
     }
-    let begin = Instant::now();
+    let end = Instant::now() + limit.unwrap_or(CHECK_LIMIT);
     loop {
-        let output = inside::run(container, Some(system), check)?;
+        let Some(output) = inside::run_until(container, Some(system), check, end)? else {
+            return Ok(Some("its check has not ended in time".into()));
+        };
         if output.status.success() {
             return Ok(None);
         }
-        if begin.elapsed() + PAUSE > limit {
+        if limit.is_none() || Instant::now() + PAUSE > end {
             let said = String::from_utf8_lossy(&output.stderr);
             let said = said.trim_end();
             let colon = if said.is_empty() { "" } else { ": " };

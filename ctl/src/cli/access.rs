@@ -25,14 +25,22 @@ pub struct ExecArgs {
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
     /// Working directory inside.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, short = 'w', visible_alias = "workdir", value_name = "DIR")]
     cwd: Option<String>,
+    /// For those who type -it: stdin is passed on anyway.
+    #[arg(long, short, hide = true)]
+    interactive: bool,
     /// User and group inside, as numbers.
-    #[arg(long, short, value_name = "UID[:GID]")]
+    #[arg(long, short, value_name = "UID[:GID]", value_parser = user)]
     user: Option<String>,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
+}
+
+fn user(text: &str) -> Result<String, String> {
+    let is_good = text.splitn(2, ':').all(|id| id.parse::<u32>().is_ok());
+    if is_good { Ok(text.into()) } else { Err("give numbers, as in 0:0 or 1000".into()) }
 }
 
 /// Run a command in a container as its root logs in: in a login shell, with the arguments as they are.

@@ -7,7 +7,6 @@ use super::output::print;
 use super::places::PlaceArgs;
 use super::together::{self, Plans};
 use crate::apply::change::{self, Action};
-use crate::difference::Change;
 use crate::generation::Container;
 use crate::host::must_be_root;
 use crate::interrupt;
@@ -65,7 +64,7 @@ pub fn create(arguments: &CreateArgs, places: &PlaceArgs) -> Result<()> {
     let mut plans = together::plans(&containers)?;
     plans.retain(|_, (_, plan)| plan.action != Action::Start || arguments.start);
     if arguments.restart {
-        plans.values_mut().for_each(|(_, plan)| plan.action = restarted(plan.action.clone()));
+        plans.values_mut().for_each(|(_, plan)| plan.restarts_always = true);
     }
     together::apply(&plans, &waits_of(&plans, &containers)?, arguments.health.health())
 }
@@ -73,15 +72,6 @@ pub fn create(arguments: &CreateArgs, places: &PlaceArgs) -> Result<()> {
 fn waits_of(plans: &Plans, containers: &[Container]) -> Result<crate::apply::order::Waits> {
     let waits = together::waits(containers)?;
     Ok(waits.into_iter().filter(|(name, _)| plans.contains_key(name)).collect())
-}
-
-fn restarted(action: Action) -> Action {
-    match action {
-        Action::Change(Change::Live(_) | Change::Update { .. }) => {
-            Action::Change(Change::Restart(vec!["--restart".into()]))
-        }
-        other => other,
-    }
 }
 
 /// Tells what would be done.

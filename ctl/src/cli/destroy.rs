@@ -4,10 +4,11 @@ use super::places::PlaceArgs;
 use crate::apply::stop::{self, How};
 use crate::generation::{self, Container};
 use crate::host::must_be_root;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
-/// Remove containers with all that they have written. What is mounted in their roots is not touched.
+/// Kill containers and remove them with all that they have written. What is mounted in their roots is
+/// unmounted, and keeps its files.
 #[derive(Debug, Args)]
 pub struct DestroyArgs {
     /// Names of containers; one that is not there is no error.
@@ -31,7 +32,10 @@ pub fn run(arguments: &DestroyArgs, places: &PlaceArgs) -> Result<()> {
             .map(|name| checked(name).map(|()| Container::new(name, &places)))
             .collect::<Result<_>>()?,
     };
-    containers.iter().try_for_each(destroy)
+    // One that fails keeps none of the others.
+    let errors: Vec<String> =
+        containers.iter().filter_map(|container| Some(format!("{:#}", destroy(container).err()?))).collect();
+    if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("\nfirnctl: ")) }
 }
 
 /// A name is one of a directory of ours.

@@ -4,6 +4,7 @@ use super::life::NameArgs;
 use super::output::print;
 use super::places::{PlaceArgs, find};
 use crate::apply::update::Health;
+use crate::definition::paths;
 use crate::generation::Generation;
 use crate::host::must_be_root;
 use anyhow::{Context, Result, bail};
@@ -38,7 +39,7 @@ pub fn list(arguments: &GenerationsArgs, places: &PlaceArgs) -> Result<()> {
         };
         let mark = if current == Some(number) { " (current)" } else { "" };
         let since = firn::state::rfc3339(since);
-        let since = since.split('.').next().unwrap_or_default().replace('T', " ");
+        let since = since.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ") + "Z";
         text += &format!("{number:4}  {since}  {root}{mark}\n");
     }
     print(&text)
@@ -68,11 +69,18 @@ pub fn rollback(arguments: &RollbackArgs, places: &PlaceArgs) -> Result<()> {
         definition.path = Some(system.to_str().context("a store path is no UTF-8")?.to_owned());
         definition.flake = None;
     }
+    // So may links among the layers. Images are the lowest.
+    if !generation.run.layers.is_empty() {
+        definition.root_fs.retain(|layer| paths::is_image(layer));
+        for layer in &generation.run.layers {
+            definition.root_fs.push(layer.to_str().context("a layer's path is no UTF-8")?.to_owned());
+        }
+    }
     let origin = container.wanted()?.map(|wanted| wanted.origin).unwrap_or_default();
     {
         let locked = container.lock()?;
         locked.install(&definition, &origin)?;
     }
-    print(&format!("{}: generation {}\n", container.name, generation.number))?;
-    super::life::update_to_installed(&NameArgs::of(&container.name), places, Health::default())
+    super::life::update_to_installed(&NameArgs::of(&container.name), places, Health::default())?;
+    print(&format!("{}: generation {}\n", container.name, generation.number))
 }

@@ -1,14 +1,31 @@
 //! Definitions become installed containers.
 
 use crate::definition::Loaded;
+use crate::definition::instances::Instance;
 use crate::generation::{Container, Origin};
 use crate::host::Places;
 use crate::wanted::unsupported;
 use anyhow::{Result, bail};
 
-/// Installs what was loaded, all or nothing as far as errors can be foreseen. A container of another
-/// project is not taken over.
+/// Installs what was loaded, all or nothing as far as errors can be foreseen.
 pub fn install(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
+    let mut containers = Vec::new();
+    for (container, instance, origin) in check(loaded, places)? {
+        let _locked = container.lock()?;
+        let is_new = container
+            .wanted()?
+            .is_none_or(|wanted| wanted.definition != instance.definition || wanted.origin != origin);
+        if is_new {
+            container.install(&instance.definition, &origin)?;
+        }
+        containers.push(container.clone());
+    }
+    Ok(containers)
+}
+
+/// What would be installed. Errors: an option without effect; a container of another project, which is not
+/// taken over.
+pub fn check<'a>(loaded: &'a Loaded, places: &Places) -> Result<Vec<(Container, &'a Instance, Origin)>> {
     let mut found = Vec::new();
     for instance in &loaded.instances {
         unsupported::refuse(&instance.name, &instance.definition)?;
@@ -26,16 +43,5 @@ pub fn install(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
         }
         found.push((container, instance, origin));
     }
-    let mut containers = Vec::new();
-    for (container, instance, origin) in found {
-        let _locked = container.lock()?;
-        let is_new = container
-            .wanted()?
-            .is_none_or(|wanted| wanted.definition != instance.definition || wanted.origin != origin);
-        if is_new {
-            container.install(&instance.definition, &origin)?;
-        }
-        containers.push(container.clone());
-    }
-    Ok(containers)
+    Ok(found)
 }

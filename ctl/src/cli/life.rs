@@ -3,6 +3,7 @@
 use super::health::HealthArgs;
 use super::places::{PlaceArgs, find_all};
 use super::together;
+use crate::apply::change::Action;
 use crate::apply::stop::How;
 use crate::apply::update::Health;
 use crate::generation::Container;
@@ -57,12 +58,19 @@ impl NameArgs {
 pub fn start(arguments: &NameArgs, places: &PlaceArgs) -> Result<()> {
     interrupt::watch()?;
     let named = arguments.find(places)?;
+    let names: Vec<String> = named.iter().map(|container| container.name.clone()).collect();
     let containers = with_dependencies(named, places)?;
     let waits = together::waits(&containers)?;
-    let plans = together::plans(&containers)?;
+    let mut plans = together::plans(&containers)?;
     // Those that run already stay as they are: `update` changes them.
-    let plans = plans.into_iter().filter(|(_, (_, plan))| plan.action == crate::apply::change::Action::Start).collect();
-    let waits = waits.into_iter().filter(|(name, _)| together::Plans::contains_key(&plans, name)).collect();
+    plans.retain(|name, (_, plan)| {
+        let starts = plan.action == Action::Start;
+        if !starts && names.contains(name) {
+            eprintln!("{name}  already up");
+        }
+        starts
+    });
+    let waits = waits.into_iter().filter(|(name, _)| plans.contains_key(name)).collect();
     together::apply(&plans, &waits, Health::default())
 }
 
@@ -95,29 +103,42 @@ pub fn update(arguments: &UpdateArgs, places: &PlaceArgs) -> Result<()> {
 pub fn update_to_installed(arguments: &NameArgs, places: &PlaceArgs, health: Health) -> Result<()> {
     interrupt::watch()?;
     let containers = arguments.find(places)?;
-    let plans = together::plans(&containers)?;
-    let plans = plans.into_iter().filter(|(_, (_, plan))| plan.action != crate::apply::change::Action::Start).collect();
+    let mut plans = together::plans(&containers)?;
+    plans.retain(|name, (_, plan)| {
+        let runs = plan.action != Action::Start;
+        if !runs && !arguments.all {
+            eprintln!("{name}  not running");
+        }
+        runs
+    });
     together::apply(&plans, &together::waits(&containers)?, health)
 }
 
 /// Stops containers.
 pub fn stop(arguments: &StopArgs, places: &PlaceArgs) -> Result<()> {
-    end(&arguments.names, places, How::Stop(arguments.timeout))
+    let killed = end(&arguments.names, places, How::Stop(arguments.timeout), true)?;
+    together::refuse_killed(&killed)
 }
 
 /// Kills containers.
 pub fn terminate(arguments: &NameArgs, places: &PlaceArgs) -> Result<()> {
-    end(arguments, places, How::Kill)
+    end(arguments, places, How::Kill, true).map(drop)
 }
 
-fn end(arguments: &NameArgs, places: &PlaceArgs, how: How) -> Result<()> {
+/// Those that had to be killed. `tells`: those that do not run are told.
+fn end(arguments: &NameArgs, places: &PlaceArgs, how: How, tells: bool) -> Result<Vec<String>> {
     let containers = arguments.find(places)?;
+    for container in containers.iter().filter(|_| tells && !arguments.all) {
+        if container.connect()?.is_none() {
+            eprintln!("{}  not running", container.name);
+        }
+    }
     let waits = together::waits(&containers)?;
     together::stop_all(&containers, &waits, how)
 }
 
-/// Stops and starts containers.
+/// Stops and starts containers. One that had to be killed is started all the same.
 pub fn restart(arguments: &StopArgs, places: &PlaceArgs) -> Result<()> {
-    stop(arguments, places)?;
+    end(&arguments.names, places, How::Stop(arguments.timeout), false)?;
     start(&arguments.names, places)
 }

@@ -47,7 +47,7 @@ pub fn list(arguments: &ListArgs, places: &PlaceArgs) -> Result<()> {
         [
             seen.name.clone(),
             seen.state(),
-            dash(seen.since().map(|time| time.split('.').next().unwrap_or(time).replace('T', " "))),
+            dash(seen.since().map(|time| time.split('.').next().unwrap_or(time).replace('T', " ") + "Z")),
             dash(seen.pending.as_ref().map(ToString::to_string)),
             dash(seen.project.clone()),
         ]

@@ -4,11 +4,11 @@ use super::output::print;
 use super::places::{PlaceArgs, find};
 use crate::generation::Container;
 use crate::host::must_be_root;
-use crate::log::follow::{Follower, wait};
-use crate::log::read::{Line, tail};
+use crate::interrupt;
+use crate::log::read::tail;
+use crate::view::output::{self, Shown};
 use anyhow::{Context, Result};
 use clap::Args;
-use std::os::fd::AsFd;
 
 /// Show what containers have printed.
 #[derive(Debug, Args)]
@@ -16,7 +16,7 @@ pub struct LogsArgs {
     /// Names of containers.
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
-    /// Go on with what they print, until Ctrl-C.
+    /// Go on with what they print, until they end.
     #[arg(long, short)]
     follow: bool,
     /// Begin with so many of the last lines; all if not given.
@@ -33,36 +33,28 @@ pub fn run(arguments: &LogsArgs, places: &PlaceArgs) -> Result<()> {
     let places = places.places()?;
     let containers = arguments.names.iter().map(|name| find(&places, name)).collect::<Result<Vec<_>>>()?;
     let width = containers.iter().map(|container| container.name.len()).max().unwrap_or(0);
-    let show = |container: &Container, lines: &[Line]| {
-        let mut text = String::new();
-        for line in lines {
-            if containers.len() > 1 {
-                text += &format!("{:width$} | ", container.name);
-            }
-            if arguments.timestamps {
-                text += &format!("{} ", line.time);
-            }
-            text += &line.text;
-            text.push('\n');
-        }
-        print(&text)
+    let print_line = |container: &Container, text: &str, time: Option<&str>| {
+        let name = if containers.len() > 1 { format!("{:width$} | ", container.name) } else { String::new() };
+        let time = time.filter(|_| arguments.timestamps).map(|time| format!("{time} ")).unwrap_or_default();
+        print(&format!("{name}{time}{text}\n"))
     };
-    // From before the tail is read: no line falls between.
-    let mut followers = match arguments.follow {
-        true => containers.iter().map(|container| Follower::at_end(&container.log())).collect::<Result<_>>()?,
+    interrupt::watch()?;
+    // From before the tail is read, which ends where this begins: no line falls between, and none comes
+    // twice.
+    let mut shown = match arguments.follow {
+        true => containers.iter().map(Shown::begin).collect::<Result<Vec<_>>>()?,
         false => Vec::new(),
     };
-    for container in &containers {
-        let lines = tail(&container.log(), arguments.tail.unwrap_or(usize::MAX));
-        show(container, &lines.with_context(|| format!("read the log of {}", container.name))?)?;
-    }
-    if !arguments.follow {
-        return Ok(());
-    }
-    loop {
-        wait(&followers.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
-        for (container, follower) in containers.iter().zip(&mut followers) {
-            show(container, &follower.read()?)?;
+    for (number, container) in containers.iter().enumerate() {
+        let end = shown.get(number).map(|shown| shown.log.position().unwrap_or_default());
+        let lines = tail(&container.log(), arguments.tail.unwrap_or(usize::MAX), end);
+        for line in lines.with_context(|| format!("read the log of {}", container.name))? {
+            print_line(container, &line.text, Some(&line.time))?;
         }
     }
+    // The end of a container is told where several are shown.
+    output::follow(&mut shown, &|container, text, time| match time {
+        None if containers.len() == 1 => Ok(()),
+        time => print_line(container, text, time),
+    })
 }

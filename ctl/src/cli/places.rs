@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 /// Where containers are kept.
 #[derive(Debug, Args)]
 pub struct PlaceArgs {
-    /// What stays of containers when the host reboots.
-    #[arg(long, value_name = "DIR", default_value = STATE_DIR, global = true)]
+    /// Directory of what stays of containers when the host reboots.
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR, global = true, help_heading = "Global options")]
     state_dir: PathBuf,
 
-    /// What does not.
-    #[arg(long, value_name = "DIR", default_value = RUN_DIR, global = true)]
+    /// Directory of what does not.
+    #[arg(long, value_name = "DIR", default_value = RUN_DIR, global = true, help_heading = "Global options")]
     run_dir: PathBuf,
 }
 

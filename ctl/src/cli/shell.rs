@@ -3,7 +3,7 @@
 use super::config::SourceArgs;
 use super::destroy::destroy;
 use super::health::HealthArgs;
-use super::install::install;
+use super::install::{check, install};
 use super::places::PlaceArgs;
 use super::together;
 use crate::generation::Container;
@@ -57,6 +57,8 @@ pub fn run(arguments: &ShellArgs, places: &PlaceArgs) -> Result<u8> {
     let is_inside = std::env::var_os(RUNNING).is_some_and(|name| *name == *instance.name);
     let throws_away = !arguments.no_destroy && (!is_inside || arguments.destroy);
     let all_places = places.places()?;
+    // Before anything is destroyed: it may be another project's.
+    check(&loaded, &all_places)?;
     if throws_away {
         destroy(&Container::new(&instance.name, &all_places))?;
     }

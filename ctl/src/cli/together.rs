@@ -2,12 +2,12 @@
 
 use crate::apply::change::{self, Action, Plan};
 use crate::apply::order::{self, Outcomes, Waits};
-use crate::apply::stop::{self, How};
-use crate::apply::update::{Health, UnitsFailed};
+use crate::apply::stop::{self, How, Stopped};
+use crate::apply::update::{Health, UpdateFailed};
 use crate::difference::Change;
 use crate::generation::Container;
 use crate::interrupt;
-use crate::view::progress::Progress;
+use crate::view::progress::{Progress, Step};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,49 +53,75 @@ pub fn apply(plans: &Plans, waits: &Waits, health: Health) -> Result<()> {
         if interrupt::has_come() {
             bail!("container {name}: interrupted before its start");
         }
-        let (begins, ends) = words(&plan.action);
-        let step = progress.begin(name, begins);
-        let locked = container.lock()?;
-        // What another firnctl has done meanwhile counts.
-        let plan = change::plan(&locked, &plan.wanted.definition)?;
-        let is_done = matches!(plan.action, Action::Change(Change::Unchanged));
-        let result = change::apply(&locked, plan, health, &|status| step.tell(status));
-        match &result {
-            Ok(()) if is_done => step.end("unchanged"),
-            Ok(()) => step.end(ends),
-            Err(_) => step.end("failed"),
-        }
-        result
+        let step = progress.begin(name, words(&plan.action).0);
+        let result = apply_one(container, plan, health, &step);
+        step.end(match &result {
+            Ok(action) => words(action).1,
+            Err(_) => "failed",
+        });
+        result.map(drop)
     });
     all(outcomes)
 }
 
-/// Ends containers, those that others wait for last.
-pub fn stop_all(containers: &[Container], waits: &Waits, how: How) -> Result<()> {
+/// What another firnctl has done since the plan was made counts.
+fn apply_one(container: &Container, plan: &Plan, health: Health, step: &Step<'_>) -> Result<Action> {
+    let locked = container.lock()?;
+    let plan = change::again(&locked, plan)?;
+    let action = plan.action.clone();
+    let killed = change::apply(&locked, plan, health, &|status| step.tell(status))?;
+    if killed == Stopped::Killed {
+        step.warn("did not stop in time and was killed");
+    }
+    Ok(action)
+}
+
+/// Ends containers, those that others wait for last; those that had to be killed.
+pub fn stop_all(containers: &[Container], waits: &Waits, how: How) -> Result<Vec<String>> {
     let by_name: BTreeMap<&str, &Container> =
         containers.iter().map(|container| (&*container.name, container)).collect();
     let running = containers.iter().filter(|container| !matches!(container.connect(), Ok(None)));
     let progress = Progress::new(running.map(|container| &*container.name));
     let outcomes = order::run(&order::reversed(waits), starts_at_once(), |name| {
-        let Some(container) = by_name.get(name) else { return Ok(None) };
-        let locked = container.lock()?;
-        if locked.connect()?.is_none() {
-            return Ok(None);
-        }
-        let step = progress.begin(name, "stopping");
-        let result = stop::stop(&locked, how);
-        step.end(if result.is_ok() { "down" } else { "killed" });
-        // Those that it needs are stopped all the same.
-        Ok(result.err())
+        let Some(container) = by_name.get(name) else { return Ok(Ok(Stopped::NotRunning)) };
+        // Those that it needs are stopped also where it fails.
+        Ok(stop_one(container, how, &progress))
     });
+    let mut killed = Vec::new();
     let mut errors = Vec::new();
-    for outcome in outcomes.into_values() {
+    for (name, outcome) in outcomes {
         match outcome {
-            Ok(None) => {}
-            Ok(Some(error)) | Err(error) => errors.push(error),
+            Ok(Ok(Stopped::Killed)) => killed.push(name),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) | Err(error) => errors.push(error),
         }
     }
-    told(errors)
+    told(errors).map(|()| killed)
+}
+
+fn stop_one(container: &Container, how: How, progress: &Progress) -> Result<Stopped> {
+    let locked = container.lock()?;
+    if locked.connect()?.is_none() {
+        return Ok(Stopped::NotRunning);
+    }
+    let step = progress.begin(&container.name, "stopping");
+    let result = stop::stop(&locked, how);
+    step.end(match result {
+        Ok(Stopped::Killed) => "killed",
+        Ok(_) => "down",
+        Err(_) => "failed",
+    });
+    result
+}
+
+/// An error where containers had to be killed that were to be stopped.
+pub fn refuse_killed(killed: &[String]) -> Result<()> {
+    let text = |name: &String| {
+        anyhow::anyhow!(
+            "container {name}: did not stop in time and was killed; `firnctl logs {name}` has its last lines"
+        )
+    };
+    told(killed.iter().map(text).collect())
 }
 
 fn words(action: &Action) -> (&'static str, &'static str) {
@@ -144,6 +170,7 @@ fn told(errors: Vec<anyhow::Error>) -> Result<()> {
     if texts.is_empty() {
         return Ok(());
     }
-    let only_units = errors.iter().all(|error| error.is::<UnitsFailed>());
+    let only_units =
+        errors.iter().all(|error| error.downcast_ref::<UpdateFailed>().is_some_and(|failed| !failed.is_undone()));
     Err(Failures { text: texts.join("\nfirnctl: "), code: if only_units { UNITS_FAILED } else { 1 } }.into())
 }

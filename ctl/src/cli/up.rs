@@ -9,15 +9,13 @@ use super::together::{self, Plans};
 use crate::apply::change::Action;
 use crate::apply::order::Waits;
 use crate::apply::stop::How;
+use crate::definition::mistake::hint;
 use crate::generation::Container;
 use crate::host::must_be_root;
 use crate::interrupt;
-use crate::log::follow::{Follower, wait};
-use anyhow::{Context, Result, bail};
+use crate::view::output::{self, Shown};
+use anyhow::{Result, bail};
 use clap::Args;
-use firn_shim::control::client::Client;
-use firn_shim::control::protocol::{Event, Request};
-use std::os::fd::{AsFd, BorrowedFd};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,11 +70,13 @@ pub fn up(arguments: &UpArgs, places: &PlaceArgs) -> Result<()> {
     let chosen = choose(containers, &waits, &arguments.names)?;
     let plans = together::plans(&chosen)?;
     let waits = waits.into_iter().filter(|(name, _)| plans.contains_key(name)).collect();
+    let shown = plans.values().filter(|_| !arguments.detach).map(|(container, _)| Shown::begin(container));
+    let mut shown = shown.collect::<Result<Vec<_>>>()?;
     let applied = together::apply(&plans, &waits, arguments.health.health());
     if arguments.detach && !interrupt::has_come() {
         return applied;
     }
-    let followed = applied.and_then(|()| follow(&plans));
+    let followed = applied.and_then(|()| follow(&mut shown));
     stop_started(&plans, &waits)?;
     followed
 }
@@ -86,18 +86,27 @@ pub fn down(arguments: &DownArgs, places: &PlaceArgs) -> Result<()> {
     must_be_root()?;
     let loaded = arguments.source.load()?;
     let places = places.places()?;
-    let containers = loaded.instances.iter().map(|instance| Container::new(&instance.name, &places));
-    let containers: Vec<Container> = containers
-        .filter(|container| arguments.names.is_empty() || arguments.names.contains(&container.name))
-        .collect();
+    let all = loaded.instances.iter().map(|instance| Container::new(&instance.name, &places));
+    let mut containers: Vec<Container> = all.collect();
+    known(&containers, &arguments.names)?;
+    containers.retain(|container| arguments.names.is_empty() || arguments.names.contains(&container.name));
     let waits = together::waits(&containers)?;
-    together::stop_all(&containers, &waits, How::Stop(arguments.timeout))?;
-    if arguments.destroy {
-        for container in &containers {
-            super::destroy::destroy(container)?;
-        }
+    let killed = together::stop_all(&containers, &waits, How::Stop(arguments.timeout))?;
+    if !arguments.destroy {
+        return together::refuse_killed(&killed);
     }
-    Ok(())
+    containers.iter().try_for_each(super::destroy::destroy)
+}
+
+/// Errors: the project has no container of such a name.
+fn known(containers: &[Container], names: &[String]) -> Result<()> {
+    match names.iter().find(|name| !containers.iter().any(|container| container.name == **name)) {
+        Some(name) => {
+            let hint = hint(name, containers.iter().map(|container| &*container.name));
+            bail!("container {name}: the definitions make none of this name{hint}")
+        }
+        None => Ok(()),
+    }
 }
 
 /// The containers of these names, and all that they wait for; all without a name.
@@ -105,12 +114,10 @@ fn choose(containers: Vec<Container>, waits: &Waits, names: &[String]) -> Result
     if names.is_empty() {
         return Ok(containers);
     }
+    known(&containers, names)?;
     let mut chosen: Vec<String> = Vec::new();
     let mut rest: Vec<String> = names.to_vec();
     while let Some(name) = rest.pop() {
-        if !containers.iter().any(|container| container.name == name) {
-            bail!("container {name}: the definitions make none of this name");
-        }
         if !chosen.contains(&name) {
             rest.extend(waits.get(&name).into_iter().flatten().cloned());
             chosen.push(name);
@@ -119,74 +126,10 @@ fn choose(containers: Vec<Container>, waits: &Waits, names: &[String]) -> Result
     Ok(containers.into_iter().filter(|container| chosen.contains(&container.name)).collect())
 }
 
-/// Shows the output of all until a signal comes, or all have ended.
-fn follow(plans: &Plans) -> Result<()> {
-    let width = plans.keys().map(String::len).max().unwrap_or(0);
-    let mut shown = Vec::new();
-    for (name, (container, _)) in plans {
-        let log = Follower::at_end(&container.log())?;
-        let monitor = container.connect()?;
-        shown.push(Shown { name: format!("{name:width$} | "), log, monitor });
-    }
-    for container in &mut shown {
-        if let Some(monitor) = &mut container.monitor {
-            monitor.call(Request::Subscribe)?;
-        }
-    }
-    while shown.iter().any(|container| container.monitor.is_some()) {
-        let mut fds: Vec<BorrowedFd<'_>> = interrupt::fd().into_iter().collect();
-        fds.extend(shown.iter().map(|container| container.log.as_fd()));
-        let monitors = shown.iter().filter_map(|container| container.monitor.as_ref());
-        fds.extend(monitors.map(AsFd::as_fd));
-        wait(&fds)?;
-        if interrupt::has_come() {
-            return Ok(());
-        }
-        for container in &mut shown {
-            container.go_on()?;
-        }
-    }
-    Ok(())
-}
-
-/// A container whose output is shown.
-struct Shown {
-    /// What stands before each line.
-    name: String,
-    log: Follower,
-    /// `None`: it has ended.
-    monitor: Option<Client>,
-}
-
-impl Shown {
-    fn go_on(&mut self) -> Result<()> {
-        let has_ended = match &mut self.monitor {
-            Some(monitor) => {
-                let is_ready = |monitor: &Client| Ok::<_, anyhow::Error>(monitor.has_events() || is_readable(monitor)?);
-                let mut ended = false;
-                while !ended && is_ready(monitor)? {
-                    ended = matches!(monitor.next_event(), Ok(Some(Event::Ended { .. }) | None) | Err(_));
-                }
-                ended
-            }
-            None => false,
-        };
-        let mut text = String::new();
-        for line in self.log.read()? {
-            text += &format!("{}{}\n", self.name, line.text);
-        }
-        if has_ended {
-            self.monitor = None;
-            text += &format!("{}(has ended)\n", self.name);
-        }
-        print(&text)
-    }
-}
-
-fn is_readable(monitor: &Client) -> Result<bool> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut fds = [PollFd::new(monitor.as_fd(), PollFlags::POLLIN)];
-    Ok(poll(&mut fds, PollTimeout::ZERO).context("poll")? > 0)
+/// Shows the output of all, from before they were started.
+fn follow(shown: &mut [Shown]) -> Result<()> {
+    let width = shown.iter().map(|one| one.container.name.len()).max().unwrap_or(0);
+    output::follow(shown, &|container, text, _| print(&format!("{:width$} | {text}\n", container.name)))
 }
 
 /// Stops what this `up` has started.
@@ -198,5 +141,6 @@ fn stop_started(plans: &Plans, waits: &Waits) -> Result<()> {
         .filter(|(name, _)| started.iter().any(|container| container.name == **name))
         .map(|(name, others)| (name.clone(), others.clone()))
         .collect();
-    together::stop_all(&started, &waits, How::Stop(None))
+    let killed = together::stop_all(&started, &waits, How::Stop(None))?;
+    together::refuse_killed(&killed)
 }

@@ -194,7 +194,7 @@ impl Container {
         [self.state_dir(), self.run_dir(), self.places.monitors().join(&self.name)].iter().any(|path| path.exists())
     }
 
-    /// Removes all that is kept of it. What is mounted below is not followed.
+    /// Removes all that is kept of it. What is mounted below keeps its files.
     pub fn remove(&self) -> Result<()> {
         remove_tree(&self.run_dir())?;
         remove_tree(&self.places.monitors().join(&self.name))?;
@@ -219,7 +219,7 @@ pub fn lock(path: &Path) -> Result<Flock<File>> {
     }
 }
 
-/// Removes a directory on one file system: an error where something is mounted in it.
+/// Removes a directory, if it is there. What is mounted in it is unmounted first, and keeps its files.
 pub fn remove_tree(path: &Path) -> Result<()> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

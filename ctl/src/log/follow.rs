@@ -37,6 +37,11 @@ impl Follower {
         Ok(Follower { path: path.to_owned(), changes, file, rest: Vec::new(), lines: Lines::default() })
     }
 
+    /// How many bytes of the log were there when this began; `None` without a log.
+    pub fn position(&self) -> Option<u64> {
+        self.file.as_ref().and_then(|mut file| file.stream_position().ok())
+    }
+
     /// The lines that have come since the last call.
     pub fn read(&mut self) -> Result<Vec<Line>> {
         let what = || format!("read {}", self.path.display());
@@ -76,16 +81,13 @@ fn open(path: &Path) -> std::io::Result<Option<File>> {
     }
 }
 
-/// Waits until one of them is readable; which are.
-pub fn wait(fds: &[BorrowedFd<'_>]) -> Result<Vec<bool>> {
+/// Waits until one of them is readable.
+pub fn wait(fds: &[BorrowedFd<'_>]) -> Result<()> {
     let mut polled: Vec<PollFd<'_>> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
     loop {
         match poll(&mut polled, PollTimeout::NONE) {
             Err(nix::Error::EINTR) => {}
-            result => {
-                result.context("poll")?;
-                return Ok(polled.iter().map(|fd| fd.any().unwrap_or(false)).collect());
-            }
+            result => return result.map(drop).context("poll"),
         }
     }
 }

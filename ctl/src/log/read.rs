@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Result};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Result};
 use std::path::Path;
 
 /// A line that a container has printed.
@@ -43,13 +43,13 @@ impl Lines {
     }
 }
 
-/// The last lines of a log; none where there is no log.
-pub fn tail(path: &Path, count: usize) -> Result<Vec<Line>> {
+/// The last lines of a log, of which only `end` bytes are read; none where there is no log.
+pub fn tail(path: &Path, count: usize, end: Option<u64>) -> Result<Vec<Line>> {
     let mut last = VecDeque::new();
-    for file in [path.with_extension("1"), path.to_owned()] {
+    for (file, end) in [(path.with_extension("1"), None), (path.to_owned(), end)] {
         let file = match File::open(file) {
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            result => result?,
+            result => result?.take(end.unwrap_or(u64::MAX)),
         };
         let mut lines = Lines::default();
         for record in BufReader::new(file).split(b'\n') {

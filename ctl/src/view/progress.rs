@@ -82,6 +82,11 @@ impl Step<'_> {
         }
     }
 
+    /// What people have to know besides.
+    pub fn warn(&self, what: &str) {
+        self.progress.print(&format!("{:width$}  {what}", self.name, width = self.progress.width));
+    }
+
     /// It is over.
     pub fn end(self, what: &str) {
         let time = self.began.elapsed().as_secs_f64();
