@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Fixture, exists, until};
+use common::{Fixture, exists, killed, until};
+use firn_shim::control::protocol::State;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs;
@@ -292,7 +293,8 @@ fn killed_at_any_moment_and_taken_over() {
         monitor.kill();
     }
     let monitor = fixture.start(&["--adopt"]);
-    fixture.wait_for("up");
+    // Once it speaks it has taken over, and a signal does not just end it.
+    killed::until_state(&fixture, State::Running);
     monitor.signal(Signal::SIGTERM);
     let ended = monitor.end();
     assert_eq!(ended.code, Some(0), "{ended:?}");

@@ -1,8 +1,10 @@
 //! Start, stop, and what goes wrong between.
 
 use crate::host::Host;
-use firn_conformance::harness::wait_until;
+use firn_conformance::harness::bundle::image_bundle;
+use firn_conformance::harness::{binary, command, wait_until};
 use serde_json::{Value, json};
+use std::process::Stdio;
 
 #[test]
 fn a_container_starts_stops_and_goes() {
@@ -164,6 +166,61 @@ fn firnctl_may_be_killed_at_any_moment() {
     }
     host.leaves_nothing();
     assert_eq!(std::fs::read_to_string(host.scratch.join("data/precious")).unwrap(), "kept");
+}
+
+#[test]
+fn what_is_not_firnctls_stays() {
+    let host = Host::new("ctl-others");
+    host.project(json!({"a": {}}));
+    let name = host.name("a");
+    // A container of the runtime with this name, and one that a monitor runs.
+    let bundle = image_bundle(&host.scratch, &["--layer", "root", "--", "sleep", "1000"]);
+    let run = |program: &str, args: &[&str]| command(std::process::Command::new(binary(program)).args(args));
+    let root = host.scratch.directory("run/runtime").to_string_lossy().into_owned();
+    let bundle = bundle.to_string_lossy().into_owned();
+    // What it is given as output stays open as long as it runs.
+    let mut theirs = std::process::Command::new(binary("firn"));
+    theirs.args(["--root", &root, "run", "--detach", "--bundle", &bundle, &name]);
+    assert!(theirs.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
+    let error = host.call(&["up", "--detach", "firn.json"]).fails(1).stderr;
+    assert!(error.contains("already exists"), "{error}");
+    for verb in [&["down", "firn.json"][..], &["destroy", &name]] {
+        host.call(verb).succeeds();
+    }
+    let listed = run("firn", &["--root", &root, "list"]).succeeds().stdout;
+    assert!(listed.contains(&name) && listed.contains("running"), "{listed}");
+    run("firn", &["--root", &root, "delete", "--force", &name]).succeeds();
+
+    // Another project's, whose names are the same.
+    host.project(json!({"a": {"persistent": true}}));
+    host.up();
+    host.exec("a", &["touch", "/precious"]);
+    std::fs::create_dir(host.scratch.join("other")).unwrap();
+    std::fs::copy(host.scratch.join("firn.json"), host.scratch.join("other/firn.json")).unwrap();
+    for verb in [&["up", "--detach"][..], &["down"], &["down", "--destroy"], &["shell"]] {
+        let error = host.call(&[verb, &["other/firn.json"]].concat()).fails(1).stderr;
+        assert!(error.contains("belongs to "), "{verb:?}: {error}");
+    }
+    // Nor does a shell throw away what keeps something.
+    let error = host.call(&["shell", "firn.json", "--run", "true"]).fails(1).stderr;
+    assert!(error.contains("is there already, and keeps what it writes"), "{error}");
+    assert_eq!(host.exec("a", &["ls", "/precious"]), "/precious\n");
+    host.leaves_nothing();
+}
+
+/// Nobody on the host but root comes to the files that a container writes.
+#[test]
+fn the_root_is_for_root_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = Host::new("ctl-modes");
+    host.project(json!({"a": {}, "b": {"persistent": true}}));
+    host.up();
+    let run_dir = host.scratch.join("run/containers").join(host.name("a"));
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&run_dir.join("root")), mode(&run_dir.join("lock"))), (0o700, 0o600));
+    assert_eq!(mode(&host.state("b")), 0o700);
+    assert_eq!(host.exec("a", &["stat", "-c", "%a", "/"]), "755\n");
+    host.leaves_nothing();
 }
 
 #[test]

@@ -6,9 +6,9 @@ use crate::wanted::config::{Prepared, patch};
 use crate::wanted::{devices, mounts, root};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -81,10 +81,12 @@ fn make_sources(run: &Running) -> Result<()> {
     Ok(())
 }
 
-/// The upper directory is the root that the container sees: everybody in it may pass.
+/// For root alone, though what is in it is the container's root: a set-uid program there must be no program
+/// of the host's users (CVE-2021-41091).
 fn make_root(upper: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o755).create(upper);
-    made.with_context(|| format!("create directory {}", upper.display()))
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(upper);
+    made.and_then(|()| std::fs::set_permissions(upper, Permissions::from_mode(0o700)))
+        .with_context(|| format!("create directory {}", upper.display()))
 }
 
 fn call_firn_image(container: &Container, run: &Running, bundle: &Path) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::difference::{self, Change};
 use crate::generation::{Container, Locked, Running};
 use crate::wanted::{root, unsupported};
 use anyhow::{Context, Result};
-use firn_shim::control::protocol::Status;
+use firn_shim::control::protocol::{Request, State, Status};
 use std::fmt;
 
 /// What is to be done with a container.
@@ -58,8 +58,15 @@ pub fn again(container: &Container, plan: &Plan) -> Result<Plan> {
     decide(container, plan.wanted.clone(), plan.restarts_always)
 }
 
+/// Not where it has ended, and its monitor is about to.
+fn runs(container: &Container) -> Result<bool> {
+    let Some(mut monitor) = container.connect()? else { return Ok(false) };
+    let status = monitor.call(Request::Status).ok().and_then(|(reply, _)| reply.status);
+    Ok(status.is_some_and(|status| status.state != State::Done))
+}
+
 fn decide(container: &Container, wanted: Running, restarts_always: bool) -> Result<Plan> {
-    let running = if container.connect()?.is_some() { container.running()? } else { None };
+    let running = if runs(container)? { container.running()? } else { None };
     let change = running.as_ref().map(|running| difference::between(running, &wanted));
     let action = match change {
         None => Action::Start,

@@ -1,8 +1,8 @@
 //! The range of ids of a container with a user namespace. One that is picked is the container's for as
 //! long as it is installed.
 
-use crate::definition::schema::Definition;
-use crate::generation::{self, Container};
+use crate::definition::schema::{Definition, PrivateUsers};
+use crate::generation::{self, Container, Wanted};
 use crate::wanted::users::{self, COUNT};
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
@@ -26,13 +26,21 @@ fn picked(container: &Container) -> Result<u32> {
     let mut taken = Vec::new();
     for other in generation::all(container.places())? {
         taken.extend(read(&other)?.map(|first| (first, COUNT)));
+        if let Some(Wanted { definition: Definition { private_users: PrivateUsers::First(first), .. }, .. }) =
+            other.wanted()?
+        {
+            taken.push((first, COUNT));
+        }
     }
     for path in SUBORDINATE {
         taken.extend(std::fs::read_to_string(path).unwrap_or_default().lines().filter_map(range));
     }
     let first = users::pick(&container.name, &taken).context("privateUsers: no range of ids is free")?;
     let path = file(container);
-    std::fs::write(&path, format!("{first}\n")).with_context(|| format!("write {}", path.display()))?;
+    let new = path.with_extension("new");
+    std::fs::write(&new, format!("{first}\n"))
+        .and_then(|()| std::fs::rename(&new, &path))
+        .with_context(|| format!("write {}", path.display()))?;
     Ok(first)
 }
 

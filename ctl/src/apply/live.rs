@@ -41,12 +41,28 @@ pub fn change(container: &Locked<'_>, running: &Running, mut wanted: Running, li
     if let Some(limits) = &live.limits {
         runtime(container, &["update", "--resources", "-", &container.name], Some(limits)).with_context(what)?;
     }
-    change_mounts(container, "remove", &live.gone).with_context(what)?;
+    unmount(container, &live.gone).with_context(what)?;
     change_mounts(container, "add", &live.come).with_context(what)?;
     wanted.generation = running.generation;
     container.set_running(&wanted).with_context(what)?;
     // A restart that the container asks for is one of what it is now.
     container.use_bundle(&made).with_context(what)
+}
+
+/// Deletes the container in the runtime, whatever its monitor does.
+pub fn delete(container: &Container) -> Result<()> {
+    runtime(container, &["delete", "--force", &container.name], None::<&str>)
+}
+
+/// What an earlier try has unmounted already, or the container itself, is no error.
+fn unmount(container: &Container, mounts: &[Mount]) -> Result<()> {
+    for mount in mounts {
+        match change_mounts(container, "remove", std::slice::from_ref(mount)) {
+            Err(error) if format!("{error:#}").contains("nothing is mounted there") => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 fn change_mounts(container: &Container, verb: &str, mounts: &[Mount]) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `firnctl destroy`: a container goes, with all that it has written.
 
 use super::places::PlaceArgs;
+use crate::apply::live;
 use crate::apply::stop::{self, How};
 use crate::generation::{self, Container};
 use crate::host::must_be_root;
@@ -43,13 +44,17 @@ fn checked(name: &str) -> Result<()> {
     firn::state::check_id(name).with_context(|| format!("container {name}"))
 }
 
-/// Ends one and removes it.
+/// Ends one and removes it. It is killed before the lock is waited for: what holds that may be waiting for
+/// a program inside.
 pub fn destroy(container: &Container) -> Result<()> {
     if !container.exists() {
         return Ok(());
     }
     let what = || format!("container {}", container.name);
+    let killed = stop::stop(container, How::Kill).map(drop);
     let locked = container.lock().with_context(what)?;
-    stop::stop(&locked, How::Kill).with_context(what)?;
-    container.remove().with_context(what)
+    let killed = killed.and_then(|()| stop::stop(&locked, How::Kill).map(drop));
+    // With its monitor's record lost the runtime still knows it.
+    killed.or_else(|error| live::delete(&locked).with_context(|| format!("{error:#}; and the runtime")))?;
+    locked.remove(&locked).with_context(what)
 }

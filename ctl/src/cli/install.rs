@@ -34,14 +34,20 @@ pub fn check<'a>(loaded: &'a Loaded, places: &Places) -> Result<Vec<(Container, 
             file: loaded.file.clone(),
             definition_name: instance.number.map(|_| instance.definition_name.clone()),
         };
-        if let Some(wanted) = container.wanted()?
-            && let (Some(other), Some(file)) = (&wanted.origin.file, &origin.file)
-            && other != file
-            && other.exists()
-        {
-            bail!("container {}: belongs to {}; give this one another name", instance.name, other.display());
-        }
+        check_owner(&container, loaded)?;
         found.push((container, instance, origin));
     }
     Ok(found)
+}
+
+/// Errors: it belongs to another project that is still there.
+pub fn check_owner(container: &Container, loaded: &Loaded) -> Result<()> {
+    if let Some(wanted) = container.wanted()?
+        && let (Some(other), Some(file)) = (&wanted.origin.file, &loaded.file)
+        && other != file
+        && other.exists()
+    {
+        bail!("container {}: belongs to {}; give this one another name", container.name, other.display());
+    }
+    Ok(())
 }

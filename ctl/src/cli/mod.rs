@@ -113,6 +113,7 @@ fn shown(error: &anyhow::Error) -> String {
             let count = mistakes.list().len();
             format!("{mistakes}\nfirnctl: {count} mistake{}", if count == 1 { "" } else { "s" })
         }
-        None => format!("firnctl: {error:#}"),
+        // What containers have said may be in it.
+        None => format!("firnctl: {error:#}").lines().map(firn::log::printable).collect::<Vec<_>>().join("\n"),
     }
 }

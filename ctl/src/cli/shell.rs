@@ -59,8 +59,16 @@ pub fn run(arguments: &ShellArgs, places: &PlaceArgs) -> Result<u8> {
     let all_places = places.places()?;
     // Before anything is destroyed: it may be another project's.
     check(&loaded, &all_places)?;
+    let container = Container::new(&instance.name, &all_places);
+    let keeps = container.upper(&instance.definition).is_some_and(|upper| upper.starts_with(container.state_dir()));
+    if throws_away && keeps && container.exists() && !arguments.destroy {
+        bail!(
+            "container {}: is there already, and keeps what it writes: `--no-destroy` opens a shell of it, `--destroy` removes it first",
+            container.name
+        );
+    }
     if throws_away {
-        destroy(&Container::new(&instance.name, &all_places))?;
+        destroy(&container)?;
     }
     let containers = install(&loaded, &all_places)?;
     let plans = together::plans(&containers)?;

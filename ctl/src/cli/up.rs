@@ -2,7 +2,7 @@
 
 use super::config::SourceArgs;
 use super::health::HealthArgs;
-use super::install::install;
+use super::install::{check_owner, install};
 use super::output::print;
 use super::places::PlaceArgs;
 use super::together::{self, Plans};
@@ -90,6 +90,7 @@ pub fn down(arguments: &DownArgs, places: &PlaceArgs) -> Result<()> {
     let mut containers: Vec<Container> = all.collect();
     known(&containers, &arguments.names)?;
     containers.retain(|container| arguments.names.is_empty() || arguments.names.contains(&container.name));
+    containers.iter().try_for_each(|container| check_owner(container, &loaded))?;
     let waits = together::waits(&containers)?;
     let killed = together::stop_all(&containers, &waits, How::Stop(arguments.timeout))?;
     if !arguments.destroy {

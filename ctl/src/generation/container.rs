@@ -12,7 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -159,6 +159,10 @@ impl Container {
     /// A connection to its monitor; `None`: it does not run. A container whose monitor was killed gets
     /// another one, which takes it over.
     pub fn connect(&self) -> Result<Option<Client>> {
+        if !self.running_file().exists() {
+            // A monitor of this name is somebody else's.
+            return Ok(None);
+        }
         let connected = Client::connect(self.places.monitors(), &self.name)?;
         if connected.is_some() || !self.places.monitors().join(&self.name).join("record").exists() {
             return Ok(connected);
@@ -191,15 +195,40 @@ impl Container {
 
     /// Whether anything is kept of it.
     pub fn exists(&self) -> bool {
-        [self.state_dir(), self.run_dir(), self.places.monitors().join(&self.name)].iter().any(|path| path.exists())
+        [self.state_dir(), self.run_dir()].iter().any(|path| path.exists())
     }
 
-    /// Removes all that is kept of it. What is mounted below keeps its files.
-    pub fn remove(&self) -> Result<()> {
-        remove_tree(&self.run_dir())?;
-        remove_tree(&self.places.monitors().join(&self.name))?;
-        remove_tree(&self.state_dir())
+    /// Removes all that is kept of it. What is mounted below keeps its files. The definition and the lock
+    /// go last: what fails half-way is still listed, and can be removed again.
+    pub fn remove(&self, _lock: &Locked<'_>) -> Result<()> {
+        // That of a monitor that somebody else runs by this name stays.
+        if Client::connect(self.places.monitors(), &self.name)?.is_none() {
+            remove_tree(&self.places.monitors().join(&self.name))?;
+        }
+        for (directory, last) in [(self.state_dir(), "wanted.json"), (self.run_dir(), "lock")] {
+            remove_but(&directory, last)?;
+            remove_tree(&directory)?;
+        }
+        Ok(())
     }
+}
+
+/// Removes what is in a directory, but for one name.
+fn remove_but(directory: &Path, kept: &str) -> Result<()> {
+    let what = || format!("remove {}", directory.display());
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        result => result.with_context(what)?,
+    };
+    for entry in entries {
+        let entry = entry.with_context(what)?;
+        match entry.file_type().with_context(what)?.is_dir() {
+            _ if entry.file_name() == kept => {}
+            true => remove_tree(&entry.path())?,
+            false => files::remove(&entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 /// Waits for the lock of a file, which is made where there is none.
@@ -207,7 +236,16 @@ pub fn lock(path: &Path) -> Result<Flock<File>> {
     let what = || format!("lock {}", path.display());
     files::make_passable(path.parent().with_context(what)?)?;
     loop {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).with_context(what)?;
+        // For root alone: anybody who could open it could hold the lock.
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        let file = match file {
+            // Removed with the container just now.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                files::make_passable(path.parent().with_context(what)?)?;
+                continue;
+            }
+            result => result.with_context(what)?,
+        };
         rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).with_context(what)?;
         let locked = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).with_context(what)?;
         // The one that had it may have removed the container, and the file with it.

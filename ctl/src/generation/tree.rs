@@ -1,28 +1,49 @@
-//! Directories are removed without what is mounted in them.
+//! Directories are removed without what is mounted in them, whatever a container has made of them.
 
-use anyhow::{Context, Result};
-use rustix::fs::{IFlags, Mode, OFlags};
+use anyhow::{Context, Result, bail};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
-use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::ffi::{CStr, CString, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+/// Directories deeper than this are moved up before they are removed: each level takes a descriptor.
+const DEPTH: usize = 32;
+
+/// How often what is mounted meanwhile is unmounted.
+const TRIES: usize = 5;
+
 /// Removes a directory and what is in it. What is mounted there is unmounted first, so that files of
-/// other places are never removed; immutable files (NixOS's var/empty) are made mutable.
+/// other places are never removed; immutable files (NixOS's var/empty) are made mutable. No link is
+/// followed.
 pub fn remove(path: &Path) -> Result<()> {
+    for _ in 0..TRIES {
+        unmount_all(path)?;
+        match Removal::of(path).and_then(|mut removal| removal.run()) {
+            Ok(()) => {
+                return std::fs::remove_dir(path).or_else(|error| match error.kind() {
+                    std::io::ErrorKind::NotFound => Ok(()),
+                    _ => Err(error.into()),
+                });
+            }
+            Err(Errno::NOENT) => return Ok(()),
+            // Something was mounted there meanwhile.
+            Err(Errno::XDEV | Errno::BUSY) => {}
+            Err(Errno::NOTDIR) => return Ok(std::fs::remove_file(path)?),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    bail!("something is mounted in it again and again")
+}
+
+fn unmount_all(path: &Path) -> Result<()> {
     for place in mount_points(path)?.iter().rev() {
         unmount(place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
             .with_context(|| format!("unmount {}", place.display()))?;
     }
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            make_mutable(path)?;
-            Ok(std::fs::remove_dir_all(path)?)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => Ok(result?),
-    }
+    Ok(())
 }
 
 /// What is mounted at the path and below, in the order in which it was mounted.
@@ -53,30 +74,93 @@ fn unescaped(text: &[u8]) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-fn make_mutable(directory: &Path) -> Result<()> {
-    let what = || directory.display().to_string();
-    for entry in std::fs::read_dir(directory).with_context(what)? {
-        let entry = entry.with_context(what)?;
-        let kind = entry.file_type().with_context(what)?;
-        if kind.is_dir() {
-            make_mutable(&entry.path())?;
-        }
-        if kind.is_file() {
-            clear_flags(&entry.path());
+/// The removal of what is in a directory.
+struct Removal {
+    top: OwnedFd,
+    /// Of directories that were moved up.
+    moved: usize,
+}
+
+impl Removal {
+    fn of(path: &Path) -> rustix::io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Removal { top: rustix::fs::openat(CWD, path, flags, Mode::empty())?, moved: 0 })
+    }
+
+    fn run(&mut self) -> rustix::io::Result<()> {
+        let top = rustix::io::fcntl_dupfd_cloexec(&self.top, 3)?;
+        loop {
+            let before = self.moved;
+            self.empty(&top, 0)?;
+            if self.moved == before {
+                return Ok(());
+            }
         }
     }
-    clear_flags(directory);
-    Ok(())
+
+    /// Removes what is in a directory, but for what it has moved to the top.
+    fn empty(&mut self, directory: &OwnedFd, depth: usize) -> rustix::io::Result<()> {
+        let names = Dir::read_from(directory)?
+            .map(|entry| Ok(entry?.file_name().to_owned()))
+            .collect::<rustix::io::Result<Vec<CString>>>()?;
+        for name in names.iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
+            match unlink(directory, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(Errno::ISDIR) => self.remove_directory(directory, name, depth)?,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_directory(&mut self, parent: &OwnedFd, name: &CStr, depth: usize) -> rustix::io::Result<()> {
+        if depth >= DEPTH {
+            self.moved += 1;
+            let new = format!(".firn-removed-{}", self.moved);
+            return rustix::fs::renameat(parent, name, &self.top, new);
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // No mount point is entered, also one that has come since we looked.
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let directory = match rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve) {
+            Err(Errno::NOENT) => return Ok(()),
+            result => result?,
+        };
+        self.empty(&directory, depth + 1)?;
+        unlink(parent, name, AtFlags::REMOVEDIR)
+    }
+}
+
+/// unlinkat(2), also of what is immutable or in such a directory.
+fn unlink(directory: &OwnedFd, name: &CStr, flags: AtFlags) -> rustix::io::Result<()> {
+    match rustix::fs::unlinkat(directory, name, flags) {
+        Err(Errno::PERM) => {
+            clear_flags(directory);
+            make_mutable(directory, name);
+            rustix::fs::unlinkat(directory, name, flags)
+        }
+        result => result,
+    }
+}
+
+/// Only of files and directories: opening a device may do something.
+fn make_mutable(directory: &OwnedFd, name: &CStr) {
+    let kind = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+        .map(|stat| FileType::from_raw_mode(stat.st_mode));
+    if matches!(kind, Ok(FileType::RegularFile | FileType::Directory)) {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        if let Ok(file) = rustix::fs::openat(directory, name, flags, Mode::empty()) {
+            clear_flags(&file);
+        }
+    }
 }
 
 /// Where that fails the removal says so.
-fn clear_flags(path: &Path) {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(file) = rustix::fs::open(path, flags, Mode::empty()) else { return };
-    if let Ok(flags) = rustix::fs::ioctl_getflags(&file) {
+fn clear_flags(file: &OwnedFd) {
+    if let Ok(flags) = rustix::fs::ioctl_getflags(file) {
         let fixed = IFlags::IMMUTABLE | IFlags::APPEND;
         if flags.intersects(fixed) {
-            let _ = rustix::fs::ioctl_setflags(&file, flags - fixed);
+            let _ = rustix::fs::ioctl_setflags(file, flags - fixed);
         }
     }
 }
@@ -90,5 +174,20 @@ mod tests {
         for (text, path) in [("/a\\040b\\134c", "/a b\\c"), ("/x\\9", "/x\\9"), ("/\\012", "/\n")] {
             assert_eq!(unescaped(text.as_bytes()), Path::new(path), "{text}");
         }
+    }
+
+    #[test]
+    fn deep_directories_take_few_descriptors() {
+        let top = std::env::temp_dir().join(format!("firnctl-tree-{}", std::process::id()));
+        std::fs::create_dir(&top).unwrap();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        std::os::unix::fs::symlink("/", top.join("link")).unwrap();
+        let mut here = rustix::fs::open(&top, flags, Mode::empty()).unwrap();
+        for _ in 0..3000 {
+            rustix::fs::mkdirat(&here, c"d", Mode::RWXU).unwrap();
+            here = rustix::fs::openat(&here, c"d", flags, Mode::empty()).unwrap();
+        }
+        remove(&top).unwrap();
+        assert!(!top.exists() && Path::new("/etc").exists());
     }
 }

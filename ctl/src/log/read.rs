@@ -6,6 +6,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Result};
 use std::path::Path;
 
+/// Bytes of a line at most.
+const LONGEST: usize = 64 << 10;
+
 /// A line that a container has printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -33,7 +36,8 @@ impl Lines {
         let is_stderr = stream == "stderr";
         let part = &mut self.parts[usize::from(is_stderr)];
         part.push_str(text);
-        if flag == "P" {
+        // What has no end for so long is shown in pieces.
+        if flag == "P" && part.len() < LONGEST {
             return None;
         }
         // A terminal ends lines with both.

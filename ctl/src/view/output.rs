@@ -47,8 +47,11 @@ impl Shown {
     }
 }
 
+/// Prints a line of a container with its time; without one how the container has ended.
+pub type PrintLine<'a> = &'a dyn Fn(&Container, &str, Option<&str>) -> Result<()>;
+
 /// Shows what comes until all have ended, or a signal has come.
-pub fn follow(shown: &mut [Shown], print: &dyn Fn(&Container, &str, Option<&str>) -> Result<()>) -> Result<()> {
+pub fn follow(shown: &mut [Shown], print: PrintLine<'_>) -> Result<()> {
     for one in shown.iter_mut() {
         one.monitor = one.container.connect()?;
         if let Some(monitor) = &mut one.monitor {

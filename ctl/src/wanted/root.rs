@@ -96,8 +96,8 @@ pub fn arguments(container: &Container, run: &Running, bundle: &Path, store_path
     arguments
 }
 
-/// A name may have `_`, a host name may not (RFC 1123).
+/// A name may have `_` and 128 characters, a host name may not (RFC 1123).
 fn host_name(name: &str) -> String {
-    let mapped: String = name.chars().map(|c| if c == '_' { '-' } else { c }).take(64).collect();
+    let mapped: String = name.chars().map(|c| if c == '_' { '-' } else { c }).take(63).collect();
     mapped.trim_matches(|c| c == '-' || c == '.').to_owned()
 }

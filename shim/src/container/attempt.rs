@@ -58,6 +58,8 @@ pub(super) struct Attempt {
     /// Why the runtime could not create or start it.
     #[serde(skip)]
     pub(super) failure: Option<Error>,
+    /// There is a container of this name that the monitor has not made.
+    pub(super) is_anothers: bool,
 }
 
 impl Attempt {
@@ -81,6 +83,7 @@ impl Attempt {
             exit: None,
             cause: None,
             failure: None,
+            is_anothers: false,
         }
     }
 

@@ -111,6 +111,8 @@ impl Container {
                 // By a monitor that was killed after it.
                 return self.on_deleted();
             }
+            // Nothing was made, and what is there is not ours to delete.
+            self.attempt.is_anothers |= error.kind == FailureKind::Exists;
             let error = match verb {
                 // Its client knows of which container.
                 Verb::Exec(_) => Error::new(error.message),
@@ -170,6 +172,14 @@ impl Container {
         }
         self.attempt.close_console(&self.reactor);
         self.attempt.adopt_init(&self.dir.file(PID_FILE), &self.reactor)
+    }
+
+    /// Deletes the container, unless it is another's.
+    pub(super) fn delete(&mut self) {
+        match self.attempt.is_anothers {
+            true => self.on_deleted(),
+            false => self.queue.push(Verb::Delete),
+        }
     }
 
     fn on_deleted(&mut self) {

@@ -289,7 +289,7 @@ impl Container {
         match action {
             Action::Create => self.begin_attempt(),
             Action::Start => self.queue.push(Verb::Start),
-            Action::Delete => self.queue.push(Verb::Delete),
+            Action::Delete => self.delete(),
             Action::AbortCommand => self.queue.abort(),
             Action::NotifyReady => self.notify_ready(),
             Action::NotifyStopping => self.upstream.notify(Notification::Stopping, &self.reactor),

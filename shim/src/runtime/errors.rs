@@ -16,6 +16,8 @@ pub(crate) enum FailureKind {
     /// There is no container of that name. runc and crun have no exit status for it, only the
     /// words `does not exist`.
     NoSuchContainer,
+    /// Of `create`: there is one, and it is another's. By the words of runc and firn, or of crun.
+    Exists,
     Other,
 }
 
@@ -41,6 +43,7 @@ impl CommandError {
         let reason = reason.map(|reason| reason.replace('\n', "\\u000a"));
         let kind = match &reason {
             Some(reason) if reason.contains("does not exist") => FailureKind::NoSuchContainer,
+            Some(reason) if matches!(verb, Verb::Create) && says_that_it_exists(reason) => FailureKind::Exists,
             _ => FailureKind::Other,
         };
         let reason = match (reason, exit) {
@@ -56,6 +59,11 @@ impl From<CommandError> for Error {
     fn from(error: CommandError) -> Error {
         Error::new(format!("container {}: {}", error.id, error.message))
     }
+}
+
+fn says_that_it_exists(reason: &str) -> bool {
+    reason.contains("container with given ID already exists")
+        || reason.contains("container `") && reason.contains("` already exists")
 }
 
 /// The end of a file as text; nothing if it can't be read.

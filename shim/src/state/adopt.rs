@@ -50,7 +50,7 @@ pub(crate) fn delete_container(runtime: &Runtime) -> Result<()> {
     };
     match error.kind {
         FailureKind::NoSuchContainer => Ok(()),
-        FailureKind::Other => Err(Error::from(error)).doing(operation),
+        FailureKind::Other | FailureKind::Exists => Err(Error::from(error)).doing(operation),
     }
 }
 
