@@ -71,7 +71,7 @@ pub fn can_switch(system: &Path) -> bool {
 pub fn apply(container: &Locked<'_>, running: &Running, wanted: Running, changes: &Live, health: Health) -> Result<()> {
     let system = wanted.system.clone().context("an update has a system")?;
     let check = wanted.definition.check.clone();
-    let failed_before = inside::failed_units(container, running.system.as_deref());
+    let failed_before = inside::failed_units(container, running.system.as_deref())?;
     live::change(container, running, wanted, changes)?;
     let fault = match switch(container, &system, &failed_before)? {
         Some(said) => Some(Fault::Switch(said)),
@@ -111,7 +111,7 @@ fn undo(container: &Locked<'_>, earlier: &Running) -> Result<()> {
 /// Switches; what is wrong afterwards.
 fn switch(container: &Locked<'_>, system: &Path, failed_before: &[String]) -> Result<Option<String>> {
     let said = switch_once(container, system)?;
-    let failed = inside::failed_units(container, Some(system));
+    let failed = inside::failed_units(container, Some(system))?;
     let new: Vec<String> = failed.into_iter().filter(|unit| !failed_before.contains(unit)).collect();
     match new.as_slice() {
         [] => Ok(said),
@@ -122,13 +122,11 @@ fn switch(container: &Locked<'_>, system: &Path, failed_before: &[String]) -> Re
 /// Runs the switch; what it has said, if it failed.
 fn switch_once(container: &Locked<'_>, system: &Path) -> Result<Option<String>> {
     let program = system.join(SWITCH).to_str().context("a store path is no UTF-8")?.to_owned();
-    let output = inside::run(container, Some(system), &[program, "test".into()])?;
-    if output.status.success() {
-        return Ok(None);
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let printed = String::from_utf8_lossy(&output.stdout);
-    Ok(Some(format!("switch-to-configuration has failed ({}):\n{}{}", output.status, printed, said.trim_end())))
+    // However long it takes: it starts and stops units.
+    let answer = inside::run(container, Some(system), &[program, "test".into()], None)?;
+    let Some(answer) = answer.filter(|answer| !answer.status.success()) else { return Ok(None) };
+    let inside::Answer { status, stdout, stderr } = answer;
+    Ok(Some(format!("switch-to-configuration has failed ({status}):\n{stdout}{}", stderr.trim_end())))
 }
 
 /// Runs the definition's check until it succeeds, or the time is over; what it has said last. Without a
@@ -144,17 +142,16 @@ fn check_until(
     }
     let end = Instant::now() + limit.unwrap_or(CHECK_LIMIT);
     loop {
-        let Some(output) = inside::run_until(container, Some(system), check, end)? else {
+        let Some(answer) = inside::run(container, Some(system), check, Some(end))? else {
             return Ok(Some("its check has not ended in time".into()));
         };
-        if output.status.success() {
+        if answer.status.success() {
             return Ok(None);
         }
         if limit.is_none() || Instant::now() + PAUSE > end {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let said = said.trim_end();
+            let said = answer.stderr.trim_end();
             let colon = if said.is_empty() { "" } else { ": " };
-            return Ok(Some(format!("its check has failed ({}){colon}{said}", output.status)));
+            return Ok(Some(format!("its check has failed ({}){colon}{said}", answer.status)));
         }
         std::thread::sleep(PAUSE);
     }
