@@ -27,7 +27,8 @@ fn what_can_change_live_does_and_the_rest_restarts() {
     }));
     assert_eq!(
         host.plan(),
-        "a: live: unmount /data, mount /two at /data, mount /one at /new, limits, environment\nb: live: limits\n"
+        "a: live: unmount /data, mount /two at /data, mount /one at /new, memory 64M → 80M, environment\n\
+         b: live: memory none → 80M\n"
     );
     // Looking changes nothing.
     assert_eq!(host.exec("a", &["cat", "/data/which"]), "one\n");

@@ -93,6 +93,23 @@ fn ctrl_c_during_a_start_leaves_nothing() {
 }
 
 #[test]
+fn what_is_no_longer_defined_is_told() {
+    let host = Host::new("ctl-orphans");
+    host.project(json!({"a": {}, "old": {}}));
+    host.up();
+    host.project(json!({"a": {}}));
+    let old = host.name("old");
+    for verb in [&["up", "--detach", "firn.json"][..], &["down", "firn.json"]] {
+        let said = host.call(verb).succeeds().stderr;
+        assert!(said.contains(&format!("{old}  is no longer defined: --remove-orphans destroys it")), "{said}");
+    }
+    assert_eq!(host.status("old"), "up");
+    host.call(&["up", "--detach", "--remove-orphans", "firn.json"]).succeeds();
+    assert_eq!(host.call(&["status", &old]).stdout, "gone\n");
+    host.leaves_nothing();
+}
+
+#[test]
 fn instances_are_containers_of_their_own() {
     let host = Host::new("ctl-instances");
     host.project(json!({"w": {"instances": 3, "environment": {"A": "%i"}}, "after": {"dependsOn": ["w"]}}));

@@ -2,7 +2,7 @@
 
 use crate::definition::Loaded;
 use crate::definition::instances::Instance;
-use crate::generation::{Container, Origin};
+use crate::generation::{self, Container, Origin};
 use crate::host::Places;
 use crate::wanted::unsupported;
 use anyhow::{Result, bail};
@@ -50,4 +50,17 @@ pub fn check_owner(container: &Container, loaded: &Loaded) -> Result<()> {
         bail!("container {}: belongs to {}; give this one another name", container.name, other.display());
     }
     Ok(())
+}
+
+/// Containers that the project's file made once, and no longer defines.
+pub fn orphans(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
+    let Some(file) = &loaded.file else { return Ok(Vec::new()) };
+    let mut orphans = Vec::new();
+    for container in generation::all(places)? {
+        let is_defined = loaded.instances.iter().any(|instance| instance.name == container.name);
+        if !is_defined && container.wanted()?.is_some_and(|wanted| wanted.origin.file.as_ref() == Some(file)) {
+            orphans.push(container);
+        }
+    }
+    Ok(orphans)
 }

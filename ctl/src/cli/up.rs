@@ -2,16 +2,17 @@
 
 use super::config::SourceArgs;
 use super::health::HealthArgs;
-use super::install::{check_owner, install};
+use super::install::{check_owner, install, orphans};
 use super::output::print;
 use super::places::PlaceArgs;
 use super::together::{self, Plans};
 use crate::apply::change::Action;
 use crate::apply::order::Waits;
 use crate::apply::stop::How;
+use crate::definition::Loaded;
 use crate::definition::mistake::hint;
 use crate::generation::Container;
-use crate::host::must_be_root;
+use crate::host::{Places, must_be_root};
 use crate::interrupt;
 use crate::view::output::{self, Shown};
 use anyhow::{Result, bail};
@@ -39,6 +40,9 @@ pub struct UpArgs {
     /// Only these, and what they depend on.
     #[arg(long = "only", value_name = "NAME")]
     names: Vec<String>,
+    /// Destroy containers that the file made once, and no longer defines.
+    #[arg(long)]
+    remove_orphans: bool,
     #[command(flatten)]
     health: HealthArgs,
 }
@@ -57,6 +61,9 @@ pub struct DownArgs {
     /// Remove the containers too, with what they have written.
     #[arg(long)]
     destroy: bool,
+    /// Destroy containers that the file made once, and no longer defines.
+    #[arg(long)]
+    remove_orphans: bool,
 }
 
 /// Brings the project up.
@@ -65,7 +72,9 @@ pub fn up(arguments: &UpArgs, places: &PlaceArgs) -> Result<()> {
     // From here on Ctrl-C is ours.
     interrupt::watch()?;
     let loaded = arguments.source.load()?;
-    let containers = install(&loaded, &places.places()?)?;
+    let places = places.places()?;
+    let containers = install(&loaded, &places)?;
+    care_for_orphans(&loaded, &places, arguments.remove_orphans)?;
     let waits = together::waits(&containers)?;
     let chosen = choose(containers, &waits, &arguments.names)?;
     let plans = together::plans(&chosen)?;
@@ -91,12 +100,24 @@ pub fn down(arguments: &DownArgs, places: &PlaceArgs) -> Result<()> {
     known(&containers, &arguments.names)?;
     containers.retain(|container| arguments.names.is_empty() || arguments.names.contains(&container.name));
     containers.iter().try_for_each(|container| check_owner(container, &loaded))?;
+    care_for_orphans(&loaded, &places, arguments.remove_orphans)?;
     let waits = together::waits(&containers)?;
     let killed = together::stop_all(&containers, &waits, How::Stop(arguments.timeout))?;
     if !arguments.destroy {
         return together::refuse_killed(&killed);
     }
     containers.iter().try_for_each(super::destroy::destroy)
+}
+
+/// Destroys them, or tells of them.
+fn care_for_orphans(loaded: &Loaded, places: &Places, removes: bool) -> Result<()> {
+    for orphan in orphans(loaded, places)? {
+        match removes {
+            true => super::destroy::destroy(&orphan)?,
+            false => eprintln!("{}  is no longer defined: --remove-orphans destroys it", orphan.name),
+        }
+    }
+    Ok(())
 }
 
 /// Errors: the project has no container of such a name.

@@ -31,6 +31,8 @@ pub struct Live {
     pub come: Vec<Mount>,
     /// New limits (runtime-spec, config-linux.md, "Control groups").
     pub limits: Option<Value>,
+    /// How the options of limits have changed, as in `memory 64M → 128M`.
+    pub limit_words: Vec<String>,
     /// Options that are read when they are needed, as by a later exec.
     pub settings: Vec<String>,
 }
@@ -86,10 +88,12 @@ pub fn between(running: &Running, wanted: &Running) -> Change {
         return Change::Restart(restart);
     }
     let limits = resources::of(&wanted.definition);
+    let limits = (limits != resources::of(&running.definition)).then_some(limits);
     let live = Live {
         gone,
         come,
-        limits: (limits != resources::of(&running.definition)).then_some(limits),
+        limit_words: if limits.is_some() { limit_words(&running.definition, &wanted.definition) } else { Vec::new() },
+        limits,
         settings: changed.into_iter().filter(|option| is_of(&SETTINGS, option)).collect(),
     };
     match (from, to) {
@@ -99,14 +103,28 @@ pub fn between(running: &Running, wanted: &Running) -> Change {
     }
 }
 
+/// As they are written.
+fn limit_words(old: &Definition, new: &Definition) -> Vec<String> {
+    let (old, new) = (options(old), options(new));
+    let word = |options: &Map<String, Value>, name: &str| match options.get(name) {
+        None => "none".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    };
+    let changed = LIMITS.iter().filter(|name| old.get(**name) != new.get(**name));
+    changed.map(|name| format!("{name} {} → {}", word(&old, name), word(&new, name))).collect()
+}
+
+/// The options that a definition gives.
+fn options(definition: &Definition) -> Map<String, Value> {
+    match serde_json::to_value(definition) {
+        Ok(Value::Object(options)) => options,
+        _ => Map::new(),
+    }
+}
+
 /// The names of the options that differ.
 fn changed_options(old: &Definition, new: &Definition) -> BTreeSet<String> {
-    let options = |definition: &Definition| -> Map<String, Value> {
-        match serde_json::to_value(definition) {
-            Ok(Value::Object(options)) => options,
-            _ => Map::new(),
-        }
-    };
     let (old, new) = (options(old), options(new));
     old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name)).cloned().collect()
 }
@@ -143,8 +161,8 @@ impl fmt::Display for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gone = self.gone.iter().map(|mount| format!("unmount {}", mount.destination));
         let come = self.come.iter().map(|mount| format!("mount {} at {}", mount.source, mount.destination));
-        let limits = self.limits.iter().map(|_| "limits".to_owned());
-        let parts: Vec<String> = gone.chain(come).chain(limits).chain(self.settings.iter().cloned()).collect();
+        let words = self.limit_words.iter().chain(&self.settings).cloned();
+        let parts: Vec<String> = gone.chain(come).chain(words).collect();
         f.write_str(&parts.join(", "))
     }
 }
@@ -176,7 +194,7 @@ mod tests {
     fn each_option_has_its_way() {
         for (old, new, expected) in [
             (json!({}), json!({}), "unchanged"),
-            (json!({}), json!({"memory": "1G"}), "live: limits"),
+            (json!({}), json!({"memory": "1G", "cpus": 1.5}), "live: memory none → 1G, cpus none → 1.5"),
             (json!({"memory": "1024M"}), json!({"memory": "1G"}), "unchanged"),
             (json!({}), json!({"environment": {"A": "1"}, "autoStart": true}), "live: autoStart, environment"),
             (json!({"volumes": ["/a:/x"]}), json!({"volumes": ["/b:/x"]}), "live: unmount /x, mount /b at /x"),
@@ -198,7 +216,7 @@ mod tests {
         let old = run(json!({"path": "/result"}), Some("/nix/store/a"));
         assert_eq!(between(&old, &run(json!({"path": "/other"}), Some("/nix/store/a"))), Change::Unchanged);
         let new = run(json!({"path": "/result", "pids": 5}), Some("/nix/store/b"));
-        assert_eq!(between(&old, &new).to_string(), "update: system /nix/store/b, limits");
+        assert_eq!(between(&old, &new).to_string(), "update: system /nix/store/b, pids none → 5");
         let new = run(json!({"path": "/result", "hostname": "x"}), Some("/nix/store/b"));
         assert_eq!(between(&old, &new).to_string(), "restart: hostname");
     }

@@ -40,12 +40,20 @@ impl Seen {
     }
 
     /// `up`, `down`, or the state between.
+    pub fn word(&self) -> &'static str {
+        match &self.status {
+            Some(status) if status.state == State::Running => "up",
+            Some(status) => status.state.name(),
+            None => "down",
+        }
+    }
+
+    /// The word; with the reason where it went down by itself and not cleanly.
     pub fn state(&self) -> String {
-        match (&self.status, &self.ended) {
-            (Some(status), _) if status.state == State::Running => "up".into(),
-            (Some(status), _) => status.state.name().into(),
-            (None, Some(end)) if !["stopped", "exited"].contains(&&*end.reason) => format!("down ({})", end.reason),
-            _ => "down".into(),
+        match &self.ended {
+            Some(Ended { reason, status: Some(status), .. }) if reason == "failed" => format!("down (status {status})"),
+            Some(end) if !["stopped", "exited"].contains(&&*end.reason) => format!("down ({})", end.reason),
+            _ => self.word().into(),
         }
     }
 
@@ -60,7 +68,8 @@ impl Seen {
     pub fn json(&self) -> Value {
         json!({
             "name": self.name,
-            "state": self.state(),
+            "state": self.word(),
+            "reason": self.ended.as_ref().map(|end| &end.reason),
             "since": self.since(),
             "pid": self.status.as_ref().and_then(|status| status.pid),
             "statusText": self.status.as_ref().and_then(|status| status.status_text.clone()),
