@@ -11,8 +11,10 @@ use std::path::Path;
 /// The file's name.
 pub(crate) const NAME: &str = "init";
 
-/// Mounts a pidfd on the new file `path`; whether it could.
+/// Mounts a pidfd on the new file `path`; whether it could. A monitor that was killed may have mounted
+/// one there.
 pub(crate) fn mount(pidfd: BorrowedFd<'_>, path: &Path) -> bool {
+    unmount(path);
     let mounted = || -> rustix::io::Result<()> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
         let tree = open_tree(pidfd, c"", flags)?;
@@ -29,7 +31,7 @@ pub(crate) fn open_mounted(path: &Path) -> Option<OwnedFd> {
     pidfd.ok().filter(is_one)
 }
 
-/// Unmounts it, if it is mounted.
+/// Unmounts all that is mounted there.
 pub(crate) fn unmount(path: &Path) {
-    let _ = umount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    while umount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).is_ok() {}
 }
