@@ -208,6 +208,22 @@ fn what_is_not_firnctls_stays() {
     host.leaves_nothing();
 }
 
+#[test]
+fn a_record_that_can_not_be_read_is_told_and_removed() {
+    let host = Host::new("ctl-broken");
+    host.project(json!({"a": {}, "b": {}}));
+    host.up();
+    std::fs::write(host.state("a").join("wanted.json"), "no JSON").unwrap();
+    let output = host.call(&["list"]).fails(1);
+    let rows: Vec<&str> = output.stdout.lines().collect();
+    assert!(rows[1].contains("  broken  ") && rows[2].contains("  up  "), "{output:?}");
+    assert!(output.stderr.contains("wanted.json"), "{output:?}");
+    host.call(&["restart", &host.name("b")]).succeeds();
+    host.call(&["destroy", &host.name("a")]).succeeds();
+    host.call(&["list"]).succeeds();
+    host.leaves_nothing();
+}
+
 /// Nobody on the host but root comes to the files that a container writes.
 #[test]
 fn the_root_is_for_root_alone() {

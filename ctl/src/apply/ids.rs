@@ -27,7 +27,7 @@ fn picked(container: &Container) -> Result<u32> {
     for other in generation::all(container.places())? {
         taken.extend(read(&other)?.map(|first| (first, COUNT)));
         if let Some(Wanted { definition: Definition { private_users: PrivateUsers::First(first), .. }, .. }) =
-            other.wanted()?
+            other.wanted().ok().flatten()
         {
             taken.push((first, COUNT));
         }

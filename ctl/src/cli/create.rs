@@ -70,7 +70,7 @@ pub fn create(arguments: &CreateArgs, places: &PlaceArgs) -> Result<()> {
 }
 
 fn waits_of(plans: &Plans, containers: &[Container]) -> Result<crate::apply::order::Waits> {
-    let waits = together::waits(containers)?;
+    let waits = together::waits(containers);
     Ok(waits.into_iter().filter(|(name, _)| plans.contains_key(name)).collect())
 }
 

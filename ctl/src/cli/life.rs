@@ -60,7 +60,7 @@ pub fn start(arguments: &NameArgs, places: &PlaceArgs) -> Result<()> {
     let named = arguments.find(places)?;
     let names: Vec<String> = named.iter().map(|container| container.name.clone()).collect();
     let containers = with_dependencies(named, places)?;
-    let waits = together::waits(&containers)?;
+    let waits = together::waits(&containers);
     let mut plans = together::plans(&containers)?;
     // Those that run already stay as they are: `update` changes them.
     plans.retain(|name, (_, plan)| {
@@ -76,7 +76,7 @@ pub fn start(arguments: &NameArgs, places: &PlaceArgs) -> Result<()> {
 
 fn with_dependencies(named: Vec<Container>, places: &PlaceArgs) -> Result<Vec<Container>> {
     let all = crate::generation::all(&places.places()?)?;
-    let waits = together::waits(&all)?;
+    let waits = together::waits(&all);
     let mut chosen: Vec<Container> = Vec::new();
     let mut rest = named;
     while let Some(container) = rest.pop() {
@@ -111,7 +111,7 @@ pub fn update_to_installed(arguments: &NameArgs, places: &PlaceArgs, health: Hea
         }
         runs
     });
-    together::apply(&plans, &together::waits(&containers)?, health)
+    together::apply(&plans, &together::waits(&containers), health)
 }
 
 /// Stops containers.
@@ -133,7 +133,7 @@ fn end(arguments: &NameArgs, places: &PlaceArgs, how: How, tells: bool) -> Resul
             eprintln!("{}  not running", container.name);
         }
     }
-    let waits = together::waits(&containers)?;
+    let waits = together::waits(&containers);
     together::stop_all(&containers, &waits, how)
 }
 

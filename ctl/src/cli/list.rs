@@ -37,7 +37,7 @@ pub fn list(arguments: &ListArgs, places: &PlaceArgs) -> Result<()> {
     if arguments.quiet {
         return print(&containers.iter().map(|container| format!("{}\n", container.name)).collect::<String>());
     }
-    let seen = containers.iter().map(Seen::look).collect::<Result<Vec<_>>>()?;
+    let seen: Vec<Seen> = containers.iter().map(Seen::look).collect();
     if arguments.json {
         return print(&format!("{:#}\n", Value::Array(seen.iter().map(Seen::json).collect())));
     }
@@ -52,7 +52,12 @@ pub fn list(arguments: &ListArgs, places: &PlaceArgs) -> Result<()> {
             dash(seen.project.clone()),
         ]
     }));
-    print(&table(&rows))
+    print(&table(&rows))?;
+    // The others are told all the same.
+    match seen.iter().find_map(|seen| seen.broken.as_ref()) {
+        Some(why) => bail!("{why}"),
+        None => Ok(()),
+    }
 }
 
 /// Columns as wide as their widest cell.
@@ -76,7 +81,10 @@ pub fn status(arguments: &StatusArgs, places: &PlaceArgs) -> Result<()> {
         print("gone\n")?;
         bail!("container {}: there is none", arguments.name);
     }
-    let seen = Seen::look(&container)?;
+    let seen = Seen::look(&container);
+    if let Some(why) = &seen.broken {
+        bail!("{why}");
+    }
     print(&match arguments.json {
         true => format!("{:#}\n", seen.json()),
         false => format!("{}\n", seen.state()),

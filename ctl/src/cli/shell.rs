@@ -72,7 +72,7 @@ pub fn run(arguments: &ShellArgs, places: &PlaceArgs) -> Result<u8> {
     }
     let containers = install(&loaded, &all_places)?;
     let plans = together::plans(&containers)?;
-    let started = together::apply(&plans, &together::waits(&containers)?, arguments.health.health());
+    let started = together::apply(&plans, &together::waits(&containers), arguments.health.health());
     if is_inside && !arguments.destroy {
         return started.map(|()| 0);
     }

@@ -32,17 +32,18 @@ pub fn plans(containers: &[Container]) -> Result<Plans> {
 }
 
 /// Who waits for whom, by name. A definition that makes several containers is waited for as a whole.
-pub fn waits(containers: &[Container]) -> Result<Waits> {
+pub fn waits(containers: &[Container]) -> Waits {
     let mut of_definition: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut depends = Vec::new();
     for container in containers {
-        let Some(wanted) = container.wanted()? else { continue };
+        // One that can't be read is an error where it is to be started, and of no concern to others.
+        let Ok(Some(wanted)) = container.wanted() else { continue };
         let definition_name = wanted.origin.definition_name.unwrap_or_else(|| container.name.clone());
         of_definition.entry(definition_name).or_default().insert(container.name.clone());
         depends.push((container.name.clone(), wanted.definition.depends_on));
     }
     let meant = |name: String| of_definition.get(&name).cloned().unwrap_or_else(|| [name].into());
-    Ok(depends.into_iter().map(|(name, others)| (name, others.into_iter().flat_map(meant).collect())).collect())
+    depends.into_iter().map(|(name, others)| (name, others.into_iter().flat_map(meant).collect())).collect()
 }
 
 /// Carries plans out.

@@ -75,7 +75,7 @@ pub fn up(arguments: &UpArgs, places: &PlaceArgs) -> Result<()> {
     let places = places.places()?;
     let containers = install(&loaded, &places)?;
     care_for_orphans(&loaded, &places, arguments.remove_orphans)?;
-    let waits = together::waits(&containers)?;
+    let waits = together::waits(&containers);
     let chosen = choose(containers, &waits, &arguments.names)?;
     let plans = together::plans(&chosen)?;
     let waits = waits.into_iter().filter(|(name, _)| plans.contains_key(name)).collect();
@@ -101,7 +101,7 @@ pub fn down(arguments: &DownArgs, places: &PlaceArgs) -> Result<()> {
     containers.retain(|container| arguments.names.is_empty() || arguments.names.contains(&container.name));
     containers.iter().try_for_each(|container| check_owner(container, &loaded))?;
     care_for_orphans(&loaded, &places, arguments.remove_orphans)?;
-    let waits = together::waits(&containers)?;
+    let waits = together::waits(&containers);
     let killed = together::stop_all(&containers, &waits, How::Stop(arguments.timeout))?;
     if !arguments.destroy {
         return together::refuse_killed(&killed);

@@ -20,10 +20,25 @@ pub struct Seen {
     pub pending: Option<Change>,
     /// The file of its definition.
     pub project: Option<String>,
+    /// Why the rest can't be told.
+    pub broken: Option<String>,
 }
 
 impl Seen {
-    pub fn look(container: &Container) -> Result<Self> {
+    /// What can be known, also where a record can't be read.
+    pub fn look(container: &Container) -> Self {
+        let broken = |error: anyhow::Error| Seen {
+            name: container.name.clone(),
+            status: None,
+            ended: None,
+            pending: None,
+            project: None,
+            broken: Some(format!("{error:#}")),
+        };
+        Self::query(container).unwrap_or_else(broken)
+    }
+
+    fn query(container: &Container) -> Result<Self> {
         let status = match container.connect()? {
             // A monitor that is just ending closes the connection.
             Some(mut monitor) => monitor.call(Request::Status).ok().and_then(|(reply, _)| reply.status),
@@ -36,15 +51,16 @@ impl Seen {
         };
         let ended = if status.is_none() { Ended::read(container) } else { None };
         let project = wanted.and_then(|wanted| Some(wanted.origin.file?.display().to_string()));
-        Ok(Seen { name: container.name.clone(), status, ended, pending, project })
+        Ok(Seen { name: container.name.clone(), status, ended, pending, project, broken: None })
     }
 
     /// `up`, `down`, or the state between.
     pub fn word(&self) -> &'static str {
-        match &self.status {
-            Some(status) if status.state == State::Running => "up",
-            Some(status) => status.state.name(),
-            None => "down",
+        match (&self.broken, &self.status) {
+            (Some(_), _) => "broken",
+            (None, Some(status)) if status.state == State::Running => "up",
+            (None, Some(status)) => status.state.name(),
+            (None, None) => "down",
         }
     }
 
@@ -69,6 +85,7 @@ impl Seen {
         json!({
             "name": self.name,
             "state": self.word(),
+            "error": self.broken,
             "reason": self.ended.as_ref().map(|end| &end.reason),
             "since": self.since(),
             "pid": self.status.as_ref().and_then(|status| status.pid),
