@@ -4,15 +4,23 @@ use crate::host::Host;
 use firn_conformance::harness::place::program;
 use firn_conformance::harness::{Output, command, wait_until};
 use serde_json::{Value, json};
-use std::path::Path;
 use std::process::Command;
+
+/// Guests have the tests' programs, and not their files.
+const SYSTEM: &str = include_str!("system.nix");
 
 /// Builds a system; its store path.
 fn build(version: &str, status: u8) -> String {
-    let expression = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/definitions/system.nix");
     let busybox = program("busybox", "busybox-static");
     let mut nix = Command::new(program("nix-build", "nix-bin"));
-    nix.arg(expression).arg("--no-out-link").args(["--option", "sandbox", "false", "--option", "substitute", "false"]);
+    nix.args(["--expr", SYSTEM, "--no-out-link"]).args([
+        "--option",
+        "sandbox",
+        "false",
+        "--option",
+        "substitute",
+        "false",
+    ]);
     nix.args(["--option", "build-users-group", "", "--argstr", "version", version]);
     nix.args(["--argstr", "busybox", busybox.to_str().unwrap(), "--argstr", "status", &status.to_string()]);
     command(&mut nix).succeeds().stdout.trim().to_owned()
