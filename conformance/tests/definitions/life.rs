@@ -51,9 +51,9 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
     assert_eq!(host.status("a").split(' ').next(), Some("down"));
     assert!(!host.scratch.join("run/containers").join(host.name("a")).join("bundle").exists());
     host.init("root", "#!/bin/sh\necho waiting\nsleep 600\n");
-    host.project(json!({"a": {"notify": true, "timeoutStartSec": 1}}));
+    host.project(json!({"a": {"notify": true, "timeoutStartSec": 5}}));
     let error = host.call(&["up", "--detach", "firn.json"]).fails(1).stderr;
-    assert!(error.contains("not ready after 1 s; its last lines:\nwaiting"), "{error}");
+    assert!(error.contains("not ready after 5 s; its last lines:\nwaiting"), "{error}");
     // Before anything is made.
     for (definition, reason) in [
         (json!({"volumes": ["./missing:/x"]}), "missing, which is to be mounted"),

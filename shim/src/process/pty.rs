@@ -9,8 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-/// How long a runtime that has connected may take to send its message: the loop waits meanwhile.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a runtime that has connected may take to send its message, on a machine that is busy: the loop
+/// waits meanwhile.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The socket for `--console-socket`. It listens only while `create` runs.
 #[derive(Debug)]
