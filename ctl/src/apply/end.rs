@@ -26,7 +26,7 @@ impl Ended {
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
 
-    /// It, or somebody, has asked for a restart.
+    /// The container, or a client of the monitor, has asked for a restart.
     pub fn is_restart(&self) -> bool {
         self.reason == "restart"
     }

@@ -160,7 +160,7 @@ impl Container {
     /// another one, which takes it over.
     pub fn connect(&self) -> Result<Option<Client>> {
         if !self.running_file().exists() {
-            // A monitor of this name is somebody else's.
+            // A monitor of this name was started by another program.
             return Ok(None);
         }
         let connected = Client::connect(self.places.monitors(), &self.name)?;
@@ -201,7 +201,7 @@ impl Container {
     /// Removes all that is kept of it. What is mounted below keeps its files. The definition and the lock
     /// go last: what fails half-way is still listed, and can be removed again.
     pub fn remove(&self, _lock: &Locked<'_>) -> Result<()> {
-        // That of a monitor that somebody else runs by this name stays.
+        // That of a monitor that another program runs by this name stays.
         if Client::connect(self.places.monitors(), &self.name)?.is_none() {
             remove_tree(&self.places.monitors().join(&self.name))?;
         }

@@ -12,7 +12,7 @@
 
 mod files;
 mod life;
-mod network;
+pub mod network;
 mod report;
 mod rights;
 mod root;

@@ -83,7 +83,7 @@ fn check_ports(link: &Link, container: &mut Container<'_>) {
 }
 
 /// The options of the main link that are set.
-fn set_options(link: &Link) -> impl Iterator<Item = &'static str> {
+pub fn set_options(link: &Link) -> impl Iterator<Item = &'static str> {
     [
         ("hostAddress", link.host_address.is_some()),
         ("hostAddress6", link.host_address6.is_some()),
