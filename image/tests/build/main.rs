@@ -12,6 +12,8 @@ mod cache;
 
 mod closure;
 
+mod containerd;
+
 mod diff;
 
 mod directory;
