@@ -60,7 +60,7 @@ fn send_image(plan: &Plan, name: &RegistryName) -> Result<Built, PublishError> {
     let present = find_present(&known_layers(plan), name)?;
     let scratch = Scratch::new()?;
     let directory = scratch.layout();
-    let built = write_image(plan, &LayoutWriter::open(&directory)?, None, &present)?;
+    let built = write_image(plan, &LayoutWriter::temporary(&directory)?, None, &present)?;
     let image = ImageName { tag: None, digest: Some(built.digest.clone()) };
     let source = ImageSource::open(&Reference::Layout { directory, name: image }, scratch.path())?;
     if let Some(manifest) = source.manifest()? {

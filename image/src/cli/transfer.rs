@@ -38,7 +38,7 @@ pub(super) fn open(reference: &Reference, parts: Parts) -> Result<OpenImage> {
     };
     let scratch = Scratch::new()?;
     let directory = scratch.layout();
-    let fetched = pull_parts(name, &LayoutWriter::open(&directory)?, None, parts, None)?;
+    let fetched = pull_parts(name, &LayoutWriter::temporary(&directory)?, None, parts, None)?;
     let name = ImageName { tag: None, digest: Some(fetched.digest) };
     let source = ImageSource::open(&Reference::Layout { directory, name }, scratch.path())?;
     Ok(OpenImage { source, _scratch: Some(scratch) })
@@ -60,7 +60,7 @@ fn send(source: &ImageSource, name: &RegistryName) -> Result<Transfer> {
     // It gets one.
     let scratch = Scratch::new()?;
     let directory = scratch.layout();
-    let made = import(source, &LayoutWriter::open(&directory)?, None)?;
+    let made = import(source, &LayoutWriter::temporary(&directory)?, None)?;
     let image = ImageName { tag: None, digest: Some(made.digest) };
     let made = ImageSource::open(&Reference::Layout { directory, name: image }, scratch.path())?;
     let manifest = made.manifest()?.context("the image has no manifest")?;

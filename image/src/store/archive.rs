@@ -27,7 +27,7 @@ pub(crate) fn make_archive<T, E: From<ArchiveError>>(
     let file = &std::path::absolute(file).map_err(io_error("find", file))?;
     let staging = StagingDir::beside(file).map_err(io_error("make a directory beside", file))?;
     let directory = staging.path().join("layout");
-    let filled = fill(&LayoutWriter::open(&directory).map_err(ArchiveError::from)?)?;
+    let filled = fill(&LayoutWriter::temporary(&directory).map_err(ArchiveError::from)?)?;
     let archive = staging.path().join("archive");
     pack(&directory, &archive)?;
     fs::rename(&archive, file).map_err(io_error("make", file))?;

@@ -275,8 +275,8 @@ impl LayerStore {
     /// their files by one call.
     fn publish(&self, places: &[PathBuf], staging: &StagingDir) -> Result<(), StoreError> {
         let Some(first) = places.first() else { return Ok(()) };
-        let top = open_directory(staging.path())?;
-        syncfs(&top).map_err(|errno| io_error("write to the disk", staging.path())(errno.into()))?;
+        // By a descriptor from before the files were written: errors since then are reported.
+        syncfs(staging.lock()).map_err(|errno| io_error("write to the disk", staging.path())(errno.into()))?;
         for place in places {
             let (unpacked, list) = staged(place, staging);
             // The list first: where there is a layer, there is its list.

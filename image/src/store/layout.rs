@@ -1,12 +1,13 @@
 //! Writes image layouts (image-spec, "image-layout.md"). A blob is there as a whole or not at all,
 //! and the index, which makes images of blobs, is replaced in one step after all that it leads to:
-//! whenever the writer is killed, the layout is valid and has the images of before.
+//! whenever the writer is killed, the layout is valid and has the images of before. When the machine
+//! stops, blobs that no image has may be left without their bytes; one is read before it is used.
 
 use super::lock::DirectoryLock;
 use super::staging::StagingDir;
 use crate::oci::hash_write::{HashingWriter, digest_of};
 use oci_spec::image::Digest;
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat, syncfs};
 use serde_json::{Value, json};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufWriter, Read, Write};
@@ -43,6 +44,8 @@ pub(crate) struct LayoutWriter {
     directory: PathBuf,
     /// In the layout, so that a rename moves a blob.
     staging: StagingDir,
+    /// Not read after firn-image has ended.
+    is_temporary: bool,
     /// Held so that no blob is removed that this one counts on.
     _lock: DirectoryLock,
     next: AtomicU64,
@@ -62,6 +65,15 @@ pub(crate) struct NewBlob {
 impl LayoutWriter {
     /// The layout at `directory`, made if there is none. Errors: the directory is another one's.
     pub(crate) fn open(directory: &Path) -> Result<Self, LayoutError> {
+        Self::open_as(directory, false)
+    }
+
+    /// One that is removed before firn-image ends: nothing of it has to be on the disk.
+    pub(crate) fn temporary(directory: &Path) -> Result<Self, LayoutError> {
+        Self::open_as(directory, true)
+    }
+
+    fn open_as(directory: &Path, is_temporary: bool) -> Result<Self, LayoutError> {
         DirBuilder::new().recursive(true).create(directory).map_err(io_error("make the image layout", directory))?;
         let directory = fs::canonicalize(directory).map_err(io_error("open the image layout", directory))?;
         if !is_layout(&directory).map_err(io_error("read", &directory))? {
@@ -73,7 +85,7 @@ impl LayoutWriter {
         DirBuilder::new().mode(0o755).recursive(true).create(&sums).map_err(io_error("make", &sums))?;
         let blobs = directory.join(BLOBS);
         let lock = DirectoryLock::shared(&blobs).map_err(io_error("lock", &blobs))?;
-        let writer = Self { directory, staging, _lock: lock, next: AtomicU64::new(0) };
+        let writer = Self { directory, staging, is_temporary, _lock: lock, next: AtomicU64::new(0) };
         writer.begin()?;
         Ok(writer)
     }
@@ -98,11 +110,11 @@ impl LayoutWriter {
         Ok((HashingWriter::new(BufWriter::with_capacity(BUFFER, file)), path))
     }
 
-    /// Ends a blob: its bytes are on the disk.
+    /// Ends a blob. Its bytes are on the disk when an image has it ([`Self::set_image`]).
     pub(crate) fn end_blob(&self, blob: BlobWriter, path: PathBuf) -> Result<NewBlob, LayoutError> {
         let end = || -> io::Result<(Digest, u64)> {
             let (buffered, digest, size) = blob.finish()?;
-            buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;
+            buffered.into_inner().map_err(io::IntoInnerError::into_error)?;
             Ok((digest, size))
         };
         let (digest, size) = end().map_err(io_error("write", &path))?;
@@ -143,9 +155,14 @@ impl LayoutWriter {
     }
 
     /// Makes `manifest` (a descriptor) the image with this tag; other images stay. What the index
-    /// leads to is on the disk before.
+    /// leads to is on the disk before, all of it by one call: also blobs that another process has
+    /// left, and no fetch waits for the disk.
     pub(crate) fn set_image(&self, manifest: Value, tag: Option<&str>) -> Result<(), LayoutError> {
-        sync_directory(&self.blobs())?;
+        if !self.is_temporary {
+            // By a descriptor from before the blobs were written: errors since then are reported.
+            let written = syncfs(self.staging.lock());
+            written.map_err(|errno| io_error("write to the disk", &self.directory)(errno.into()))?;
+        }
         self.change_index(|manifests| set_entry(manifests, manifest, tag))
     }
 
@@ -185,12 +202,12 @@ impl LayoutWriter {
         let write = || -> io::Result<()> {
             let mut file = File::create_new(&path)?;
             file.write_all(&to_bytes(document))?;
-            file.sync_data()
+            if self.is_temporary { Ok(()) } else { file.sync_data() }
         };
         write().map_err(io_error("write", &path))?;
         let place = self.directory.join(name);
         fs::rename(&path, &place).map_err(io_error("make", &place))?;
-        sync_directory(&self.directory)
+        if self.is_temporary { Ok(()) } else { sync_directory(&self.directory) }
     }
 
     /// Held while the index is read and replaced, so that of two writers neither loses the other's
