@@ -8,4 +8,5 @@ pub(crate) mod image_config;
 pub(crate) mod init;
 mod mounts;
 pub(crate) mod plan;
+pub(crate) mod private_users;
 pub(crate) mod publish;

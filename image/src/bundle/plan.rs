@@ -52,7 +52,7 @@ pub(crate) struct Plan {
     pub(crate) notify: bool,
     /// The host's os-release, for /run/host/os-release.
     pub(crate) os_release: Option<Vec<u8>>,
-    /// Those of an ordinary user's container, which has a user namespace.
+    /// Those of a container with a user namespace, as an ordinary user's is.
     pub(crate) id_maps: Option<IdMaps>,
 }
 

@@ -7,8 +7,9 @@ use crate::bundle::identity::{Hostname, Identity};
 use crate::bundle::image_config::ImageSettings;
 use crate::bundle::init::Init;
 use crate::bundle::plan::{Plan, Upper, Volume};
+use crate::bundle::private_users::PrivateUsers;
 use crate::bundle::publish::publish;
-use crate::caller;
+use crate::caller::{self, IdMaps};
 use crate::oci::reference::Reference;
 use crate::rootfs::users::{User, find_user};
 use crate::rootfs::view::{Found, View};
@@ -41,6 +42,8 @@ Examples:
     firn-image bundle oci:./images:web --output /run/bundles/web
   Another command of an image, for any OCI runtime:
     firn-image bundle oci-archive:./web.tar --copy -o ./web -- web --check
+  Boot a root in a user namespace: its root is user 300000 of the host:
+    firn-image bundle --layer ./debian --private-users 300000 --output /run/bundles/web
   A shell in a root, with at most 64 MiB of changes:
     firn-image bundle --layer ./debian --upper tmpfs:size=64m --terminal \\
       --output ./shell -- /bin/bash
@@ -112,6 +115,12 @@ pub(super) struct BundleArgs {
     /// Run as this user: a name of the root's /etc/passwd or a number, and likewise a group.
     #[arg(long, value_name = "USER[:GROUP]")]
     user: Option<String>,
+
+    /// Give the container a user namespace: its ids from 0 on are SIZE (65536 if not given) ids of the
+    /// host from BASE on, which nobody else should have. Files keep the owners that their layers say.
+    /// An ordinary user's containers have the user's ids.
+    #[arg(long, value_name = "BASE[:SIZE]", value_parser = PrivateUsers::parse, conflicts_with = "copy")]
+    private_users: Option<PrivateUsers>,
 
     /// Program in the place of the image's entrypoint and cmd; an empty one leaves them out.
     #[arg(long, value_name = "PROGRAM", requires = "reference")]
@@ -195,6 +204,7 @@ fn make_plan(args: BundleArgs) -> Result<(Plan, Option<UsedStore>)> {
         Some(spec) => find_user(spec, &view)?,
         None => User::default(),
     };
+    let id_maps = find_id_maps(args.private_users, &user)?;
     let path = closure.as_ref().map(|closure| closure.roots().flat_map(|root| search_path(root, &view)).collect());
     let command = match &image {
         Some(image) => image.settings.args(args.entrypoint.as_deref(), &args.command)?,
@@ -248,9 +258,24 @@ fn make_plan(args: BundleArgs) -> Result<(Plan, Option<UsedStore>)> {
         user,
         notify: args.notify || runs_init,
         os_release: os_release(),
-        id_maps: caller::id_maps(),
+        id_maps,
     };
     Ok((plan, used))
+}
+
+/// Those of a container whose program is this user's.
+fn find_id_maps(private: Option<PrivateUsers>, user: &User) -> Result<Option<IdMaps>> {
+    let of_caller = caller::id_maps();
+    let Some(private) = private else { return Ok(of_caller) };
+    if of_caller.is_some() {
+        bail!(
+            "--private-users: an ordinary user's containers have the user's ids: leave it out, or run firn-image as root"
+        );
+    }
+    match private.find_missing([user.uid, user.gid].into_iter().chain(user.groups.iter().copied())) {
+        Some(id) => bail!("--private-users: the program's user or group {id} is not in the range: give a larger SIZE"),
+        None => Ok(Some(private.maps())),
+    }
 }
 
 fn store_place(args: &BundleArgs) -> PathBuf {

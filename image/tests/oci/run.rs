@@ -48,7 +48,8 @@ fn run(temp: &Temp, runtime: &str) -> Output {
     let file = temp.path("web/config.json");
     let mut config: Value = temp.json("web/config.json");
     let name = Path::new(runtime).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let id = format!("firn-image-test-{name}-{}", std::process::id());
+    // The tests of a process run at the same time.
+    let id = format!("{}-{name}", temp.0.file_name().unwrap_or_default().to_string_lossy());
     // A group of its own below the machine's, under a name that is nobody else's.
     config["linux"]["cgroupsPath"] = json!(format!("/{id}"));
     std::fs::write(&file, config.to_string()).expect("write config");
@@ -105,4 +106,25 @@ fn an_images_program_runs_under_firn_init_if_asked() {
     let output = run(&temp, &firn());
     let shown = text(&output.stdout);
     assert!(shown.starts_with("/run/host/init\0--\0/bin/sh\0-c\0"), "{shown}{}", text(&output.stderr));
+}
+
+#[test]
+fn an_image_with_private_users_runs_as_ids_of_the_range() {
+    let temp = Temp::new("run-private");
+    image(&temp);
+    let bundle = ["oci:img:v", "--layer-store", "store", "-o", "web", "--private-users"];
+    temp.made(&[&bundle[..], &["300000"]].concat());
+    check(&run(&temp, &firn()), "firn");
+    let show = "cd /; /bin/busybox stat -c %u:%g /bin/sh /data; /bin/busybox cat /proc/self/uid_map /proc/self/gid_map";
+    temp.made(&[&bundle[..], &["300000:40000", "--force", "--user", "0", "--", show]].concat());
+    let output = run(&temp, &firn());
+    let shown = text(&output.stdout);
+    let words: Vec<_> = shown.split_whitespace().collect();
+    let map = ["0", "300000", "40000"];
+    assert_eq!(words, [&["0:0", "0:0"], &map[..], &map].concat(), "{}", text(&output.stderr));
+
+    let output = temp.bundle(&[&bundle[..], &["300000:34", "--force"]].concat());
+    assert!(!output.status.success() && text(&output.stderr).contains("group 34 is not in the range"));
+    let output = temp.bundle(&[&bundle[..], &["300000", "--force", "--copy"]].concat());
+    assert!(text(&output.stderr).contains("--copy"), "{}", text(&output.stderr));
 }
