@@ -7,9 +7,11 @@
 //! | `stage` | what is needed to run a command |
 //! | `registry` | docker-registry on loopback |
 //! | `subject` | who unpacks them, by which command |
+//! | `closure` | what mounting a closure costs |
 //! | `floor` | the decoder alone, and a writer of files alone |
 //! | `report` | the part of docs/BENCHMARKS.md |
 
+mod closure;
 mod floor;
 mod input;
 mod registry;
@@ -33,15 +35,17 @@ use subject::{SUBJECTS, Source, Subject};
 pub use floor::run as run_floor;
 pub use report::HEADING;
 
-/// Rounds before those that count.
+/// Rounds before those that count, of which a single one has none.
 const WARM_UP: usize = 1;
+/// Rounds of closures, which take milliseconds, in the place of one that takes minutes.
+const CLOSURE_ROUNDS: usize = 12;
 
 pub fn bench(options: &Options) -> Result<()> {
     let scratch = Scratch(std::env::temp_dir().join(format!("firn-bench-image-{}", std::process::id())));
     std::fs::create_dir(&scratch.0)?;
     let here = std::env::current_exe()?;
     let built = here.parent().unwrap_or(Path::new("/"));
-    for name in ["firn-floor", "firn-image"] {
+    for name in ["firn", "firn-floor", "firn-image", "firn-init"] {
         std::fs::copy(built.join(name), scratch.0.join(name)).map_err(|e| format!("copy {name}: {e}"))?;
     }
     let inputs = Input::all(&scratch.0)?;
@@ -62,6 +66,10 @@ pub fn bench(options: &Options) -> Result<()> {
             rows.append(&mut measured);
         }
     }
+    let mut measured = closure::measure(&mut stage.place, &scratch.0, options.rounds * CLOSURE_ROUNDS)?;
+    report::print(&measured);
+    closure::sentence(&measured).iter().for_each(|sentence| println!("{sentence}"));
+    rows.append(&mut measured);
     if let Some(path) = &options.json {
         let json: Vec<_> = rows.iter().map(Row::json).collect();
         std::fs::write(path, format!("{:#}\n", serde_json::Value::from(json)))?;
@@ -79,7 +87,8 @@ fn measure(stage: &mut Stage, input: &Input, source: Source, rounds: usize) -> R
     for subject in SUBJECTS.iter().filter(|subject| subject.is_installed()) {
         lanes.push((subject, Vec::new()));
     }
-    for round in 0..rounds + WARM_UP {
+    let warm_up = WARM_UP.min(rounds - 1);
+    for round in 0..rounds + warm_up {
         let mut failed = Vec::new();
         for at in order(round, lanes.len()) {
             let (subject, samples) = &mut lanes[at];
@@ -87,7 +96,7 @@ fn measure(stage: &mut Stage, input: &Input, source: Source, rounds: usize) -> R
             if sample.status != 0 {
                 println!("{} is out: status {}", subject.name, sample.status);
                 failed.push(at);
-            } else if round >= WARM_UP {
+            } else if round >= warm_up {
                 samples.push(sample);
             }
         }

@@ -1,5 +1,6 @@
 //! The part of docs/BENCHMARKS.md that is about images.
 
+use super::closure;
 use crate::Result;
 use crate::machine::Machine;
 use crate::plot::{self, Bar};
@@ -11,8 +12,16 @@ use std::path::Path;
 pub const HEADING: &str = "\n## Images\n";
 
 const TEXT: &str = "
-`cargo xtask bench image` writes this part. Images that the bench makes (gzip, always the same bytes) are unpacked into an empty ext4 in memory, from an image layout and from docker-registry on loopback. All subjects take turns. *floor: decompress* is the decoder that firn-image uses, alone, and *floor: write* a plain writer of the files from layers without compression, with one syncfs(2) at the end, as firn-image does; both take two layers at a time. A ratio is to the slower of them. CPU is that of all processes, containerd's daemon too; the peak is that of the largest process. firn-image verifies both digests, and so do containerd, podman, buildah and skopeo; umoci does too. Only firn-image waits until all files are on the disk. From a registry firn-image, umoci (after skopeo) and containerd keep the compressed layers, the others don't.
+`cargo xtask bench image` writes this part. Images that the bench makes (gzip, always the same bytes) are unpacked into an empty ext4 in memory, from an image layout and from docker-registry on loopback. All subjects take turns. *floor: decompress* is the decoder that firn-image uses, alone, and *floor: write* a plain writer of the files from layers without compression, with one syncfs(2) at the end, as firn-image does; both take two layers at a time. A ratio is to the slower of them. CPU is that of all processes, containerd's daemon too; the peak is that of the largest process. firn-image verifies both digests, and so do containerd, podman, buildah and skopeo; umoci does too. Only firn-image waits until all files are on the disk. From a registry firn-image, umoci (after skopeo) and containerd keep the compressed layers, the others don't. The last table is of `firn run` of a program that ends at once, under firn-init, in a root without and with a closure: what is mounted is one EROFS image over the store, however many paths it has.
 ";
+
+/// How often each image was unpacked.
+fn rounds(rows: &[Row]) -> String {
+    match rows.iter().map(|row| row.samples.len()).min() {
+        Some(1) => "one round of each".into(),
+        count => format!("{} rounds of each", count.unwrap_or(0)),
+    }
+}
 
 fn sections(rows: &[Row]) -> Vec<(String, Vec<&Row>)> {
     let mut sections: Vec<(String, Vec<&Row>)> = Vec::new();
@@ -35,7 +44,7 @@ pub fn print(rows: &[Row]) {
 /// Replaces the part, and draws the plot.
 pub fn write(rows: &[Row], machine: &Machine, docs: &Path) -> Result<()> {
     let mut names: Vec<String> = Vec::new();
-    for row in rows.iter().filter(|row| !row.samples.is_empty()) {
+    for row in rows.iter().filter(|row| !row.samples.is_empty() && row.command != closure::COMMAND) {
         if !names.contains(&row.subject) {
             names.push(row.subject.clone());
         }
@@ -44,16 +53,24 @@ pub fn write(rows: &[Row], machine: &Machine, docs: &Path) -> Result<()> {
         let times = row.times();
         Bar { name: row.subject.clone(), value: times.median, lower: times.lower, upper: times.upper }
     };
-    let groups: Vec<_> =
-        sections(rows).into_iter().map(|(title, rows)| (title, rows.iter().map(bar).collect())).collect();
+    let groups: Vec<_> = sections(rows)
+        .into_iter()
+        .filter(|(_, rows)| rows.iter().any(|row| row.command != closure::COMMAND))
+        .map(|(title, rows)| (title, rows.iter().map(bar).collect()))
+        .collect();
     std::fs::write(docs.join("bench/image.svg"), plot::bars("Unpacking an image", "ms", &names, &groups, true))?;
     let mut part = format!(
-        "{HEADING}{TEXT}\n{}: Linux {}, {}, {} cores.\n\n![image](bench/image.svg)\n",
-        machine.date, machine.kernel, machine.processor, machine.cores
+        "{HEADING}{TEXT}\n{}: Linux {}, {}, {} cores; {}.\n\n![image](bench/image.svg)\n",
+        machine.date,
+        machine.kernel,
+        machine.processor,
+        machine.cores,
+        rounds(rows)
     );
     for (title, rows) in sections(rows) {
         part += &format!("\n{title}\n\n{}", table::commands(&rows));
     }
+    part += &closure::sentence(rows).map_or(String::new(), |sentence| format!("\n{sentence}"));
     let file = docs.join("BENCHMARKS.md");
     let old = std::fs::read_to_string(&file)?;
     let before = old.split(HEADING).next().unwrap_or_default();
