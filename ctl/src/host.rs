@@ -34,6 +34,11 @@ impl Places {
         Ok(Places { state, monitors, runtime_root: is_own.then(|| run.join("runtime")), layer_store, run })
     }
 
+    /// Whether they are those of the whole machine, which firnctl has without options.
+    pub fn are_default(&self) -> bool {
+        self.state == Path::new(STATE_DIR) && self.run == Path::new(RUN_DIR)
+    }
+
     /// What is kept of all containers, a directory each.
     pub fn containers(&self) -> PathBuf {
         self.state.join("containers")

@@ -5,6 +5,7 @@
 //!               └ generation (what is installed, what runs, what ran) ─ difference (what has to be done)
 //!                   └ apply (in order: bundle by firn-image, monitor by firn-shim, live changes by firn)
 //!                       └ wanted (what those programs are told)
+//!        service (systemd, where it runs: units, machined)
 //!        view (what people see: states, logs, progress)
 //! ```
 
@@ -18,5 +19,6 @@ pub mod generation;
 pub mod host;
 pub mod interrupt;
 pub mod log;
+pub mod service;
 pub mod view;
 pub mod wanted;

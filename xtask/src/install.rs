@@ -13,6 +13,8 @@ const PLACES: [(&str, &str); 4] = [
     ("fish", "share/fish/vendor_completions.d"),
 ];
 
+const UNIT: &str = "firn@.service";
+
 pub fn run(prefix: PathBuf) -> Result<()> {
     let binaries = release()?;
     let manuals = workspace().join("target/manuals");
@@ -27,8 +29,18 @@ pub fn run(prefix: PathBuf) -> Result<()> {
             put(&entry.path(), &prefix.join(to).join(entry.file_name()), "644")?;
         }
     }
+    put_unit(&prefix)?;
     println!("installed {} below {}", BINARIES.join(", "), prefix.display());
     Ok(())
+}
+
+/// The template of containers' units, which systemd finds there below /usr and /usr/local.
+fn put_unit(prefix: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(workspace().join("ctl").join(UNIT))?;
+    let bin = std::path::absolute(prefix.join("bin"))?;
+    let made = workspace().join("target").join(UNIT);
+    std::fs::write(&made, text.replace("@bindir@", &bin.to_string_lossy()))?;
+    put(&made, &prefix.join("lib/systemd/system").join(UNIT), "644")
 }
 
 fn put(from: &Path, to: &Path, mode: &str) -> Result<()> {

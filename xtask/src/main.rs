@@ -33,7 +33,7 @@ usage: cargo xtask COMMAND
                            --quick, --rounds N, --json FILE
   fuzz N                   N damaged archives, blobs, documents and references
   build                    the static release binaries
-  install [--prefix DIR]   binaries, man pages and completions [/usr/local]
+  install [--prefix DIR]   binaries, man pages, completions and a unit [/usr/local]
   syscalls CRATE HEADERS   the table of system calls, from the unpacked crate
                            `syscalls` and the kernel's asm/ headers
   structure                sizes of source files, and which way their imports point

@@ -132,6 +132,8 @@ fn a_container_whose_monitor_was_killed_goes_on() {
     let monitor = std::fs::read_to_string(host.scratch.join("run/monitors").join(host.name("a")).join("lock")).unwrap();
     let monitor = rustix::process::Pid::from_raw(monitor.trim().parse().unwrap()).unwrap();
     rustix::process::kill_process(monitor, rustix::process::Signal::KILL).unwrap();
+    // Until then it can still be connected to.
+    wait_until("the monitor is gone", || rustix::process::test_kill_process(monitor).is_err());
     // The next call has another one take it over.
     assert_eq!(host.exec("a", &["sh", "-c", "echo said > /dev/console; echo on"]), "on\n");
     assert_eq!((status()["pid"].clone(), host.status("a")), (before["pid"].clone(), "up".into()));

@@ -10,6 +10,7 @@ mod limits;
 mod podman;
 mod rootless;
 mod systemd;
+mod units;
 
 use firn_conformance::harness::skip;
 use std::path::Path;

@@ -2,6 +2,7 @@
 
 use crate::generation::{Container, Running, make_directory};
 use crate::host::program;
+use crate::service::unit::Unit;
 use crate::wanted::config::{Prepared, patch};
 use crate::wanted::{devices, mounts, root};
 use anyhow::{Context, Result, bail};
@@ -48,11 +49,16 @@ pub fn make(container: &Container, run: &Running) -> Result<PathBuf> {
     call_firn_image(container, run, &bundle)?;
     let resolv_conf = copy_resolv_conf(&bundle, run)?;
     let credentials = write_credentials(&bundle, &credentials, run.first_id)?;
+    let registrar = match Unit::of(&container.name, container.places()) {
+        Some(_) => Some(std::env::current_exe().context("find our own path")?),
+        None => None,
+    };
     let prepared = Prepared {
         devices,
         first_id: run.first_id,
         resolv_conf: resolv_conf.as_deref(),
         credentials: credentials.as_deref(),
+        registrar: registrar.as_deref(),
     };
     change_config(&bundle.join("config.json"), |config| patch(config, definition, &prepared))?;
     Ok(bundle)

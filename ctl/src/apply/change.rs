@@ -1,6 +1,7 @@
 //! One container is brought to what is wanted of it, in the least way that does it.
 
-use super::start::{self, run_of};
+use super::prepare::run_of;
+use super::start;
 use super::stop::{self, How, Stopped};
 use super::update::{self, Health};
 use super::{bundle, live, starting};

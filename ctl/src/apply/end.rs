@@ -17,6 +17,9 @@ pub struct Ended {
     pub exit_code: Option<u8>,
     #[serde(default)]
     pub exited_at: Option<String>,
+    /// Of a failed start.
+    #[serde(default)]
+    pub error: Option<String>,
 }
 
 impl Ended {
@@ -24,6 +27,15 @@ impl Ended {
     pub fn read(container: &Container) -> Option<Self> {
         let path = container.places().monitors().join(&container.name).join("exit");
         serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
+    /// The end of a start that has failed.
+    pub fn told(&self) -> String {
+        match (&self.error, self.status) {
+            (Some(error), _) => error.clone(),
+            (None, Some(status)) => format!("has ended with status {status} before it was ready"),
+            (None, None) => format!("has ended before it was ready ({})", self.reason),
+        }
     }
 
     /// The container, or a client of the monitor, has asked for a restart.

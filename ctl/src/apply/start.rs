@@ -1,27 +1,13 @@
-//! `start`: bundle, record, monitor, READY.
+//! `start`: what it needs, the monitor or its unit, READY.
 
+use super::prepare::prepare;
 use super::starting::Starting;
-use super::{bundle, ids};
-use crate::definition::schema::Definition;
-use crate::generation::{Locked, Running, VERSION};
-use crate::wanted::root::Resolved;
+use super::unit;
+use crate::generation::{Locked, Running};
+use crate::service::unit::Unit;
 use crate::wanted::unsupported;
 use anyhow::{Context, Result};
 use firn_shim::control::protocol::Status;
-
-/// What a definition with what it leads to would run as.
-pub fn run_of(definition: &Definition, resolved: Resolved) -> Running {
-    let Resolved { system, layers } = resolved;
-    Running {
-        version: VERSION,
-        definition: definition.clone(),
-        system,
-        earlier_systems: Vec::new(),
-        layers,
-        first_id: None,
-        generation: 0,
-    }
-}
 
 /// Starts a container that does not run, and waits until it is ready. On failure nothing of the start
 /// stays but what the container has written, and its log.
@@ -35,14 +21,10 @@ pub fn start(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Re
     started
 }
 
-fn begin(container: &Locked<'_>, mut run: Running, tell: &dyn Fn(&Status)) -> Result<()> {
-    let what = || format!("container {}", container.name);
-    container.forget_run().with_context(what)?;
-    run.first_id = ids::first_id(container, &run.definition).with_context(what)?;
-    let made = bundle::make(container, &run).with_context(what)?;
-    container.use_bundle(&made).with_context(what)?;
-    // Before it runs: a firnctl that is killed here has said what it started.
-    let run = container.history().record(run).with_context(what)?;
-    container.set_running(&run).with_context(what)?;
-    Starting::begin(container, &run.definition)?.wait(tell)
+fn begin(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Result<()> {
+    let run = prepare(container, run)?;
+    match Unit::of(&container.name, container.places()) {
+        Some(unit) => unit::start(container, &unit),
+        None => Starting::begin(container, &run.definition)?.wait(tell),
+    }
 }

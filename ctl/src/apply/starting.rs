@@ -11,7 +11,7 @@ use firn_shim::control::client::Client;
 use firn_shim::control::protocol::{Event, Request, State, Status};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -27,12 +27,7 @@ pub struct Starting<'a> {
 impl<'a> Starting<'a> {
     /// Starts the monitor of a container that has a bundle. It lives on when we end.
     pub fn begin(container: &'a Locked<'a>, definition: &Definition) -> Result<Self> {
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).context("socketpair")?;
-        // The lock is in the message: if we are killed, the next firnctl waits until the monitor has
-        // read it, and can be spoken to.
-        let mut client = Client::over(ours, &container.name);
-        client.send(Request::Subscribe, &[container.as_fd()])?;
+        let (client, theirs) = first_message(container)?;
         let mut command = Command::new(program("firn-shim"));
         command.args(monitor::arguments(container, definition));
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -70,15 +65,32 @@ impl<'a> Starting<'a> {
         let Some(reason) = first_reason(&said) else {
             return failed.unwrap_or_else(|| anyhow!("container {name}: has ended before it was ready"));
         };
-        let own = [format!("container {name}: "), format!("{name} ")];
-        let reason = own.iter().find_map(|own| reason.strip_prefix(own)).unwrap_or(reason);
-        let mut text = format!("container {name}: {reason}");
-        let printed = last_lines(&self.container.log(), 10);
-        if !printed.is_empty() && !text.contains("its last lines") {
-            text += &format!("; its last lines:\n{}", printed.join("\n"));
-        }
-        anyhow!(text)
+        told_failure(self.container, reason)
     }
+}
+
+/// A reason as the monitor has said it, with what the container has printed last.
+pub(super) fn told_failure(container: &Container, reason: &str) -> anyhow::Error {
+    let name = &container.name;
+    let own = [format!("container {name}: "), format!("{name} ")];
+    let reason = own.iter().find_map(|own| reason.strip_prefix(own)).unwrap_or(reason);
+    let mut text = format!("container {name}: {reason}");
+    let printed = last_lines(&container.log(), 10);
+    if !printed.is_empty() && !text.contains("its last lines") {
+        text += &format!("; its last lines:\n{}", printed.join("\n"));
+    }
+    anyhow!(text)
+}
+
+/// A client of a monitor that is not started yet, and the monitor's end of the connection, its stdin. In the
+/// first message is the lock: if we are killed, the next firnctl waits until the monitor has read it, and
+/// can be spoken to.
+pub(super) fn first_message(container: &Locked<'_>) -> Result<(Client, OwnedFd)> {
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).context("socketpair")?;
+    let mut client = Client::over(ours, &container.name);
+    client.send(Request::Subscribe, &[container.as_fd()])?;
+    Ok((client, theirs))
 }
 
 /// Waits until a container that runs is ready, though another firnctl has started it.

@@ -2,6 +2,7 @@
 
 use super::end::Ended;
 use crate::generation::Container;
+use crate::service::unit::Unit;
 use crate::wanted::monitor::stop_timeout;
 use anyhow::Result;
 use firn_shim::control::protocol::Request;
@@ -38,6 +39,10 @@ pub fn stop(container: &Container, how: How) -> Result<Stopped> {
     })?;
     // Until it closes the connection: after it has told the end it still cleans up.
     while monitor.next_event()?.is_some() {}
+    // Its monitor is about to exit: another start must not find it active.
+    if let Some(unit) = Unit::of(&container.name, container.places()) {
+        unit.stop()?;
+    }
     let was_killed = Ended::read(container).is_some_and(|end| end.reason == "killed");
     Ok(if how != How::Kill && was_killed { Stopped::Killed } else { Stopped::AsAsked })
 }

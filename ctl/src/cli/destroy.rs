@@ -5,6 +5,8 @@ use crate::apply::live;
 use crate::apply::stop::{self, How};
 use crate::generation::{self, Container};
 use crate::host::must_be_root;
+use crate::service::files;
+use crate::service::unit::Unit;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
@@ -56,5 +58,8 @@ pub fn destroy(container: &Container) -> Result<()> {
     let killed = killed.and_then(|()| stop::stop(&locked, How::Kill).map(drop));
     // With its monitor's record lost the runtime still knows it.
     killed.or_else(|error| live::delete(&locked).with_context(|| format!("{error:#}; and the runtime")))?;
+    if let Some(unit) = Unit::of(&container.name, container.places()) {
+        files::forget(&unit).with_context(what)?;
+    }
     locked.remove(&locked).with_context(what)
 }

@@ -1,11 +1,15 @@
 //! Definitions become installed containers.
 
+use super::together;
 use crate::definition::Loaded;
 use crate::definition::instances::Instance;
 use crate::generation::{self, Container, Origin};
 use crate::host::Places;
+use crate::service::files;
+use crate::service::unit::Unit;
+use crate::wanted::unit::requirements;
 use crate::wanted::unsupported;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 /// Installs what was loaded, all or nothing as far as errors can be foreseen.
 pub fn install(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
@@ -20,7 +24,25 @@ pub fn install(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
         }
         containers.push(container.clone());
     }
+    require_of_systemd(&containers, places)?;
     Ok(containers)
+}
+
+/// Has systemd start them at boot, and after what they depend on, where it runs them.
+pub fn require_of_systemd(containers: &[Container], places: &Places) -> Result<()> {
+    let with_units = containers.iter().filter_map(|container| Some((container, Unit::of(&container.name, places)?)));
+    let with_units: Vec<_> = with_units.collect();
+    if with_units.is_empty() {
+        return Ok(());
+    }
+    let waits = together::waits(&generation::all(places)?);
+    for (container, unit) in with_units {
+        let Some(wanted) = container.wanted()? else { continue };
+        let others = waits.get(&container.name).into_iter().flatten().cloned().collect();
+        files::require(&unit, &requirements(&wanted.definition, others))
+            .with_context(|| format!("container {}: what systemd is told", container.name))?;
+    }
+    Ok(())
 }
 
 /// What would be installed. Errors: an option without effect; a container of another project, which is not

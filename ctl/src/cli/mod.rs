@@ -15,6 +15,7 @@ mod output;
 mod places;
 mod shell;
 mod together;
+mod unit;
 mod up;
 
 use crate::definition::mistake::Mistakes;
@@ -61,6 +62,8 @@ enum Command {
     Generations(generations::GenerationsArgs),
     Rollback(generations::RollbackArgs),
     Config(config::ConfigArgs),
+    #[command(hide = true)]
+    Unit(unit::UnitArgs),
 }
 
 /// The command line itself, for man pages and completions.
@@ -96,6 +99,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Command::Generations(arguments) => generations::list(arguments, places),
         Command::Rollback(arguments) => generations::rollback(arguments, places),
         Command::Config(arguments) => config::run(arguments),
+        Command::Unit(arguments) => unit::run(arguments, places),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

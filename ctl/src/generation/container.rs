@@ -5,9 +5,11 @@ use super::history::History;
 use super::record::{Origin, Running, VERSION, Wanted};
 use crate::definition::schema::Definition;
 use crate::host::{Places, program};
+use crate::service::unit::Unit;
 use anyhow::{Context, Result, bail};
 use firn_shim::control::client::Client;
 use nix::fcntl::{Flock, FlockArg};
+use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::ops::Deref;
@@ -36,6 +38,17 @@ impl Deref for Locked<'_> {
 
     fn deref(&self) -> &Container {
         self.container
+    }
+}
+
+impl Locked<'_> {
+    /// Lets another process of firnctl's have the lock meanwhile, and waits for it afterwards.
+    pub fn without_lock<T>(&self, act: impl FnOnce() -> T) -> Result<T> {
+        let what = || format!("lock of container {}", self.name);
+        flock(&*self.lock, FlockOperation::Unlock).with_context(what)?;
+        let done = act();
+        flock(&*self.lock, FlockOperation::LockExclusive).with_context(what)?;
+        Ok(done)
     }
 }
 
@@ -166,6 +179,10 @@ impl Container {
         let connected = Client::connect(self.places.monitors(), &self.name)?;
         if connected.is_some() || !self.places.monitors().join(&self.name).join("record").exists() {
             return Ok(connected);
+        }
+        if let Some(unit) = Unit::of(&self.name, &self.places) {
+            unit.take_over()?;
+            return Ok(Client::connect(self.places.monitors(), &self.name)?);
         }
         let mut adopt = Command::new(program("firn-shim"));
         adopt.args(["adopt", "--state-dir"]).arg(self.places.monitors()).arg(&self.name).stdin(Stdio::null());

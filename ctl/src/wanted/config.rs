@@ -3,6 +3,7 @@
 use super::devices::Device;
 use super::{mounts, resources, users};
 use crate::definition::schema::Definition;
+use crate::service::machine;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -17,6 +18,8 @@ pub struct Prepared<'a> {
     pub resolv_conf: Option<&'a Path>,
     /// A directory with the credentials.
     pub credentials: Option<&'a Path>,
+    /// The program that registers the container with machined, where it is a unit.
+    pub registrar: Option<&'a Path>,
 }
 
 /// Where a container finds its credentials (systemd, "Container Interface").
@@ -51,6 +54,9 @@ pub fn patch(config: &mut Value, definition: &Definition, prepared: &Prepared<'_
         list(config, "/linux/resources", "devices")?.push(device.rule());
     }
     merge(&mut config["linux"]["resources"], &resources::of(definition));
+    if let Some(firnctl) = prepared.registrar {
+        merge(config, &json!({"hooks": machine::hooks(firnctl)}));
+    }
     if let Some(given) = &definition.oci_config {
         merge(config, &Value::Object(given.clone()));
     }

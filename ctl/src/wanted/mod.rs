@@ -7,5 +7,6 @@ pub mod monitor;
 pub mod mounts;
 pub mod resources;
 pub mod root;
+pub mod unit;
 pub mod unsupported;
 pub mod users;

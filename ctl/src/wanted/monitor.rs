@@ -12,12 +12,26 @@ const TIMEOUT_STOP: Duration = Duration::from_secs(90);
 
 /// Everything after `firn-shim`.
 pub fn arguments(container: &Container, definition: &Definition) -> Vec<OsString> {
+    with(&["--client-on-stdin"], container, definition)
+}
+
+/// The same for the unit, whose first start is looked at by nobody else.
+pub fn of_unit(container: &Container, definition: &Definition) -> Vec<OsString> {
+    with(&["--client-on-stdin", "--fail-first-start"], container, definition)
+}
+
+/// The same where a monitor was killed.
+pub fn of_unit_that_adopts(container: &Container, definition: &Definition) -> Vec<OsString> {
+    with(&["--adopt", "--fail-first-start"], container, definition)
+}
+
+fn with(more: &[&str], container: &Container, definition: &Definition) -> Vec<OsString> {
     let restart = match definition.restart {
         Restart::No => "no",
         Restart::OnFailure => "on-failure",
         Restart::Always => "always",
     };
-    let mut arguments: Vec<OsString> = vec!["run".into(), "--client-on-stdin".into()];
+    let mut arguments: Vec<OsString> = ["run"].iter().chain(more).map(OsString::from).collect();
     let mut option = |name: &str, value: OsString| arguments.extend([OsString::from(name), value]);
     option("--id", container.name.clone().into());
     option("--runtime", crate::host::program("firn").into());

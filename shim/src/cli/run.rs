@@ -78,6 +78,10 @@ pub(super) struct Options {
     /// When to restart the container
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Restart::No)]
     restart: Restart,
+    /// Don't restart a container that ends before it was ready for the first time, unless that asks for
+    /// it
+    #[arg(long)]
+    fail_first_start: bool,
     /// Starts allowed within the interval; 0: no limit
     #[arg(long, value_name = "N", default_value_t = 5)]
     start_limit: u32,
@@ -143,6 +147,7 @@ impl Options {
             stdin: self.stdin,
             timeouts: Timeouts { start: timeout(self.timeout_start), stop: timeout(self.timeout_stop) },
             restart: self.restart,
+            fail_first_start: self.fail_first_start,
             start_limit: self.start_limit,
             start_limit_interval: seconds(self.start_limit_interval),
             notify: self.notify,

@@ -323,6 +323,7 @@ impl Machine {
             cause: self.cause,
             intent: self.intent,
             killed: self.killed,
+            was_ready: self.ready,
             duration: now.saturating_sub(self.began),
         };
         match self.policy.next(&ended, now) {

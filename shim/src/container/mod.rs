@@ -83,6 +83,9 @@ pub(crate) struct Settings {
     pub(crate) stdin: bool,
     pub(crate) timeouts: Timeouts,
     pub(crate) restart: Restart,
+    /// One that ends before it was ever ready is not restarted.
+    #[serde(default)]
+    pub(crate) fail_first_start: bool,
     /// 0 means no limit.
     pub(crate) start_limit: u32,
     pub(crate) start_limit_interval: Duration,
@@ -171,7 +174,8 @@ impl Container {
         let spool = Spool::new(log.position()).doing(|| "memfd_create")?;
 
         let limit = StartLimit::new(settings.start_limit, settings.start_limit_interval);
-        let policy = Policy::new(settings.restart, bundle.restart_status(), bundle.stop_signal, limit);
+        let policy = Policy::new(settings.restart, bundle.restart_status(), bundle.stop_signal, limit)
+            .failing_first_start(settings.fail_first_start);
         let notifies_ready = bundle.notifies_ready(settings.notify);
         let (machine, first_actions) = Machine::begin(policy, settings.timeouts, notifies_ready, since_boot());
         let holding = Holding::in_store(Store::from_env()?);

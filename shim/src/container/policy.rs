@@ -73,6 +73,8 @@ pub(crate) struct Ended {
     pub(crate) intent: Intent,
     /// The monitor has sent SIGKILL.
     pub(crate) killed: bool,
+    /// It was ready.
+    pub(crate) was_ready: bool,
     /// From the begin of the attempt to its end.
     pub(crate) duration: Duration,
 }
@@ -94,12 +96,20 @@ pub(crate) struct Policy {
     pub(crate) limit: StartLimit,
     /// In a row.
     failures: u32,
+    /// It was not ready yet, and one that ends so is not restarted (`--fail-first-start`).
+    #[serde(default)]
+    fails_first_start: bool,
 }
 
 impl Policy {
     /// A policy before the first start.
     pub(crate) fn new(restart: Restart, restart_status: Option<u8>, stop_signal: Signal, limit: StartLimit) -> Policy {
-        Policy { restart, restart_status, stop_signal, limit, failures: 0 }
+        Policy { restart, restart_status, stop_signal, limit, failures: 0, fails_first_start: false }
+    }
+
+    /// The same, that does not restart a container before it was ready, unless that asks for it.
+    pub(crate) fn failing_first_start(self, fails_first_start: bool) -> Policy {
+        Policy { fails_first_start, ..self }
     }
 
     /// Classifies an end of init. Only an exit status of 133 asks for a restart: death by SIGTRAP,
@@ -117,6 +127,7 @@ impl Policy {
 
     /// Decides what follows an attempt that ended at `now`, a time since any fixed moment.
     pub(crate) fn next(&mut self, ended: &Ended, now: Duration) -> Next {
+        self.fails_first_start &= !ended.was_ready;
         match ended.intent {
             Intent::Stop => self.after_stop(ended),
             Intent::Restart if ended.cause.is_none() => {
@@ -156,13 +167,15 @@ impl Policy {
                 return Next::End { code: RESTART_STATUS, reason: Reason::Restart };
             }
             ExitClass::Restart => (Duration::ZERO, Reason::Restart),
-            ExitClass::Clean if self.restart == Restart::Always => (FIRST_BACKOFF, Reason::Exited),
+            ExitClass::Clean if self.restart == Restart::Always && !self.fails_first_start => {
+                (FIRST_BACKOFF, Reason::Exited)
+            }
             ExitClass::Clean => {
                 return Next::End { code: 0, reason: Reason::Exited };
             }
             ExitClass::Failure => {
                 let (code, reason) = self.failure(ended);
-                if !matches!(self.restart, Restart::OnFailure | Restart::Always) {
+                if self.fails_first_start || !matches!(self.restart, Restart::OnFailure | Restart::Always) {
                     return Next::End { code, reason };
                 }
                 self.failures = self.failures.saturating_add(1);
@@ -250,7 +263,7 @@ mod tests {
     }
 
     fn ended(exit: Exit, intent: Intent) -> Ended {
-        Ended { exit: Some(exit), cause: None, intent, killed: false, duration: SECOND }
+        Ended { exit: Some(exit), cause: None, intent, killed: false, was_ready: true, duration: SECOND }
     }
 
     fn end(code: u8, reason: Reason) -> Next {
@@ -288,6 +301,17 @@ mod tests {
                 assert_eq!(next, expected, "{exit:?} with {rule:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_first_start_may_fail_for_good() {
+        let mut policy = policy(Restart::Always).failing_first_start(true);
+        let not_ready = |exit| Ended { was_ready: false, ..ended(exit, Intent::Run) };
+        assert_eq!(policy.next(&not_ready(Exit::Status(133)), SECOND), restart(0, Reason::Restart));
+        assert_eq!(policy.next(&not_ready(Exit::Status(3)), SECOND), end(3, Reason::Failed));
+        assert_eq!(policy.next(&not_ready(Exit::Status(0)), SECOND), end(0, Reason::Exited));
+        assert_eq!(policy.next(&ended(Exit::Status(3), Intent::Run), SECOND), restart(100, Reason::Failed));
+        assert_eq!(policy.next(&not_ready(Exit::Status(3)), SECOND), restart(200, Reason::Failed));
     }
 
     #[test]

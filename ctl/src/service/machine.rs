@@ -1,0 +1,147 @@
+//! Containers that are units are machines of systemd-machined (org.freedesktop.machine1(5)), so that
+//! `machinectl` and `journalctl -M` find them.
+//!
+//! Hooks of the container register it and remove it, at each start, also one that the monitor makes.
+//! Whether that succeeds is of no concern to the container.
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::io::Read;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What machined shows as the manager of the machine.
+const SERVICE: &str = "firn";
+/// For the answer of machined, which the call may start.
+const ANSWER_TIMEOUT: &str = "--timeout=5";
+/// Of the hook, in seconds.
+const HOOK_TIMEOUT: u32 = 20;
+/// A hook has no environment but its own.
+const HOOK_PATH: &str = "PATH=/usr/local/bin:/usr/bin:/bin:/run/current-system/sw/bin";
+
+/// The container's state as hooks get it on stdin (runtime-spec, "State").
+#[derive(Debug, Deserialize)]
+struct State {
+    id: String,
+    #[serde(default)]
+    pid: u32,
+    bundle: PathBuf,
+}
+
+/// The hooks of config.json that call `firnctl` at this path.
+pub fn hooks(firnctl: &Path) -> Value {
+    let hook = |verb: &str| {
+        json!([{
+            "path": firnctl,
+            "args": ["firnctl", "unit", verb],
+            "env": [HOOK_PATH],
+            "timeout": HOOK_TIMEOUT,
+        }])
+    };
+    json!({"poststart": hook("register"), "poststop": hook("unregister")})
+}
+
+/// The hook after the start.
+pub fn register() {
+    let tried = state().and_then(|state| {
+        let registered = call_register(&state);
+        registered.with_context(|| format!("container {}: register with systemd-machined", state.id))
+    });
+    log(tried);
+}
+
+/// The hook after the end.
+pub fn unregister() {
+    // machined may have seen the end already.
+    let tried = state().map(|state| drop(remove_own(&state.id)));
+    log(tried);
+}
+
+fn state() -> Result<State> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).context("read the container's state")?;
+    serde_json::from_str(&text).context("read the container's state")
+}
+
+fn call_register(state: &State) -> Result<()> {
+    let uuid = uuid(&state.bundle)?;
+    let mut args = vec!["sayssus".to_owned(), state.id.clone(), uuid.len().to_string()];
+    args.extend(uuid.iter().map(u8::to_string));
+    // The root is in the container's mount namespace alone: no path of the host's.
+    args.extend([SERVICE.into(), "container".into(), state.pid.to_string(), String::new()]);
+    match manager_call("RegisterMachine", &args) {
+        Ok(()) => Ok(()),
+        // Of the run before, whose end machined has not seen.
+        Err(error) => match remove_own(&state.id) {
+            Ok(()) => manager_call("RegisterMachine", &args),
+            Err(_) => Err(error),
+        },
+    }
+}
+
+/// Removes the machine of this name, if it is one of ours. Errors: it is not.
+fn remove_own(id: &str) -> Result<()> {
+    let show = ["show", "--property=Service", "--value", "--", id];
+    let output = Command::new("machinectl").args(show).stdin(Stdio::null()).output().context("run machinectl")?;
+    if String::from_utf8_lossy(&output.stdout).trim() != SERVICE {
+        bail!("machine {id}: is none of firn's");
+    }
+    manager_call("UnregisterMachine", &["s".into(), id.into()])
+}
+
+fn manager_call(method: &str, args: &[String]) -> Result<()> {
+    let object = ["org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager"];
+    let mut busctl = Command::new("busctl");
+    busctl.args(["--system", "--quiet", ANSWER_TIMEOUT, "call"]).args(object).arg(method).arg("--").args(args);
+    let output = busctl.stdin(Stdio::null()).output().context("run busctl")?;
+    if !output.status.success() {
+        bail!("{method}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// The 16 bytes of what the container has as its machine id; none where it has no UUID.
+fn uuid(bundle: &Path) -> Result<Vec<u8>> {
+    let path = bundle.join("config.json");
+    let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let config: Value = serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))?;
+    let variables = config["process"]["env"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let uuid = variables.filter_map(|variable| variable.strip_prefix("container_uuid=")).next_back();
+    Ok(uuid.and_then(bytes).unwrap_or_default())
+}
+
+fn bytes(uuid: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = uuid.bytes().filter(|byte| *byte != b'-').collect();
+    let pairs = digits.chunks_exact(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    pairs.collect::<Option<Vec<u8>>>().filter(|bytes| bytes.len() == 16 && digits.len() == 32)
+}
+
+/// A line in the journal: nobody reads what a hook prints.
+fn log(tried: Result<()>) {
+    let Err(error) = tried else { return };
+    let text = format!("warning: {error:#}");
+    let text = firn::log::printable(&text);
+    eprintln!("firnctl: {text}");
+    let message = format!("PRIORITY=4\nSYSLOG_IDENTIFIER=firnctl\nMESSAGE={text}\n");
+    let sent = UnixDatagram::unbound().and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        socket.send_to(message.as_bytes(), "/run/systemd/journal/socket")
+    });
+    drop(sent);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_has_16_bytes() {
+        let expected: Vec<u8> = (0..16).map(|number| number * 17).collect();
+        assert_eq!(bytes("00112233-4455-6677-8899-aabbccddeeff"), Some(expected));
+        for wrong in ["", "00112233", "x0112233-4455-6677-8899-aabbccddeeff"] {
+            assert_eq!(bytes(wrong), None, "{wrong}");
+        }
+    }
+}
