@@ -14,16 +14,17 @@ use std::process::Command;
 const SUBJECTS: [(&str, usize); 4] = [("no closure", 0), ("10 paths", 10), ("100 paths", 100), ("2,000 paths", 2000)];
 /// Files of a store path.
 const FILES: usize = 5;
+const ROUNDS: usize = 100;
 const WARM_UP: usize = 3;
 
 pub const COMMAND: &str = "closure";
 
-/// All subjects in turns. firn, firn-image and firn-init are in `scratch`.
-pub fn measure(place: &mut Place, scratch: &Path, rounds: usize) -> Result<Vec<Row>> {
+/// All subjects in turns, each of which takes milliseconds. firn, firn-image and firn-init are in `scratch`.
+pub fn measure(place: &mut Place, scratch: &Path) -> Result<Vec<Row>> {
     println!("closures");
     let bundles = make(scratch)?;
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); bundles.len()];
-    for round in 0..rounds + WARM_UP {
+    for round in 0..ROUNDS + WARM_UP {
         for at in order(round, bundles.len()) {
             let firn = [scratch.join("firn"), "--root".into(), scratch.join("state"), "run".into(), "--bundle".into()];
             let words = [&firn[..], &[bundles[at].clone(), format!("bench-closure-{}", std::process::id()).into()]];
@@ -55,14 +56,16 @@ pub fn measure(place: &mut Place, scratch: &Path, rounds: usize) -> Result<Vec<R
     Ok(rows)
 }
 
-/// What a closure adds to the time of a round, by the number of its paths.
+/// What a closure adds to the time of a round, and to the processor's, by the number of its paths.
 pub fn sentence(rows: &[Row]) -> Option<String> {
     let mut rows = rows.iter().filter(|row| row.command == COMMAND);
-    let base = rows.next()?.milliseconds();
+    let first = rows.next()?;
+    let base = first.milliseconds();
     let differences = rows.map(|row| {
         let added: Vec<f64> = row.milliseconds().iter().zip(&base).map(|(time, base)| time - base).collect();
         let added = Summary::of(&added);
-        format!("{}: {:.2} ms ({:.2}–{:.2})", row.subject, added.median, added.lower, added.upper)
+        let cpu = row.cpu() - first.cpu();
+        format!("{}: {:.2} ms ({:.2}–{:.2}), of CPU {cpu:.2} ms", row.subject, added.median, added.lower, added.upper)
     });
     let differences: Vec<_> = differences.collect();
     Some(format!("Added to the time of the same round without a closure (quartiles): {}.\n", differences.join("; ")))

@@ -37,8 +37,6 @@ pub use report::HEADING;
 
 /// Rounds before those that count, of which a single one has none.
 const WARM_UP: usize = 1;
-/// Rounds of closures, which take milliseconds, in the place of one that takes minutes.
-const CLOSURE_ROUNDS: usize = 12;
 
 pub fn bench(options: &Options) -> Result<()> {
     let scratch = Scratch(std::env::temp_dir().join(format!("firn-bench-image-{}", std::process::id())));
@@ -66,7 +64,7 @@ pub fn bench(options: &Options) -> Result<()> {
             rows.append(&mut measured);
         }
     }
-    let mut measured = closure::measure(&mut stage.place, &scratch.0, options.rounds * CLOSURE_ROUNDS)?;
+    let mut measured = closure::measure(&mut stage.place, &scratch.0)?;
     report::print(&measured);
     closure::sentence(&measured).iter().for_each(|sentence| println!("{sentence}"));
     rows.append(&mut measured);
