@@ -224,6 +224,18 @@ fn a_terminal() {
     fixture.assert_clean();
 }
 
+/// systemd opens its console for each line.
+#[test]
+fn a_terminal_that_no_process_has_open_for_a_time() {
+    let script = "exec </dev/null >/dev/null 2>&1; for n in 1 2; do sleep 0.2; echo line $n > /dev/console; done";
+    let mut fixture = Fixture::new("console", script);
+    fixture.config["process"]["terminal"] = json!(true);
+    let ended = fixture.run(&[]);
+    assert_eq!((ended.code, &*ended.stdout), (Some(0), "line 1\r\nline 2\r\n"), "{ended:?}");
+    assert!(fixture.log().contains("stdout F line 2"), "{}", fixture.log());
+    fixture.assert_clean();
+}
+
 #[test]
 fn a_terminal_across_restarts() {
     let script =

@@ -10,6 +10,7 @@ use super::sink::Sink;
 use super::spool::{CHUNK, Spool, Taken};
 use crate::reactor::{Reactor, Token};
 use crate::stream::Stream;
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -33,6 +34,9 @@ struct Output {
     fd: OwnedFd,
     stream: Stream,
     is_terminal: bool,
+    /// Of a terminal, the slave: while no process had it open, reads of the master would fail with EIO,
+    /// and systemd opens its console anew for each line.
+    _peer: Option<OwnedFd>,
     /// It is in the reactor's set.
     polled: bool,
 }
@@ -99,16 +103,17 @@ impl Stdio {
     pub(crate) fn add_terminal(&mut self, master: OwnedFd, reactor: &Reactor) -> io::Result<()> {
         self.spool.open_relay()?;
         self.input.open(master.try_clone()?, true, reactor);
-        self.add(master, Stream::Stdout, true, reactor)
+        let peer = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        self.add(master, Stream::Stdout, Some(peer), reactor)
     }
 
     /// Reads the container's output `fd`, the reading end of a pipe, from now on.
     pub(crate) fn add_output(&mut self, fd: OwnedFd, stream: Stream, reactor: &Reactor) -> io::Result<()> {
-        self.add(fd, stream, false, reactor)
+        self.add(fd, stream, None, reactor)
     }
 
-    fn add(&mut self, fd: OwnedFd, stream: Stream, is_terminal: bool, reactor: &Reactor) -> io::Result<()> {
-        let mut output = Output { fd, stream, is_terminal, polled: false };
+    fn add(&mut self, fd: OwnedFd, stream: Stream, peer: Option<OwnedFd>, reactor: &Reactor) -> io::Result<()> {
+        let mut output = Output { fd, stream, is_terminal: peer.is_some(), _peer: peer, polled: false };
         reactor.set_polled(output.fd.as_fd(), &mut output.polled, true, Token::Output(stream))?;
         self.outputs.push(output);
         Ok(())
