@@ -184,11 +184,12 @@ fn a_registry_on_loopback_may_speak_https() {
     image(&temp);
     let registry = Registry::start_tls(&temp);
     let target = format!("docker://{}/team/web:1", registry.address);
-    // Nobody has signed its certificate.
-    let error = refused(&temp, "oci:made:web", &target);
-    assert!(error.contains("certificate") && !error.contains("400"), "{error}");
-    let error = refused(&temp, &target, "oci:got:web");
-    assert!(error.contains("certificate") && !error.contains("400"), "{error}");
+    // Nobody has signed its certificate; what became of plain HTTP is not told. (Its address may have any digits.)
+    for (source, destination) in [("oci:made:web", &*target), (&*target, "oci:got:web")] {
+        let error = refused(&temp, source, destination);
+        let told = error.replace(&registry.address, "REGISTRY");
+        assert!(told.contains("certificate") && !told.contains("400") && !told.contains("http:"), "{error}");
+    }
     let trusting = |source: &str, target: &str| {
         success(firn_image(&temp, &["copy", source, target]).env("SSL_CERT_FILE", temp.path("tls.pem")))
     };
