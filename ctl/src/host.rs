@@ -1,12 +1,15 @@
 //! Where firnctl keeps things on this host, and the programs that act for it.
 
 use anyhow::{Context, Result, bail};
+use firn_network::names;
 use std::path::{Path, PathBuf};
 
 /// What stays when the host reboots.
 pub const STATE_DIR: &str = "/var/lib/firnctl";
 /// What does not.
 pub const RUN_DIR: &str = "/run/firnctl";
+/// hosts(5).
+pub const HOSTS_FILE: &str = "/etc/hosts";
 /// The monitors' own default.
 const MONITORS: &str = "/run/firn/shim";
 
@@ -20,18 +23,21 @@ pub struct Places {
     runtime_root: Option<PathBuf>,
     /// Of firn-image; its default if `None`.
     layer_store: Option<PathBuf>,
+    hosts_file: PathBuf,
 }
 
 impl Places {
     /// What `firn`, `firn-shim` and `firn-image` know without options, unless firnctl has directories of its
     /// own.
-    pub fn new(state: &Path, run: &Path) -> Result<Self> {
+    pub fn new(state: &Path, run: &Path, hosts_file: &Path) -> Result<Self> {
         let absolute = |path: &Path| std::path::absolute(path).with_context(|| path.display().to_string());
         let (state, run) = (absolute(state)?, absolute(run)?);
         let is_own = run != Path::new(RUN_DIR);
         let monitors = if is_own { run.join("monitors") } else { MONITORS.into() };
         let layer_store = (state != Path::new(STATE_DIR)).then(|| state.join("layers"));
-        Ok(Places { state, monitors, runtime_root: is_own.then(|| run.join("runtime")), layer_store, run })
+        let hosts_file = absolute(hosts_file)?;
+        let runtime_root = is_own.then(|| run.join("runtime"));
+        Ok(Places { state, monitors, runtime_root, layer_store, run, hosts_file })
     }
 
     /// Whether they are those of the whole machine, which firnctl has without options.
@@ -64,6 +70,26 @@ impl Places {
         self.layer_store.as_deref()
     }
 
+    /// Where the network namespaces of containers are kept.
+    pub fn networks(&self) -> PathBuf {
+        self.run.join("networks")
+    }
+
+    /// The file that has the containers' names.
+    pub fn hosts_file(&self) -> &Path {
+        &self.hosts_file
+    }
+
+    /// The lock under which it changes, of all firnctls of the host.
+    pub fn hosts_lock(&self) -> PathBuf {
+        Path::new(RUN_DIR).join("hosts.lock")
+    }
+
+    /// The nftables table of all containers: `firn`, or one of these directories' own.
+    pub fn table(&self) -> String {
+        if self.runtime_root.is_none() { "firn".into() } else { names::table(&self.run) }
+    }
+
     /// The lock under which definitions change.
     pub fn lock_file(&self) -> PathBuf {
         self.run.join("lock")
@@ -75,6 +101,12 @@ pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().ok();
     let beside = own.and_then(|exe| Some(exe.parent()?.join(name))).filter(|path| path.is_file());
     beside.unwrap_or_else(|| name.into())
+}
+
+/// machine-id(5); none on a host that has none yet.
+pub fn machine_id() -> Option<[u8; 16]> {
+    let text = std::fs::read_to_string("/etc/machine-id").ok()?;
+    u128::from_str_radix(text.trim(), 16).ok().filter(|id| *id != 0).map(u128::to_be_bytes)
 }
 
 /// Containers of the whole machine are root's.

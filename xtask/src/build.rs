@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The programs that are installed.
-pub const BINARIES: [&str; 5] = ["firn", "firn-image", "firn-init", "firn-shim", "firnctl"];
+pub const BINARIES: [&str; 6] = ["firn", "firn-image", "firn-init", "firn-shim", "firnctl", "firn-network"];
 
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
@@ -33,10 +33,8 @@ fn shown(command: &Command) -> String {
 
 /// The directory with the static release binaries, built if they are not.
 pub fn release() -> Result<PathBuf> {
-    let packages =
-        ["firn", "firn-image", "firn-init", "firn-shim", "firnctl", "firn-floor", "firn-bench", "firn-conformance"]
-            .iter()
-            .flat_map(|name| ["--package", name]);
+    let others = ["firn-floor", "firn-bench", "firn-conformance"];
+    let packages = BINARIES.iter().chain(&others).flat_map(|name| ["--package", name]);
     run(cargo().args(["build", "--release", "--quiet", "--bins"]).args(packages))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     Ok(target.join(triple()?).join("release"))

@@ -23,6 +23,7 @@ pub const TESTS: &[&str] = &[
     "keyutils",
     "mmdebstrap",
     "netavark",
+    "nftables",
     "nix-bin",
     "openssl",
     "podman",

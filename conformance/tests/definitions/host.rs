@@ -16,6 +16,8 @@ while :; do sleep 60 & wait $!; done
 
 pub struct Host {
     pub scratch: Scratch,
+    /// The network namespace that is the host's.
+    pub network: Option<String>,
 }
 
 impl Host {
@@ -23,7 +25,7 @@ impl Host {
     pub fn new(test: &str) -> Self {
         let scratch = Scratch::new(test);
         busybox_root(&scratch.directory("root"));
-        let host = Host { scratch };
+        let host = Host { scratch, network: None };
         host.init("root", INIT);
         host
     }
@@ -59,9 +61,16 @@ impl Host {
     }
 
     pub fn firnctl(&self, args: &[&str]) -> Command {
-        let mut firnctl = Command::new(binary("firnctl"));
+        let mut firnctl = match &self.network {
+            Some(name) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/run/netns/{name}")).arg(binary("firnctl"));
+                command
+            }
+            None => Command::new(binary("firnctl")),
+        };
         firnctl.current_dir(self.scratch.path());
-        firnctl.args(["--state-dir", "state", "--run-dir", "run"]).args(args);
+        firnctl.args(["--state-dir", "state", "--run-dir", "run", "--hosts-file", "hosts"]).args(args);
         firnctl
     }
 
@@ -117,7 +126,7 @@ impl Host {
     pub fn leaves_nothing(&self) {
         self.call(&["destroy", "--all"]).succeeds();
         let id = self.scratch.id();
-        for directory in ["state/containers", "run/containers", "run/monitors", "run/runtime"] {
+        for directory in ["state/containers", "run/containers", "run/monitors", "run/runtime", "run/networks"] {
             let names = |entries: std::fs::ReadDir| entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
             let mut left = std::fs::read_dir(self.scratch.join(directory)).map(names).unwrap_or_default();
             // The keeper's, and of no container.
@@ -125,7 +134,10 @@ impl Host {
             assert!(left.is_empty(), "{directory}: {left:?}");
         }
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        assert!(!mounts.contains(&id), "{mounts}");
+        // A test's own network namespaces are not firn's.
+        let left: Vec<&str> =
+            mounts.lines().filter(|line| line.contains(&id) && !line.contains(" /run/netns/")).collect();
+        assert!(left.is_empty(), "{left:?}");
         assert_eq!(cgroups(&id), Vec::<PathBuf>::new());
         // A monitor that has told its end is just about to exit.
         wait_until("no process is left", || processes(&id).is_empty());

@@ -5,6 +5,7 @@ mod host;
 mod life;
 mod live;
 mod native;
+mod network;
 mod options;
 mod roots;
 mod together;

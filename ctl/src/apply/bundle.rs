@@ -1,5 +1,6 @@
 //! The bundle of a start: made by `firn-image`, then changed as the definition says.
 
+use super::network;
 use crate::generation::{Container, Running, make_directory};
 use crate::host::program;
 use crate::service::unit::Unit;
@@ -16,27 +17,18 @@ use std::process::{Command, Stdio};
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Finds what would be wrong with the bundle, but for what `firn-image` finds. Nothing is made.
-pub fn check(run: &Running) -> Result<()> {
+pub fn check(container: &Container, run: &Running) -> Result<()> {
     devices::find(&run.definition)?;
-    check_network(run)?;
+    network::check(container, &run.definition)?;
     check_sources(run)?;
     read_credentials(run).map(drop)
-}
-
-fn check_network(run: &Running) -> Result<()> {
-    match &run.definition.network_namespace {
-        Some(path) if !Path::new(path).exists() => {
-            bail!("networkNamespace: there is no {path}: `ip netns add NAME` makes /run/netns/NAME")
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Makes a new bundle; its path. Errors come before anything is made, but for what `firn-image` finds.
 pub fn make(container: &Container, run: &Running) -> Result<PathBuf> {
     let definition = &run.definition;
     let devices = devices::find(definition)?;
-    check_network(run)?;
+    network::check(container, definition)?;
     check_sources(run)?;
     let credentials = read_credentials(run)?;
 
@@ -53,10 +45,12 @@ pub fn make(container: &Container, run: &Running) -> Result<PathBuf> {
         Some(_) => Some(std::env::current_exe().context("find our own path")?),
         None => None,
     };
+    let network = network::hooks(container, definition)?;
     let prepared = Prepared {
         devices,
         first_id: run.first_id,
         resolv_conf: resolv_conf.as_deref(),
+        network: network.as_ref().map(|(program, message)| (&**program, &**message)),
         credentials: credentials.as_deref(),
         registrar: registrar.as_deref(),
     };

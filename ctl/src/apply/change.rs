@@ -50,7 +50,7 @@ pub fn plan(container: &Container, definition: &Definition) -> Result<Plan> {
     let what = || format!("container {}", container.name);
     unsupported::refuse(&container.name, definition)?;
     let wanted = run_of(definition, root::resolve(definition).with_context(what)?);
-    bundle::check(&wanted).with_context(what)?;
+    bundle::check(container, &wanted).with_context(what)?;
     decide(container, wanted, false)
 }
 

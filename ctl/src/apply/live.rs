@@ -1,6 +1,6 @@
 //! Changes of a container that runs: mounts, limits, and what is read when it is needed.
 
-use super::bundle;
+use super::{bundle, network};
 use crate::difference::Live;
 use crate::generation::{Container, Locked, Running};
 use crate::host::program;
@@ -40,6 +40,9 @@ pub fn change(container: &Locked<'_>, running: &Running, mut wanted: Running, li
     }
     if let Some(limits) = &live.limits {
         runtime(container, &["update", "--resources", "-", &container.name], Some(limits)).with_context(what)?;
+    }
+    if live.ports {
+        network::change_ports(container, &wanted.definition).with_context(what)?;
     }
     unmount(container, &live.gone).with_context(what)?;
     change_mounts(container, "add", &live.come).with_context(what)?;

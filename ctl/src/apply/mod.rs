@@ -4,10 +4,13 @@
 mod bundle;
 pub mod change;
 pub mod end;
+pub mod hosts;
 mod ids;
 mod inside;
 pub mod live;
+pub mod network;
 pub mod order;
+mod ports;
 mod prepare;
 pub mod start;
 mod starting;

@@ -1,6 +1,6 @@
 //! What a start needs before there is a monitor: the bundle, and the record of what runs.
 
-use super::{bundle, ids};
+use super::{bundle, ids, network};
 use crate::definition::schema::Definition;
 use crate::generation::{Locked, Running, VERSION};
 use crate::wanted::root::Resolved;
@@ -23,9 +23,11 @@ pub fn run_of(definition: &Definition, resolved: Resolved) -> Running {
 /// Makes all that the monitor needs, and records what runs from now on.
 pub fn prepare(container: &Locked<'_>, mut run: Running) -> Result<Running> {
     let what = || format!("container {}", container.name);
+    network::take_down(container).with_context(what)?;
     container.forget_run().with_context(what)?;
     run.first_id = ids::first_id(container, &run.definition).with_context(what)?;
     let made = bundle::make(container, &run).with_context(what)?;
+    network::write(container, &run.definition).with_context(what)?;
     container.use_bundle(&made).with_context(what)?;
     // Before it runs: a firnctl that is killed here has said what it started.
     let run = container.history().record(run).with_context(what)?;

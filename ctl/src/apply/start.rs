@@ -2,7 +2,7 @@
 
 use super::prepare::prepare;
 use super::starting::Starting;
-use super::unit;
+use super::{network, unit};
 use crate::generation::{Locked, Running};
 use crate::service::unit::Unit;
 use crate::wanted::unsupported;
@@ -16,6 +16,7 @@ pub fn start(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Re
     let what = || format!("container {}", container.name);
     let started = begin(container, run, tell);
     if started.is_err() {
+        network::take_down(container).with_context(what)?;
         container.forget_run().with_context(what)?;
     }
     started

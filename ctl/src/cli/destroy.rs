@@ -1,8 +1,8 @@
 //! `firnctl destroy`: a container goes, with all that it has written.
 
 use super::places::PlaceArgs;
-use crate::apply::live;
 use crate::apply::stop::{self, How};
+use crate::apply::{hosts, live, network};
 use crate::generation::{self, Container};
 use crate::host::must_be_root;
 use crate::service::files;
@@ -58,8 +58,10 @@ pub fn destroy(container: &Container) -> Result<()> {
     let killed = killed.and_then(|()| stop::stop(&locked, How::Kill).map(drop));
     // With its monitor's record lost the runtime still knows it.
     killed.or_else(|error| live::delete(&locked).with_context(|| format!("{error:#}; and the runtime")))?;
+    network::take_down(&locked).with_context(what)?;
     if let Some(unit) = Unit::of(&container.name, container.places()) {
         files::forget(&unit).with_context(what)?;
     }
-    locked.remove(&locked).with_context(what)
+    locked.remove(&locked).with_context(what)?;
+    hosts::write(container.places())
 }

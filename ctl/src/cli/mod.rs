@@ -14,6 +14,7 @@ mod logs;
 mod output;
 mod places;
 mod shell;
+mod show_ip;
 mod together;
 mod unit;
 mod up;
@@ -51,6 +52,7 @@ enum Command {
     Destroy(destroy::DestroyArgs),
     List(list::ListArgs),
     Status(list::StatusArgs),
+    ShowIp(show_ip::ShowIpArgs),
     Logs(logs::LogsArgs),
     Exec(access::ExecArgs),
     Run(access::RunArgs),
@@ -91,6 +93,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Command::Destroy(arguments) => destroy::run(arguments, places),
         Command::List(arguments) => list::list(arguments, places),
         Command::Status(arguments) => list::status(arguments, places),
+        Command::ShowIp(arguments) => show_ip::run(arguments, places),
         Command::Logs(arguments) => logs::run(arguments, places),
         Command::Exec(arguments) => access::exec(arguments, places).map(|never| match never {}),
         Command::Run(arguments) => access::run(arguments, places).map(|never| match never {}),

@@ -2,7 +2,7 @@
 
 use crate::definition::mistake::hint;
 use crate::generation::{self, Container};
-use crate::host::{Places, RUN_DIR, STATE_DIR};
+use crate::host::{HOSTS_FILE, Places, RUN_DIR, STATE_DIR};
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -17,16 +17,20 @@ pub struct PlaceArgs {
     /// Directory of what does not.
     #[arg(long, value_name = "DIR", default_value = RUN_DIR, global = true, help_heading = "Global options")]
     run_dir: PathBuf,
+
+    /// File of host names in which the containers with addresses are, as NAME.containers.
+    #[arg(long, value_name = "FILE", default_value = HOSTS_FILE, global = true, help_heading = "Global options")]
+    hosts_file: PathBuf,
 }
 
 impl PlaceArgs {
-    /// Both directories, as they were given.
-    pub fn directories(&self) -> [&Path; 2] {
-        [&self.state_dir, &self.run_dir]
+    /// The options with what they were given.
+    pub fn options(&self) -> [(&'static str, &Path); 3] {
+        [("--state-dir", &self.state_dir), ("--run-dir", &self.run_dir), ("--hosts-file", &self.hosts_file)]
     }
 
     pub fn places(&self) -> Result<Places> {
-        Places::new(&self.state_dir, &self.run_dir)
+        Places::new(&self.state_dir, &self.run_dir, &self.hosts_file)
     }
 }
 

@@ -9,6 +9,7 @@ use super::together;
 use crate::generation::Container;
 use crate::host::must_be_root;
 use crate::interrupt;
+use crate::wanted::network::main_link;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -113,11 +114,12 @@ fn open(container: &Container, places: &PlaceArgs, command: &[String]) -> Result
 fn commands(container: &Container, places: &PlaceArgs) -> Result<String> {
     let own = std::env::current_exe().context("find our own path")?;
     let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
-    let [state, run] = places.directories().map(std::path::absolute);
-    let (state, run) = (state.context("--state-dir")?, run.context("--run-dir")?);
-    let firnctl = format!("{} --state-dir {} --run-dir {}", quoted(&own), quoted(&state), quoted(&run));
+    let mut firnctl = quoted(&own);
+    for (option, path) in places.options() {
+        firnctl += &format!(" {option} {}", quoted(&std::path::absolute(path).context(option)?));
+    }
     let definition = container.wanted()?.map(|wanted| wanted.definition);
-    let address = definition.and_then(|definition| definition.link.local_address).unwrap_or_default();
+    let address = definition.and_then(|definition| main_link(&definition).local_address.clone()).unwrap_or_default();
     let ip = address.split('/').next().unwrap_or_default();
     Ok(format!(
         r#"unset BASH_ENV

@@ -33,6 +33,8 @@ pub struct Live {
     pub limits: Option<Value>,
     /// How the options of limits have changed, as in `memory 64M → 128M`.
     pub limit_words: Vec<String>,
+    /// Ports of the host that lead into it.
+    pub ports: bool,
     /// Options that are read when they are needed, as by a later exec.
     pub settings: Vec<String>,
 }
@@ -49,6 +51,8 @@ const SETTINGS: [&str; 7] =
     ["autoStart", "restartIfChanged", "dependsOn", "check", "timeoutStartSec", "timeoutStopSec", "environment"];
 /// Options that are binds.
 const MOUNTS: [&str; 3] = ["bindMounts", "volumes", "volumes-ro"];
+/// Options that are ports.
+const PORTS: [&str; 1] = ["forwardPorts"];
 /// Options that are limits.
 const LIMITS: [&str; 3] = ["memory", "cpus", "pids"];
 /// Options that are compared by what they lead to.
@@ -60,7 +64,7 @@ pub fn between(running: &Running, wanted: &Running) -> Change {
     let is_of = |list: &[&str], option: &str| list.contains(&option);
     let mut restart: Vec<String> = changed
         .iter()
-        .filter(|option| ![&SETTINGS[..], &MOUNTS, &LIMITS, &ROOTS].iter().any(|list| is_of(list, option)))
+        .filter(|option| ![&SETTINGS[..], &MOUNTS, &PORTS, &LIMITS, &ROOTS].iter().any(|list| is_of(list, option)))
         .cloned()
         .collect();
     let images = |run: &Running| {
@@ -94,6 +98,7 @@ pub fn between(running: &Running, wanted: &Running) -> Change {
         come,
         limit_words: if limits.is_some() { limit_words(&running.definition, &wanted.definition) } else { Vec::new() },
         limits,
+        ports: changed.iter().any(|option| is_of(&PORTS, option)),
         settings: changed.into_iter().filter(|option| is_of(&SETTINGS, option)).collect(),
     };
     match (from, to) {
@@ -161,7 +166,8 @@ impl fmt::Display for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gone = self.gone.iter().map(|mount| format!("unmount {}", mount.destination));
         let come = self.come.iter().map(|mount| format!("mount {} at {}", mount.source, mount.destination));
-        let words = self.limit_words.iter().chain(&self.settings).cloned();
+        let ports = self.ports.then(|| "forwardPorts".to_owned());
+        let words = self.limit_words.iter().chain(&ports).chain(&self.settings).cloned();
         let parts: Vec<String> = gone.chain(come).chain(words).collect();
         f.write_str(&parts.join(", "))
     }
@@ -206,6 +212,7 @@ mod tests {
             (json!({}), json!({"hostname": "x", "memory": "1G"}), "restart: hostname"),
             (json!({}), json!({"privateNetwork": true, "tmpfs": ["/x"]}), "restart: privateNetwork, tmpfs"),
             (json!({"restart": "always"}), json!({}), "restart: restart"),
+            (json!({}), json!({"forwardPorts": [{"hostPort": 80}]}), "live: forwardPorts"),
         ] {
             assert_eq!(told(old.clone(), new.clone()), expected, "{old} {new}");
         }

@@ -203,6 +203,17 @@ impl Container {
         Ok(Locked { container: self, lock: lock(&self.run_dir().join("lock"))? })
     }
 
+    /// What `firn-network` was told at the last start.
+    pub fn network_file(&self) -> PathBuf {
+        self.run_dir().join("network.json")
+    }
+
+    /// Forgets the network of the last start, of which nothing is left.
+    pub fn forget_network(&self) -> Result<()> {
+        files::remove(&self.network_file())?;
+        files::remove(&self.network_file().with_extension("moved"))
+    }
+
     /// Forgets the bundles and what ran.
     pub fn forget_run(&self) -> Result<()> {
         files::remove(&self.running_file())?;

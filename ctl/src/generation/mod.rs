@@ -13,6 +13,7 @@
 //! | `running.json` | the definition that runs |
 //! | `bundles/N/NAME/`, `bundle` | the bundle of the last start and of changes since; a link to the last one |
 //! | `root/` | what the container has written, where that goes with the host's reboot |
+//! | `network.json`, `network.moved` | what `firn-network` was told; the interfaces that it has moved in |
 //! | `lock` | held while firnctl changes the container |
 
 mod container;

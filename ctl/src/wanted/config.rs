@@ -1,7 +1,7 @@
 //! What is changed in the config.json of `firn-image`, for what that has no option for.
 
 use super::devices::Device;
-use super::{mounts, resources, users};
+use super::{mounts, network, resources, users};
 use crate::definition::schema::Definition;
 use crate::service::machine;
 use anyhow::{Context, Result};
@@ -16,6 +16,8 @@ pub struct Prepared<'a> {
     pub first_id: Option<u32>,
     /// A copy of the host's resolv.conf.
     pub resolv_conf: Option<&'a Path>,
+    /// The program that makes the network, and what it is told.
+    pub network: Option<(&'a Path, &'a Path)>,
     /// A directory with the credentials.
     pub credentials: Option<&'a Path>,
     /// The program that registers the container with machined, where it is a unit.
@@ -27,7 +29,10 @@ const CREDENTIALS: &str = "/run/host/credentials";
 
 /// Changes a config.json as the definition says.
 pub fn patch(config: &mut Value, definition: &Definition, prepared: &Prepared<'_>) -> Result<()> {
-    network(config, definition)?;
+    namespace(config, definition)?;
+    if let Some((program, message)) = prepared.network {
+        hooks(config, program, message)?;
+    }
     if let Some(first) = prepared.first_id {
         list(config, "/linux", "namespaces")?.push(json!({"type": "user"}));
         for name in ["uidMappings", "gidMappings"] {
@@ -55,7 +60,7 @@ pub fn patch(config: &mut Value, definition: &Definition, prepared: &Prepared<'_
     }
     merge(&mut config["linux"]["resources"], &resources::of(definition));
     if let Some(firnctl) = prepared.registrar {
-        merge(config, &json!({"hooks": machine::hooks(firnctl)}));
+        add_hooks(config, machine::hooks(firnctl))?;
     }
     if let Some(given) = &definition.oci_config {
         merge(config, &Value::Object(given.clone()));
@@ -64,8 +69,8 @@ pub fn patch(config: &mut Value, definition: &Definition, prepared: &Prepared<'_
 }
 
 /// The host's network, one that is joined, or one of its own that has only `lo`.
-fn network(config: &mut Value, definition: &Definition) -> Result<()> {
-    if definition.private_network {
+fn namespace(config: &mut Value, definition: &Definition) -> Result<()> {
+    if network::is_private(definition) {
         return Ok(());
     }
     let namespaces = list(config, "/linux", "namespaces")?;
@@ -77,6 +82,37 @@ fn network(config: &mut Value, definition: &Definition) -> Result<()> {
     }
     Ok(())
 }
+
+/// The runtime calls the program when the namespaces are there and init has not begun, and when all of them
+/// have ended.
+fn hooks(config: &mut Value, program: &Path, message: &Path) -> Result<()> {
+    let (program, message) = (program.to_str(), message.to_str());
+    let (program, message) = program.zip(message).context("a path of firnctl's is no UTF-8")?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let hook = |verb: &str| {
+        json!([{
+            "path": program, "args": ["firn-network", verb, message], "timeout": HOOK_TIMEOUT,
+            // nft is found here.
+            "env": [format!("PATH={path}:/usr/sbin:/sbin:/run/current-system/sw/bin")],
+        }])
+    };
+    add_hooks(config, json!({"createRuntime": hook("up"), "poststop": hook("down")}))
+}
+
+/// Adds lists of hooks by their kind.
+fn add_hooks(config: &mut Value, hooks: Value) -> Result<()> {
+    if config["hooks"].is_null() {
+        config["hooks"] = json!({});
+    }
+    let Value::Object(hooks) = hooks else { return Ok(()) };
+    for (kind, more) in hooks {
+        list(config, "/hooks", &kind)?.extend(more.as_array().into_iter().flatten().cloned());
+    }
+    Ok(())
+}
+
+/// In seconds; a busy machine has two hundred of them at once.
+const HOOK_TIMEOUT: u32 = 60;
 
 const SETS: [&str; 3] = ["bounding", "effective", "permitted"];
 

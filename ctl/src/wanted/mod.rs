@@ -5,6 +5,7 @@ pub mod config;
 pub mod devices;
 pub mod monitor;
 pub mod mounts;
+pub mod network;
 pub mod resources;
 pub mod root;
 pub mod unit;

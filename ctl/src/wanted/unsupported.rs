@@ -1,7 +1,6 @@
 //! Options that are understood, and that nothing does yet: a container that has one is not started,
 //! rather than run without what was asked for.
 
-use crate::definition::check::network::set_options;
 use crate::definition::schema::{BindMount, Definition, Idmap};
 use anyhow::{Result, bail};
 
@@ -10,19 +9,13 @@ pub fn refuse(name: &str, definition: &Definition) -> Result<()> {
     let extra = &definition.extra;
     let owners = |bind: &BindMount| matches!(bind.idmap, Some(Idmap::Rootidmap | Idmap::Owneridmap));
     let options = [
-        ("extraVeths", !definition.extra_veths.is_empty()),
-        ("interfaces", !definition.interfaces.is_empty()),
-        ("macvlans", !definition.macvlans.is_empty()),
-        ("extra.addressPrefix", extra.address_prefix.is_some()),
-        ("extra.enableWAN", extra.enable_wan),
         ("extra.exposeLocalhost", extra.expose_localhost),
         ("extra.firewallAllowHost", extra.firewall_allow_host),
         ("bindMounts, idmap = rootidmap and owneridmap", definition.bind_mounts.values().any(owners)),
         ("sshKeys", !definition.ssh_keys.is_empty()),
         ("linkJournal", definition.link_journal),
     ];
-    let others = options.into_iter().filter_map(|(option, is_set)| is_set.then_some(option));
-    match set_options(&definition.link).chain(others).next() {
+    match options.into_iter().find_map(|(option, is_set)| is_set.then_some(option)) {
         Some(option) => {
             bail!("container {name}: {option} has no effect yet, so the container is not started: leave it out")
         }

@@ -1,0 +1,351 @@
+//! Links, addresses and routes over rtnetlink (rtnetlink(7)), in the host's namespace and the container's.
+
+use anyhow::{Context, Result, bail};
+use firn_network::message::{Interface, Macvlan, Network, Veth};
+use futures_util::TryStreamExt;
+use rtnetlink::packet_core::DefaultNla;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage, MacVlanMode};
+use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::{Error, Handle, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+/// The loopback interface is the first of a namespace.
+const LOOPBACK: u32 = 1;
+
+/// An interface that has moved in, to be taken back.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Moved {
+    /// Its name on the host.
+    pub name: String,
+    /// Its index inside, which nobody there can change.
+    pub index: u32,
+}
+
+/// The two namespaces.
+pub struct Links<'a> {
+    pub host: Handle,
+    pub inside: Handle,
+    pub inside_namespace: BorrowedFd<'a>,
+}
+
+impl Links<'_> {
+    /// Makes all links of a container; the interfaces that have moved.
+    pub async fn make(&self, network: &Network) -> Result<Vec<Moved>> {
+        up(&self.inside, LOOPBACK).await.context("set lo up")?;
+        for veth in &network.veths {
+            self.veth(&network.container, veth).await.with_context(|| format!("link {}", veth.host.name))?;
+        }
+        for macvlan in &network.macvlans {
+            self.macvlan(macvlan).await.with_context(|| format!("macvlan of {}", macvlan.parent))?;
+        }
+        let mut moved = Vec::new();
+        for name in &network.interfaces {
+            moved.push(self.move_in(name).await.with_context(|| format!("interface {name}"))?);
+        }
+        Ok(moved)
+    }
+
+    async fn veth(&self, container: &str, veth: &Veth) -> Result<()> {
+        let bridge = match &veth.bridge {
+            Some(name) => Some(index(&self.host, name).await?.with_context(|| format!("there is no bridge {name}"))?),
+            None => None,
+        };
+        let message = || {
+            let peer = with_mac(LinkUnspec::new_with_name(&veth.inside.name), &veth.inside)
+                .setns_by_fd(self.inside_namespace.as_raw_fd());
+            let link = with_mac(LinkVeth::new(&veth.host.name, &veth.inside.name), &veth.host)
+                .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
+                .alias(alias(container));
+            match bridge {
+                Some(bridge) => link.controller(bridge).build(),
+                None => link.build(),
+            }
+        };
+        if let Err(error) = self.host.link().add(message()).execute().await {
+            match is(&error, ErrorKind::AlreadyExists) && self.remove_stale(container, &veth.host.name).await? {
+                true => self.host.link().add(message()).execute().await.map_err(plain)?,
+                false if is(&error, ErrorKind::AlreadyExists) => bail!(
+                    "the host, or the container, has an interface of this name already: remove it (`ip link delete {}`), or give hostInterface",
+                    veth.host.name
+                ),
+                false => return Err(plain(error)),
+            }
+        }
+        let host = link(&self.host, &veth.host.name).await?.context("it is not there")?;
+        let inside = link(&self.inside, &veth.inside.name).await?.context("it is not inside")?;
+        if veth.addresses.iter().any(|(address, _)| address.is_ipv6()) {
+            add_link_local(&self.host, &host).await?;
+            add_link_local(&self.inside, &inside).await?;
+        }
+        let (host, inside) = (host.header.index, inside.header.index);
+        for (handle, index, end) in [(&self.host, host, &veth.host), (&self.inside, inside, &veth.inside)] {
+            if let Some(name) = &end.alternative {
+                handle.link().property_add(index).alt_ifname(&[name]).execute().await.map_err(plain)?;
+            }
+        }
+        self.host_side(veth, host).await?;
+        self.inside_side(veth, inside).await
+    }
+
+    async fn host_side(&self, veth: &Veth, index: u32) -> Result<()> {
+        up(&self.host, index).await.context("set it up")?;
+        if veth.reaches_localhost {
+            set_route_localnet(&self.host, index).await?;
+        }
+        for address in &veth.host_addresses {
+            add_address(&self.host, index, *address, whole(*address)).await?;
+        }
+        if veth.bridge.is_none() {
+            for (address, _) in &veth.addresses {
+                add_route(&self.host, index, Some(*address), None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn inside_side(&self, veth: &Veth, index: u32) -> Result<()> {
+        up(&self.inside, index).await.context("set it up inside")?;
+        for (address, prefix) in &veth.addresses {
+            add_address(&self.inside, index, *address, *prefix).await?;
+        }
+        for peer in &veth.peers {
+            add_route(&self.inside, index, Some(*peer), None).await?;
+        }
+        for gateway in &veth.gateways {
+            add_route(&self.inside, index, None, Some(*gateway)).await?;
+        }
+        Ok(())
+    }
+
+    /// One of an earlier run of this container; whether there was one.
+    async fn remove_stale(&self, container: &str, name: &str) -> Result<bool> {
+        let Some(link) = link(&self.host, name).await? else { return Ok(false) };
+        let is_ours = link.attributes.contains(&LinkAttribute::IfAlias(alias(container)));
+        if is_ours {
+            self.host.link().del(link.header.index).execute().await.map_err(plain)?;
+        }
+        Ok(is_ours)
+    }
+
+    async fn macvlan(&self, macvlan: &Macvlan) -> Result<()> {
+        let parent = index(&self.host, &macvlan.parent).await?;
+        let parent = parent.with_context(|| format!("the host has no interface {}", macvlan.parent))?;
+        let message = with_mac(LinkMacVlan::new(&macvlan.inside.name, parent, MacVlanMode::Bridge), &macvlan.inside)
+            .setns_by_fd(self.inside_namespace.as_raw_fd())
+            .up();
+        self.host.link().add(message.build()).execute().await.map_err(plain)?;
+        if let Some(name) = &macvlan.inside.alternative {
+            let index = index(&self.inside, &macvlan.inside.name).await?.context("it is not inside")?;
+            self.inside.link().property_add(index).alt_ifname(&[name]).execute().await.map_err(plain)?;
+        }
+        Ok(())
+    }
+
+    async fn move_in(&self, name: &str) -> Result<Moved> {
+        let there = index(&self.host, name).await?.context("the host has no such interface")?;
+        move_to(&self.host, there, self.inside_namespace.as_raw_fd(), None).await?;
+        let index = index(&self.inside, name).await?.context("it is not inside")?;
+        Ok(Moved { name: name.to_owned(), index })
+    }
+
+    /// Gives interfaces back under their old names, and removes the links of a container that has ended.
+    pub async fn take_back(&self, moved: &[Moved], host_namespace: BorrowedFd<'_>) -> Result<()> {
+        for interface in moved {
+            move_to(&self.inside, interface.index, host_namespace.as_raw_fd(), Some(&interface.name))
+                .await
+                .with_context(|| format!("take interface {} back", interface.name))?;
+        }
+        let mut links = self.inside.link().get().execute();
+        let mut made = Vec::new();
+        while let Some(link) = links.try_next().await.map_err(plain).context("list links")? {
+            if is_of_ours(&link) {
+                made.push(link.header.index);
+            }
+        }
+        for index in made {
+            match self.inside.link().del(index).execute().await {
+                // The other end of one that has just gone.
+                Err(error) if !is_gone(&error) => return Err(plain(error)).context("remove a link"),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lets the host's 127.0.0.1 reach containers that have come to have ports.
+pub async fn reach_localhost(host: &Handle, network: &Network) -> Result<()> {
+    for veth in network.veths.iter().filter(|veth| veth.reaches_localhost) {
+        let name = &veth.host.name;
+        let index = index(host, name).await?.with_context(|| format!("the host has no interface {name} any more"))?;
+        set_route_localnet(host, index).await?;
+    }
+    Ok(())
+}
+
+async fn set_route_localnet(handle: &Handle, index: u32) -> Result<()> {
+    let message = LinkUnspec::new_with_index(index).append_extra_attribute(route_localnet()).build();
+    handle.link().set(message).execute().await.map_err(plain).context("set route_localnet")
+}
+
+/// What the alias of a link on the host says.
+fn alias(container: &str) -> String {
+    format!("firn container {container}")
+}
+
+/// Links that would go with their namespace.
+fn is_of_ours(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => {
+            infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth | InfoKind::MacVlan)))
+        }
+        _ => false,
+    })
+}
+
+fn with_mac<T>(message: LinkMessageBuilder<T>, interface: &Interface) -> LinkMessageBuilder<T> {
+    match interface.mac {
+        Some(mac) => message.address(mac.to_vec()),
+        None => message,
+    }
+}
+
+async fn link(handle: &Handle, name: &str) -> Result<Option<LinkMessage>> {
+    match handle.link().get().match_name(name).execute().try_next().await {
+        Err(error) if is_gone(&error) => Ok(None),
+        result => result.map_err(plain).with_context(|| format!("look for interface {name}")),
+    }
+}
+
+async fn index(handle: &Handle, name: &str) -> Result<Option<u32>> {
+    Ok(link(handle, name).await?.map(|link| link.header.index))
+}
+
+async fn up(handle: &Handle, index: u32) -> Result<()> {
+    let message = LinkUnspec::new_with_index(index).up().build();
+    handle.link().set(message).execute().await.map_err(plain)
+}
+
+/// It is down after that, as each interface that changes its namespace.
+async fn move_to(handle: &Handle, index: u32, namespace: RawFd, name: Option<&str>) -> Result<()> {
+    let down = LinkUnspec::new_with_index(index).down().build();
+    handle.link().set(down).execute().await.map_err(plain)?;
+    let message = LinkUnspec::new_with_index(index).setns_by_fd(namespace);
+    let message = match name {
+        Some(name) => message.name(name).build(),
+        None => message.build(),
+    };
+    handle.link().set(message).execute().await.map_err(plain)
+}
+
+/// Usable at once: without a search for others that have it (IFA_F_NODAD).
+async fn add_address(handle: &Handle, index: u32, address: IpAddr, prefix: u8) -> Result<()> {
+    let mut request = handle.address().add(index, address, prefix);
+    if address.is_ipv6() {
+        let message = request.message_mut();
+        message.header.flags |= AddressHeaderFlags::Nodad;
+        message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    }
+    match request.execute().await {
+        Err(error) if error_kind(&error) == Some(ErrorKind::PermissionDenied) && address.is_ipv6() => {
+            bail!("address {address}: IPv6 is off here (sysctl net.ipv6.conf.default.disable_ipv6)")
+        }
+        result => result.map_err(plain).with_context(|| format!("address {address}/{prefix}")),
+    }
+}
+
+/// The link-local address that the kernel would make (RFC 4291, 2.5.6), before the link is up: the kernel's
+/// own can't ask for neighbours until nobody else is known to have it, a second or two later.
+async fn add_link_local(handle: &Handle, link: &LinkMessage) -> Result<()> {
+    let mac = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(mac) => <[u8; 6]>::try_from(mac.as_slice()).ok(),
+        _ => None,
+    });
+    let [a, b, c, d, e, f] = mac.context("the link has no MAC address")?;
+    let address = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+    add_address(handle, link.header.index, Ipv6Addr::from(address).into(), 64).await
+}
+
+/// To one address over a link, or by a gateway to all others.
+async fn add_route(handle: &Handle, index: u32, to: Option<IpAddr>, gateway: Option<IpAddr>) -> Result<()> {
+    let message = match to.or(gateway) {
+        Some(IpAddr::V6(_)) => {
+            let mut route = RouteMessageBuilder::<Ipv6Addr>::new().output_interface(index);
+            if let Some(IpAddr::V6(to)) = to {
+                route = route.destination_prefix(to, 128);
+            }
+            if let Some(IpAddr::V6(gateway)) = gateway {
+                route = route.gateway(gateway);
+            }
+            route.build()
+        }
+        _ => {
+            let mut route = RouteMessageBuilder::<Ipv4Addr>::new().output_interface(index);
+            if let Some(IpAddr::V4(to)) = to {
+                route = route.destination_prefix(to, 32).scope(RouteScope::Link);
+            }
+            if let Some(IpAddr::V4(gateway)) = gateway {
+                route = route.gateway(gateway);
+            }
+            route.build()
+        }
+    };
+    let what = || match (to, gateway) {
+        (Some(to), _) => format!("route to {to}"),
+        (_, gateway) => format!("default route by {}", gateway.map(|address| address.to_string()).unwrap_or_default()),
+    };
+    match handle.route().add(message).execute().await {
+        Err(error) if is(&error, ErrorKind::AlreadyExists) => {
+            bail!("{}: there is one already, of another container with this address or of the host", what())
+        }
+        result => result.map_err(plain).with_context(what),
+    }
+}
+
+/// The prefix of an address alone.
+fn whole(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// Sets route_localnet of a link: nested attributes IFLA_AF_SPEC, AF_INET, IFLA_INET_CONF
+/// (linux/if_link.h), with the number of the setting (linux/ip.h) as the type.
+fn route_localnet() -> LinkAttribute {
+    const IFLA_AF_SPEC: u16 = 26;
+    const AF_INET: u16 = 2;
+    const IFLA_INET_CONF: u16 = 1;
+    const ROUTE_LOCALNET: u16 = 26;
+    let nested = |kind: u16, inner: &[u8]| {
+        let length = u16::try_from(inner.len() + 4).unwrap_or(u16::MAX);
+        [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), inner].concat()
+    };
+    let setting = nested(ROUTE_LOCALNET, &1_u32.to_ne_bytes());
+    let inet = nested(AF_INET, &nested(IFLA_INET_CONF, &setting));
+    LinkAttribute::Other(DefaultNla::new(IFLA_AF_SPEC, inet))
+}
+
+/// The kernel's word alone.
+fn plain(error: Error) -> anyhow::Error {
+    match error {
+        Error::NetlinkError(message) => anyhow::Error::from(message.to_io()),
+        error => anyhow::Error::from(error),
+    }
+}
+
+fn error_kind(error: &Error) -> Option<ErrorKind> {
+    match error {
+        Error::NetlinkError(message) => Some(message.to_io().kind()),
+        _ => None,
+    }
+}
+
+fn is(error: &Error, kind: ErrorKind) -> bool {
+    error_kind(error) == Some(kind)
+}
+
+/// ENODEV, which has no kind.
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::NetlinkError(message) if message.to_io().raw_os_error() == Some(libc::ENODEV))
+}

@@ -1,0 +1,96 @@
+//! What the process that makes networks is told: one message, a file beside the bundle.
+
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// The version of the message.
+pub const VERSION: u32 = 1;
+
+/// The network of one container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Network {
+    pub version: u32,
+    /// The container's name.
+    pub container: String,
+    /// Where its network namespace is kept, so that interfaces can be taken back before it goes. The
+    /// directory has those of all containers that share `table`.
+    pub pin: PathBuf,
+    /// The nftables table, of family inet.
+    pub table: String,
+    /// veth pairs; the main one is the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub veths: Vec<Veth>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub macvlans: Vec<Macvlan>,
+    /// Interfaces of the host that move in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+    /// Addresses inside that reach the outside by the host's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masquerade: Vec<IpAddr>,
+}
+
+/// A veth pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Veth {
+    pub host: Interface,
+    pub inside: Interface,
+    /// The bridge that the host's end joins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<String>,
+    /// Of the host's end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_addresses: Vec<IpAddr>,
+    /// Of the end inside, with the length of the prefix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// What the container reaches over this link without a prefix of `addresses`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<IpAddr>,
+    /// Those of `peers` by which it reaches all else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<IpAddr>,
+    /// The host's 127.0.0.1 may be the source of what goes over it.
+    #[serde(default)]
+    pub reaches_localhost: bool,
+}
+
+/// One end of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Interface {
+    pub name: String,
+    /// Another name of it (ip-link(8), altname).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alternative: Option<String>,
+    /// The kernel's choice where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<[u8; 6]>,
+}
+
+/// A macvlan of an interface of the host, in mode bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Macvlan {
+    pub parent: String,
+    pub inside: Interface,
+}
+
+/// A port of the host that leads into the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Port {
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    /// On this address of the host; on each of the family if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_address: Option<IpAddr>,
+    pub host_port: u16,
+    pub address: IpAddr,
+    pub port: u16,
+}

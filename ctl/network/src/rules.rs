@@ -1,0 +1,302 @@
+//! The nftables rules of all containers: one table with maps, so that a packet's way does not grow with
+//! their number. Pure.
+//!
+//! ```text
+//! prerouting, output (dstnat): port of the host ─ maps address4, port4, … ─ dnat into the container
+//! postrouting (srcnat): masquerade of the host's 127.0.0.1, of a container at another's forwarded port, of enableWAN
+//! raw: what comes over a link has no business with 127.0.0.0/8
+//! ```
+//!
+//! nftables of Debian 12 reads no map to an address with a port from JSON, hence two maps a family.
+
+use firn_network::message::{Network, Port};
+use nftables::expr::{
+    CT, Expression, Fib, FibFlag, FibResult, Map as Lookup, Meta, MetaKey, NamedExpression, Payload, PayloadField,
+    Prefix,
+};
+use nftables::schema::{
+    Chain, Element, FlushObject, Map, NfCmd, NfListObject, NfObject, Nftables, Rule, Set, SetType, SetTypeValue, Table,
+};
+use nftables::stmt::{Drop, Match, NAT, NATFamily, Operator, Statement};
+use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+/// An address family, and how nftables calls what is of it.
+#[derive(Clone, Copy)]
+struct Family {
+    /// Ends the names of its maps and sets.
+    digit: char,
+    /// The packet's header.
+    header: &'static str,
+    nat: NATFamily,
+    address: SetType,
+    loopback: (&'static str, u32),
+}
+
+const V4: Family =
+    Family { digit: '4', header: "ip", nat: NATFamily::IP, address: SetType::Ipv4Addr, loopback: ("127.0.0.0", 8) };
+const V6: Family =
+    Family { digit: '6', header: "ip6", nat: NATFamily::IP6, address: SetType::Ipv6Addr, loopback: ("::1", 128) };
+
+/// A map or set, and an element of it.
+type Member = (String, Expression<'static>);
+
+/// The names of the links whose far end is a container's.
+const LINKS: &str = "links";
+
+/// Whether a container needs the table.
+pub fn are_needed(network: &Network) -> bool {
+    !network.ports.is_empty() || !network.masquerade.is_empty()
+}
+
+/// Adds a container's elements, and the table where there is none.
+pub fn added(network: &Network) -> Nftables<'static> {
+    commands(frame(&network.table).into_iter().chain(commands_for(&network.table, &elements(network), NfCmd::Add)))
+}
+
+/// Changes a container's elements to those of `new`.
+pub fn changed(old: &Network, new: &Network) -> Nftables<'static> {
+    let (before, after) = (elements(old), elements(new));
+    let only = |these: &[Member], others: &[Member]| {
+        these.iter().filter(|one| !others.contains(one)).cloned().collect::<Vec<_>>()
+    };
+    let (gone, come) = (only(&before, &after), only(&after, &before));
+    let removal = [commands_for(&old.table, &gone, NfCmd::Add), commands_for(&old.table, &gone, NfCmd::Delete)];
+    let addition = commands_for(&new.table, &come, NfCmd::Add);
+    commands(frame(&new.table).into_iter().chain(removal.into_iter().flatten()).chain(addition))
+}
+
+/// Removes a container's elements, also where some of them are not there; the table with the last.
+pub fn removed(network: &Network, is_last: bool) -> Nftables<'static> {
+    let table = || table(&network.table);
+    if is_last {
+        // What is deleted must be there.
+        return commands([NfCmd::Add(table()), NfCmd::Delete(table())]);
+    }
+    let all = elements(network);
+    let there = commands_for(&network.table, &all, NfCmd::Add);
+    let gone = commands_for(&network.table, &all, NfCmd::Delete);
+    commands(frame(&network.table).into_iter().chain(there).chain(gone))
+}
+
+fn commands(all: impl IntoIterator<Item = NfCmd<'static>>) -> Nftables<'static> {
+    Nftables { objects: all.into_iter().map(NfObject::CmdObject).collect() }
+}
+
+fn table(name: &str) -> NfListObject<'static> {
+    NfListObject::Table(Table { family: NfFamily::INet, name: name.to_owned().into(), handle: None })
+}
+
+/// The table with its maps and chains; said again it changes nothing.
+fn frame(name: &str) -> Vec<NfCmd<'static>> {
+    let mut all = vec![NfCmd::Add(table(name))];
+    for family in [V4, V6] {
+        let any = [SetType::InetProto, SetType::InetService];
+        let one = [family.address, SetType::InetProto, SetType::InetService];
+        for (kind, key) in [("", &any[..]), ("-at", &one[..])] {
+            all.push(NfCmd::Add(map(name, format!("address{kind}{}", family.digit), key, family.address)));
+            all.push(NfCmd::Add(map(name, format!("port{kind}{}", family.digit), key, SetType::InetService)));
+        }
+        all.push(NfCmd::Add(set(name, format!("targets{}", family.digit), family.address)));
+        all.push(NfCmd::Add(set(name, format!("masquerade{}", family.digit), family.address)));
+    }
+    all.push(NfCmd::Add(set(name, LINKS.into(), SetType::Ifname)));
+    for (chain, kind, hook, priority, rules) in [
+        ("prerouting", NfChainType::NAT, NfHook::Prerouting, -100, to_container()),
+        ("output", NfChainType::NAT, NfHook::Output, -100, to_container()),
+        ("postrouting", NfChainType::NAT, NfHook::Postrouting, 100, from_container()),
+        ("raw", NfChainType::Filter, NfHook::Prerouting, -300, vec![no_loopback()]),
+    ] {
+        let object = Chain {
+            family: NfFamily::INet,
+            table: name.to_owned().into(),
+            name: chain.into(),
+            _type: Some(kind),
+            hook: Some(hook),
+            prio: Some(priority),
+            policy: Some(NfChainPolicy::Accept),
+            ..Chain::default()
+        };
+        all.push(NfCmd::Add(NfListObject::Chain(object.clone())));
+        all.push(NfCmd::Flush(FlushObject::Chain(object)));
+        all.extend(rules.into_iter().map(|expr| {
+            NfCmd::Add(NfListObject::Rule(Rule {
+                family: NfFamily::INet,
+                table: name.to_owned().into(),
+                chain: chain.into(),
+                expr: Cow::Owned(expr),
+                ..Rule::default()
+            }))
+        }));
+    }
+    all
+}
+
+/// A port of the host's leads into its container. `::1` can't be the source of what leaves the host.
+fn to_container() -> Vec<Vec<Statement<'static>>> {
+    let rules = [V4, V6].map(|family| {
+        let field = |field| header(family, field);
+        let service = || [meta(MetaKey::L4proto), payload("th", "dport")];
+        let not_loopback = (family.digit == '6')
+            .then(|| matches(field("daddr"), Operator::NEQ, Expression::String(family.loopback.0.into())));
+        let fib = Fib { result: FibResult::Type, flags: HashSet::from([FibFlag::Daddr]) };
+        let is_local =
+            matches(Expression::Named(NamedExpression::Fib(fib)), Operator::EQ, Expression::String("local".into()));
+        let look_up = |kind: &str, key: Vec<Expression<'static>>| {
+            let map = |what: &str| {
+                let key = Expression::Named(NamedExpression::Concat(key.clone()));
+                let data = Expression::String(format!("@{what}{kind}{}", family.digit).into());
+                Expression::Named(NamedExpression::Map(Box::new(Lookup { key, data })))
+            };
+            Statement::DNAT(Some(NAT {
+                addr: Some(map("address")),
+                family: Some(family.nat),
+                port: Some(map("port")),
+                flags: None,
+            }))
+        };
+        let one = [vec![field("daddr")], service().to_vec()].concat();
+        let any = service().to_vec();
+        [
+            not_loopback.clone().into_iter().chain([look_up("-at", one)]).collect(),
+            not_loopback.into_iter().chain([is_local, look_up("", any)]).collect(),
+        ]
+    });
+    rules.into_iter().flatten().collect()
+}
+
+/// Answers must come back the way the request has gone.
+fn from_container() -> Vec<Vec<Statement<'static>>> {
+    let masquerade = || Statement::Masquerade(None);
+    let status = CT { key: "status".into(), family: None, dir: None };
+    let is_dnat = || {
+        let status = Expression::Named(NamedExpression::CT(status.clone()));
+        matches(status, Operator::IN, Expression::String("dnat".into()))
+    };
+    let output = |operator| matches(meta(MetaKey::Oifname), operator, Expression::String(format!("@{LINKS}").into()));
+    let (address, len) = V4.loopback;
+    let loopback =
+        Expression::Named(NamedExpression::Prefix(Prefix { addr: Box::new(Expression::String(address.into())), len }));
+    let from_loopback = matches(header(V4, "saddr"), Operator::EQ, loopback);
+    let mut rules = vec![vec![from_loopback, output(Operator::EQ), is_dnat(), masquerade()]];
+    for family in [V4, V6] {
+        let one_of = |field, set: &str| {
+            let set = Expression::String(format!("@{set}{}", family.digit).into());
+            matches(header(family, field), Operator::EQ, set)
+        };
+        rules.push(vec![one_of("saddr", "targets"), one_of("daddr", "targets"), is_dnat(), masquerade()]);
+        rules.push(vec![one_of("saddr", "masquerade"), output(Operator::NEQ), masquerade()]);
+    }
+    rules
+}
+
+/// With `route_localnet` the kernel would take it (ip-sysctl, route_localnet).
+fn no_loopback() -> Vec<Statement<'static>> {
+    let (address, len) = V4.loopback;
+    let loopback = Prefix { addr: Box::new(Expression::String(address.into())), len };
+    vec![
+        matches(meta(MetaKey::Iifname), Operator::EQ, Expression::String(format!("@{LINKS}").into())),
+        matches(header(V4, "daddr"), Operator::EQ, Expression::Named(NamedExpression::Prefix(loopback))),
+        Statement::Drop(Some(Drop {})),
+    ]
+}
+
+/// What a container has in the maps and sets.
+fn elements(network: &Network) -> Vec<Member> {
+    let mut all: Vec<Member> = Vec::new();
+    for port in &network.ports {
+        all.extend(port_elements(port));
+    }
+    for address in &network.masquerade {
+        all.push((format!("masquerade{}", family(*address).digit), text(address)));
+    }
+    let links = network.veths.iter().filter(|veth| veth.reaches_localhost);
+    all.extend(links.map(|veth| (LINKS.to_owned(), text(&veth.host.name))));
+    // Two ports that lead to one address have one target.
+    let mut told: Vec<Member> = Vec::new();
+    for element in all {
+        if !told.contains(&element) {
+            told.push(element);
+        }
+    }
+    told
+}
+
+fn commands_for(
+    table: &str,
+    elements: &[Member],
+    command: impl Fn(NfListObject<'static>) -> NfCmd<'static>,
+) -> Vec<NfCmd<'static>> {
+    let object = |(name, element): &Member| {
+        NfListObject::Element(Element {
+            family: NfFamily::INet,
+            table: table.to_owned().into(),
+            name: name.clone().into(),
+            elem: Cow::Owned(vec![element.clone()]),
+        })
+    };
+    elements.iter().map(|element| command(object(element))).collect()
+}
+
+fn port_elements(port: &Port) -> Vec<Member> {
+    let digit = family(port.address).digit;
+    let service = [text(&port.protocol), Expression::Number(port.host_port.into())];
+    let (kind, key) = match port.host_address {
+        Some(address) => ("-at", [vec![text(&address)], service.to_vec()].concat()),
+        None => ("", service.to_vec()),
+    };
+    let element = |value| Expression::List(vec![Expression::Named(NamedExpression::Concat(key.clone())), value]);
+    vec![
+        (format!("address{kind}{digit}"), element(text(&port.address))),
+        (format!("port{kind}{digit}"), element(Expression::Number(port.port.into()))),
+        (format!("targets{digit}"), text(&port.address)),
+    ]
+}
+
+fn family(address: IpAddr) -> Family {
+    if address.is_ipv4() { V4 } else { V6 }
+}
+
+fn map(table: &str, name: String, key: &[SetType], value: SetType) -> NfListObject<'static> {
+    NfListObject::Map(Box::new(Map {
+        family: NfFamily::INet,
+        table: table.to_owned().into(),
+        name: name.into(),
+        set_type: SetTypeValue::Concatenated(Cow::Owned(key.to_vec())),
+        map: SetTypeValue::Single(value),
+        ..Map::default()
+    }))
+}
+
+fn set(table: &str, name: String, kind: SetType) -> NfListObject<'static> {
+    NfListObject::Set(Box::new(Set {
+        family: NfFamily::INet,
+        table: table.to_owned().into(),
+        name: name.into(),
+        set_type: SetTypeValue::Single(kind),
+        ..Set::default()
+    }))
+}
+
+fn matches(left: Expression<'static>, op: Operator, right: Expression<'static>) -> Statement<'static> {
+    Statement::Match(Match { left, right, op })
+}
+
+fn header(family: Family, field: &'static str) -> Expression<'static> {
+    payload(family.header, field)
+}
+
+fn payload(protocol: &'static str, field: &'static str) -> Expression<'static> {
+    let field = PayloadField { protocol: protocol.into(), field: field.into() };
+    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+}
+
+fn meta(key: MetaKey) -> Expression<'static> {
+    Expression::Named(NamedExpression::Meta(Meta { key }))
+}
+
+fn text(value: &impl ToString) -> Expression<'static> {
+    Expression::String(value.to_string().into())
+}

@@ -1,0 +1,110 @@
+//! The network of a start: the message for `firn-network`, which the runtime calls, and what is left of an
+//! earlier run.
+
+use super::ports;
+use crate::definition::schema::Definition;
+use crate::generation::Container;
+use crate::host::{self, program};
+use crate::wanted::network::{self, Place};
+use anyhow::{Context, Result, bail};
+use firn_network::message::Network;
+use nix::net::if_::if_nametoindex;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Finds what a network would lack on this host. Nothing is made.
+pub fn check(container: &Container, definition: &Definition) -> Result<()> {
+    if let Some(path) = &definition.network_namespace
+        && !Path::new(path).exists()
+    {
+        bail!("networkNamespace: there is no {path}: `ip netns add NAME` makes /run/netns/NAME");
+    }
+    let Some(network) = wanted(container, definition)? else { return Ok(()) };
+    find_program()?;
+    ports::check(container, &network)?;
+    let is_missing = |name: &&str| if_nametoindex(*name).is_err();
+    if let Some(bridge) = network.veths.iter().filter_map(|veth| veth.bridge.as_deref()).find(is_missing) {
+        bail!("hostBridge: the host has no interface {bridge}: `ip link add {bridge} type bridge` makes a bridge");
+    }
+    if let Some(parent) = network.macvlans.iter().map(|macvlan| &*macvlan.parent).find(is_missing) {
+        bail!("macvlans: the host has no interface {parent}");
+    }
+    // One that an earlier run has taken in comes back before the start.
+    if let Some(name) = network.interfaces.iter().map(|name| &**name).find(is_missing)
+        && !container.network_file().exists()
+    {
+        bail!("interfaces: the host has no interface {name}");
+    }
+    Ok(())
+}
+
+/// What is to be made.
+fn wanted(container: &Container, definition: &Definition) -> Result<Option<Network>> {
+    let places = container.places();
+    let place =
+        Place { pin: places.networks().join(&container.name), table: places.table(), machine: host::machine_id() };
+    network::of(&container.name, definition, &place)
+}
+
+/// The program that makes the network, and the file from which it reads what is wanted.
+pub fn hooks(container: &Container, definition: &Definition) -> Result<Option<(PathBuf, PathBuf)>> {
+    match wanted(container, definition)? {
+        Some(_) => Ok(Some((find_program()?, container.network_file()))),
+        None => Ok(None),
+    }
+}
+
+/// Writes what a start wants.
+pub fn write(container: &Container, definition: &Definition) -> Result<()> {
+    match wanted(container, definition)? {
+        Some(network) => write_message(&container.network_file(), &network),
+        None => Ok(()),
+    }
+}
+
+fn write_message(file: &Path, network: &Network) -> Result<()> {
+    let text = serde_json::to_vec_pretty(network).context("write JSON")?;
+    std::fs::write(file, text).with_context(|| format!("write {}", file.display()))
+}
+
+/// Changes the ports of a container that runs, in one transaction.
+pub fn change_ports(container: &Container, definition: &Definition) -> Result<()> {
+    let Some(network) = wanted(container, definition)? else { return Ok(()) };
+    let (file, new) = (container.network_file(), container.network_file().with_extension("new"));
+    write_message(&new, &network)?;
+    call(&["change".as_ref(), file.as_os_str(), new.as_os_str()])?;
+    std::fs::rename(&new, &file).with_context(|| format!("write {}", file.display()))
+}
+
+/// Hooks name a program by its absolute path.
+fn find_program() -> Result<PathBuf> {
+    let name = program("firn-network");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).map(|directory| directory.join(&name));
+    std::iter::once(name.clone())
+        .chain(places)
+        .find(|path| path.is_absolute() && path.is_file())
+        .context("the program firn-network is not installed: it belongs beside firnctl")
+}
+
+/// Takes away what an earlier run may have left: links, rules, interfaces that moved in.
+pub fn take_down(container: &Container) -> Result<()> {
+    let file = container.network_file();
+    if !file.exists() {
+        return Ok(());
+    }
+    call(&["down".as_ref(), file.as_os_str()])?;
+    container.forget_network()
+}
+
+fn call(arguments: &[&OsStr]) -> Result<()> {
+    let mut command = Command::new(find_program()?);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = command.output().context("run firn-network")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{}", said.trim());
+    }
+    Ok(())
+}

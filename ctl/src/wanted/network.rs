@@ -1,0 +1,236 @@
+//! The network of a container: what `firn-network` is told.
+
+use crate::definition::schema::{Definition, ForwardPort, Link};
+use crate::definition::values::{self, Family};
+use anyhow::{Result, anyhow, bail};
+use firn_network::message::{Interface, Macvlan, Network, Port, VERSION, Veth};
+use firn_network::names::{self, End};
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// A name of an interface beside its main one has so many bytes at most (ALTIFNAMSIZ, linux/if.h).
+const LONGEST_ALTERNATIVE: usize = 127;
+
+/// What of the host a network depends on.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Where the namespace is kept.
+    pub pin: PathBuf,
+    /// The nftables table.
+    pub table: String,
+    /// machine-id(5), from which MAC addresses are made; they are the kernel's choice without one.
+    pub machine: Option<[u8; 16]>,
+}
+
+/// Whether the container has a network namespace of its own. Options that need one ask for it, as
+/// systemd-nspawn's do.
+pub fn is_private(definition: &Definition) -> bool {
+    let Definition { private_network, extra, extra_veths, interfaces, macvlans, .. } = definition;
+    *private_network
+        || extra.address_prefix.is_some()
+        || !extra_veths.is_empty()
+        || !interfaces.is_empty()
+        || !macvlans.is_empty()
+}
+
+/// The main link; `extra.addressPrefix` stands for its addresses.
+pub fn main_link(definition: &Definition) -> Cow<'_, Link> {
+    let Some(prefix) = &definition.extra.address_prefix else { return Cow::Borrowed(&definition.link) };
+    let mut link = definition.link.clone();
+    link.host_address = Some(format!("{prefix}.1"));
+    link.local_address = Some(format!("{prefix}.2"));
+    Cow::Owned(link)
+}
+
+/// What has to be made for a container; `None`: nothing.
+pub fn of(name: &str, definition: &Definition, place: &Place) -> Result<Option<Network>> {
+    if !is_private(definition) {
+        return Ok(None);
+    }
+    let link = main_link(definition);
+    let mut ports = ports(&link)?;
+    let mut veths: Vec<Veth> = main_veth(name, &link, place, &ports)?.into_iter().collect();
+    for (index, (inside, extra)) in (0_u64..).zip(&definition.extra_veths) {
+        let own = self::ports(&extra.link)?;
+        let mac = |end| place.machine.map(|machine| names::mac(machine, name, end, index).0);
+        let host = Interface {
+            name: extra.host_interface.as_ref().unwrap_or(inside).clone(),
+            alternative: None,
+            mac: mac(End::ExtraHost),
+        };
+        let inside = Interface { name: inside.clone(), alternative: None, mac: mac(End::ExtraContainer) };
+        veths.push(Veth { gateways: Vec::new(), ..veth(host, inside, &extra.link, &own)? });
+        ports.extend(own);
+    }
+    let macvlans = (0_u64..).zip(&definition.macvlans).map(|(index, parent)| Macvlan {
+        parent: parent.clone(),
+        inside: named(&format!("mv-{parent}"), place.machine.map(|id| names::mac(id, name, End::Macvlan, index).0)),
+    });
+    let masquerade = if definition.extra.enable_wan { local_addresses(&link)? } else { Vec::new() };
+    let network = Network {
+        version: VERSION,
+        container: name.to_owned(),
+        pin: place.pin.clone(),
+        table: place.table.clone(),
+        veths,
+        macvlans: macvlans.collect(),
+        interfaces: definition.interfaces.clone(),
+        ports,
+        masquerade: masquerade.into_iter().map(|(address, _)| address).collect(),
+    };
+    let is_empty = network.veths.is_empty() && network.macvlans.is_empty() && network.interfaces.is_empty();
+    Ok((!is_empty).then_some(network))
+}
+
+/// There is one as soon as one of its options is given.
+fn main_veth(name: &str, link: &Link, place: &Place, ports: &[Port]) -> Result<Option<Veth>> {
+    let with_ports_alone = Link { forward_ports: link.forward_ports.clone(), ..Link::default() };
+    if *link == with_ports_alone {
+        return Ok(None);
+    }
+    let mac = |end| place.machine.map(|machine| names::mac(machine, name, end, 0).0);
+    let prefix = if link.host_bridge.is_some() { "vb" } else { "ve" };
+    let host = named(&format!("{prefix}-{name}"), mac(End::Host));
+    let given = link.local_mac_address.as_deref().map(|text| values::mac(text).map_err(|text| anyhow!(text)));
+    // What systemd-networkd in the container configures by DHCP, where nobody has done it here.
+    let is_open = link.local_address.is_none() && link.local_address6.is_none();
+    let inside = Interface {
+        name: "eth0".into(),
+        alternative: is_open.then(|| "host0".into()),
+        mac: given.transpose()?.or_else(|| mac(End::Container)),
+    };
+    veth(host, inside, link, ports).map(Some)
+}
+
+/// An interface with its name as it fits, and the whole one beside it.
+fn named(full: &str, mac: Option<[u8; 6]>) -> Interface {
+    let name = names::interface(full);
+    let alternative = (name != full && full.len() <= LONGEST_ALTERNATIVE).then(|| full.to_owned());
+    Interface { name, alternative, mac }
+}
+
+fn veth(host: Interface, inside: Interface, link: &Link, ports: &[Port]) -> Result<Veth> {
+    let addresses = local_addresses(link)?;
+    let on_host = [(&link.host_address, Family::V4), (&link.host_address6, Family::V6)]
+        .into_iter()
+        .filter_map(|(text, family)| Some(values::address(text.as_deref()?, family)))
+        .collect::<Result<Vec<IpAddr>, String>>()
+        .map_err(|text| anyhow!(text))?;
+    // Without an address of that family there is nobody to reach it.
+    let has_family = |peer: &IpAddr| addresses.iter().any(|(own, _)| own.is_ipv4() == peer.is_ipv4());
+    let peers: Vec<IpAddr> = on_host.iter().copied().filter(has_family).collect();
+    let has_port = ports.iter().any(|port| port.address.is_ipv4());
+    Ok(Veth {
+        host,
+        inside,
+        bridge: link.host_bridge.clone(),
+        // With a bridge it is the gateway, and somebody else's.
+        host_addresses: if link.host_bridge.is_some() { Vec::new() } else { on_host },
+        addresses,
+        gateways: peers.clone(),
+        peers,
+        reaches_localhost: link.host_bridge.is_none() && has_port,
+    })
+}
+
+/// With the lengths of their prefixes.
+fn local_addresses(link: &Link) -> Result<Vec<(IpAddr, u8)>> {
+    let texts = [(&link.local_address, Family::V4), (&link.local_address6, Family::V6)];
+    let given = texts.into_iter().filter_map(|(text, family)| Some(values::network(text.as_deref()?, family)));
+    let whole = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };
+    let parsed = given.map(|network| network.map(|it| (it.address, it.prefix.unwrap_or(whole(it.address)))));
+    parsed.collect::<Result<_, String>>().map_err(|text| anyhow!(text))
+}
+
+/// A port leads to the address of its family; one of no address, to both.
+fn ports(link: &Link) -> Result<Vec<Port>> {
+    let addresses = local_addresses(link)?;
+    if addresses.is_empty() && !link.forward_ports.is_empty() {
+        bail!("forwardPorts: the container has no localAddress yet to which they could lead: give it one");
+    }
+    let mut ports = Vec::new();
+    for forwarded in &link.forward_ports {
+        let host =
+            forwarded.host_address.as_deref().map(values::any_address).transpose().map_err(|text| anyhow!(text))?;
+        let leads_to =
+            addresses.iter().filter(|(address, _)| host.is_none_or(|host| host.is_ipv4() == address.is_ipv4()));
+        let before = ports.len();
+        ports.extend(leads_to.map(|(address, _)| port(forwarded, host, *address)));
+        if ports.len() == before {
+            bail!(
+                "forwardPorts: the container has no address of the family of {}",
+                forwarded.host_address.as_deref().unwrap_or_default()
+            );
+        }
+    }
+    Ok(ports)
+}
+
+fn port(forwarded: &ForwardPort, host: Option<IpAddr>, address: IpAddr) -> Port {
+    Port {
+        protocol: format!("{:?}", forwarded.protocol).to_lowercase(),
+        // 0.0.0.0 and :: are all of the family.
+        host_address: host.filter(|host| !host.is_unspecified()),
+        host_port: forwarded.host_port,
+        address,
+        port: forwarded.container_port.unwrap_or(forwarded.host_port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn network(definition: Value) -> Option<Network> {
+        let place = Place { pin: "/run/pin".into(), table: "firn".into(), machine: Some([1; 16]) };
+        of("web", &serde_json::from_value(definition).unwrap(), &place).unwrap()
+    }
+
+    #[test]
+    fn a_link_comes_with_an_option_of_its_own() {
+        assert_eq!(network(json!({})), None);
+        assert_eq!(network(json!({"privateNetwork": true})), None);
+        let made = network(json!({"privateNetwork": true, "localMacAddress": "02:00:00:00:00:01"})).unwrap();
+        assert_eq!(made.veths[0].inside.mac, Some([2, 0, 0, 0, 0, 1]));
+        assert_eq!(made.veths[0].inside.alternative.as_deref(), Some("host0"));
+        let made = network(json!({"extraVeths": {"x1": {"hostInterface": "x2"}}})).unwrap();
+        assert_eq!((made.veths[0].host.name.as_str(), made.veths[0].inside.name.as_str()), ("x2", "x1"));
+    }
+
+    #[test]
+    fn addresses_have_a_way_to_the_host() {
+        let both = json!({"extra": {"addressPrefix": "10.1.1", "enableWAN": true}, "hostAddress6": "fc00::1"});
+        let made = network(both).unwrap();
+        let veth = &made.veths[0];
+        assert_eq!(veth.addresses, [("10.1.1.2".parse().unwrap(), 32)]);
+        assert_eq!(veth.host_addresses, ["10.1.1.1".parse::<IpAddr>().unwrap(), "fc00::1".parse().unwrap()]);
+        assert_eq!(veth.gateways, ["10.1.1.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(made.masquerade, ["10.1.1.2".parse::<IpAddr>().unwrap()]);
+        let bridged = json!({"privateNetwork": true, "hostBridge": "br0", "hostAddress": "10.1.1.1", "localAddress": "10.1.1.2/24"});
+        let veth = &network(bridged).unwrap().veths[0];
+        assert!(veth.host_addresses.is_empty() && veth.host.name == "vb-web");
+        assert_eq!(veth.gateways, ["10.1.1.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(veth.addresses[0].1, 24);
+    }
+
+    #[test]
+    fn a_port_leads_to_each_address_of_its_family() {
+        let made = network(json!({
+            "privateNetwork": true, "localAddress": "10.1.1.2", "localAddress6": "fc00::2/64",
+            "forwardPorts": [
+                {"hostPort": 80}, {"hostPort": 53, "protocol": "udp", "containerPort": 5353, "hostAddress": "0.0.0.0"},
+            ],
+        }));
+        let ports: Vec<String> = made
+            .unwrap()
+            .ports
+            .iter()
+            .map(|port| {
+                format!("{} {:?} {} {}:{}", port.protocol, port.host_address, port.host_port, port.address, port.port)
+            })
+            .collect();
+        assert_eq!(ports, ["tcp None 80 10.1.1.2:80", "tcp None 80 fc00::2:80", "udp None 53 10.1.1.2:5353"]);
+    }
+}
