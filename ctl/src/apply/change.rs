@@ -10,7 +10,7 @@ use crate::difference::{self, Change};
 use crate::generation::{Container, Locked, Running};
 use crate::wanted::{root, unsupported};
 use anyhow::{Context, Result};
-use firn_shim::control::protocol::{Request, State, Status};
+use firn_shim::control::protocol::{Event, Request, State, Status};
 use std::fmt;
 
 /// What is to be done with a container.
@@ -59,11 +59,24 @@ pub fn again(container: &Container, plan: &Plan) -> Result<Plan> {
     decide(container, plan.wanted.clone(), plan.restarts_always)
 }
 
-/// Not where it has ended, and its monitor is about to.
+/// Not where it has ended, and its monitor is about to. What is ending is waited for: its monitor may start it
+/// again.
 fn runs(container: &Container) -> Result<bool> {
     let Some(mut monitor) = container.connect()? else { return Ok(false) };
-    let status = monitor.call(Request::Status).ok().and_then(|(reply, _)| reply.status);
-    Ok(status.is_some_and(|status| status.state != State::Done))
+    let Ok((reply, _)) = monitor.call(Request::Subscribe) else { return Ok(false) };
+    let mut state = reply.status.map(|status| status.state);
+    loop {
+        match state {
+            None | Some(State::Done) => return Ok(false),
+            Some(State::Stopping | State::Killed | State::Exited) => {}
+            Some(_) => return Ok(true),
+        }
+        state = match monitor.next_event()? {
+            Some(Event::Status(status)) => Some(status.state),
+            Some(Event::ExecEnded { .. }) => state,
+            Some(Event::Ended { .. }) | None => None,
+        };
+    }
 }
 
 fn decide(container: &Container, wanted: Running, restarts_always: bool) -> Result<Plan> {

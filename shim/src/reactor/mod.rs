@@ -149,7 +149,8 @@ impl Reactor {
 
     /// Sleeps until a descriptor is ready, or until `deadline`; some of those that are ready.
     /// One that was closed by the other side is ready whatever it is waited for (EPOLLHUP,
-    /// EPOLLERR).
+    /// EPOLLERR). The end of init comes alone: who asks at the same time is told of it, and
+    /// not of what was before.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<impl Iterator<Item = Token> + use<>> {
         let mut ready = [EpollEvent::empty(); 8];
         let count = match self.epoll.wait(&mut ready, timer::timeout(deadline)) {
@@ -157,7 +158,9 @@ impl Reactor {
             Err(nix::Error::EINTR) => 0,
             Err(error) => return Err(io::Error::from(error)).doing(|| "epoll_wait"),
         };
-        Ok(ready.into_iter().take(count).filter_map(|event| Token::of(&event)))
+        let ready = ready.into_iter().take(count).filter_map(|event| Token::of(&event));
+        let has_ended = ready.clone().any(|token| token == Token::Init);
+        Ok(ready.filter(move |token| !has_ended || *token == Token::Init))
     }
 }
 
