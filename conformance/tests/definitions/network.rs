@@ -305,7 +305,19 @@ fn interfaces_come_back_under_their_names_whatever_happens() {
     kill_monitors();
     machine.host.call(&["destroy", &name]).succeeds();
     assert!(is_back());
-    machine.ip(&["link", "delete", "nic0"]);
+    // One that has moved when another can't: bridges stay.
+    machine.ip(&["link", "add", "br0", "type", "bridge"]);
+    machine.host.project(json!({"a": {"interfaces": ["nic0", "nic1", "br0"], "restart": "no"}}));
+    let error = machine.host.call(&["up", "--detach", "firn.json"]).fails(1).stderr;
+    assert!(error.contains("interface br0: "), "{error}");
+    assert!(is_back() && machine.links().len() == 5, "{:?}", machine.links());
+    machine.ip(&["link", "delete", "br0"]);
+    machine.host.project(json!({"a": {"interfaces": ["nic0"], "restart": "no"}}));
+    // One that root inside has deleted is no longer there to be taken back.
+    machine.host.up();
+    machine.host.exec("a", &["ip", "link", "delete", "nic0"]);
+    machine.host.call(&["destroy", &name]).succeeds();
+    assert!(!is_back());
     machine.leaves_nothing();
 }
 

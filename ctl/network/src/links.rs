@@ -15,13 +15,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 /// The loopback interface is the first of a namespace.
 const LOOPBACK: u32 = 1;
 
-/// An interface that has moved in, to be taken back.
+/// An interface that moves in, to be taken back.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Moved {
     /// Its name on the host.
     pub name: String,
-    /// Its index inside, which nobody there can change.
-    pub index: u32,
+    /// Its index inside, which nobody there can change. `None`: it is about to move, and has its name still.
+    pub index: Option<u32>,
 }
 
 /// The two namespaces.
@@ -32,8 +32,8 @@ pub struct Links<'a> {
 }
 
 impl Links<'_> {
-    /// Makes all links of a container; the interfaces that have moved.
-    pub async fn make(&self, network: &Network) -> Result<Vec<Moved>> {
+    /// Makes all links of a container. `record` hears of each interface before it moves, and after.
+    pub async fn make(&self, network: &Network, mut record: impl FnMut(&Moved) -> Result<()>) -> Result<()> {
         up(&self.inside, LOOPBACK).await.context("set lo up")?;
         for veth in &network.veths {
             self.veth(&network.container, veth).await.with_context(|| format!("link {}", veth.host.name))?;
@@ -41,11 +41,11 @@ impl Links<'_> {
         for macvlan in &network.macvlans {
             self.macvlan(macvlan).await.with_context(|| format!("macvlan of {}", macvlan.parent))?;
         }
-        let mut moved = Vec::new();
         for name in &network.interfaces {
-            moved.push(self.move_in(name).await.with_context(|| format!("interface {name}"))?);
+            record(&Moved { name: name.clone(), index: None })?;
+            record(&self.move_in(name).await.with_context(|| format!("interface {name}"))?)?;
         }
-        Ok(moved)
+        Ok(())
     }
 
     async fn veth(&self, container: &str, veth: &Veth) -> Result<()> {
@@ -57,8 +57,7 @@ impl Links<'_> {
             let peer = with_mac(LinkUnspec::new_with_name(&veth.inside.name), &veth.inside)
                 .setns_by_fd(self.inside_namespace.as_raw_fd());
             let link = with_mac(LinkVeth::new(&veth.host.name, &veth.inside.name), &veth.host)
-                .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
-                .alias(alias(container));
+                .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())));
             match bridge {
                 Some(bridge) => link.controller(bridge).build(),
                 None => link.build(),
@@ -86,15 +85,17 @@ impl Links<'_> {
                 handle.link().property_add(index).alt_ifname(&[name]).execute().await.map_err(plain)?;
             }
         }
-        self.host_side(veth, host).await?;
+        self.host_side(container, veth, host).await?;
         self.inside_side(veth, inside).await
     }
 
-    async fn host_side(&self, veth: &Veth, index: u32) -> Result<()> {
-        up(&self.host, index).await.context("set it up")?;
+    async fn host_side(&self, container: &str, veth: &Veth, index: u32) -> Result<()> {
+        // The alias can't be given to a link that is being made.
+        let mut message = LinkUnspec::new_with_index(index).alias(alias(container)).up();
         if veth.reaches_localhost {
-            set_route_localnet(&self.host, index).await?;
+            message = message.append_extra_attribute(route_localnet());
         }
+        self.host.link().set(message.build()).execute().await.map_err(plain).context("set it up")?;
         for address in &veth.host_addresses {
             add_address(&self.host, index, *address, whole(*address)).await?;
         }
@@ -148,15 +149,29 @@ impl Links<'_> {
         let there = index(&self.host, name).await?.context("the host has no such interface")?;
         move_to(&self.host, there, self.inside_namespace.as_raw_fd(), None).await?;
         let index = index(&self.inside, name).await?.context("it is not inside")?;
-        Ok(Moved { name: name.to_owned(), index })
+        Ok(Moved { name: name.to_owned(), index: Some(index) })
     }
 
     /// Gives interfaces back under their old names, and removes the links of a container that has ended.
     pub async fn take_back(&self, moved: &[Moved], host_namespace: BorrowedFd<'_>) -> Result<()> {
         for interface in moved {
-            move_to(&self.inside, interface.index, host_namespace.as_raw_fd(), Some(&interface.name))
-                .await
-                .with_context(|| format!("take interface {} back", interface.name))?;
+            let there = match interface.index {
+                Some(index) => Some(index),
+                None => index(&self.inside, &interface.name).await?,
+            };
+            let Some(there) = there else { continue };
+            let moved = move_to(&self.inside, there, host_namespace.as_raw_fd(), Some(&interface.name)).await;
+            match moved {
+                // Root of the container has deleted it.
+                Err(error) if os_error(&error) == Some(libc::ENODEV) => {}
+                Err(error) if os_error(&error) == Some(libc::EEXIST) => {
+                    bail!(
+                        "take interface {0} back: the host has another {0} now: give that one another name",
+                        interface.name
+                    )
+                }
+                result => result.with_context(|| format!("take interface {} back", interface.name))?,
+            }
         }
         let mut links = self.inside.link().get().execute();
         let mut made = Vec::new();
@@ -181,14 +196,10 @@ pub async fn reach_localhost(host: &Handle, network: &Network) -> Result<()> {
     for veth in network.veths.iter().filter(|veth| veth.reaches_localhost) {
         let name = &veth.host.name;
         let index = index(host, name).await?.with_context(|| format!("the host has no interface {name} any more"))?;
-        set_route_localnet(host, index).await?;
+        let message = LinkUnspec::new_with_index(index).append_extra_attribute(route_localnet()).build();
+        host.link().set(message).execute().await.map_err(plain).context("set route_localnet")?;
     }
     Ok(())
-}
-
-async fn set_route_localnet(handle: &Handle, index: u32) -> Result<()> {
-    let message = LinkUnspec::new_with_index(index).append_extra_attribute(route_localnet()).build();
-    handle.link().set(message).execute().await.map_err(plain).context("set route_localnet")
 }
 
 /// What the alias of a link on the host says.
@@ -332,6 +343,10 @@ fn plain(error: Error) -> anyhow::Error {
         Error::NetlinkError(message) => anyhow::Error::from(message.to_io()),
         error => anyhow::Error::from(error),
     }
+}
+
+fn os_error(error: &anyhow::Error) -> Option<i32> {
+    error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error)
 }
 
 fn error_kind(error: &Error) -> Option<ErrorKind> {

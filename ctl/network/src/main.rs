@@ -50,6 +50,8 @@ fn main() -> ExitCode {
 fn up(network: &Network, file: &Path) -> Result<()> {
     let pid = init_of_stdin()?;
     let lock = pin::lock(&network.pin)?;
+    // Of a run whose end the runtime has not seen.
+    take_back(network, file)?;
     pin::release(&network.pin)?;
     pin::keep(pid, &network.pin)?;
     let namespace = pin::of_process(pid)?;
@@ -65,9 +67,7 @@ fn up(network: &Network, file: &Path) -> Result<()> {
         inside_namespace: namespace.as_fd(),
     };
     lockdown::enter()?;
-    let moved = runtime.block_on(links.make(network))?;
-    let text = serde_json::to_vec(&moved).context("write JSON")?;
-    moved_file.write_all(&text).context("record the interfaces that have moved")?;
+    runtime.block_on(links.make(network, |moved| record(&mut moved_file, moved)))?;
     if let Some(nft) = nft {
         nft.commit(&rules::added(network))?;
     }
@@ -95,17 +95,21 @@ fn down(network: &Network, file: &Path) -> Result<()> {
     if rules::are_needed(network) {
         Nft::start()?.commit(&rules::removed(network, pin::is_last(&network.pin)))?;
     }
-    if let Some(namespace) = pin::kept(&network.pin)? {
-        let moved = moved(&moved_file(file))?;
-        let host = pin::own()?;
-        let runtime = runtime()?;
-        let inside = connect_in(&runtime, &namespace, &host)?;
-        let links = Links { host: connect(&runtime)?, inside, inside_namespace: namespace.as_fd() };
-        runtime.block_on(links.take_back(&moved, host.as_fd()))?;
-    }
+    take_back(network, file)?;
     pin::release(&network.pin)?;
     drop(lock);
     Ok(())
+}
+
+/// Empties the namespace that is kept.
+fn take_back(network: &Network, file: &Path) -> Result<()> {
+    let Some(namespace) = pin::kept(&network.pin)? else { return Ok(()) };
+    let moved = moved(&moved_file(file))?;
+    let host = pin::own()?;
+    let runtime = runtime()?;
+    let inside = connect_in(&runtime, &namespace, &host)?;
+    let links = Links { host: connect(&runtime)?, inside, inside_namespace: namespace.as_fd() };
+    runtime.block_on(links.take_back(&moved, host.as_fd()))
 }
 
 fn read(path: &Path) -> Result<Network> {
@@ -117,19 +121,29 @@ fn read(path: &Path) -> Result<Network> {
     Ok(network)
 }
 
+/// A line for each.
+fn record(file: &mut File, moved: &Moved) -> Result<()> {
+    let text = serde_json::to_string(moved).context("write JSON")?;
+    file.write_all(format!("{text}\n").as_bytes()).context("record an interface that moves")
+}
+
 /// Beside the message.
 fn moved_file(file: &Path) -> PathBuf {
     file.with_extension("moved")
 }
 
 fn moved(path: &Path) -> Result<Vec<Moved>> {
-    let what = || format!("read {}", path.display());
-    match std::fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        // It was killed before.
-        Ok(text) if text.is_empty() => Ok(Vec::new()),
-        result => serde_json::from_slice(&result.with_context(what)?).with_context(what),
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        result => result.with_context(|| format!("read {}", path.display()))?,
+    };
+    let mut all: Vec<Moved> = Vec::new();
+    // The last word on each counts; a line that is cut off was not followed by a move.
+    for moved in text.lines().filter_map(|line| serde_json::from_str::<Moved>(line).ok()) {
+        all.retain(|other| other.name != moved.name);
+        all.push(moved);
     }
+    Ok(all)
 }
 
 /// The container's init, which waits for us: the `pid` of its state.

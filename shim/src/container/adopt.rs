@@ -123,12 +123,10 @@ impl Container {
             adopt::delete_container(&runtime)?;
             machine.create_anew();
         }
-        let keeper = Keeper::find(&settings.state_dir)?;
         let stored: Vec<String> = service.stored.iter().map(|(name, _)| name.clone()).collect();
-        let held = match &keeper {
-            _ if !was_started => Vec::new(),
-            Some(keeper) if stored.is_empty() => keeper.take(&settings.id)?,
-            _ => service.stored,
+        let (keeper, held) = match was_started && stored.is_empty() {
+            true => Keeper::find_and_take(&settings.state_dir, &settings.id)?,
+            false => (Keeper::find(&settings.state_dir)?, if was_started { service.stored } else { Vec::new() }),
         };
         let mut held = Held(held);
         let log = Log::open_as_it_is(&settings.log, &dir.file(LOG), &settings.id)?;

@@ -33,7 +33,21 @@ impl Keeper {
         }
     }
 
-    /// The same, and starts one if none runs. The caller must have no child that makes others its
+    /// The same, with copies of all that it holds for the container. Nothing comes from one that was killed
+    /// together with the monitor, and is found while it dies.
+    pub(crate) fn find_and_take(base: &Path, container: &str) -> Result<(Option<Keeper>, Vec<(String, OwnedFd)>)> {
+        let mut failed = None;
+        for _ in 0..ATTEMPTS {
+            let Some(keeper) = Keeper::find(base)? else { return Ok((None, Vec::new())) };
+            match keeper.take(container) {
+                Ok(held) => return Ok((Some(keeper), held)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or_else(|| Error::new("keeper: has ended")))
+    }
+
+    /// The same as [`Keeper::find`], and starts one if none runs. The caller must have no child that makes others its
     /// children meanwhile: it is no subreaper for that time, as the keeper would be its child.
     pub(crate) fn start(base: &Path) -> Result<Keeper> {
         for _ in 0..ATTEMPTS {
@@ -64,7 +78,7 @@ impl Keeper {
     }
 
     /// Copies of all that it holds for the container, by their names.
-    pub(crate) fn take(&self, container: &str) -> Result<Vec<(String, OwnedFd)>> {
+    fn take(&self, container: &str) -> Result<Vec<(String, OwnedFd)>> {
         let (reply, fds) = self.call(&Request::Take { container: container.into() }, &[])?;
         Ok(reply.names.split_ascii_whitespace().map(str::to_owned).zip(fds).collect())
     }

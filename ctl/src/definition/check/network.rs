@@ -19,7 +19,11 @@ pub fn check(definition: &Definition, container: &mut Container<'_>) {
     }
     for (option, names) in [("interfaces", &definition.interfaces), ("macvlans", &definition.macvlans)] {
         for (index, name) in names.iter().enumerate() {
-            container.within(option, Step::Index(index)).keep("", values::interface(name));
+            let mut within = container.within(option, Step::Index(index));
+            within.keep("", values::interface(name));
+            if name == "lo" {
+                within.tell("", "lo is each network namespace's own");
+            }
         }
     }
     if extra.address_prefix.is_some() {
