@@ -178,6 +178,28 @@ fn ports_answer_from_everywhere_and_change_live() {
     // What arrives with an address of the loopback is dropped.
     assert!(machine.rules().contains("ip daddr 127.0.0.0/8 drop"));
 
+    let setting = |name: &str| {
+        let link = machine.links().into_iter().find(|link| link.starts_with("ve-")).unwrap();
+        let path = format!("/proc/sys/net/{}", name.replace("LINK", &link));
+        within(&machine.name, || std::fs::read_to_string(path).unwrap().trim().to_owned())
+    };
+    assert_eq!(setting("ipv4/conf/LINK/route_localnet"), "1");
+    // No router advertisement of a container's makes the host's routes.
+    assert_eq!(setting("ipv6/conf/LINK/accept_ra"), "0");
+
+    // One that fails takes nothing of another's away: both have this address.
+    machine.host.scratch.write(
+        "same.json",
+        &json!({"containers": {machine.host.name("b"): {
+            "rootFS": ["./root"], "extra": {"addressPrefix": "10.8.0"}, "forwardPorts": [{"hostPort": 8083}],
+        }}})
+        .to_string(),
+    );
+    let error = machine.host.call(&["up", "--detach", "same.json"]).fails(1).stderr;
+    assert!(error.contains("there is one already"), "{error}");
+    machine.host.call(&["destroy", &machine.host.name("b")]).succeeds();
+    assert_eq!(machine.host.exec("a", &["sh", "-c", "nc -w 2 10.8.0.1 8080 </dev/null"]), "I am a\n");
+
     // Another port, while it runs.
     machine.host.project(definition(json!([
         {"hostPort": 8080, "containerPort": 80}, {"hostPort": 8082, "containerPort": 80},
@@ -188,6 +210,12 @@ fn ports_answer_from_everywhere_and_change_live() {
     assert_eq!(told(&machine.client, "192.0.2.1:8080"), answer);
     assert_eq!(told(&machine.client, "192.0.2.1:9090"), None);
     assert_eq!(machine.host.plan(), "a: unchanged\n");
+    // None, and then again.
+    for ports in [json!([]), json!([{"hostPort": 8082, "containerPort": 80}])] {
+        machine.host.project(definition(ports.clone()));
+        machine.host.up();
+        assert_eq!(setting("ipv4/conf/LINK/route_localnet"), if ports == json!([]) { "0" } else { "1" });
+    }
     machine.host.ask_for_restart("a");
     wait_until("it is there again", || told(&machine.client, "192.0.2.1:8082") == answer);
     machine.host.call(&["stop", &name]).succeeds();
@@ -198,7 +226,7 @@ fn ports_answer_from_everywhere_and_change_live() {
     machine.host.call(&["start", &name]).succeeds();
     let listener = within(&machine.name, || TcpListener::bind("0.0.0.0:7000").unwrap());
     for (port, owner) in
-        [(8080, format!("8080/tcp is taken by container {name}")), (7000, "7000/tcp is taken by definitions".into())]
+        [(8082, format!("8082/tcp is taken by container {name}")), (7000, "7000/tcp is taken by definitions".into())]
     {
         machine.host.project(json!({"b": {
             "extra": {"addressPrefix": "10.8.1"}, "forwardPorts": [{"hostPort": port}],

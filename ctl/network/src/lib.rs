@@ -3,8 +3,8 @@
 //! ```text
 //! firnctl ─ Network (one message: links, ports) ─ a file of the bundle
 //!                                                  │
-//! firn ─ hook createRuntime ─ firn-network up FILE ─┤ pin ─ nft (a child) ─ lock down ─ links ─ rules
-//!      └ hook poststop ────── firn-network down FILE ┘ interfaces back ─ links and rules gone ─ pin gone
+//! firn ─ hook createRuntime ─ firn-network up FILE ─┤ pin ─ nft, settings (children) ─ lock down ─ links ─ rules
+//!      └ hook poststop ────── firn-network down FILE ┘ interfaces back ─ links gone ─ pin gone ─ rules gone
 //! ```
 //!
 //! The library is what both ends share: [`names`] and the [`message`]. The program is all that touches

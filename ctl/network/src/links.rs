@@ -1,11 +1,13 @@
 //! Links, addresses and routes over rtnetlink (rtnetlink(7)), in the host's namespace and the container's.
 
+use crate::record::Moved;
+use crate::settings::Settings;
 use anyhow::{Context, Result, bail};
 use firn_network::message::{Interface, Macvlan, Network, Veth};
 use futures_util::TryStreamExt;
 use rtnetlink::packet_core::DefaultNla;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage, MacVlanMode};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage, MacVlanMode};
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Error, Handle, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use std::io::ErrorKind;
@@ -14,15 +16,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// The loopback interface is the first of a namespace.
 const LOOPBACK: u32 = 1;
-
-/// An interface that moves in, to be taken back.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Moved {
-    /// Its name on the host.
-    pub name: String,
-    /// Its index inside, which nobody there can change. `None`: it is about to move, and has its name still.
-    pub index: Option<u32>,
-}
 
 /// The two namespaces.
 pub struct Links<'a> {
@@ -33,22 +26,32 @@ pub struct Links<'a> {
 
 impl Links<'_> {
     /// Makes all links of a container. `record` hears of each interface before it moves, and after.
-    pub async fn make(&self, network: &Network, mut record: impl FnMut(&Moved) -> Result<()>) -> Result<()> {
+    pub async fn make(
+        &self,
+        network: &Network,
+        settings: &mut Settings,
+        mut record: impl FnMut(&Moved) -> Result<()>,
+    ) -> Result<()> {
         up(&self.inside, LOOPBACK).await.context("set lo up")?;
         for veth in &network.veths {
-            self.veth(&network.container, veth).await.with_context(|| format!("link {}", veth.host.name))?;
+            self.veth(&network.container, veth, settings).await.with_context(|| format!("link {}", veth.host.name))?;
         }
         for macvlan in &network.macvlans {
-            self.macvlan(macvlan).await.with_context(|| format!("macvlan of {}", macvlan.parent))?;
+            let index = self.macvlan(macvlan).await.with_context(|| format!("macvlan of {}", macvlan.parent))?;
+            record(&Moved { name: macvlan.inside.name.clone(), index: Some(index), is_made: true })?;
         }
         for name in &network.interfaces {
-            record(&Moved { name: name.clone(), index: None })?;
-            record(&self.move_in(name).await.with_context(|| format!("interface {name}"))?)?;
+            let what = || format!("interface {name}");
+            if index(&self.inside, name).await.with_context(what)?.is_some() {
+                bail!("interface {name}: the container has one of this name already");
+            }
+            record(&Moved { name: name.clone(), index: None, is_made: false })?;
+            record(&self.move_in(name).await.with_context(what)?)?;
         }
         Ok(())
     }
 
-    async fn veth(&self, container: &str, veth: &Veth) -> Result<()> {
+    async fn veth(&self, container: &str, veth: &Veth, settings: &mut Settings) -> Result<()> {
         let bridge = match &veth.bridge {
             Some(name) => Some(index(&self.host, name).await?.with_context(|| format!("there is no bridge {name}"))?),
             None => None,
@@ -64,7 +67,7 @@ impl Links<'_> {
             }
         };
         if let Err(error) = self.host.link().add(message()).execute().await {
-            match is(&error, ErrorKind::AlreadyExists) && self.remove_stale(container, &veth.host.name).await? {
+            match is(&error, ErrorKind::AlreadyExists) && remove_stale(&self.host, container, &veth.host.name).await? {
                 true => self.host.link().add(message()).execute().await.map_err(plain)?,
                 false if is(&error, ErrorKind::AlreadyExists) => bail!(
                     "the host, or the container, has an interface of this name already: remove it (`ip link delete {}`), or give hostInterface",
@@ -75,6 +78,7 @@ impl Links<'_> {
         }
         let host = link(&self.host, &veth.host.name).await?.context("it is not there")?;
         let inside = link(&self.inside, &veth.inside.name).await?.context("it is not inside")?;
+        settings.take_no_routes(&veth.host.name)?;
         if veth.addresses.iter().any(|(address, _)| address.is_ipv6()) {
             add_link_local(&self.host, &host).await?;
             add_link_local(&self.inside, &inside).await?;
@@ -91,10 +95,7 @@ impl Links<'_> {
 
     async fn host_side(&self, container: &str, veth: &Veth, index: u32) -> Result<()> {
         // The alias can't be given to a link that is being made.
-        let mut message = LinkUnspec::new_with_index(index).alias(alias(container)).up();
-        if veth.reaches_localhost {
-            message = message.append_extra_attribute(route_localnet());
-        }
+        let message = LinkUnspec::new_with_index(index).alias(alias(container)).up();
         self.host.link().set(message.build()).execute().await.map_err(plain).context("set it up")?;
         for address in &veth.host_addresses {
             add_address(&self.host, index, *address, whole(*address)).await?;
@@ -121,100 +122,54 @@ impl Links<'_> {
         Ok(())
     }
 
-    /// One of an earlier run of this container; whether there was one.
-    async fn remove_stale(&self, container: &str, name: &str) -> Result<bool> {
-        let Some(link) = link(&self.host, name).await? else { return Ok(false) };
-        let is_ours = link.attributes.contains(&LinkAttribute::IfAlias(alias(container)));
-        if is_ours {
-            self.host.link().del(link.header.index).execute().await.map_err(plain)?;
-        }
-        Ok(is_ours)
-    }
-
-    async fn macvlan(&self, macvlan: &Macvlan) -> Result<()> {
+    /// Its index inside.
+    async fn macvlan(&self, macvlan: &Macvlan) -> Result<u32> {
         let parent = index(&self.host, &macvlan.parent).await?;
         let parent = parent.with_context(|| format!("the host has no interface {}", macvlan.parent))?;
         let message = with_mac(LinkMacVlan::new(&macvlan.inside.name, parent, MacVlanMode::Bridge), &macvlan.inside)
             .setns_by_fd(self.inside_namespace.as_raw_fd())
             .up();
         self.host.link().add(message.build()).execute().await.map_err(plain)?;
+        let index = index(&self.inside, &macvlan.inside.name).await?.context("it is not inside")?;
         if let Some(name) = &macvlan.inside.alternative {
-            let index = index(&self.inside, &macvlan.inside.name).await?.context("it is not inside")?;
             self.inside.link().property_add(index).alt_ifname(&[name]).execute().await.map_err(plain)?;
         }
-        Ok(())
+        Ok(index)
     }
 
     async fn move_in(&self, name: &str) -> Result<Moved> {
         let there = index(&self.host, name).await?.context("the host has no such interface")?;
         move_to(&self.host, there, self.inside_namespace.as_raw_fd(), None).await?;
         let index = index(&self.inside, name).await?.context("it is not inside")?;
-        Ok(Moved { name: name.to_owned(), index: Some(index) })
-    }
-
-    /// Gives interfaces back under their old names, and removes the links of a container that has ended.
-    pub async fn take_back(&self, moved: &[Moved], host_namespace: BorrowedFd<'_>) -> Result<()> {
-        for interface in moved {
-            let there = match interface.index {
-                Some(index) => Some(index),
-                None => index(&self.inside, &interface.name).await?,
-            };
-            let Some(there) = there else { continue };
-            let moved = move_to(&self.inside, there, host_namespace.as_raw_fd(), Some(&interface.name)).await;
-            match moved {
-                // Root of the container has deleted it.
-                Err(error) if os_error(&error) == Some(libc::ENODEV) => {}
-                Err(error) if os_error(&error) == Some(libc::EEXIST) => {
-                    bail!(
-                        "take interface {0} back: the host has another {0} now: give that one another name",
-                        interface.name
-                    )
-                }
-                result => result.with_context(|| format!("take interface {} back", interface.name))?,
-            }
-        }
-        let mut links = self.inside.link().get().execute();
-        let mut made = Vec::new();
-        while let Some(link) = links.try_next().await.map_err(plain).context("list links")? {
-            if is_of_ours(&link) {
-                made.push(link.header.index);
-            }
-        }
-        for index in made {
-            match self.inside.link().del(index).execute().await {
-                // The other end of one that has just gone.
-                Err(error) if !is_gone(&error) => return Err(plain(error)).context("remove a link"),
-                _ => {}
-            }
-        }
-        Ok(())
+        Ok(Moved { name: name.to_owned(), index: Some(index), is_made: false })
     }
 }
 
-/// Lets the host's 127.0.0.1 reach containers that have come to have ports.
-pub async fn reach_localhost(host: &Handle, network: &Network) -> Result<()> {
-    for veth in network.veths.iter().filter(|veth| veth.reaches_localhost) {
+/// Lets the host's 127.0.0.1 be the source of what goes over links, or not. On only as long as the rules are
+/// there that drop what comes back for it unasked.
+pub async fn set_route_localnet(host: &Handle, veths: impl Iterator<Item = &Veth>, is_on: bool) -> Result<()> {
+    for veth in veths {
         let name = &veth.host.name;
         let index = index(host, name).await?.with_context(|| format!("the host has no interface {name} any more"))?;
-        let message = LinkUnspec::new_with_index(index).append_extra_attribute(route_localnet()).build();
+        let message = LinkUnspec::new_with_index(index).append_extra_attribute(route_localnet(is_on)).build();
         host.link().set(message).execute().await.map_err(plain).context("set route_localnet")?;
     }
     Ok(())
 }
 
+/// One of an earlier run of this container; whether there was one.
+pub async fn remove_stale(host: &Handle, container: &str, name: &str) -> Result<bool> {
+    let Some(link) = link(host, name).await? else { return Ok(false) };
+    let is_ours = link.attributes.contains(&LinkAttribute::IfAlias(alias(container)));
+    if is_ours {
+        host.link().del(link.header.index).execute().await.map_err(plain)?;
+    }
+    Ok(is_ours)
+}
+
 /// What the alias of a link on the host says.
 fn alias(container: &str) -> String {
     format!("firn container {container}")
-}
-
-/// Links that would go with their namespace.
-fn is_of_ours(link: &LinkMessage) -> bool {
-    link.attributes.iter().any(|attribute| match attribute {
-        LinkAttribute::LinkInfo(infos) => {
-            infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth | InfoKind::MacVlan)))
-        }
-        _ => false,
-    })
 }
 
 fn with_mac<T>(message: LinkMessageBuilder<T>, interface: &Interface) -> LinkMessageBuilder<T> {
@@ -224,14 +179,14 @@ fn with_mac<T>(message: LinkMessageBuilder<T>, interface: &Interface) -> LinkMes
     }
 }
 
-async fn link(handle: &Handle, name: &str) -> Result<Option<LinkMessage>> {
+pub async fn link(handle: &Handle, name: &str) -> Result<Option<LinkMessage>> {
     match handle.link().get().match_name(name).execute().try_next().await {
         Err(error) if is_gone(&error) => Ok(None),
         result => result.map_err(plain).with_context(|| format!("look for interface {name}")),
     }
 }
 
-async fn index(handle: &Handle, name: &str) -> Result<Option<u32>> {
+pub async fn index(handle: &Handle, name: &str) -> Result<Option<u32>> {
     Ok(link(handle, name).await?.map(|link| link.header.index))
 }
 
@@ -240,10 +195,8 @@ async fn up(handle: &Handle, index: u32) -> Result<()> {
     handle.link().set(message).execute().await.map_err(plain)
 }
 
-/// It is down after that, as each interface that changes its namespace.
-async fn move_to(handle: &Handle, index: u32, namespace: RawFd, name: Option<&str>) -> Result<()> {
-    let down = LinkUnspec::new_with_index(index).down().build();
-    handle.link().set(down).execute().await.map_err(plain)?;
+/// The kernel sets an interface down that changes its namespace.
+pub async fn move_to(handle: &Handle, index: u32, namespace: RawFd, name: Option<&str>) -> Result<()> {
     let message = LinkUnspec::new_with_index(index).setns_by_fd(namespace);
     let message = match name {
         Some(name) => message.name(name).build(),
@@ -323,7 +276,7 @@ fn whole(address: IpAddr) -> u8 {
 
 /// Sets route_localnet of a link: nested attributes IFLA_AF_SPEC, AF_INET, IFLA_INET_CONF
 /// (linux/if_link.h), with the number of the setting (linux/ip.h) as the type.
-fn route_localnet() -> LinkAttribute {
+fn route_localnet(is_on: bool) -> LinkAttribute {
     const IFLA_AF_SPEC: u16 = 26;
     const AF_INET: u16 = 2;
     const IFLA_INET_CONF: u16 = 1;
@@ -332,20 +285,20 @@ fn route_localnet() -> LinkAttribute {
         let length = u16::try_from(inner.len() + 4).unwrap_or(u16::MAX);
         [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), inner].concat()
     };
-    let setting = nested(ROUTE_LOCALNET, &1_u32.to_ne_bytes());
+    let setting = nested(ROUTE_LOCALNET, &u32::from(is_on).to_ne_bytes());
     let inet = nested(AF_INET, &nested(IFLA_INET_CONF, &setting));
     LinkAttribute::Other(DefaultNla::new(IFLA_AF_SPEC, inet))
 }
 
 /// The kernel's word alone.
-fn plain(error: Error) -> anyhow::Error {
+pub fn plain(error: Error) -> anyhow::Error {
     match error {
         Error::NetlinkError(message) => anyhow::Error::from(message.to_io()),
         error => anyhow::Error::from(error),
     }
 }
 
-fn os_error(error: &anyhow::Error) -> Option<i32> {
+pub fn os_error(error: &anyhow::Error) -> Option<i32> {
     error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error)
 }
 
@@ -361,6 +314,6 @@ fn is(error: &Error, kind: ErrorKind) -> bool {
 }
 
 /// ENODEV, which has no kind.
-fn is_gone(error: &Error) -> bool {
+pub fn is_gone(error: &Error) -> bool {
     matches!(error, Error::NetlinkError(message) if message.to_io().raw_os_error() == Some(libc::ENODEV))
 }

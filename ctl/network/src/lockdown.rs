@@ -1,5 +1,6 @@
-//! What this process can still do once it has opened what it needs: talk on its sockets, and wait for its
-//! child. What a container says over netlink reaches a process that can open, run and mount nothing.
+//! What this process can still do once it has opened what it needs: talk on its sockets, to its
+//! children and to open files. While a container runs, what it says over netlink reaches a process that can
+//! open, run and mount nothing.
 
 use anyhow::{Context, Result};
 use caps::{CapSet, Capability, CapsHashSet};

@@ -4,22 +4,27 @@
 
 #![forbid(unsafe_code)]
 
+mod ending;
 mod links;
 mod lockdown;
 mod nft;
 mod pin;
+mod record;
 mod rules;
+mod settings;
 
 use anyhow::{Context, Result, bail};
+use ending::Ending;
 use firn_network::message::{Network, VERSION};
-use links::{Links, Moved};
+use links::Links;
 use nft::Nft;
 use rtnetlink::Handle;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use settings::Settings;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::Read;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 
@@ -29,9 +34,10 @@ const USAGE: &str =
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["up", file] => read(Path::new(file)).and_then(|network| up(&network, Path::new(file))),
-        ["down", file] => read(Path::new(file)).and_then(|network| down(&network, Path::new(file))),
-        ["change", file, new] => read(Path::new(file)).and_then(|network| change(&network, &read(Path::new(new))?)),
+        ["up", file] => up(Path::new(file)),
+        ["down", file] => down(Path::new(file)),
+        ["change", file, new] => change(Path::new(file), Path::new(new)),
+        ["settings"] => settings::serve(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -47,19 +53,21 @@ fn main() -> ExitCode {
 }
 
 /// Makes the network of the container whose state is on stdin.
-fn up(network: &Network, file: &Path) -> Result<()> {
+fn up(file: &Path) -> Result<()> {
     let pid = init_of_stdin()?;
-    let lock = pin::lock(&network.pin)?;
+    let (network, _lock) = read_locked(file)?;
     // Of a run whose end the runtime has not seen.
-    take_back(network, file)?;
-    pin::release(&network.pin)?;
+    take_away(&network, file)?;
     pin::keep(pid, &network.pin)?;
     let namespace = pin::of_process(pid)?;
     let host = pin::own()?;
-    forward(network)?;
-    let moved_file = moved_file(file);
-    let mut moved_file = File::create(&moved_file).with_context(|| format!("write {}", moved_file.display()))?;
-    let nft = rules::are_needed(network).then(Nft::start).transpose()?;
+    settings::forward(&network)?;
+    let mut moved = record::begin_moved(file)?;
+    let nft = match rules::are_needed(&network) {
+        true => Some((Nft::start()?, record::open_rules(&network.pin)?)),
+        false => None,
+    };
+    let mut settings = Settings::start()?;
     let runtime = runtime()?;
     let links = Links {
         host: connect(&runtime)?,
@@ -67,49 +75,71 @@ fn up(network: &Network, file: &Path) -> Result<()> {
         inside_namespace: namespace.as_fd(),
     };
     lockdown::enter()?;
-    runtime.block_on(links.make(network, |moved| record(&mut moved_file, moved)))?;
-    if let Some(nft) = nft {
-        nft.commit(&rules::added(network))?;
+    runtime.block_on(links.make(&network, &mut settings, |step| record::write(&mut moved, step)))?;
+    if let Some((nft, mut steps)) = nft {
+        commit(nft, &mut steps, &[], &network)?;
     }
-    drop(lock);
-    Ok(())
+    runtime.block_on(links::set_route_localnet(&links.host, to_localhost(&network), true))
 }
 
-/// Makes the ports of a container that runs those of `new`.
-fn change(network: &Network, new: &Network) -> Result<()> {
-    let lock = pin::lock(&network.pin)?;
-    forward(new)?;
+/// Makes the ports of a container that runs those of the message `new`.
+fn change(file: &Path, new: &Path) -> Result<()> {
+    let (old, _lock) = read_locked(file)?;
+    let new = read(new)?;
+    if pin::kept(&old.pin)?.is_none() {
+        bail!("container {}: it has no network now", old.container);
+    }
+    settings::forward(&new)?;
     let nft = Nft::start()?;
+    let before = record::rules(&old.pin)?.unwrap_or_default();
+    let mut steps = record::open_rules(&old.pin)?;
     let runtime = runtime()?;
     let host = connect(&runtime)?;
     lockdown::enter()?;
-    runtime.block_on(links::reach_localhost(&host, new))?;
-    nft.commit(&rules::changed(network, new))?;
-    drop(lock);
-    Ok(())
+    let gone = old.veths.iter().filter(|veth| veth.reaches_localhost && !new.veths.iter().any(|other| other == *veth));
+    runtime.block_on(links::set_route_localnet(&host, gone, false))?;
+    commit(nft, &mut steps, &before, &new)?;
+    runtime.block_on(links::set_route_localnet(&host, to_localhost(&new), true))
+}
+
+fn to_localhost(network: &Network) -> impl Iterator<Item = &firn_network::message::Veth> {
+    network.veths.iter().filter(|veth| veth.reaches_localhost)
+}
+
+/// Changes the rules of a container from those of `before`, and records what may be there at each time.
+fn commit(nft: Nft, steps: &mut File, before: &[Network], new: &Network) -> Result<()> {
+    let both: Vec<&Network> = before.iter().chain([new]).collect();
+    record::write(steps, &both)?;
+    let done = nft.commit(&rules::changed(before, new));
+    record::write(steps, &if done.is_ok() { vec![new] } else { before.iter().collect() })?;
+    done
 }
 
 /// Takes it away, also where only some of it is there.
-fn down(network: &Network, file: &Path) -> Result<()> {
-    let lock = pin::lock(&network.pin)?;
-    if rules::are_needed(network) {
-        Nft::start()?.commit(&rules::removed(network, pin::is_last(&network.pin)))?;
-    }
-    take_back(network, file)?;
-    pin::release(&network.pin)?;
-    drop(lock);
-    Ok(())
+fn down(file: &Path) -> Result<()> {
+    let (network, _lock) = read_locked(file)?;
+    take_away(&network, file)
 }
 
-/// Empties the namespace that is kept.
-fn take_back(network: &Network, file: &Path) -> Result<()> {
-    let Some(namespace) = pin::kept(&network.pin)? else { return Ok(()) };
-    let moved = moved(&moved_file(file))?;
-    let host = pin::own()?;
-    let runtime = runtime()?;
-    let inside = connect_in(&runtime, &namespace, &host)?;
-    let links = Links { host: connect(&runtime)?, inside, inside_namespace: namespace.as_fd() };
-    runtime.block_on(links.take_back(&moved, host.as_fd()))
+/// Interfaces first: rules can be made again, and they can't. The namespace is kept while one is in it.
+fn take_away(network: &Network, file: &Path) -> Result<()> {
+    let mut errors = Vec::new();
+    if let Some(namespace) = pin::kept(&network.pin)? {
+        let (host, runtime) = (pin::own()?, runtime()?);
+        let inside = connect_in(&runtime, &namespace, &host)?;
+        let ending = Ending { host: connect(&runtime)?, inside, host_namespace: host.as_fd() };
+        errors = runtime.block_on(ending.empty(network, &record::moved(file)?));
+    }
+    errors.extend(pin::release(&network.pin).err());
+    errors.extend(ending::remove_rules(network).err());
+    ending::joined(errors)
+}
+
+/// The message, and the lock under which it is carried out: of all that share its table.
+fn read_locked(path: &Path) -> Result<(Network, File)> {
+    let lock = pin::lock(&read(path)?.pin)?;
+    // It may have been replaced meanwhile.
+    Ok((read(path)?, lock))
 }
 
 fn read(path: &Path) -> Result<Network> {
@@ -119,31 +149,6 @@ fn read(path: &Path) -> Result<Network> {
         bail!("{}: version {} is of another firn: its firn-network makes it", path.display(), network.version);
     }
     Ok(network)
-}
-
-/// A line for each.
-fn record(file: &mut File, moved: &Moved) -> Result<()> {
-    let text = serde_json::to_string(moved).context("write JSON")?;
-    file.write_all(format!("{text}\n").as_bytes()).context("record an interface that moves")
-}
-
-/// Beside the message.
-fn moved_file(file: &Path) -> PathBuf {
-    file.with_extension("moved")
-}
-
-fn moved(path: &Path) -> Result<Vec<Moved>> {
-    let text = match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        result => result.with_context(|| format!("read {}", path.display()))?,
-    };
-    let mut all: Vec<Moved> = Vec::new();
-    // The last word on each counts; a line that is cut off was not followed by a move.
-    for moved in text.lines().filter_map(|line| serde_json::from_str::<Moved>(line).ok()) {
-        all.retain(|other| other.name != moved.name);
-        all.push(moved);
-    }
-    Ok(all)
 }
 
 /// The container's init, which waits for us: the `pid` of its state.
@@ -156,39 +161,6 @@ fn init_of_stdin() -> Result<u32> {
     std::io::stdin().read_to_string(&mut text).context("read the container's state from stdin")?;
     let state: State = serde_json::from_str(&text).context("read the container's state from stdin")?;
     Ok(state.pid)
-}
-
-/// Packets from other machines get on to a container that has forwarded ports, and back. It stays on: others
-/// may have come to need it.
-fn forward(network: &Network) -> Result<()> {
-    let mut addresses = network.ports.iter().map(|port| port.address).chain(network.masquerade.iter().copied());
-    let has_v6 = addresses.clone().any(|address| address.is_ipv6());
-    if addresses.any(|address| address.is_ipv4()) {
-        turn_on("/proc/sys/net/ipv4/ip_forward")?;
-    }
-    if has_v6 {
-        keep_router_advertisements()?;
-        turn_on("/proc/sys/net/ipv6/conf/all/forwarding")?;
-    }
-    Ok(())
-}
-
-fn turn_on(path: &str) -> Result<()> {
-    let is_on = std::fs::read_to_string(path).is_ok_and(|value| value.trim() != "0");
-    if is_on { Ok(()) } else { std::fs::write(path, "1").with_context(|| format!("write 1 to {path}")) }
-}
-
-/// A host that forwards IPv6 loses the routes that it learns from routers, unless its interfaces take them
-/// all the same (ip-sysctl, accept_ra = 2).
-fn keep_router_advertisements() -> Result<()> {
-    let directory = Path::new("/proc/sys/net/ipv6/conf");
-    for entry in std::fs::read_dir(directory).context("read /proc/sys/net/ipv6/conf")?.flatten() {
-        let path = entry.path().join("accept_ra");
-        if std::fs::read_to_string(&path).is_ok_and(|value| value.trim() == "1") {
-            std::fs::write(&path, "2").with_context(|| format!("write 2 to {}", path.display()))?;
-        }
-    }
-    Ok(())
 }
 
 fn runtime() -> Result<Runtime> {

@@ -56,7 +56,7 @@ pub fn release(path: &Path) -> Result<()> {
     }
 }
 
-/// The lock of all that share a table, and whether others than `pin` do.
+/// The lock of all that share a table.
 pub fn lock(pin: &Path) -> Result<File> {
     let directory = pin.parent().unwrap_or(Path::new("/"));
     let path: PathBuf = directory.with_extension("lock");
@@ -66,10 +66,4 @@ pub fn lock(pin: &Path) -> Result<File> {
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).with_context(what)?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).with_context(what)?;
     Ok(file)
-}
-
-/// Whether no other container has a pin beside this one.
-pub fn is_last(pin: &Path) -> bool {
-    let entries = pin.parent().and_then(|directory| std::fs::read_dir(directory).ok());
-    !entries.into_iter().flatten().flatten().any(|entry| entry.path() != pin)
 }

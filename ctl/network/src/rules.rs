@@ -43,42 +43,47 @@ const V6: Family =
 /// A map or set, and an element of it.
 type Member = (String, Expression<'static>);
 
-/// The names of the links whose far end is a container's.
-const LINKS: &str = "links";
+/// The names of the links over which the host's 127.0.0.1 reaches a container.
+const LINKS: &str = "route_localnet";
 
 /// Whether a container needs the table.
 pub fn are_needed(network: &Network) -> bool {
     !network.ports.is_empty() || !network.masquerade.is_empty()
 }
 
-/// Adds a container's elements, and the table where there is none.
-pub fn added(network: &Network) -> Nftables<'static> {
-    commands(frame(&network.table).into_iter().chain(commands_for(&network.table, &elements(network), NfCmd::Add)))
-}
-
-/// Changes a container's elements to those of `new`.
-pub fn changed(old: &Network, new: &Network) -> Nftables<'static> {
-    let (before, after) = (elements(old), elements(new));
+/// Changes a container's elements from those of `before` to those of `new`; the table is made where there is
+/// none.
+pub fn changed(before: &[Network], new: &Network) -> Nftables<'static> {
+    let old: Vec<Member> = before.iter().flat_map(elements).collect();
+    let new_ones = elements(new);
     let only = |these: &[Member], others: &[Member]| {
         these.iter().filter(|one| !others.contains(one)).cloned().collect::<Vec<_>>()
     };
-    let (gone, come) = (only(&before, &after), only(&after, &before));
-    let removal = [commands_for(&old.table, &gone, NfCmd::Add), commands_for(&old.table, &gone, NfCmd::Delete)];
-    let addition = commands_for(&new.table, &come, NfCmd::Add);
-    commands(frame(&new.table).into_iter().chain(removal.into_iter().flatten()).chain(addition))
+    let (gone, come) = (only(&old, &new_ones), only(&new_ones, &old));
+    let removal = removals(&new.table, &gone);
+    commands(frame(&new.table).into_iter().chain(removal).chain(commands_for(&new.table, &come, NfCmd::Add)))
 }
 
-/// Removes a container's elements, also where some of them are not there; the table with the last.
-pub fn removed(network: &Network, is_last: bool) -> Nftables<'static> {
-    let table = || table(&network.table);
+/// Removes the elements of a container's networks, also where some of them are not there; the table with the
+/// last.
+pub fn removed(table_name: &str, networks: &[Network], is_last: bool) -> Nftables<'static> {
     if is_last {
         // What is deleted must be there.
-        return commands([NfCmd::Add(table()), NfCmd::Delete(table())]);
+        return commands([NfCmd::Add(table(table_name)), NfCmd::Delete(table(table_name))]);
     }
-    let all = elements(network);
-    let there = commands_for(&network.table, &all, NfCmd::Add);
-    let gone = commands_for(&network.table, &all, NfCmd::Delete);
-    commands(frame(&network.table).into_iter().chain(there).chain(gone))
+    let all: Vec<Member> = networks.iter().flat_map(elements).collect();
+    commands(frame(table_name).into_iter().chain(removals(table_name, &all)))
+}
+
+/// What is deleted must be there, once.
+fn removals(table: &str, members: &[Member]) -> Vec<NfCmd<'static>> {
+    let mut once: Vec<Member> = Vec::new();
+    for member in members {
+        if !once.contains(member) {
+            once.push(member.clone());
+        }
+    }
+    [commands_for(table, &once, NfCmd::Add), commands_for(table, &once, NfCmd::Delete)].concat()
 }
 
 fn commands(all: impl IntoIterator<Item = NfCmd<'static>>) -> Nftables<'static> {
@@ -175,19 +180,19 @@ fn from_container() -> Vec<Vec<Statement<'static>>> {
         let status = Expression::Named(NamedExpression::CT(status.clone()));
         matches(status, Operator::IN, Expression::String("dnat".into()))
     };
-    let output = |operator| matches(meta(MetaKey::Oifname), operator, Expression::String(format!("@{LINKS}").into()));
+    let to_link = matches(meta(MetaKey::Oifname), Operator::EQ, Expression::String(format!("@{LINKS}").into()));
     let (address, len) = V4.loopback;
     let loopback =
         Expression::Named(NamedExpression::Prefix(Prefix { addr: Box::new(Expression::String(address.into())), len }));
     let from_loopback = matches(header(V4, "saddr"), Operator::EQ, loopback);
-    let mut rules = vec![vec![from_loopback, output(Operator::EQ), is_dnat(), masquerade()]];
+    let mut rules = vec![vec![from_loopback, to_link, is_dnat(), masquerade()]];
     for family in [V4, V6] {
         let one_of = |field, set: &str| {
             let set = Expression::String(format!("@{set}{}", family.digit).into());
             matches(header(family, field), Operator::EQ, set)
         };
         rules.push(vec![one_of("saddr", "targets"), one_of("daddr", "targets"), is_dnat(), masquerade()]);
-        rules.push(vec![one_of("saddr", "masquerade"), output(Operator::NEQ), masquerade()]);
+        rules.push(vec![one_of("saddr", "masquerade"), masquerade()]);
     }
     rules
 }

@@ -14,8 +14,8 @@ pub fn write(places: &Places) -> Result<()> {
     let path = places.hosts_file();
     let what = || path.display().to_string();
     let _lock = lock(&places.hosts_lock())?;
-    let old = match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+    let old = match std::fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
         result => result.with_context(what)?,
     };
     let new = with_block(&old, &places.table(), &lines(places)?);
@@ -43,28 +43,35 @@ fn lines(places: &Places) -> Result<Vec<String>> {
 }
 
 /// The text with these lines between our marks, and all others as they were.
-fn with_block(text: &str, owner: &str, lines: &[String]) -> String {
+fn with_block(text: &[u8], owner: &str, lines: &[String]) -> Vec<u8> {
     let (begin, end) = (format!("# {owner} containers: begin"), format!("# {owner} containers: end"));
-    let mut rest = String::with_capacity(text.len());
-    let mut is_ours = false;
-    for line in text.split_inclusive('\n') {
-        is_ours |= line.trim_end() == begin;
-        if !is_ours {
-            rest.push_str(line);
+    let all: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let is = |line: &[u8], mark: &str| line.trim_ascii_end() == mark.as_bytes();
+    let mut new = Vec::with_capacity(text.len());
+    let mut rest = all.as_slice();
+    while let Some((line, after)) = rest.split_first() {
+        rest = after;
+        if is(line, &begin) {
+            // Without its end, which somebody has removed, only what is surely ours goes.
+            let is_name = |line: &&[u8]| line.trim_ascii_end().ends_with(b".containers");
+            let names = after.iter().take_while(|line| is_name(line)).count();
+            let length = after.iter().position(|line| is(line, &end)).map_or(names, |at| at + 1);
+            rest = &after[length..];
+        } else {
+            new.extend_from_slice(line);
         }
-        is_ours &= line.trim_end() != end;
     }
-    if lines.is_empty() {
-        return rest;
+    if !lines.is_empty() {
+        if new.last().is_some_and(|byte| *byte != b'\n') {
+            new.push(b'\n');
+        }
+        new.extend_from_slice(format!("{begin}\n{}\n{end}\n", lines.join("\n")).as_bytes());
     }
-    if !rest.is_empty() && !rest.ends_with('\n') {
-        rest.push('\n');
-    }
-    rest + &format!("{begin}\n{}\n{end}\n", lines.join("\n"))
+    new
 }
 
 /// At once, where the file is no mount of its own, as it is in a container.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension("firn-new");
     std::fs::write(&new, text)?;
     let moved = match std::fs::metadata(path) {
@@ -88,17 +95,21 @@ mod tests {
     #[test]
     fn the_block_is_replaced_and_nothing_else() {
         let lines = ["10.1.1.2 web.containers".to_owned()];
-        let made = with_block("127.0.0.1 localhost", "firn", &lines);
+        let with = |text: &str, owner: &str, lines: &[String]| {
+            String::from_utf8(with_block(text.as_bytes(), owner, lines)).unwrap()
+        };
+        let made = with("127.0.0.1 localhost", "firn", &lines);
         assert_eq!(
             made,
             "127.0.0.1 localhost\n# firn containers: begin\n10.1.1.2 web.containers\n# firn containers: end\n"
         );
         let others = format!("{made}::1 localhost\n");
-        assert_eq!(with_block(&others, "firn", &[]), "127.0.0.1 localhost\n::1 localhost\n");
-        assert_eq!(
-            with_block(&others, "firn", &lines),
-            with_block(&with_block(&others, "firn", &lines), "firn", &lines)
-        );
-        assert_eq!(with_block(&others, "firn-2", &[]), others);
+        assert_eq!(with(&others, "firn", &[]), "127.0.0.1 localhost\n::1 localhost\n");
+        assert_eq!(with(&others, "firn", &lines), with(&with(&others, "firn", &lines), "firn", &lines));
+        assert_eq!(with(&others, "firn-2", &[]), others);
+        // Without its end.
+        let cut = made.replace("# firn containers: end\n", "192.0.2.7 important\n");
+        assert_eq!(with(&cut, "firn", &[]), "127.0.0.1 localhost\n192.0.2.7 important\n");
+        assert_eq!(with_block(b"\xff\n", "firn", &[]), b"\xff\n");
     }
 }

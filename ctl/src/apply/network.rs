@@ -30,13 +30,18 @@ pub fn check(container: &Container, definition: &Definition) -> Result<()> {
     if let Some(parent) = network.macvlans.iter().map(|macvlan| &*macvlan.parent).find(is_missing) {
         bail!("macvlans: the host has no interface {parent}");
     }
-    // One that an earlier run has taken in comes back before the start.
-    if let Some(name) = network.interfaces.iter().map(|name| &**name).find(is_missing)
-        && !container.network_file().exists()
-    {
+    // Those that it has taken in come back before the start.
+    let has = earlier(container).filter(|_| network.pin.exists()).map(|earlier| earlier.interfaces).unwrap_or_default();
+    let missing = network.interfaces.iter().map(|name| &**name).filter(|name| !has.iter().any(|own| own == name));
+    if let Some(name) = missing.into_iter().find(is_missing) {
         bail!("interfaces: the host has no interface {name}");
     }
     Ok(())
+}
+
+/// What the last start has made.
+fn earlier(container: &Container) -> Option<Network> {
+    serde_json::from_slice(&std::fs::read(container.network_file()).ok()?).ok()
 }
 
 /// What is to be made.
@@ -58,23 +63,20 @@ pub fn hooks(container: &Container, definition: &Definition) -> Result<Option<(P
 /// Writes what a start wants.
 pub fn write(container: &Container, definition: &Definition) -> Result<()> {
     match wanted(container, definition)? {
-        Some(network) => write_message(&container.network_file(), &network),
+        Some(network) => container.set_network(&network),
         None => Ok(()),
     }
-}
-
-fn write_message(file: &Path, network: &Network) -> Result<()> {
-    let text = serde_json::to_vec_pretty(network).context("write JSON")?;
-    std::fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }
 
 /// Changes the ports of a container that runs, in one transaction.
 pub fn change_ports(container: &Container, definition: &Definition) -> Result<()> {
     let Some(network) = wanted(container, definition)? else { return Ok(()) };
-    let (file, new) = (container.network_file(), container.network_file().with_extension("new"));
-    write_message(&new, &network)?;
+    let file = container.network_file();
+    let new = file.with_extension("changed");
+    let text = serde_json::to_vec_pretty(&network).context("write JSON")?;
+    std::fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
     call(&["change".as_ref(), file.as_os_str(), new.as_os_str()])?;
-    std::fs::rename(&new, &file).with_context(|| format!("write {}", file.display()))
+    container.set_network(&network)
 }
 
 /// Hooks name a program by its absolute path.

@@ -6,20 +6,20 @@ use super::{network, unit};
 use crate::generation::{Locked, Running};
 use crate::service::unit::Unit;
 use crate::wanted::unsupported;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use firn_shim::control::protocol::Status;
 
 /// Starts a container that does not run, and waits until it is ready. On failure nothing of the start
 /// stays but what the container has written, and its log.
 pub fn start(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Result<()> {
     unsupported::refuse(&container.name, &run.definition)?;
-    let what = || format!("container {}", container.name);
     let started = begin(container, run, tell);
-    if started.is_err() {
-        network::take_down(container).with_context(what)?;
-        container.forget_run().with_context(what)?;
+    let Err(error) = started else { return Ok(()) };
+    let cleaned = network::take_down(container).and_then(|()| container.forget_run());
+    match cleaned {
+        Ok(()) => Err(error),
+        Err(left) => Err(error.context(format!("container {}: {left:#}; and before that", container.name))),
     }
-    started
 }
 
 fn begin(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Result<()> {

@@ -15,22 +15,18 @@ use anyhow::{Context, Result, bail};
 /// Installs what was loaded, all or nothing as far as errors can be foreseen.
 pub fn install(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
     let mut containers = Vec::new();
-    let mut has_changed = false;
     for (container, instance, origin) in check(loaded, places)? {
         let _locked = container.lock()?;
         let is_new = container
             .wanted()?
             .is_none_or(|wanted| wanted.definition != instance.definition || wanted.origin != origin);
         if is_new {
-            has_changed = true;
             container.install(&instance.definition, &origin)?;
         }
         containers.push(container.clone());
     }
     require_of_systemd(&containers, places)?;
-    if has_changed {
-        hosts::write(places)?;
-    }
+    hosts::write(places)?;
     Ok(containers)
 }
 

@@ -161,7 +161,8 @@ pub fn mac(text: &str) -> Result<[u8; 6], String> {
 pub fn interface(text: &str) -> Result<(), String> {
     let is_bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     match text {
-        "" | "." | ".." => Err(format!("{text:?} is no name of a network interface")),
+        // The last two are the kernel's own, in /proc/sys/net.
+        "" | "." | ".." | "all" | "default" => Err(format!("{text:?} is no name of a network interface")),
         _ if text.len() > 15 => Err(format!("{text:?} is longer than the 15 bytes of a network interface's name")),
         _ if text.contains(is_bad) => Err(format!("{text:?}: a network interface's name has no '/', ':' or space")),
         _ => Ok(()),

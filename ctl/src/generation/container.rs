@@ -7,6 +7,7 @@ use crate::definition::schema::Definition;
 use crate::host::{Places, program};
 use crate::service::unit::Unit;
 use anyhow::{Context, Result, bail};
+use firn_network::message::Network;
 use firn_shim::control::client::Client;
 use nix::fcntl::{Flock, FlockArg};
 use rustix::fs::{FlockOperation, flock};
@@ -208,8 +209,14 @@ impl Container {
         self.run_dir().join("network.json")
     }
 
+    /// Records what `firn-network` is told, at once.
+    pub fn set_network(&self, network: &Network) -> Result<()> {
+        files::write(&self.network_file(), network)
+    }
+
     /// Forgets the network of the last start, of which nothing is left.
     pub fn forget_network(&self) -> Result<()> {
+        files::remove(&self.network_file().with_extension("changed"))?;
         files::remove(&self.network_file())?;
         files::remove(&self.network_file().with_extension("moved"))
     }

@@ -149,12 +149,16 @@ fn ports(link: &Link) -> Result<Vec<Port>> {
     if addresses.is_empty() && !link.forward_ports.is_empty() {
         bail!("forwardPorts: the container has no localAddress yet to which they could lead: give it one");
     }
-    let mut ports = Vec::new();
+    let mut ports: Vec<Port> = Vec::new();
     for forwarded in &link.forward_ports {
         let host =
             forwarded.host_address.as_deref().map(values::any_address).transpose().map_err(|text| anyhow!(text))?;
         let leads_to =
             addresses.iter().filter(|(address, _)| host.is_none_or(|host| host.is_ipv4() == address.is_ipv4()));
+        if let Some(address) = host.filter(|host| host.is_loopback() && (host.is_ipv6() || link.host_bridge.is_some()))
+        {
+            bail!("forwardPorts: {address} of the host can't lead into the container: leave hostAddress out");
+        }
         let before = ports.len();
         ports.extend(leads_to.map(|(address, _)| port(forwarded, host, *address)));
         if ports.len() == before {

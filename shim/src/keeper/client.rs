@@ -17,6 +17,9 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Attempts to connect: a keeper that was found may be just ending.
 const ATTEMPTS: usize = 5;
 
+/// Descriptors of a container, by their names.
+pub(crate) type Held = Vec<(String, OwnedFd)>;
+
 /// A connection. The keeper has ended when it is readable.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -35,7 +38,7 @@ impl Keeper {
 
     /// The same, with copies of all that it holds for the container. Nothing comes from one that was killed
     /// together with the monitor, and is found while it dies.
-    pub(crate) fn find_and_take(base: &Path, container: &str) -> Result<(Option<Keeper>, Vec<(String, OwnedFd)>)> {
+    pub(crate) fn find_and_take(base: &Path, container: &str) -> Result<(Option<Keeper>, Held)> {
         let mut failed = None;
         for _ in 0..ATTEMPTS {
             let Some(keeper) = Keeper::find(base)? else { return Ok((None, Vec::new())) };
@@ -78,7 +81,7 @@ impl Keeper {
     }
 
     /// Copies of all that it holds for the container, by their names.
-    fn take(&self, container: &str) -> Result<Vec<(String, OwnedFd)>> {
+    fn take(&self, container: &str) -> Result<Held> {
         let (reply, fds) = self.call(&Request::Take { container: container.into() }, &[])?;
         Ok(reply.names.split_ascii_whitespace().map(str::to_owned).zip(fds).collect())
     }

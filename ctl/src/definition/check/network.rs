@@ -24,6 +24,11 @@ pub fn check(definition: &Definition, container: &mut Container<'_>) {
             if name == "lo" {
                 within.tell("", "lo is each network namespace's own");
             }
+            if option == "interfaces" && (extra_veths.contains_key(name) || name == "eth0" && has_main_link(definition))
+            {
+                within
+                    .tell("", format!("{name} is the name of a link that is made in the container: it can't move in"));
+            }
         }
     }
     if extra.address_prefix.is_some() {
@@ -70,7 +75,11 @@ fn check_link(link: &Link, container: &mut Container<'_>) {
         if let Some(address) = &port.host_address {
             container.within("forwardPorts", Step::Index(index)).keep("hostAddress", values::any_address(address));
         }
-        if link.forward_ports[..index].contains(port) {
+        let is_same = |other: &ForwardPort| {
+            (other.protocol, other.host_port, &other.host_address)
+                == (port.protocol, port.host_port, &port.host_address)
+        };
+        if link.forward_ports[..index].iter().any(is_same) {
             let message = format!("{} is forwarded already", shown(port));
             container.within("forwardPorts", Step::Index(index)).tell("", message);
         }
@@ -84,6 +93,11 @@ fn check_ports(link: &Link, container: &mut Container<'_>) {
         container
             .tell("forwardPorts", "needs localAddress, localAddress6 or hostBridge, to have an address to lead to");
     }
+}
+
+fn has_main_link(definition: &Definition) -> bool {
+    let is_of_link = |option: &str| option != "forwardPorts";
+    definition.extra.address_prefix.is_some() || set_options(&definition.link).any(is_of_link)
 }
 
 /// The options of the main link that are set.
