@@ -78,7 +78,9 @@ impl Manager {
 #[test]
 fn ready_is_handed_on_and_waited_for() {
     let go = "until [ -e /data/go ]; do sleep 0.05; done";
-    let script = format!("trap 'exit 0' 37; {}; {go}; {}; {LOOP}", tell("STATUS=half+way MAINPID=1"), tell("READY=1"));
+    // What the container says of stopping is not the unit's.
+    let half = tell("STOPPING=1 STATUS=half+way MAINPID=1");
+    let script = format!("trap 'exit 0' 37; {half}; {go}; {}; {LOOP}", tell("READY=1"));
     let fixture = Fixture::new("ready", &script).with_helper().with_roots(json!({"init": {"notify": true}}));
     let manager = Manager::new(&fixture);
     let monitor = manager.start(fixture.command(&[]));

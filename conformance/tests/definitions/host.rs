@@ -111,6 +111,12 @@ impl Host {
         self.call(&["logs", &self.name(name)]).succeeds().stdout
     }
 
+    /// Waits for a log: what init prints may still be on its way when it is ready.
+    #[track_caller]
+    pub fn expect_log(&self, name: &str, expected: &str) {
+        wait_until(&format!("the log is {expected:?}, and not {:?}", self.log(name)), || self.log(name) == expected);
+    }
+
     /// What firnctl keeps of a container.
     pub fn state(&self, name: &str) -> PathBuf {
         self.scratch.join("state/containers").join(self.name(name))

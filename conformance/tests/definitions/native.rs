@@ -71,7 +71,7 @@ fn a_system_changes_while_it_runs() {
     let (one, two) = (build("one", 0), build("two", 0));
     let system = System::new("ctl-update", &one, json!({}));
     let pid = system.pid();
-    assert_eq!(system.host.log("a"), "booted one\n");
+    system.host.expect_log("a", "booted one\n");
     assert_eq!(system.sh(&format!("ls -d {two} 2>&1 | grep -c 'No such file'")), "1\n");
     assert_eq!(system.host.plan(), "a: unchanged\n");
     let mounts = "grep -c ' /nix/store ' /proc/mounts";
@@ -205,7 +205,7 @@ fn a_native_container_needs_no_nix_where_it_runs() {
         command(&mut up).succeeds()
     };
     up();
-    assert_eq!(host.log("a"), "booted one\n");
+    host.expect_log("a", "booted one\n");
     system.link(&two);
     host.scratch.write("closure", &closure(&two));
     up();

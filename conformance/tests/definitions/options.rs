@@ -34,7 +34,7 @@ fn options_have_their_effect() {
     host.up();
     let sh = |script: &str| host.exec("a", &["sh", "-c", script]);
     assert_eq!(sh("hostname; cat /proc/sys/kernel/domainname; cat /proc/1/oom_score_adj"), "other\npatched\n500\n");
-    assert_eq!(host.log("a"), "up A=x y\n");
+    host.expect_log("a", "up A=x y\n");
     assert_eq!(sh("cat /data/file /etc/one-file"), "of the host\nof the host\n");
     assert_eq!(sh("touch /ro/x /etc/one-file /data/w '/odd : place/x' /made/x; echo $?"), "1\n");
     assert!(

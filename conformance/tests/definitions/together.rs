@@ -115,7 +115,7 @@ fn instances_are_containers_of_their_own() {
     host.project(json!({"w": {"instances": 3, "environment": {"A": "%i"}}, "after": {"dependsOn": ["w"]}}));
     host.up();
     for number in 1..=3 {
-        assert_eq!(host.log(&format!("w-{number}")), format!("up A={number}\n"));
+        host.expect_log(&format!("w-{number}"), &format!("up A={number}\n"));
         assert!(started(&host, &format!("w-{number}")) < started(&host, "after"));
     }
     host.leaves_nothing();

@@ -25,6 +25,8 @@ pub fn prepare(container: &Locked<'_>, mut run: Running) -> Result<Running> {
     let what = || format!("container {}", container.name);
     network::take_down(container).with_context(what)?;
     container.forget_run().with_context(what)?;
+    // A start that fails before its monitor begins has none.
+    container.forget_end().with_context(what)?;
     run.first_id = ids::first_id(container, &run.definition).with_context(what)?;
     let made = bundle::make(container, &run).with_context(what)?;
     network::write(container, &run.definition).with_context(what)?;

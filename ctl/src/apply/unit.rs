@@ -2,7 +2,7 @@
 
 use super::end::Ended;
 use super::prepare::{prepare, run_of};
-use super::starting::{first_message, told_failure};
+use super::starting::{first_message, told_failure, wait_for_another};
 use crate::generation::{Container, Locked, Running};
 use crate::host::program;
 use crate::service::unit::{Started, Unit};
@@ -26,7 +26,7 @@ pub fn start(container: &Locked<'_>, unit: &Unit) -> Result<()> {
     match started {
         Started::Ready => Ok(()),
         // Its monitor was killed, and another one has taken over.
-        Started::Failed(_) if container.connect()?.is_some() => Ok(()),
+        Started::Failed(_) if container.connect()?.is_some() => wait_for_another(container, &|_| ()),
         Started::Failed(said) => {
             unit.stop().with_context(what)?;
             Err(reason(container, unit, &said))
@@ -59,7 +59,7 @@ pub fn run(container: &Container) -> Result<Infallible> {
     if let Some(running) = running.filter(|_| places.monitors().join(&container.name).join("record").exists()) {
         return become_monitor(monitor::of_unit_that_adopts(container, &running.definition), Stdio::null());
     }
-    let locked = container.lock().with_context(what)?;
+    let locked = container.lock_in_unit().with_context(what)?;
     let run = match Prepared::is_announced(container)? {
         true => container.running()?.with_context(what)?,
         false => prepare_installed(&locked)?,
@@ -90,12 +90,8 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn path(container: &Container) -> PathBuf {
-        container.run_dir().join("prepared")
-    }
-
     fn announce(container: &Container) -> Result<Self> {
-        let path = Prepared::path(container);
+        let path = container.prepared_file();
         let make = || {
             let file = File::create(&path)?;
             flock(&file, FlockOperation::NonBlockingLockExclusive)?;
@@ -106,7 +102,7 @@ impl Prepared {
     }
 
     fn is_announced(container: &Container) -> Result<bool> {
-        let path = Prepared::path(container);
+        let path = container.prepared_file();
         match File::open(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             file => {

@@ -198,8 +198,26 @@ impl Container {
         }
     }
 
-    /// Keeps other firnctls from changing it; waits for one that does.
+    /// Keeps other firnctls from changing it; waits for one that does, also while it waits for the unit that
+    /// it starts.
     pub fn lock(&self) -> Result<Locked<'_>> {
+        loop {
+            let locked = self.lock_in_unit()?;
+            let path = self.prepared_file();
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(locked),
+                result => result.with_context(|| format!("open {}", path.display()))?,
+            };
+            if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+                return Ok(locked);
+            }
+            drop(locked);
+            flock(&file, FlockOperation::LockShared).with_context(|| format!("lock {}", path.display()))?;
+        }
+    }
+
+    /// The same for the unit that another firnctl starts.
+    pub fn lock_in_unit(&self) -> Result<Locked<'_>> {
         files::make_passable(&self.run_dir())?;
         Ok(Locked { container: self, lock: lock(&self.run_dir().join("lock"))? })
     }
@@ -219,6 +237,16 @@ impl Container {
         files::remove(&self.network_file().with_extension("changed"))?;
         files::remove(&self.network_file())?;
         files::remove(&self.network_file().with_extension("moved"))
+    }
+
+    /// Forgets how it ended last.
+    pub fn forget_end(&self) -> Result<()> {
+        files::remove(&self.places.monitors().join(&self.name).join("exit"))
+    }
+
+    /// A file that is locked while the bundle of a start is made, and its unit is starting.
+    pub fn prepared_file(&self) -> PathBuf {
+        self.run_dir().join("prepared")
     }
 
     /// Forgets the bundles and what ran.

@@ -43,6 +43,9 @@ pub fn require(unit: &Unit, requirements: &Requirements) -> Result<()> {
     let is_new_at_boot = requirements.at_boot && std::fs::symlink_metadata(&link).is_err();
     let mut has_changed = is_new_at_boot;
     if is_new_at_boot {
+        // Nothing starts it on a host without other containers. First: a link that is there is taken for done.
+        systemctl(&["enable", "--quiet", TARGET])
+            .with_context(|| format!("autoStart: {TARGET} is of the package systemd-container"))?;
         make_directory(&directory.join(format!("{TARGET}.wants")))?;
         std::os::unix::fs::symlink(unit.template(), &link).with_context(|| format!("link {}", link.display()))?;
     } else if !requirements.at_boot {
@@ -53,17 +56,16 @@ pub fn require(unit: &Unit, requirements: &Requirements) -> Result<()> {
         Some(text) if std::fs::read(&drop_in).is_ok_and(|old| old == text.as_bytes()) => false,
         Some(text) => {
             make_directory(drop_in.parent().context("a path of ours")?)?;
-            std::fs::write(&drop_in, text).with_context(|| format!("write {}", drop_in.display()))?;
+            let new = drop_in.with_extension("new");
+            std::fs::write(&new, text)
+                .and_then(|()| std::fs::rename(&new, &drop_in))
+                .with_context(|| format!("write {}", drop_in.display()))?;
             true
         }
         None => remove_drop_in(unit)?,
     };
-    if has_changed {
-        systemctl(&["daemon-reload"])?;
-    }
-    match is_new_at_boot {
-        // Which nothing starts on a host without other containers.
-        true => systemctl(&["enable", "--quiet", TARGET]),
+    match has_changed {
+        true => systemctl(&["daemon-reload"]),
         false => Ok(()),
     }
 }

@@ -83,8 +83,9 @@ fn call_register(state: &State) -> Result<()> {
 
 /// Removes the machine of this name, if it is one of ours. Errors: it is not.
 fn remove_own(id: &str) -> Result<()> {
-    let show = ["show", "--property=Service", "--value", "--", id];
-    let output = Command::new("machinectl").args(show).stdin(Stdio::null()).output().context("run machinectl")?;
+    // It has no limit of its own for an answer, and the hook has one.
+    let show = ["5", "machinectl", "show", "--property=Service", "--value", "--", id];
+    let output = Command::new("timeout").args(show).stdin(Stdio::null()).output().context("run machinectl")?;
     if String::from_utf8_lossy(&output.stdout).trim() != SERVICE {
         bail!("machine {id}: is none of firn's");
     }

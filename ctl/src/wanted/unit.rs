@@ -10,6 +10,8 @@ pub fn requirements(definition: &Definition, containers: Vec<String>) -> Require
     // Layers that are no directories are images.
     let layers = definition.root_fs.iter().filter(|layer| layer.starts_with('/')).cloned();
     let mut paths: Vec<String> = binds.map(|mount| mount.source).chain(layers).collect();
+    // systemd has no words for these in a path.
+    paths.retain(|path| !path.contains(char::is_control));
     paths.sort();
     paths.dedup();
     Requirements { at_boot: definition.auto_start, containers, paths }

@@ -39,7 +39,7 @@ impl Container {
         }
     }
 
-    /// Takes what the container has notified: READY=1 is an event, all else is passed on.
+    /// Takes what the container has notified: READY=1 is an event, most else is passed on.
     pub(super) fn read_notifications(&mut self) {
         let Some(inbox) = &mut self.inbox else { return };
         let Ok(notifications) = inbox.take_notifications() else {
@@ -52,6 +52,9 @@ impl Container {
                 // The monitor's own watchdog is not the container's.
                 Notification::Alive => self.watch(),
                 Notification::Stuck => self.events.push_back(Event::Watchdog),
+                // It is the monitor that stops the unit, or starts the container again: a service manager
+                // that was told otherwise would wait for an end, and neither stop nor reboot.
+                Notification::Stopping => {}
                 notification => {
                     if let Notification::Status(text) = &notification {
                         self.attempt.status_text = Some(text.clone());

@@ -36,6 +36,8 @@ const TEMPORARY: [&str; 14] = [
     "init",
     "notify",
     "console",
+    // Before the socket: a container with a record and none has a monitor that was killed.
+    "record",
     "control",
     "exec.console",
     "pid",
@@ -45,7 +47,6 @@ const TEMPORARY: [&str; 14] = [
     "command",
     "exit.tmp",
     "record.tmp",
-    "record",
     "owner",
 ];
 
