@@ -130,7 +130,9 @@ fn take_away(network: &Network, file: &Path) -> Result<()> {
         let ending = Ending { host: connect(&runtime)?, inside, host_namespace: host.as_fd() };
         errors = runtime.block_on(ending.empty(network, &record::moved(file)?));
     }
-    errors.extend(pin::release(&network.pin).err());
+    if errors.is_empty() {
+        errors.extend(pin::release(&network.pin).err());
+    }
     errors.extend(ending::remove_rules(network).err());
     ending::joined(errors)
 }
