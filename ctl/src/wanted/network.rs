@@ -125,7 +125,7 @@ fn veth(host: Interface, inside: Interface, link: &Link, ports: &[Port]) -> Resu
         host,
         inside,
         bridge: link.host_bridge.clone(),
-        // With a bridge it is the gateway, and somebody else's.
+        // With a bridge it is the gateway's address, which the host or another machine has.
         host_addresses: if link.host_bridge.is_some() { Vec::new() } else { on_host },
         addresses,
         gateways: peers.clone(),
