@@ -10,6 +10,8 @@ pub const STATE_DIR: &str = "/var/lib/firnctl";
 pub const RUN_DIR: &str = "/run/firnctl";
 /// hosts(5).
 pub const HOSTS_FILE: &str = "/etc/hosts";
+/// root's keys (sshd(8)).
+pub const AUTHORIZED_KEYS: &str = "/root/.ssh/authorized_keys";
 /// The monitors' own default.
 const MONITORS: &str = "/run/firn/shim";
 
@@ -24,20 +26,21 @@ pub struct Places {
     /// Of firn-image; its default if `None`.
     layer_store: Option<PathBuf>,
     hosts_file: PathBuf,
+    authorized_keys: PathBuf,
 }
 
 impl Places {
     /// What `firn`, `firn-shim` and `firn-image` know without options, unless firnctl has directories of its
     /// own.
-    pub fn new(state: &Path, run: &Path, hosts_file: &Path) -> Result<Self> {
+    pub fn new(state: &Path, run: &Path, hosts_file: &Path, authorized_keys: &Path) -> Result<Self> {
         let absolute = |path: &Path| std::path::absolute(path).with_context(|| path.display().to_string());
         let (state, run) = (absolute(state)?, absolute(run)?);
         let is_own = run != Path::new(RUN_DIR);
         let monitors = if is_own { run.join("monitors") } else { MONITORS.into() };
         let layer_store = (state != Path::new(STATE_DIR)).then(|| state.join("layers"));
-        let hosts_file = absolute(hosts_file)?;
+        let (hosts_file, authorized_keys) = (absolute(hosts_file)?, absolute(authorized_keys)?);
         let runtime_root = is_own.then(|| run.join("runtime"));
-        Ok(Places { state, monitors, runtime_root, layer_store, run, hosts_file })
+        Ok(Places { state, monitors, runtime_root, layer_store, run, hosts_file, authorized_keys })
     }
 
     /// Whether they are those of the whole machine, which firnctl has without options.
@@ -80,7 +83,24 @@ impl Places {
         &self.hosts_file
     }
 
-    /// The lock under which it changes, of all firnctls of the host.
+    /// The file that has the keys of containers' users.
+    pub fn authorized_keys(&self) -> &Path {
+        &self.authorized_keys
+    }
+
+    /// The words with which other programs call firnctl for these directories.
+    pub fn call(&self) -> Result<Vec<String>> {
+        let mut words = vec![own_program()?];
+        let given = [(&self.state, STATE_DIR, "--state-dir"), (&self.run, RUN_DIR, "--run-dir")];
+        for (path, default, option) in given {
+            if path != Path::new(default) {
+                words.extend([option.to_owned(), text(path)?]);
+            }
+        }
+        Ok(words)
+    }
+
+    /// The lock under which files of the host change, of all firnctls.
     pub fn hosts_lock(&self) -> PathBuf {
         Path::new(RUN_DIR).join("hosts.lock")
     }
@@ -101,6 +121,19 @@ pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().ok();
     let beside = own.and_then(|exe| Some(exe.parent()?.join(name))).filter(|path| path.is_file());
     beside.unwrap_or_else(|| name.into())
+}
+
+/// The path by which firnctl is found tomorrow too: that in PATH's usual directories, rather than one of a
+/// store that is collected.
+fn own_program() -> Result<String> {
+    let own = std::env::current_exe().context("find our own path")?;
+    let usual = ["/run/current-system/sw/bin", "/usr/local/bin", "/usr/bin"];
+    let mut usual = usual.iter().map(|directory| Path::new(directory).join("firnctl"));
+    text(&usual.find(|path| path.canonicalize().is_ok_and(|path| path == own)).unwrap_or(own))
+}
+
+fn text(path: &Path) -> Result<String> {
+    path.to_str().map(String::from).with_context(|| format!("{}: is no UTF-8", path.display()))
 }
 
 /// machine-id(5); none on a host that has none yet.

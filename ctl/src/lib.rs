@@ -5,12 +5,14 @@
 //!               └ generation (what is installed, what runs, what ran) ─ difference (what has to be done)
 //!                   └ apply (in order: bundle by firn-image, monitor by firn-shim, live changes by firn)
 //!                       └ wanted (what those programs are told)
+//!        access (who enters: users of containers, keys)
 //!        service (systemd, where it runs: units, machined)
 //!        view (what people see: states, logs, progress)
 //! ```
 
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod apply;
 pub mod cli;
 pub mod definition;

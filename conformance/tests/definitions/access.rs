@@ -18,7 +18,6 @@ fn programs_run_with_their_arguments_streams_and_status() {
     }
     let odd = ["a b", "'\"", "$(touch /pwned)", "new\nline", "", "-x", "*"];
     let expected = odd.iter().map(|argument| format!("[{argument}]")).collect::<String>();
-    assert_eq!(host.call(&["exec", "--user", "root", &name, "true"]).code, 2);
     let print = ["sh", "-c", r#"for i; do printf '[%s]' "$i"; done"#, "sh"];
     for verb in ["exec", "run"] {
         let output = host.call(&[&[verb, &name, "--"], &print[..], &odd[..]].concat()).succeeds();

@@ -70,7 +70,8 @@ impl Host {
             None => Command::new(binary("firnctl")),
         };
         firnctl.current_dir(self.scratch.path());
-        firnctl.args(["--state-dir", "state", "--run-dir", "run", "--hosts-file", "hosts"]).args(args);
+        let places = ["--state-dir", "state", "--run-dir", "run", "--hosts-file", "hosts"];
+        firnctl.args(places).args(["--authorized-keys", "authorized_keys"]).args(args);
         firnctl
     }
 

@@ -8,4 +8,5 @@ mod native;
 mod network;
 mod options;
 mod roots;
+mod ssh;
 mod together;

@@ -1,12 +1,14 @@
 //! What was decided is done: bundles, monitors, live changes; several containers in the order in which
 //! they wait for each other.
 
+mod block;
 mod bundle;
 pub mod change;
 pub mod end;
 pub mod hosts;
 mod ids;
 mod inside;
+pub mod keys;
 pub mod live;
 pub mod network;
 pub mod order;

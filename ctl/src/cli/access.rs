@@ -2,6 +2,7 @@
 //! streams, terminal and exit status are the program's own.
 
 use super::places::{PlaceArgs, find};
+use crate::access::user::Root;
 use crate::host::{must_be_root, program};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -30,17 +31,12 @@ pub struct ExecArgs {
     /// For those who type -it: stdin is passed on anyway.
     #[arg(long, short, hide = true)]
     interactive: bool,
-    /// User and group inside, as numbers.
-    #[arg(long, short, value_name = "UID[:GID]", value_parser = user)]
+    /// User and group inside: numbers, or names of its own /etc/passwd and /etc/group.
+    #[arg(long, short, value_name = "USER[:GROUP]")]
     user: Option<String>,
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
-}
-
-fn user(text: &str) -> Result<String, String> {
-    let is_good = text.splitn(2, ':').all(|id| id.parse::<u32>().is_ok());
-    if is_good { Ok(text.into()) } else { Err("give numbers, as in 0:0 or 1000".into()) }
 }
 
 /// Run a command in a container as its root logs in: in a login shell, with the arguments as they are.
@@ -71,10 +67,39 @@ pub fn exec(arguments: &ExecArgs, places: &PlaceArgs) -> Result<Infallible> {
     let mut options: Vec<String> = Vec::new();
     options.extend((arguments.tty || is_terminal && !arguments.no_tty).then(|| "--tty".into()));
     options.extend(arguments.env.iter().flat_map(|variable| ["--env".into(), variable.clone()]));
-    for (name, value) in [("--cwd", &arguments.cwd), ("--user", &arguments.user)] {
-        options.extend(value.iter().flat_map(|value| [name.to_owned(), value.clone()]));
+    options.extend(arguments.cwd.iter().flat_map(|cwd| ["--cwd".into(), cwd.clone()]));
+    if let Some(user) = &arguments.user {
+        options.extend(user_options(user, || {
+            must_be_root()?;
+            Root::of(&find(&places.places()?, &arguments.name)?)
+        })?);
     }
     enter(&arguments.name, places, &options, &arguments.command)
+}
+
+/// What `firn-shim exec` is told of `USER[:GROUP]`: names are looked up in the root, numbers are not.
+fn user_options(text: &str, root: impl FnOnce() -> Result<Root>) -> Result<Vec<String>> {
+    let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+    let is_number = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number(user) && group.is_none_or(is_number) {
+        return Ok(vec!["--user".into(), text.into()]);
+    }
+    let root = root()?;
+    let (uid, gid, groups) = if is_number(user) {
+        (user.to_owned(), 0, Vec::new())
+    } else {
+        let found = root.user(user)?;
+        (found.uid.to_string(), found.gid, found.groups)
+    };
+    // With an explicit group there are no supplementary ones, as with Docker.
+    let (gid, groups) = match group {
+        None => (gid.to_string(), groups),
+        Some(group) if is_number(group) => (group.to_owned(), Vec::new()),
+        Some(group) => (root.group(group)?.to_string(), Vec::new()),
+    };
+    let mut options = vec!["--user".into(), format!("{uid}:{gid}")];
+    options.extend(groups.iter().flat_map(|group| ["--additional-gids".into(), group.to_string()]));
+    Ok(options)
 }
 
 /// Runs a command in a login shell.
@@ -104,7 +129,8 @@ fn root_options() -> Vec<String> {
     options
 }
 
-fn enter(name: &str, places: &PlaceArgs, options: &[String], command: &[String]) -> Result<Infallible> {
+/// Has `firn-shim exec` take our place.
+pub fn enter(name: &str, places: &PlaceArgs, options: &[String], command: &[String]) -> Result<Infallible> {
     must_be_root()?;
     let container = find(&places.places()?, name)?;
     if container.connect()?.is_none() {

@@ -2,7 +2,7 @@
 
 use super::places::PlaceArgs;
 use crate::apply::stop::{self, How};
-use crate::apply::{hosts, live, network};
+use crate::apply::{hosts, keys, live, network};
 use crate::generation::{self, Container};
 use crate::host::must_be_root;
 use crate::service::files;
@@ -63,5 +63,6 @@ pub fn destroy(container: &Container) -> Result<()> {
         files::forget(&unit).with_context(what)?;
     }
     locked.remove(&locked).with_context(what)?;
-    hosts::write(container.places())
+    hosts::write(container.places())?;
+    keys::write(container.places())
 }

@@ -1,6 +1,6 @@
 //! `firnctl generations` and `firnctl rollback`.
 
-use super::install::require_of_systemd;
+use super::install::tell_host;
 use super::life::NameArgs;
 use super::output::print;
 use super::places::{PlaceArgs, find};
@@ -82,7 +82,7 @@ pub fn rollback(arguments: &RollbackArgs, places: &PlaceArgs) -> Result<()> {
         let locked = container.lock()?;
         locked.install(&definition, &origin)?;
     }
-    require_of_systemd(std::slice::from_ref(&container), container.places())?;
+    tell_host(std::slice::from_ref(&container), container.places())?;
     super::life::update_to_installed(&NameArgs::of(&container.name), places, Health::default())?;
     print(&format!("{}: generation {}\n", container.name, generation.number))
 }

@@ -1,7 +1,7 @@
 //! Definitions become installed containers.
 
 use super::together;
-use crate::apply::hosts;
+use crate::apply::{hosts, keys};
 use crate::definition::Loaded;
 use crate::definition::instances::Instance;
 use crate::generation::{self, Container, Origin};
@@ -25,13 +25,19 @@ pub fn install(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
         }
         containers.push(container.clone());
     }
-    require_of_systemd(&containers, places)?;
-    hosts::write(places)?;
+    tell_host(&containers, places)?;
     Ok(containers)
 }
 
+/// Tells the host's systemd, name look-ups and sshd what is installed now.
+pub fn tell_host(containers: &[Container], places: &Places) -> Result<()> {
+    require_of_systemd(containers, places)?;
+    hosts::write(places)?;
+    keys::write(places)
+}
+
 /// Has systemd start them at boot, and after what they depend on, where it runs them.
-pub fn require_of_systemd(containers: &[Container], places: &Places) -> Result<()> {
+fn require_of_systemd(containers: &[Container], places: &Places) -> Result<()> {
     let with_units = containers.iter().filter_map(|container| Some((container, Unit::of(&container.name, places)?)));
     let with_units: Vec<_> = with_units.collect();
     if with_units.is_empty() {
@@ -61,6 +67,7 @@ pub fn check<'a>(loaded: &'a Loaded, places: &Places) -> Result<Vec<(Container, 
         check_owner(&container, loaded)?;
         found.push((container, instance, origin));
     }
+    keys::check(places, loaded.instances.iter().map(|instance| (&*instance.name, &instance.definition)))?;
     Ok(found)
 }
 

@@ -15,6 +15,7 @@ mod output;
 mod places;
 mod shell;
 mod show_ip;
+mod ssh;
 mod together;
 mod unit;
 mod up;
@@ -61,6 +62,9 @@ enum Command {
     /// Open a login shell of a container's root.
     RootLogin(access::LoginArgs),
     Shell(shell::ShellArgs),
+    #[command(name = "ssh-command")]
+    Ssh(ssh::SshCommandArgs),
+    SshKeys(ssh::SshKeysArgs),
     Generations(generations::GenerationsArgs),
     Rollback(generations::RollbackArgs),
     Config(config::ConfigArgs),
@@ -81,6 +85,14 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             Ok(status) => return ExitCode::from(status),
             Err(error) => Err(error),
         },
+        Command::Ssh(arguments) => match ssh::command(arguments, places) {
+            Ok(never) => match never {},
+            Err(error) => {
+                eprintln!("{}", shown(&error));
+                return ExitCode::from(ssh::FAILED);
+            }
+        },
+        Command::SshKeys(arguments) => ssh::keys(arguments, places),
         Command::Up(arguments) => up::up(arguments, places),
         Command::Down(arguments) => up::down(arguments, places),
         Command::Plan(arguments) => create::plan(arguments, places),

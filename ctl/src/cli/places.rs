@@ -2,7 +2,7 @@
 
 use crate::definition::mistake::hint;
 use crate::generation::{self, Container};
-use crate::host::{HOSTS_FILE, Places, RUN_DIR, STATE_DIR};
+use crate::host::{AUTHORIZED_KEYS, HOSTS_FILE, Places, RUN_DIR, STATE_DIR};
 use anyhow::{Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -21,16 +21,25 @@ pub struct PlaceArgs {
     /// File of host names in which the containers with addresses are, as NAME.containers.
     #[arg(long, value_name = "FILE", default_value = HOSTS_FILE, global = true, help_heading = "Global options")]
     hosts_file: PathBuf,
+
+    /// File of keys in which those of sshKeys are, for the host's sshd.
+    #[arg(long, value_name = "FILE", default_value = AUTHORIZED_KEYS, global = true, help_heading = "Global options")]
+    authorized_keys: PathBuf,
 }
 
 impl PlaceArgs {
     /// The options with what they were given.
-    pub fn options(&self) -> [(&'static str, &Path); 3] {
-        [("--state-dir", &self.state_dir), ("--run-dir", &self.run_dir), ("--hosts-file", &self.hosts_file)]
+    pub fn options(&self) -> [(&'static str, &Path); 4] {
+        [
+            ("--state-dir", &self.state_dir),
+            ("--run-dir", &self.run_dir),
+            ("--hosts-file", &self.hosts_file),
+            ("--authorized-keys", &self.authorized_keys),
+        ]
     }
 
     pub fn places(&self) -> Result<Places> {
-        Places::new(&self.state_dir, &self.run_dir, &self.hosts_file)
+        Places::new(&self.state_dir, &self.run_dir, &self.hosts_file, &self.authorized_keys)
     }
 }
 

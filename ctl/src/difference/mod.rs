@@ -47,8 +47,16 @@ impl Live {
 
 /// Options that take effect without the container being touched: they concern its next start, its
 /// stop, later execs, or firnctl alone.
-const SETTINGS: [&str; 7] =
-    ["autoStart", "restartIfChanged", "dependsOn", "check", "timeoutStartSec", "timeoutStopSec", "environment"];
+const SETTINGS: [&str; 8] = [
+    "autoStart",
+    "restartIfChanged",
+    "dependsOn",
+    "check",
+    "timeoutStartSec",
+    "timeoutStopSec",
+    "environment",
+    "sshKeys",
+];
 /// Options that are binds.
 const MOUNTS: [&str; 3] = ["bindMounts", "volumes", "volumes-ro"];
 /// Options that are ports.

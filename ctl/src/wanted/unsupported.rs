@@ -12,7 +12,6 @@ pub fn refuse(name: &str, definition: &Definition) -> Result<()> {
         ("extra.exposeLocalhost", extra.expose_localhost),
         ("extra.firewallAllowHost", extra.firewall_allow_host),
         ("bindMounts, idmap = rootidmap and owneridmap", definition.bind_mounts.values().any(owners)),
-        ("sshKeys", !definition.ssh_keys.is_empty()),
         ("linkJournal", definition.link_journal),
     ];
     match options.into_iter().find_map(|(option, is_set)| is_set.then_some(option)) {

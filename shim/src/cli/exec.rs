@@ -26,6 +26,9 @@ pub(super) struct Options {
     /// User and group, as numbers [default: the container's]
     #[arg(long, short, value_name = "UID[:GID]")]
     user: Option<String>,
+    /// Supplementary group, as a number; may be repeated
+    #[arg(long, value_name = "GID")]
+    additional_gids: Vec<u32>,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
@@ -39,6 +42,7 @@ pub(super) fn run(options: &Options) -> Result<u8> {
         env: options.env.clone(),
         cwd: options.cwd.clone(),
         user: options.user.clone(),
+        groups: options.additional_gids.clone(),
         terminal: options.tty,
         input: !options.no_stdin,
     };

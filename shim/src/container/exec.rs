@@ -61,6 +61,7 @@ impl Container {
             env: &exec.process.env,
             cwd: exec.process.cwd.as_deref(),
             user: exec.process.user.as_deref(),
+            groups: &exec.process.groups,
             pid_file: self.dir.file(PID_FILE),
             console_socket: console,
         };

@@ -78,6 +78,9 @@ pub struct ExecProcess {
     pub cwd: Option<String>,
     /// `UID[:GID]`, as the runtime's `exec --user` takes it; the config's if `None`.
     pub user: Option<String>,
+    /// Supplementary groups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u32>,
     /// It gets a terminal, else pipes.
     pub terminal: bool,
     /// Its stdin is a pipe, else /dev/null. A terminal always has an input.

@@ -72,6 +72,7 @@ pub(crate) struct ExecArgs<'a> {
     pub(crate) env: &'a [String],
     pub(crate) cwd: Option<&'a str>,
     pub(crate) user: Option<&'a str>,
+    pub(crate) groups: &'a [u32],
     pub(crate) pid_file: PathBuf,
     /// With it the process has a terminal.
     pub(crate) console_socket: Option<PathBuf>,
@@ -104,6 +105,9 @@ impl Runtime {
             if let Some(value) = value {
                 command.args([option, value]);
             }
+        }
+        for group in exec.groups {
+            command.args(["--additional-gids", &group.to_string()]);
         }
         for variable in exec.env {
             command.args(["--env", variable]);
