@@ -302,6 +302,7 @@ pub struct Extra {
 /// `no`, `identity`, `pick` or the first id of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(extend("default" = "no"))]
 pub enum PrivateUsers {
     Kind(UserNamespace),
     First(#[schemars(range(max = 4_294_967_295_u32))] u32),
@@ -337,6 +338,7 @@ impl Default for OnByDefault {
 /// When a container that has ended is started again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(extend("default" = "on-failure"))]
 pub enum Restart {
     No,
     #[default]

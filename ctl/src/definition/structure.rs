@@ -8,12 +8,46 @@ use anyhow::{Context, Result};
 use jsonschema::error::ValidationErrorKind as Kind;
 use jsonschema::{ValidationError, Validator};
 use schemars::generate::SchemaSettings;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The JSON Schema of a project file (draft 2020-12), without references.
 pub fn schema() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    settings.into_generator().into_root_schema_for::<Project>().to_value()
+    let mut schema = settings.into_generator().into_root_schema_for::<Project>().to_value();
+    tell_defaults(&mut schema);
+    schema
+}
+
+/// Says what each option is where it is left out: schemars leaves out the defaults of what is not
+/// written (`skip_serializing_if`), which are those of their types.
+fn tell_defaults(schema: &mut Value) {
+    let required = schema["required"].clone();
+    let is_required = |name: &str| required.as_array().is_some_and(|names| names.iter().any(|other| other == name));
+    for (name, option) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        if let Some(default) = default_of(option).filter(|_| !is_required(name) && option.get("default").is_none()) {
+            option["default"] = default;
+        }
+        tell_defaults(option);
+    }
+    for part in ["items", "additionalProperties"] {
+        if let Some(part) = schema.get_mut(part).filter(|part| part.is_object()) {
+            tell_defaults(part);
+        }
+    }
+}
+
+fn default_of(option: &Value) -> Option<Value> {
+    let is_null = |option: &Value| option["type"] == "null";
+    match &option["type"] {
+        Value::Array(_) => Some(Value::Null),
+        Value::String(name) => match name.as_str() {
+            "boolean" => Some(Value::Bool(false)),
+            "array" => Some(Value::Array(Vec::new())),
+            "object" => Some(Value::Object(Map::new())),
+            _ => None,
+        },
+        _ => option["anyOf"].as_array().is_some_and(|kinds| kinds.iter().any(is_null)).then_some(Value::Null),
+    }
 }
 
 /// Compares documents with the schema.
