@@ -74,7 +74,7 @@ mod tests {
         let line = login.line(&["/usr/bin/firnctl".into()]);
         assert_eq!(line, r#"restrict,pty,command="/usr/bin/firnctl ssh-command web@a" ssh-ed25519 AAAA me@here"#);
         let odd = login.line(&["/a b/\"'".into()]);
-        assert!(odd.starts_with(r#"restrict,pty,command="'/a b/\"'\'''' ssh-command web@a" ssh"#), "{odd}");
+        assert!(odd.starts_with(r#"restrict,pty,command="'/a b/\"'\''' ssh-command web@a" ssh"#), "{odd}");
     }
 
     #[test]
