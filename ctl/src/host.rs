@@ -53,6 +53,11 @@ impl Places {
         self.state.join("containers")
     }
 
+    /// What is kept of what Nix has evaluated.
+    pub fn evaluations(&self) -> PathBuf {
+        self.state.join("evaluations")
+    }
+
     /// What is kept of a container until the host reboots.
     pub fn running(&self, name: &str) -> PathBuf {
         self.run.join("containers").join(name)

@@ -7,5 +7,5 @@ use firnctl::cli::{self, Arguments};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run(&Arguments::parse())
+    cli::run(&mut Arguments::parse())
 }

@@ -6,6 +6,7 @@ mod life;
 mod live;
 mod native;
 mod network;
+mod nix;
 mod options;
 mod roots;
 mod ssh;

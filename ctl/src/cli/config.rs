@@ -1,13 +1,13 @@
 //! `firnctl config`: definitions, looked at without a container being touched.
 
 use super::output::print;
+use super::source::SourceArgs;
 use crate::definition::mistake::{Mistake, Mistakes};
-use crate::definition::source::Source;
+use crate::definition::nix::Depth;
 use crate::definition::{self, structure};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,41 +48,17 @@ enum ConfigCommand {
     Schema,
 }
 
-/// Where definitions are.
-#[derive(Debug, Args)]
-pub struct SourceArgs {
-    /// File of definitions (.toml, .json, .nix, or .conf of nixos-containers), a directory with firn.toml or default.nix, or - for
-    /// standard input; the firn.toml here or above if not given.
-    #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
-
-    /// A Nix expression instead.
-    #[arg(long, short = 'E', value_name = "EXPRESSION", conflicts_with = "file")]
-    expr: Option<String>,
-}
-
-impl SourceArgs {
-    fn source(&self) -> Source {
-        Source::of(self.file.as_deref(), self.expr.as_deref())
-    }
-
-    /// Reads and checks them.
-    pub fn load(&self) -> Result<definition::Loaded> {
-        definition::load(&self.source())
-    }
-}
-
 /// Runs the verb.
 pub fn run(arguments: &ConfigArgs) -> Result<()> {
     match &arguments.command {
-        ConfigCommand::Check { source, json } => check(&source.source(), *json),
-        ConfigCommand::Show { source, json } => show(&source.source(), *json),
+        ConfigCommand::Check { source, json } => check(source, *json),
+        ConfigCommand::Show { source, json } => show(source, *json),
         ConfigCommand::Schema => print(&format!("{:#}\n", structure::schema())),
     }
 }
 
-fn check(source: &Source, as_json: bool) -> Result<()> {
-    let loaded = definition::load(source);
+fn check(source: &SourceArgs, as_json: bool) -> Result<()> {
+    let loaded = source.load(Depth::Evaluated);
     if as_json {
         let mistakes = match &loaded {
             Ok(_) => vec![],
@@ -110,8 +86,8 @@ fn mistake_json(mistake: &Mistake) -> Value {
     })
 }
 
-fn show(source: &Source, as_json: bool) -> Result<()> {
-    let loaded = definition::load(source)?;
+fn show(source: &SourceArgs, as_json: bool) -> Result<()> {
+    let loaded = source.load(Depth::Evaluated)?;
     let containers = loaded.instances.into_iter().map(|instance| (instance.name, instance.definition));
     let project = definition::schema::Project { schema: None, containers: containers.collect() };
     let text = match as_json {

@@ -1,12 +1,14 @@
 //! `firnctl create` and `firnctl plan`: definitions are installed, or looked at.
 
-use super::config::SourceArgs;
 use super::health::HealthArgs;
 use super::install::install;
 use super::output::print;
 use super::places::PlaceArgs;
+use super::source::SourceArgs;
 use super::together::{self, Plans};
 use crate::apply::change::{self, Action};
+use crate::definition::nix::Depth;
+use crate::difference::Change;
 use crate::generation::Container;
 use crate::host::must_be_root;
 use crate::interrupt;
@@ -56,12 +58,14 @@ pub struct PlanArgs {
 pub fn create(arguments: &CreateArgs, places: &PlaceArgs) -> Result<()> {
     must_be_root()?;
     interrupt::watch()?;
-    let loaded = arguments.source.load()?;
+    let loaded = arguments.source.load_for(Depth::Built, places)?;
     let containers = install(&loaded, &places.places()?)?;
     if !(arguments.start || arguments.update || arguments.restart) {
         return print(&containers.iter().map(|container| format!("{}\n", container.name)).collect::<String>());
     }
     let mut plans = together::plans(&containers)?;
+    let unchanged = plans.values().filter(|(_, plan)| plan.action == Action::Change(Change::Unchanged));
+    print(&unchanged.map(|(container, _)| format!("{} (unchanged, skipped)\n", container.name)).collect::<String>())?;
     plans.retain(|_, (_, plan)| plan.action != Action::Start || arguments.start);
     if arguments.restart {
         plans.values_mut().for_each(|(_, plan)| plan.restarts_always = true);
@@ -77,7 +81,7 @@ fn waits_of(plans: &Plans, containers: &[Container]) -> Result<crate::apply::ord
 /// Tells what would be done.
 pub fn plan(arguments: &PlanArgs, places: &PlaceArgs) -> Result<()> {
     must_be_root()?;
-    let loaded = arguments.source.load()?;
+    let loaded = arguments.source.load_for(Depth::Built, places)?;
     let places = places.places()?;
     let mut lines = Vec::new();
     let mut errors = Vec::new();

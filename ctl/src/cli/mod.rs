@@ -15,6 +15,7 @@ mod output;
 mod places;
 mod shell;
 mod show_ip;
+mod source;
 mod ssh;
 mod together;
 mod unit;
@@ -78,9 +79,9 @@ pub fn command() -> clap::Command {
 }
 
 /// Runs the verb, and prints what went wrong.
-pub fn run(arguments: &Arguments) -> ExitCode {
+pub fn run(arguments: &mut Arguments) -> ExitCode {
     let places = &arguments.places;
-    let result = match &arguments.command {
+    let result = match &mut arguments.command {
         Command::Shell(arguments) => match shell::run(arguments, places) {
             Ok(status) => return ExitCode::from(status),
             Err(error) => Err(error),

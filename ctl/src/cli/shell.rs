@@ -1,11 +1,12 @@
 //! `firnctl shell`: a container that is thrown away, and a shell on the host with commands for it.
 
-use super::config::SourceArgs;
 use super::destroy::destroy;
 use super::health::HealthArgs;
 use super::install::{check, install};
 use super::places::PlaceArgs;
+use super::source::SourceArgs;
 use super::together;
+use crate::definition::nix::Depth;
 use crate::generation::Container;
 use crate::host::must_be_root;
 use crate::interrupt;
@@ -48,10 +49,13 @@ pub struct ShellArgs {
 }
 
 /// Runs the shell; its exit status.
-pub fn run(arguments: &ShellArgs, places: &PlaceArgs) -> Result<u8> {
+pub fn run(arguments: &mut ShellArgs, places: &PlaceArgs) -> Result<u8> {
+    if arguments.run.is_empty() {
+        arguments.run = arguments.source.take_run();
+    }
     must_be_root()?;
     interrupt::watch()?;
-    let loaded = arguments.source.load()?;
+    let loaded = arguments.source.load_for(Depth::Built, places)?;
     let [instance] = loaded.instances.as_slice() else {
         bail!("a shell is one container's: the definitions make {}", loaded.instances.len());
     };

@@ -1,16 +1,17 @@
 //! `firnctl up` and `firnctl down`: the containers of a project.
 
-use super::config::SourceArgs;
 use super::health::HealthArgs;
 use super::install::{check_owner, install, orphans};
 use super::output::print;
 use super::places::PlaceArgs;
+use super::source::SourceArgs;
 use super::together::{self, Plans};
 use crate::apply::change::Action;
 use crate::apply::order::Waits;
 use crate::apply::stop::How;
 use crate::definition::Loaded;
 use crate::definition::mistake::hint;
+use crate::definition::nix::Depth;
 use crate::generation::Container;
 use crate::host::{Places, must_be_root};
 use crate::interrupt;
@@ -71,7 +72,7 @@ pub fn up(arguments: &UpArgs, places: &PlaceArgs) -> Result<()> {
     must_be_root()?;
     // From here on Ctrl-C is ours.
     interrupt::watch()?;
-    let loaded = arguments.source.load()?;
+    let loaded = arguments.source.load_for(Depth::Built, places)?;
     let places = places.places()?;
     let containers = install(&loaded, &places)?;
     care_for_orphans(&loaded, &places, arguments.remove_orphans)?;
@@ -93,7 +94,7 @@ pub fn up(arguments: &UpArgs, places: &PlaceArgs) -> Result<()> {
 /// Stops the project's containers.
 pub fn down(arguments: &DownArgs, places: &PlaceArgs) -> Result<()> {
     must_be_root()?;
-    let loaded = arguments.source.load()?;
+    let loaded = arguments.source.load_for(Depth::Names, places)?;
     let places = places.places()?;
     let all = loaded.instances.iter().map(|instance| Container::new(&instance.name, &places));
     let mut containers: Vec<Container> = all.collect();

@@ -45,11 +45,11 @@ pub struct Loaded {
     pub instances: Vec<Instance>,
 }
 
-/// Reads and checks definitions. An error that is [`Mistakes`] is the writer's: all of them.
-pub fn load(source: &Source) -> Result<Loaded> {
+/// Reads and checks definitions; `options` are those in Nix. An error that is [`Mistakes`] is the writer's: all of them.
+pub fn load(source: &Source, options: &nix::Options) -> Result<Loaded> {
     let text = source.read()?;
     let (origin, file, directory) = (text.origin.clone(), text.file.clone(), text.directory.clone());
-    let document = parse(text)?;
+    let document = parse(text, options)?;
     let (project, instances) = check(&document)?;
     let project = paths::absolute(project, &directory);
     let instances = instances
@@ -59,11 +59,11 @@ pub fn load(source: &Source) -> Result<Loaded> {
     Ok(Loaded { origin, file, directory, project, instances })
 }
 
-fn parse(text: Text) -> Result<Document> {
+fn parse(text: Text, options: &nix::Options) -> Result<Document> {
     let read = match text.language {
         Language::Toml => toml::read(&text.origin, text.content),
         Language::Json => json::read(&text.origin, text.content),
-        Language::Nix => return nix::evaluate(&text),
+        Language::Nix => return nix::evaluate(&text, options),
         Language::Conf => {
             let name = text.file.as_deref().and_then(Path::file_stem).unwrap_or_default();
             conf::read(&text.origin, &name.to_string_lossy(), text.content)

@@ -1,0 +1,68 @@
+//! Where definitions are: the arguments of every verb that reads some.
+
+use super::places::PlaceArgs;
+use crate::definition::nix::{self, Depth};
+use crate::definition::source::Source;
+use crate::definition::{self, Loaded};
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Where definitions are.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// File of definitions (.toml, .json, .nix, or .conf of nixos-containers), a directory with firn.toml or default.nix, or - for
+    /// standard input; the firn.toml here or above if not given.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// A Nix expression instead.
+    #[arg(long, short = 'E', value_name = "EXPRESSION", conflicts_with = "file")]
+    expr: Option<String>,
+
+    /// The attribute of the Nix expression that is the definition, as in `a.b`.
+    #[arg(long, short = 'A', value_name = "ATTRIBUTE", help_heading = "Definitions in Nix")]
+    attr: Option<String>,
+
+    /// Nix expression of the path of nixpkgs, with which systems are built [default: <nixpkgs>].
+    #[arg(long, value_name = "EXPRESSION", help_heading = "Definitions in Nix")]
+    nixpkgs_path: Option<String>,
+
+    /// Nix expression of the path of NixOS [default: nixos in nixpkgs].
+    #[arg(long, value_name = "EXPRESSION", help_heading = "Definitions in Nix")]
+    nixos_path: Option<String>,
+
+    /// Pass all that follows to Nix's programs (`--builders`, `--option`, `--show-trace`, …).
+    #[arg(long, value_name = "ARGUMENT", num_args = 1.., allow_hyphen_values = true, help_heading = "Definitions in Nix")]
+    build_args: Vec<String>,
+}
+
+impl SourceArgs {
+    /// Reads and checks them, with systems so far.
+    pub fn load(&self, depth: Depth) -> Result<Loaded> {
+        self.read(depth, None)
+    }
+
+    /// The same for containers that are kept in `places`, where Nix's answers are kept too.
+    pub fn load_for(&self, depth: Depth, places: &PlaceArgs) -> Result<Loaded> {
+        self.read(depth, Some(places.places()?.evaluations()))
+    }
+
+    fn read(&self, depth: Depth, cache: Option<PathBuf>) -> Result<Loaded> {
+        let options = nix::Options {
+            attribute: self.attr.clone(),
+            nixpkgs: self.nixpkgs_path.clone(),
+            nixos: self.nixos_path.clone(),
+            arguments: self.build_args.clone(),
+            depth,
+            cache,
+        };
+        definition::load(&Source::of(self.file.as_deref(), self.expr.as_deref()), &options)
+    }
+
+    /// Takes a `--run COMMAND…` that has come after `--build-args`, which takes all that follows.
+    pub fn take_run(&mut self) -> Vec<String> {
+        let Some(at) = self.build_args.iter().position(|argument| argument == "--run") else { return Vec::new() };
+        self.build_args.split_off(at).split_off(1)
+    }
+}

@@ -1,0 +1,42 @@
+//! Definitions in Nix: evaluated by Nix to the JSON that the others are, and the systems of containers
+//! with `config` built.
+//!
+//! The Nix that does it (`nix/eval/` of the source) is part of this program and given to Nix on its
+//! standard input, so that nothing has to be found or installed for it.
+
+mod expression;
+mod options;
+mod program;
+mod systems;
+
+use super::document::{Document, Node};
+use super::source::Text;
+use anyhow::{Context, Result};
+use expression::Expression;
+pub use options::{Depth, NOT_EVALUATED, Options};
+use serde::Deserialize;
+
+/// What the expression is without its systems.
+#[derive(Debug, Deserialize)]
+struct Outline {
+    definitions: serde_json::Value,
+    /// The containers that have a system.
+    systems: Vec<String>,
+}
+
+/// Evaluates the text, which yields `{ containers.NAME = …; }` or is a module that does.
+pub fn evaluate(text: &Text, options: &Options) -> Result<Document> {
+    let expression = Expression::new(text, options)?;
+    let printed = program::evaluate(&expression, "outline", options)
+        .with_context(|| format!("{}: Nix can't evaluate it", text.origin))?;
+    let mut outline: Outline =
+        serde_json::from_slice(&printed).with_context(|| format!("{}: read what Nix printed", text.origin))?;
+    let paths = systems::paths(&expression, &outline.systems, options)?;
+    for (name, path) in outline.systems.iter().zip(paths) {
+        let containers = outline.definitions.get_mut("containers");
+        if let Some(container) = containers.and_then(|all| all.get_mut(name)?.as_object_mut()) {
+            container.insert("path".into(), path.into());
+        }
+    }
+    Ok(Document { origin: text.origin.clone(), text: String::new(), root: Node::from_json(outline.definitions) })
+}

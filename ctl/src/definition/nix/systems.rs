@@ -1,0 +1,68 @@
+//! The systems of containers with `config`: each is evaluated apart, as many at a time as there are
+//! processors, and built.
+
+use super::expression::Expression;
+use super::options::{Depth, NOT_EVALUATED, Options};
+use super::program;
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A system that was evaluated.
+#[derive(Debug, Clone, Deserialize)]
+struct System {
+    derivation: String,
+    path: String,
+}
+
+/// The store paths of the containers' systems. Every error is told.
+pub fn paths(expression: &Expression, names: &[String], options: &Options) -> Result<Vec<String>> {
+    if options.depth == Depth::Names || names.is_empty() {
+        return Ok(vec![NOT_EVALUATED.into(); names.len()]);
+    }
+    if options.depth == Depth::Built {
+        eprintln!("Building containers...");
+    }
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::new());
+    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..processors.min(names.len()) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(name) = names.get(index) else { return };
+                    let result = one(expression, name, options);
+                    results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    results.sort_by_key(|(index, _)| *index);
+    let mut paths = Vec::new();
+    let mut errors = Vec::new();
+    for (_, result) in results {
+        match result {
+            Ok(path) => paths.push(path),
+            Err(error) => errors.push(format!("{error:#}")),
+        }
+    }
+    match errors.as_slice() {
+        [] => Ok(paths),
+        _ => bail!("{}", errors.join("\nfirnctl: ")),
+    }
+}
+
+fn one(expression: &Expression, name: &str, options: &Options) -> Result<String> {
+    let printed = program::evaluate(expression, &format!("systems/{name}"), options)
+        .with_context(|| format!("container {name}: Nix can't evaluate its system"))?;
+    let system: System =
+        serde_json::from_slice(&printed).with_context(|| format!("container {name}: read what Nix printed"))?;
+    if options.depth == Depth::Built {
+        program::build(&system.derivation, expression, None, options)
+            .with_context(|| format!("container {name}: its system"))?;
+    }
+    Ok(system.path)
+}

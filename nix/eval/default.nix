@@ -1,0 +1,105 @@
+# Containers without a system around them: what `firnctl create FILE.nix` evaluates, and
+# `lib.evalContainers` of the flake.
+#
+# A definition is a value { containers.NAME = { … }; } or a NixOS module that makes one. What needs
+# no system is answered without nixpkgs, so that foreign containers need none.
+{
+  # Path of nixpkgs; only looked at where a container has `config`, or the definition is a module.
+  nixpkgs ? <nixpkgs>,
+  # Path of NixOS in it.
+  nixosPath ? nixpkgs + "/nixos",
+  system ? builtins.currentSystem,
+  # Arguments of every container's modules, beside its own.
+  specialArgs ? { },
+  # Modules of every container.
+  modules ? [ ],
+}:
+source:
+let
+  inherit (builtins) all any attrNames attrValues filter functionArgs isAttrs isFunction listToAttrs mapAttrs;
+
+  # As nix-build calls what it is given: a function whose arguments all have defaults is no module.
+  arguments = functionArgs source;
+  value = if isFunction source && arguments != { } && all (has: has) (attrValues arguments) then source { } else source;
+
+  isMarked = it: isAttrs it && it ? _type;
+  needsModules = container: !isAttrs container || isMarked container || any (name: container ? ${name}) own;
+  isPlain = isAttrs value
+    && !(any (name: value ? ${name}) [ "imports" "options" "config" ])
+    && (!(value ? containers) || !isAttrs value.containers || isMarked value.containers
+      || !(any needsModules (attrValues value.containers)))
+    && !(isMarked (value.containers or { }));
+
+  # Options that Nix alone reads. firnctl is given what they come to, as `path`.
+  own = [ "config" "nixpkgs" "specialArgs" "imports" ];
+
+  lib = import (nixpkgs + "/lib");
+  evaluated = (lib.evalModules {
+    modules = [ outer value ];
+    specialArgs = { inherit lib nixpkgs nixosPath system; };
+  }).config.containers;
+
+  outer = { lib, ... }: {
+    options.containers = lib.mkOption {
+      type = lib.types.attrsOf (lib.types.submodule container);
+      default = { };
+    };
+    config._module.args.pkgs = import nixpkgs { inherit system; };
+  };
+
+  container = { lib, ... }: {
+    freeformType = lib.types.attrsOf lib.types.anything;
+    options = {
+      config = lib.mkOption {
+        # Modules are given to NixOS as they are.
+        type = lib.mkOptionType { name = "NixOS module"; merge = _: map (definition: definition.value); };
+        default = [ ];
+      };
+      nixpkgs = lib.mkOption { type = lib.types.anything; default = null; };
+      specialArgs = lib.mkOption { type = lib.types.anything; default = { }; };
+    };
+  };
+
+  withSystem = if isPlain then [ ] else filter (name: evaluated.${name}.config != [ ]) (attrNames evaluated);
+
+  toplevel = name:
+    let
+      container = evaluated.${name};
+      own = if container.nixpkgs == null then nixosPath else container.nixpkgs + "/nixos";
+      # The instances of a definition share a system, so it names none of them: the container's manager does.
+      hostName = if container ? instances then "" else builtins.replaceStrings [ "_" ] [ "-" ] name;
+      base = { lib, options, config, ... }: {
+        config = lib.mkMerge [
+          {
+            boot.isContainer = true;
+            networking.hostName = lib.mkDefault hostName;
+            networking.useDHCP = lib.mkDefault false;
+          }
+          (lib.optionalAttrs (options.boot ? isNspawnContainer) { boot.isNspawnContainer = true; })
+          # There is no older state whose version is asked for.
+          (lib.optionalAttrs (options ? system && options.system ? stateVersion && options.system ? nixos) {
+            system.stateVersion = lib.mkDefault config.system.nixos.release;
+          })
+        ];
+      };
+    in
+    (import (own + "/lib/eval-config.nix") {
+      inherit system;
+      modules = [ base ] ++ modules ++ container.config;
+      prefix = [ "containers" name ];
+      specialArgs = specialArgs // container.specialArgs;
+    }).config.system.build.toplevel;
+
+  systems = listToAttrs (map (name: { inherit name; value = toplevel name; }) withSystem);
+  plain = if isPlain then value else { containers = mapAttrs (_: container: removeAttrs container own) evaluated; };
+in
+{
+  # By container: the derivation of its system.
+  inherit systems;
+  # What firnctl asks for first: the definitions, and which of them have a system to be evaluated.
+  outline = { definitions = plain; systems = withSystem; };
+  # What firnctl reads: JSON, with the systems' store paths.
+  definitions =
+    if isPlain then plain
+    else { containers = mapAttrs (name: it: it // (if systems ? ${name} then { path = "${systems.${name}}"; } else { })) plain.containers; };
+}
