@@ -1,9 +1,8 @@
 # The options of a container, made from the schema of its definition (`firnctl config schema`): the names,
 # types, defaults and texts are those that firnctl reads. `lib` is that of nixpkgs, of any year.
-{ lib }:
+{ lib, schema ? builtins.fromJSON (builtins.readFile ./schema.json) }:
 let
   inherit (lib) mkOption types;
-  schema = builtins.fromJSON (builtins.readFile ./schema.json);
   container = schema.properties.containers.additionalProperties;
 
   # What a store path may be given for: a path or a derivation, which become text in the definition.

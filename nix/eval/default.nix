@@ -9,6 +9,8 @@
   # Path of NixOS in it.
   nixosPath ? nixpkgs + "/nixos",
   system ? builtins.currentSystem,
+  # The options of a container.
+  options ? import ../options.nix,
   # Arguments of every container's modules, beside its own.
   specialArgs ? { },
   # Modules of every container.
@@ -30,33 +32,38 @@ let
       || !(any needsModules (attrValues value.containers)))
     && !(isMarked (value.containers or { }));
 
-  # Options that Nix alone reads. firnctl is given what they come to, as `path`.
+  # What Nix alone reads. firnctl is given what it comes to, as `path`.
   own = [ "config" "nixpkgs" "specialArgs" "imports" ];
 
   lib = import (nixpkgs + "/lib");
+  firn = options { inherit lib; };
   evaluated = (lib.evalModules {
     modules = [ outer value ];
-    specialArgs = { inherit lib nixpkgs nixosPath system; };
+    specialArgs = { inherit nixpkgs nixosPath system; pkgs = import nixpkgs { inherit system; }; };
   }).config.containers;
 
-  outer = { lib, ... }: {
-    options.containers = lib.mkOption {
-      type = lib.types.attrsOf (lib.types.submodule container);
-      default = { };
-    };
-    config._module.args.pkgs = import nixpkgs { inherit system; };
+  outer.options.containers = lib.mkOption {
+    type = lib.types.attrsOf (lib.types.submodule { options = firn.options // ownOptions; });
+    default = { };
+    description = "The containers by name.";
   };
 
-  container = { lib, ... }: {
-    freeformType = lib.types.attrsOf lib.types.anything;
-    options = {
-      config = lib.mkOption {
-        # Modules are given to NixOS as they are.
-        type = lib.mkOptionType { name = "NixOS module"; merge = _: map (definition: definition.value); };
-        default = [ ];
-      };
-      nixpkgs = lib.mkOption { type = lib.types.anything; default = null; };
-      specialArgs = lib.mkOption { type = lib.types.anything; default = { }; };
+  ownOptions = {
+    config = lib.mkOption {
+      # Modules are given to NixOS as they are.
+      type = lib.mkOptionType { name = "NixOS module"; merge = _: map (definition: definition.value); };
+      default = [ ];
+      description = "The container's system, as a NixOS module. It stands in for `path`.";
+    };
+    nixpkgs = lib.mkOption {
+      type = lib.types.raw or lib.types.unspecified;
+      default = null;
+      description = "Path of the nixpkgs that the system is of, where it is another one.";
+    };
+    specialArgs = lib.mkOption {
+      type = lib.types.attrsOf (lib.types.raw or lib.types.unspecified);
+      default = { };
+      description = "Further arguments of the system's modules.";
     };
   };
 
@@ -67,7 +74,7 @@ let
       container = evaluated.${name};
       own = if container.nixpkgs == null then nixosPath else container.nixpkgs + "/nixos";
       # The instances of a definition share a system, so it names none of them: the container's manager does.
-      hostName = if container ? instances then "" else builtins.replaceStrings [ "_" ] [ "-" ] name;
+      hostName = if container.instances != null then "" else builtins.replaceStrings [ "_" ] [ "-" ] name;
       base = { lib, options, config, ... }: {
         config = lib.mkMerge [
           {
@@ -91,15 +98,22 @@ let
     }).config.system.build.toplevel;
 
   systems = listToAttrs (map (name: { inherit name; value = toplevel name; }) withSystem);
-  plain = if isPlain then value else { containers = mapAttrs (_: container: removeAttrs container own) evaluated; };
+  containers = mapAttrs (_: firn.definition) evaluated;
+
+  # Paths stay where they are, and are not copied to the store.
+  inPlace = it:
+    if builtins.isPath it then toString it
+    else if builtins.isList it then map inPlace it
+    else if isAttrs it && !(it ? outPath) then mapAttrs (_: inPlace) it
+    else it;
 in
 {
   # By container: the derivation of its system.
   inherit systems;
   # What firnctl asks for first: the definitions, and which of them have a system to be evaluated.
-  outline = { definitions = plain; systems = withSystem; };
+  outline = { definitions = inPlace (if isPlain then value else { inherit containers; }); systems = withSystem; };
   # What firnctl reads: JSON, with the systems' store paths.
   definitions =
-    if isPlain then plain
-    else { containers = mapAttrs (name: it: it // (if systems ? ${name} then { path = "${systems.${name}}"; } else { })) plain.containers; };
+    if isPlain then value
+    else { containers = mapAttrs (name: it: it // (if systems ? ${name} then { path = "${systems.${name}}"; } else { })) containers; };
 }

@@ -153,7 +153,10 @@ let
       check = value: isAttrs value || isFunction value || isPath value;
       getSubOptions = loc: (evalModules { modules = if isList module then module else [ module ]; prefix = loc; }).options;
       merge = loc: definitions: (evalModules {
-        modules = (if isList module then module else [ module ]) ++ map (definition: { _file = definition.file; imports = [ definition.value ]; }) definitions;
+        modules = (if isList module then module else [ module ]) ++ map (definition:
+          # A set may define an option `config`.
+          if isAttrs definition.value then { _file = definition.file; config = definition.value; }
+          else { _file = definition.file; imports = [ definition.value ]; }) definitions;
         specialArgs.name = elemAt loc (length loc - 1);
         prefix = loc;
       }).config;
@@ -191,7 +194,7 @@ let
       else if length found == 1 then head found
       else throw "The option `${lib.showOption (loc ++ [ name ])}' is declared twice");
 
-  evaluateOption = loc: option: definitions:
+  evaluateOption = isKnown: loc: option: definitions:
     let
       given = discharge definitions;
       default = lib.optional (option ? default) { file = "default"; value = option.default; };
@@ -208,21 +211,22 @@ let
       isDefined = used != [ ];
       definitions = map (definition: definition.value) used;
       files = map (definition: definition.file) used;
-      value = (option.apply or (value: value)) value;
+      # What options there are depends on no definition, so that a module may ask for them.
+      value = assert isKnown; (option.apply or (value: value)) value;
     };
 
-  evaluateTree = loc: tree: definitions:
+  evaluateTree = isKnownAbove: loc: tree: definitions:
     let
       sets = concatMap pushDown definitions;
       found = byName sets;
       unknown = filter (name: !(tree ? ${name})) (attrNames found);
       fileOf = name: (head found.${name}).file;
+      isKnown = isKnownAbove && (unknown == [ ]
+        || throw "The option `${lib.showOption (loc ++ [ (head unknown) ])}' does not exist. Definition in ${fileOf (head unknown)}");
     in
-    if unknown != [ ] then
-      throw "The option `${lib.showOption (loc ++ [ (head unknown) ])}' does not exist. Definition in ${fileOf (head unknown)}"
-    else mapAttrs (name: option:
+    mapAttrs (name: option:
       let at = loc ++ [ name ]; in
-      (if isWrapped "option" option then evaluateOption else evaluateTree) at option (found.${name} or [ ])) tree;
+      (if isWrapped "option" option then evaluateOption else evaluateTree) isKnown at option (found.${name} or [ ])) tree;
 
   valuesOf = mapAttrs (_: option: if isWrapped "option" option then option.value else valuesOf option);
 
@@ -230,7 +234,7 @@ let
     let
       arguments = { inherit lib; inherit (result) config options; } // specialArgs;
       collected = concatMap (collect arguments "<unknown>") modules;
-      options = evaluateTree prefix (mergeOptions prefix (map (module: module.options) collected))
+      options = evaluateTree true prefix (mergeOptions prefix (map (module: module.options) collected))
         (map (module: { inherit (module) file; value = module.config; }) collected);
       result = { inherit options; config = valuesOf options; };
     in

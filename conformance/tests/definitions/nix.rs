@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Guests have the tests' programs, and not their files.
 const FILES: [(&str, &str); 3] = [
-    ("lib/default.nix", include_str!("nixpkgs/lib.nix")),
+    ("lib/default.nix", include_str!("../../../nix/tests/lib.nix")),
     ("nixos/lib/eval-config.nix", include_str!("nixpkgs/eval-config.nix")),
     ("system.nix", include_str!("system.nix")),
 ];

@@ -1,11 +1,25 @@
 # As NixOS's: called in the same way, with a result of the same shape. The system is the tests' own.
 { system, modules, prefix ? [ ], specialArgs ? { } }:
 let
-  config = (import ../../lib).evalSystem { inherit modules specialArgs; };
-  name = builtins.concatStringsSep "." prefix;
-  toplevel = import ../../system.nix {
-    busybox = BUSYBOX;
-    version = config.test.version or "one";
+  lib = import ../../lib;
+  inherit (lib) mkOption types;
+  options = { lib, ... }: {
+    options = {
+      boot.isContainer = mkOption { type = types.bool; };
+      networking.hostName = mkOption { type = types.str; };
+      networking.useDHCP = mkOption { type = types.bool; };
+      system.build = mkOption { type = types.attrsOf types.unspecified; default = { }; };
+      test.version = mkOption { type = types.str; default = "one"; };
+    };
   };
+  evaluated = lib.evalModules { modules = [ options ] ++ modules; inherit prefix specialArgs; };
+  inherit (evaluated) config;
+  toplevel = import ../../system.nix { busybox = BUSYBOX; inherit (config.test) version; };
 in
-{ config = config // { system.build.toplevel = builtins.trace "evaluated ${name} of ${config.networking.hostName}" toplevel; }; }
+evaluated // {
+  config = config // {
+    system.build.toplevel =
+      assert config.boot.isContainer;
+      builtins.trace "evaluated ${lib.showOption prefix}, host ${config.networking.hostName}" toplevel;
+  };
+}

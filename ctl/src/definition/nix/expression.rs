@@ -2,11 +2,14 @@
 
 use super::options::Options;
 use crate::definition::source::Text;
+use crate::definition::structure;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// The part of the Nix code that evaluates definitions.
 const EVALUATE: &str = include_str!("../../../../nix/eval/default.nix");
+/// Makes the module system's options of the schema.
+const OPTIONS: &str = include_str!("../../../../nix/options.nix");
 
 /// A definition as Nix is given it.
 #[derive(Debug)]
@@ -32,9 +35,14 @@ impl Expression {
         };
         // The text comes first, so that lines in Nix's errors are its own.
         let whole = format!(
-            "let firnSource = {source}\n; firnEvaluate =\n{EVALUATE}\n; in firnEvaluate {{ {} {} }} (firnSource{attribute})",
+            "let firnSource = {source}\n; firnEvaluate =\n{EVALUATE}\n; firnOptions =\n{OPTIONS}\n;
+             in firnEvaluate {{
+               {} {}
+               options = {{ lib }}: firnOptions {{ inherit lib; schema = builtins.fromJSON {}; }};
+             }} (firnSource{attribute})",
             argument("nixpkgs", &options.nixpkgs),
             argument("nixosPath", &options.nixos),
+            quoted(&structure::schema().to_string()),
         );
         let here = std::env::current_dir().context("find the working directory")?;
         Ok(Expression { text: whole, directory: text.directory.clone(), here })
