@@ -6,6 +6,13 @@
     lib = {
       # The options of a container and its definition, for any module system: `containerOptions { inherit lib; }`.
       containerOptions = import ./nix/options.nix;
+      # firn for a nixpkgs: `makePackage { inherit pkgs; }`.
+      makePackage = { pkgs }: pkgs.callPackage ./nix/package.nix { };
     };
+
+    overlays.default = final: _: { firn = final.callPackage ./nix/package.nix { }; };
+
+    # `firn.containers.<name>`, and firn for NixOS's own `containers.<name>`.
+    nixosModules.default = ./nix/nixos;
   };
 }

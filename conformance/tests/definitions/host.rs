@@ -153,6 +153,8 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        // What is declared is not destroyed.
+        let _ = std::fs::remove_dir_all(self.scratch.join("declared"));
         self.call(&["destroy", "--all"]);
     }
 }

@@ -52,6 +52,13 @@ pub fn destroy(container: &Container) -> Result<()> {
     if !container.exists() {
         return Ok(());
     }
+    // In the words of nixos-container.
+    if container.wanted().ok().flatten().is_some_and(|wanted| wanted.origin.is_declared && !wanted.origin.is_gone()) {
+        bail!(
+            "container {}: cannot destroy declarative container (remove it from your configuration.nix instead)",
+            container.name
+        );
+    }
     let what = || format!("container {}", container.name);
     let killed = stop::stop(container, How::Kill).map(drop);
     let locked = container.lock().with_context(what)?;

@@ -4,7 +4,7 @@ use super::together;
 use crate::apply::{hosts, keys};
 use crate::definition::Loaded;
 use crate::definition::instances::Instance;
-use crate::generation::{self, Container, Origin};
+use crate::generation::{self, Container, Origin, VERSION, Wanted};
 use crate::host::Places;
 use crate::service::files;
 use crate::service::unit::Unit;
@@ -14,14 +14,30 @@ use anyhow::{Context, Result, bail};
 
 /// Installs what was loaded, all or nothing as far as errors can be foreseen.
 pub fn install(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
+    install_all(loaded, false, places)
+}
+
+/// Installs what the host's configuration declares, and nothing else of it: what it declares no longer is not
+/// installed any more, and keeps its files.
+pub fn declare(loaded: &Loaded, places: &Places) -> Result<()> {
+    for container in orphans(loaded, places)? {
+        let locked = container.lock()?;
+        match locked.connect()? {
+            None => locked.forget_wanted()?,
+            Some(_) => eprintln!("firnctl: container {}: is not declared any more, and runs", container.name),
+        }
+    }
+    install_all(loaded, true, places).map(drop)
+}
+
+fn install_all(loaded: &Loaded, is_declared: bool, places: &Places) -> Result<Vec<Container>> {
     let mut containers = Vec::new();
     for (container, instance, origin) in check(loaded, places)? {
-        let _locked = container.lock()?;
-        let is_new = container
-            .wanted()?
-            .is_none_or(|wanted| wanted.definition != instance.definition || wanted.origin != origin);
-        if is_new {
-            container.install(&instance.definition, &origin)?;
+        let origin = Origin { is_declared, ..origin };
+        let wanted = Wanted { version: VERSION, origin, definition: instance.definition.clone() };
+        // One that is as it shall be is not waited for.
+        if container.wanted()?.as_ref() != Some(&wanted) {
+            container.lock()?.install(&wanted.definition, &wanted.origin)?;
         }
         containers.push(container.clone());
     }
@@ -45,7 +61,8 @@ fn require_of_systemd(containers: &[Container], places: &Places) -> Result<()> {
     }
     let waits = together::waits(&generation::all(places)?);
     for (container, unit) in with_units {
-        let Some(wanted) = container.wanted()? else { continue };
+        // Those of the host's configuration have units of it.
+        let Some(wanted) = container.wanted()?.filter(|wanted| !wanted.origin.is_declared) else { continue };
         let others = waits.get(&container.name).into_iter().flatten().cloned().collect();
         files::require(&unit, &requirements(&wanted.definition, others))
             .with_context(|| format!("container {}: what systemd is told", container.name))?;
@@ -63,6 +80,7 @@ pub fn check<'a>(loaded: &'a Loaded, places: &Places) -> Result<Vec<(Container, 
         let origin = Origin {
             file: loaded.file.clone(),
             definition_name: instance.number.map(|_| instance.definition_name.clone()),
+            is_declared: false,
         };
         check_owner(&container, loaded)?;
         found.push((container, instance, origin));

@@ -49,7 +49,10 @@ pub fn waits(containers: &[Container]) -> Waits {
 /// Carries plans out.
 pub fn apply(plans: &Plans, waits: &Waits, health: Health) -> Result<()> {
     let progress = Progress::new(plans.keys().map(String::as_str));
-    let outcomes = order::run(waits, starts_at_once(), |name| {
+    // One that waits for nobody may be in none of them.
+    let mut all_waits: Waits = plans.keys().map(|name| (name.clone(), BTreeSet::new())).collect();
+    all_waits.extend(waits.clone());
+    let outcomes = order::run(&all_waits, starts_at_once(), |name| {
         let Some((container, plan)) = plans.get(name) else { return Ok(()) };
         if interrupt::has_come() {
             bail!("container {name}: interrupted before its start");

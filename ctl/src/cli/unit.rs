@@ -1,16 +1,18 @@
 //! `firnctl unit`: what the unit `firn@.service` and the hooks of its containers call.
 
 use super::places::{PlaceArgs, find};
-use super::together;
+use super::{install, together};
 use crate::apply::change::Action;
 use crate::apply::unit;
 use crate::apply::update::Health;
+use crate::definition::{self, nix::Options, source::Source};
 use crate::difference::Change;
 use crate::host::must_be_root;
 use crate::service::machine;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct UnitArgs {
@@ -24,6 +26,9 @@ enum Verb {
     Run { name: String },
     /// Change what runs to what is installed, live: `ExecReload=`.
     Reload { name: String },
+    /// Install what the host's configuration declares, a JSON file for each definition; what it declares no
+    /// longer is not installed any more. Nothing that runs is changed.
+    Declare { directory: PathBuf },
     /// Register a container with machined: a hook, with its state on stdin.
     Register,
     /// Remove it from machined.
@@ -35,6 +40,10 @@ pub fn run(arguments: &UnitArgs, places: &PlaceArgs) -> Result<()> {
     match &arguments.verb {
         Verb::Run { name } => unit::run(&find(&places.places()?, name)?).map(|never| match never {}),
         Verb::Reload { name } => reload(name, places),
+        Verb::Declare { directory } => {
+            let loaded = definition::load(&Source::Path(directory.clone()), &Options::default())?;
+            install::declare(&loaded, &places.places()?)
+        }
         Verb::Register => {
             machine::register();
             Ok(())

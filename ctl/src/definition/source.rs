@@ -1,6 +1,8 @@
 //! Where definitions come from: a file, a directory, standard input, or an expression.
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,7 @@ const MOST: u64 = 64 << 20;
 pub enum Source {
     /// The project file of the working directory or of one above it.
     Project,
-    /// A file, or a directory with a project file or a default.nix.
+    /// A file, or a directory with a project file, a default.nix or JSON files.
     Path(PathBuf),
     /// JSON, or else Nix.
     Stdin,
@@ -63,7 +65,10 @@ impl Source {
         let here = std::env::current_dir().context("find the working directory")?;
         match self {
             Source::Project => file(&find_project(&here)?),
-            Source::Path(path) => file(&within(path)?),
+            Source::Path(path) => match within(path)? {
+                Some(found) => file(&found),
+                None => directory(path),
+            },
             Source::Expression(expression) => Ok(Text {
                 origin: "-E".into(),
                 content: expression.clone(),
@@ -90,14 +95,41 @@ fn find_project(here: &Path) -> Result<PathBuf> {
     Ok(file.strip_prefix(here).map(Path::to_owned).unwrap_or(file))
 }
 
-/// The file that a directory stands for.
-fn within(path: &Path) -> Result<PathBuf> {
+/// The file that a path stands for; `None` for a directory of JSON files.
+fn within(path: &Path) -> Result<Option<PathBuf>> {
     let what = || path.display().to_string();
     if !std::fs::metadata(path).with_context(what)?.is_dir() {
-        return Ok(path.to_owned());
+        return Ok(Some(path.to_owned()));
     }
-    let found = [PROJECT_FILE, NIX_FILE].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
-    found.with_context(|| format!("directory {} has neither {PROJECT_FILE} nor {NIX_FILE}", path.display()))
+    Ok([PROJECT_FILE, NIX_FILE].map(|name| path.join(name)).into_iter().find(|file| file.is_file()))
+}
+
+/// The JSON files of a directory as one project, as NixOS has it: a file for each definition.
+fn directory(path: &Path) -> Result<Text> {
+    let origin = path.display().to_string();
+    let read = || format!("read {origin}");
+    let entries =
+        std::fs::read_dir(path).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()).with_context(read)?;
+    let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
+    files.sort();
+    if files.is_empty() {
+        bail!("directory {origin} has neither {PROJECT_FILE} nor {NIX_FILE} nor files that end in .json");
+    }
+    let mut containers = Map::new();
+    for file in &files {
+        let what = || format!("read {}", file.display());
+        let content = std::fs::File::open(file).and_then(text).with_context(what)?;
+        let project: BTreeMap<String, Map<String, Value>> = serde_json::from_str(&content).with_context(what)?;
+        for (name, definition) in project.into_iter().filter(|(key, _)| key == "containers").flat_map(|(_, all)| all) {
+            if containers.insert(name.clone(), definition).is_some() {
+                bail!("{}: container {name} is in another file of {origin} already", file.display());
+            }
+        }
+    }
+    let full = std::path::absolute(path).with_context(|| origin.clone())?;
+    let content = serde_json::json!({ "containers": containers }).to_string();
+    Ok(Text { origin, content, language: Language::Json, file: Some(full.clone()), directory: full })
 }
 
 fn file(path: &Path) -> Result<Text> {

@@ -71,7 +71,7 @@ pub fn all(places: &Places) -> Result<Vec<Container>> {
     for entry in entries {
         let entry = entry.with_context(|| format!("read {}", directory.display()))?;
         let container = entry.file_name().into_string().ok().map(|name| Container::new(&name, places));
-        containers.extend(container.filter(|container| container.wanted_file().exists()));
+        containers.extend(container.filter(Container::is_listed));
     }
     containers.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(containers)
@@ -130,6 +130,26 @@ impl Container {
         self.state_dir().join("wanted.json")
     }
 
+    /// It is installed. One that the host's configuration has no longer is, as long as it runs.
+    fn is_listed(&self) -> bool {
+        match self.wanted() {
+            Ok(None) => false,
+            Ok(Some(wanted)) => !wanted.origin.is_gone() || self.has_monitor(),
+            // Told where it is used.
+            Err(_) => true,
+        }
+    }
+
+    /// It runs, whether its monitor does or was killed.
+    fn has_monitor(&self) -> bool {
+        self.places.monitors().join(&self.name).join("record").exists()
+    }
+
+    /// Is no longer installed, and keeps all that it has written.
+    pub fn forget_wanted(&self) -> Result<()> {
+        files::remove(&self.wanted_file())
+    }
+
     fn running_file(&self) -> PathBuf {
         self.run_dir().join("running.json")
     }
@@ -178,7 +198,7 @@ impl Container {
             return Ok(None);
         }
         let connected = Client::connect(self.places.monitors(), &self.name)?;
-        if connected.is_some() || !self.places.monitors().join(&self.name).join("record").exists() {
+        if connected.is_some() || !self.has_monitor() {
             return Ok(connected);
         }
         if let Some(unit) = Unit::of(&self.name, &self.places) {

@@ -27,6 +27,16 @@ pub struct Origin {
     /// The definition's name in it, where that makes several containers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition_name: Option<String>,
+    /// It is of the host's configuration, as NixOS's is: only a change of that adds or removes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_declared: bool,
+}
+
+impl Origin {
+    /// The host's configuration has no containers any more.
+    pub fn is_gone(&self) -> bool {
+        self.is_declared && self.file.as_ref().is_none_or(|file| !file.exists())
+    }
 }
 
 /// What a container was started with, and has been given since.

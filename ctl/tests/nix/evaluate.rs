@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// The repository's nix/.
@@ -20,8 +20,8 @@ pub fn nix(expression: &str) -> Value {
 }
 
 fn call(expression: &str) -> Output {
-    let lib = std::env::var("FIRN_TEST_NIXPKGS_LIB").unwrap_or_else(|_| "nix + \"/tests/lib.nix\"".into());
-    let text = format!("let nix = {}; lib = import ({lib}); in {expression}", directory().display());
+    let nix = directory();
+    let text = format!("let nix = {}; lib = import (nix + \"/tests/nixpkgs/lib.nix\"); in {expression}", nix.display());
     let mut nix = Command::new("nix-instantiate");
     nix.args(["--eval", "--strict", "--json", "--read-write-mode", "--expr", &text]).stdin(Stdio::null());
     nix.output().expect("run nix-instantiate, of the package nix-bin")
@@ -43,4 +43,29 @@ pub fn json_of_firnctl(args: &[&str], input: &str) -> Value {
     let output = firnctl(args, input);
     assert!(output.status.success(), "{args:?} {input}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// A directory that goes with the test.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("firn-nix-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("make a directory");
+        Scratch(path.canonicalize().expect("resolve it"))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.0.join(name), text).expect("write");
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }

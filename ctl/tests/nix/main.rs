@@ -2,4 +2,5 @@
 //! FIRN_TEST_NIXPKGS_LIB names it, with nixpkgs' `lib`; what they make is read by the real firnctl.
 
 mod evaluate;
+mod module;
 mod options;

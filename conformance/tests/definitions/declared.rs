@@ -1,0 +1,95 @@
+//! Containers that the host's configuration declares, as NixOS's does: a file for each, which its units hand over.
+
+use crate::host::Host;
+use serde_json::{Value, json};
+
+/// Writes the file of a definition.
+fn declare(host: &Host, name: &str, more: Value) {
+    let mut definition = json!({"rootFS": [host.scratch.join("root")], "persistent": true});
+    definition.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    host.scratch.directory("declared");
+    let name = host.name(name);
+    host.scratch.write(&format!("declared/{name}.json"), &json!({"containers": {name: definition}}).to_string());
+}
+
+fn hand_over(host: &Host) -> String {
+    host.call(&["unit", "declare", "declared"]).succeeds().stderr
+}
+
+fn pending(host: &Host, name: &str) -> Value {
+    let list: Value = serde_json::from_str(&host.call(&["list", "--json"]).succeeds().stdout).unwrap();
+    let name = host.name(name);
+    let found = list.as_array().unwrap().iter().find(|container| container["name"] == name);
+    found.unwrap_or_else(|| panic!("{name} is not listed"))["pending"].clone()
+}
+
+fn names(host: &Host) -> String {
+    host.call(&["list", "--quiet"]).succeeds().stdout.replace(&host.name(""), "")
+}
+
+#[test]
+fn what_is_declared_is_installed_and_applied_by_its_unit() {
+    let host = Host::new("ctl-declared");
+    declare(&host, "a", json!({}));
+    declare(&host, "b", json!({"instances": 2, "dependsOn": [host.name("a")]}));
+    assert_eq!(hand_over(&host), "");
+    assert_eq!(names(&host), "a\nb-1\nb-2\n");
+    host.call(&["start", &host.name("a")]).succeeds();
+
+    // Handed over, and not applied: that is the unit's reload, or its restart.
+    declare(&host, "a", json!({"pids": 50}));
+    hand_over(&host);
+    assert_eq!(pending(&host, "a"), "live");
+    host.call(&["unit", "reload", &host.name("a")]).succeeds();
+    assert_eq!(pending(&host, "a"), Value::Null);
+    declare(&host, "a", json!({"pids": 50, "hostname": "other", "restartIfChanged": false}));
+    hand_over(&host);
+    assert_eq!(pending(&host, "a"), "restart");
+    let error = host.call(&["unit", "reload", &host.name("a")]).fails(1);
+    assert!(error.stderr.contains("`systemctl restart` does it"), "{}", error.stderr);
+    assert_eq!(host.status("a"), "up");
+    host.call(&["restart", &host.name("a")]).succeeds();
+    assert_eq!(host.exec("a", &["hostname"]), "other\n");
+
+    // Nobody else takes its name, or removes it.
+    host.project(json!({"a": {}}));
+    let error = host.call(&["create", "firn.json"]).fails(1).stderr;
+    assert!(error.contains("belongs to "), "{error}");
+    let error = host.call(&["destroy", &host.name("a")]).fails(1).stderr;
+    let words = "cannot destroy declarative container (remove it from your configuration.nix instead)";
+    assert!(error.contains(words), "{error}");
+    assert_eq!(host.status("a"), "up");
+}
+
+#[test]
+fn what_is_declared_no_longer_is_no_ghost_and_keeps_its_files() {
+    let host = Host::new("ctl-removed");
+    declare(&host, "a", json!({}));
+    declare(&host, "b", json!({"instances": 2}));
+    hand_over(&host);
+    host.call(&["start", &host.name("a"), &host.name("b-1")]).succeeds();
+    host.exec("a", &["sh", "-c", "echo kept > /file"]);
+
+    // One that runs is told of until it has been stopped, as systemd does with a unit that is gone.
+    std::fs::remove_file(host.scratch.join(&format!("declared/{}.json", host.name("a")))).unwrap();
+    declare(&host, "b", json!({"instances": 1}));
+    assert!(hand_over(&host).contains(&format!("container {}: is not declared any more, and runs", host.name("a"))));
+    assert_eq!(names(&host), "a\nb-1\n");
+    host.call(&["stop", &host.name("a")]).succeeds();
+    hand_over(&host);
+    assert_eq!(names(&host), "b-1\n");
+    assert!(host.state("a").join("root").exists());
+
+    // Declared again, it has its files.
+    declare(&host, "a", json!({}));
+    hand_over(&host);
+    host.call(&["start", &host.name("a")]).succeeds();
+    assert_eq!(host.exec("a", &["cat", "/file"]), "kept\n");
+    host.call(&["stop", "--all"]).succeeds();
+
+    // Without a container there is no directory, and nothing that would be handed over.
+    std::fs::remove_dir_all(host.scratch.join("declared")).unwrap();
+    assert_eq!(names(&host), "");
+    host.call(&["destroy", &host.name("a"), &host.name("b-1"), &host.name("b-2")]).succeeds();
+    host.leaves_nothing();
+}

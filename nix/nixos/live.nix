@@ -1,0 +1,16 @@
+[
+  "path"
+  "storePaths"
+  "flake"
+  "memory"
+  "cpus"
+  "pids"
+  "forwardPorts"
+  "environment"
+  "autoStart"
+  "restartIfChanged"
+  "dependsOn"
+  "check"
+  "timeoutStartSec"
+  "timeoutStopSec"
+]

@@ -1,0 +1,49 @@
+# NixOS's own `containers.<name>`, served by firn.
+{ config, lib, options, pkgs, ... }:
+let
+  cfg = config.firn;
+  firn = (import ../options.nix { inherit lib; }).options;
+  flags = import ./nspawn-flags.nix { inherit lib; };
+
+  # The options of the same name, without those that nobody has given a value.
+  same = container: lib.filterAttrs (name: value: value != null && value != firn.${name}.default)
+    (builtins.intersectAttrs (removeAttrs firn [ "path" "flake" "storePaths" "bindMounts" "allowedDevices" ]) container);
+
+  definitionOf = container: lib.mkMerge [
+    (same container)
+    {
+      bindMounts = builtins.mapAttrs (_: bind: { inherit (bind) mountPoint hostPath isReadOnly; }) container.bindMounts;
+      allowedDevices = map (device: { inherit (device) node modifier; }) container.allowedDevices;
+    }
+    (if container.flake or null != null then { inherit (container) flake; } else {
+      inherit (container) path;
+      # A profile's closure is asked of Nix when it starts.
+      storePaths = lib.mkIf (builtins.hasContext "${container.path}")
+        "${pkgs.closureInfo { rootPaths = [ container.path ]; }}/store-paths";
+    })
+    (flags.optionsOf (container.extraFlags or [ ]))
+  ];
+in
+{
+  options.firn.takeOver = lib.mkOption {
+    type = lib.types.bool;
+    default = false;
+    description = ''
+      Whether firn serves NixOS's own `containers.<name>`. Their units are `firn@NAME.service`, with
+      `container@NAME.service` as another name, and `nixos-container` is firnctl.
+    '';
+  };
+
+  config = lib.mkIf cfg.takeOver {
+    # NixOS makes neither units nor files for them then; the options stay.
+    boot.enableContainers = lib.mkForce false;
+    firn.containers = builtins.mapAttrs (_: definitionOf) config.containers;
+    assertions = lib.concatMap (name: map (flag: {
+      assertion = false;
+      message = "containers.${name}.extraFlags: no option of firn is ${flag} of systemd-nspawn; firn.containers.${name}.ociConfig may say it";
+    }) (flags.unknown (config.containers.${name}.extraFlags or [ ]))) (builtins.attrNames config.containers);
+    environment.systemPackages = [
+      (pkgs.writeShellScriptBin "nixos-container" ''exec ${cfg.package}/bin/firnctl "$@"'')
+    ];
+  };
+}
