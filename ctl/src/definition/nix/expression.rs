@@ -15,9 +15,7 @@ const OPTIONS: &str = include_str!("../../../../nix/options.nix");
 #[derive(Debug)]
 pub struct Expression {
     pub text: String,
-    /// From where relative paths in the text count.
-    pub directory: PathBuf,
-    /// The working directory: `<pwd/…>` of the text.
+    /// The working directory, from which relative paths of the command line count; `<pwd/…>`.
     pub here: PathBuf,
 }
 
@@ -45,7 +43,7 @@ impl Expression {
             quoted(&structure::schema().to_string()),
         );
         let here = std::env::current_dir().context("find the working directory")?;
-        Ok(Expression { text: whole, directory: text.directory.clone(), here })
+        Ok(Expression { text: whole, here })
     }
 
     /// What is asked of it, as the whole text for Nix.

@@ -3,15 +3,24 @@
 //!
 //! The Nix that does it (`nix/eval/` of the source) is part of this program and given to Nix on its
 //! standard input, so that nothing has to be found or installed for it.
+//!
+//! ```text
+//! Text ─ expression ─ program (nix-instantiate, traced: what it asks for is known) ─ inputs ─ cache
+//!                        └ systems (each container's apart, in parallel) ─ program (nix-build)
+//! ```
 
+mod cache;
 mod expression;
+mod inputs;
 mod options;
 mod program;
 mod systems;
+mod traced;
 
 use super::document::{Document, Node};
 use super::source::Text;
 use anyhow::{Context, Result};
+use cache::Cache;
 use expression::Expression;
 pub use options::{Depth, NOT_EVALUATED, Options};
 use serde::Deserialize;
@@ -27,16 +36,18 @@ struct Outline {
 /// Evaluates the text, which yields `{ containers.NAME = …; }` or is a module that does.
 pub fn evaluate(text: &Text, options: &Options) -> Result<Document> {
     let expression = Expression::new(text, options)?;
-    let printed = program::evaluate(&expression, "outline", options)
+    let cache = Cache::new(options.cache.as_deref());
+    let answer = program::evaluate(&expression, "outline", options, &cache)
         .with_context(|| format!("{}: Nix can't evaluate it", text.origin))?;
     let mut outline: Outline =
-        serde_json::from_slice(&printed).with_context(|| format!("{}: read what Nix printed", text.origin))?;
-    let paths = systems::paths(&expression, &outline.systems, options)?;
+        serde_json::from_str(&answer.text).with_context(|| format!("{}: read what Nix printed", text.origin))?;
+    let paths = systems::paths(&expression, &outline.systems, options, &cache)?;
     for (name, path) in outline.systems.iter().zip(paths) {
         let containers = outline.definitions.get_mut("containers");
         if let Some(container) = containers.and_then(|all| all.get_mut(name)?.as_object_mut()) {
             container.insert("path".into(), path.into());
         }
     }
+    cache.clean();
     Ok(Document { origin: text.origin.clone(), text: String::new(), root: Node::from_json(outline.definitions) })
 }

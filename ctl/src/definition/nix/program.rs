@@ -1,32 +1,59 @@
 //! Nix's programs.
 
+use super::cache::Cache;
 use super::expression::Expression;
+use super::inputs::Inputs;
 use super::options::Options;
+use super::traced;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+/// What Nix has answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// JSON.
+    pub text: String,
+    /// The name of the question in the cache.
+    pub name: String,
+    /// Whether it was asked before.
+    pub is_kept: bool,
+}
 
 /// Evaluates what is asked of an expression, to JSON.
-pub fn evaluate(expression: &Expression, what: &str, options: &Options) -> Result<Vec<u8>> {
-    let mut nix = Command::new("nix-instantiate");
-    nix.args(["--eval", "--strict", "--json", "--read-write-mode"]).args(common(expression, options)).arg("-");
-    nix.current_dir(&expression.directory).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = nix.spawn().map_err(|error| missing(error, "nix-instantiate"))?;
-    let mut stdin = child.stdin.take().context("nix-instantiate has no standard input")?;
+pub fn evaluate(expression: &Expression, what: &str, options: &Options, cache: &Cache) -> Result<Answer> {
+    let arguments = common(expression, options);
     let text = expression.asking(what);
-    // Nix reads all of it before it prints. What it does not read, its error explains.
-    let _ = stdin.write_all(text.as_bytes());
-    drop(stdin);
-    let output = child.wait_with_output().context("run nix-instantiate")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        bail!("{}", reason(&said));
+    let name = name(&arguments, expression, &text);
+    if let Some(text) = cache.answer(&name) {
+        return Ok(Answer { text, name, is_kept: true });
+    }
+    let mut all: Vec<OsString> = ["--eval", "--strict", "--json", "--read-write-mode"].map(Into::into).into();
+    all.extend(arguments);
+    all.push("-".into());
+    find("nix-instantiate")?;
+    let began = SystemTime::now();
+    let ended = traced::run("nix-instantiate", &all, &expression.here, &text, cache.keeps())?;
+    if !ended.succeeded {
+        bail!("{}", reason(&ended.stderr));
     }
     // Warnings of definitions and of NixOS are for who wrote them.
-    eprint!("{said}");
-    Ok(output.stdout)
+    eprint!("{}", ended.stderr);
+    let answer = String::from_utf8(ended.stdout).context("read what Nix printed")?;
+    let inputs = ended.asked.and_then(|asked| Inputs::of(&asked, &text, began, &cache.seen));
+    if let Some(inputs) = inputs {
+        cache.keep(&name, &answer, inputs)?;
+    }
+    Ok(Answer { text: answer, name, is_kept: false })
+}
+
+fn name(arguments: &[OsString], expression: &Expression, text: &str) -> String {
+    let mut parts: Vec<&[u8]> = vec![text.as_bytes(), expression.here.as_os_str().as_bytes()];
+    parts.extend(arguments.iter().map(|argument| argument.as_bytes()));
+    Cache::name(&parts)
 }
 
 /// Builds a derivation, with Nix's progress on standard error; `link` keeps it from being collected.
@@ -36,9 +63,10 @@ pub fn build(derivation: &str, expression: &Expression, link: Option<&Path>, opt
         Some(link) => nix.arg("--out-link").arg(link),
         None => nix.arg("--no-out-link"),
     };
-    nix.args(common(expression, options)).arg(derivation).current_dir(&expression.directory);
+    nix.args(common(expression, options)).arg(derivation).current_dir(&expression.here);
     let output = nix.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    let output = output.output().map_err(|error| missing(error, "nix-build"))?;
+    find("nix-build")?;
+    let output = output.output().context("run nix-build")?;
     if !output.status.success() {
         bail!("nix-build could not build {derivation}");
     }
@@ -51,12 +79,14 @@ fn common(expression: &Expression, options: &Options) -> Vec<OsString> {
     ["-I".into(), pwd].into_iter().chain(options.arguments.iter().map(OsString::from)).collect()
 }
 
-fn missing(error: std::io::Error, program: &str) -> anyhow::Error {
-    match error.kind() {
-        ErrorKind::NotFound => anyhow::anyhow!(
-            "{program} is not installed: install Nix (Debian: apt install nix-bin), or write TOML or JSON"
-        ),
-        _ => anyhow::Error::new(error).context(format!("run {program}")),
+/// Errors: a program is not in PATH.
+fn find(program: &str) -> Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    match std::env::split_paths(&path).any(|directory| directory.join(program).is_file()) {
+        true => Ok(()),
+        false => {
+            bail!("{program} is not installed: install Nix (Debian: apt install nix-bin), or write TOML or JSON")
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! The systems of containers with `config`: each is evaluated apart, as many at a time as there are
 //! processors, and built.
 
+use super::cache::Cache;
 use super::expression::Expression;
 use super::options::{Depth, NOT_EVALUATED, Options};
-use super::program;
+use super::program::{self, Answer};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,7 +19,7 @@ struct System {
 }
 
 /// The store paths of the containers' systems. Every error is told.
-pub fn paths(expression: &Expression, names: &[String], options: &Options) -> Result<Vec<String>> {
+pub fn paths(expression: &Expression, names: &[String], options: &Options, cache: &Cache) -> Result<Vec<String>> {
     if options.depth == Depth::Names || names.is_empty() {
         return Ok(vec![NOT_EVALUATED.into(); names.len()]);
     }
@@ -33,7 +35,7 @@ pub fn paths(expression: &Expression, names: &[String], options: &Options) -> Re
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(name) = names.get(index) else { return };
-                    let result = one(expression, name, options);
+                    let result = one(expression, name, options, cache);
                     results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, result));
                 }
             });
@@ -55,14 +57,30 @@ pub fn paths(expression: &Expression, names: &[String], options: &Options) -> Re
     }
 }
 
-fn one(expression: &Expression, name: &str, options: &Options) -> Result<String> {
-    let printed = program::evaluate(expression, &format!("systems/{name}"), options)
-        .with_context(|| format!("container {name}: Nix can't evaluate its system"))?;
-    let system: System =
-        serde_json::from_slice(&printed).with_context(|| format!("container {name}: read what Nix printed"))?;
-    if options.depth == Depth::Built {
-        program::build(&system.derivation, expression, None, options)
+fn one(expression: &Expression, name: &str, options: &Options, cache: &Cache) -> Result<String> {
+    let question = format!("systems/{name}");
+    let evaluate = |cache: &Cache| -> Result<(System, Answer)> {
+        let answer = program::evaluate(expression, &question, options, cache)
+            .with_context(|| format!("container {name}: Nix can't evaluate its system"))?;
+        let system =
+            serde_json::from_str(&answer.text).with_context(|| format!("container {name}: read what Nix printed"))?;
+        Ok((system, answer))
+    };
+    let (mut system, answer) = evaluate(cache)?;
+    let link = cache.link(&answer.name)?;
+    let is_there = |system: &System| link.as_ref().is_some_and(|link| leads_to(link, Path::new(&system.path)));
+    if options.depth == Depth::Built && !(answer.is_kept && is_there(&system)) {
+        if !Path::new(&system.derivation).exists() {
+            // It was collected with the system.
+            system = evaluate(&cache.without_answers())?.0;
+        }
+        program::build(&system.derivation, expression, link.as_deref(), options)
             .with_context(|| format!("container {name}: its system"))?;
     }
     Ok(system.path)
+}
+
+/// Whether a link leads to a store path that is there.
+fn leads_to(link: &Path, path: &Path) -> bool {
+    std::fs::read_link(link).is_ok_and(|target| target == path) && path.exists()
 }
