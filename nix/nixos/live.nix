@@ -7,6 +7,7 @@
   "pids"
   "forwardPorts"
   "environment"
+  "sshKeys"
   "autoStart"
   "restartIfChanged"
   "dependsOn"

@@ -4,3 +4,4 @@
 mod evaluate;
 mod module;
 mod options;
+mod samples;

@@ -1,7 +1,11 @@
 //! The NixOS module, on a host of the tests (nix/tests/host.nix).
 
 use crate::evaluate::{Scratch, firnctl, json_of_firnctl, nix};
-use serde_json::{Value, json};
+use crate::samples::{samples, with};
+use firnctl::definition::schema::Definition;
+use firnctl::difference::{self, Change};
+use firnctl::generation::Running;
+use serde_json::{Map, Value, json};
 
 /// What comes of a host's configuration; `what` selects from it.
 #[track_caller]
@@ -68,4 +72,202 @@ fn a_native_and_a_foreign_container_become_definitions() {
         "localAddress": "10.1.1.2/24", "autoStart": true,
     });
     assert_eq!(shown, json!({"containers": {"web": web, "db-1": db(1), "db-2": db(2)}}));
+}
+
+/// A host with a container for each sample, of the option's name, and `base`.
+fn host_of_samples(what: &str) -> Value {
+    let samples = samples().into_iter().map(|(option, sample)| (option, Value::Object(with(&sample))));
+    let all: Map<String, Value> = samples.chain([("base".into(), Value::Object(with(&json!({}))))]).collect();
+    host(&format!("{{ firn.containers = builtins.fromJSON ''{}''; }}", Value::Object(all)), what)
+}
+
+#[test]
+fn every_option_reaches_firnctl() {
+    let schema = json_of_firnctl(&["config", "schema"], "");
+    let options = &schema["properties"]["containers"]["additionalProperties"]["properties"];
+    let (samples, options) = (samples(), options.as_object().expect("options"));
+    assert_eq!(samples.keys().collect::<Vec<_>>(), options.keys().collect::<Vec<_>>(), "samples.rs has them all");
+
+    let found = host_of_samples("{ inherit (host) definitions mistakes; }");
+    assert_eq!(found["mistakes"], json!([]));
+    for (option, sample) in &samples {
+        let definition = &found["definitions"][format!("firn/containers/{option}.json")];
+        assert_eq!(definition, &json!({"containers": {option: with(sample)}}));
+    }
+    let files = written("samples", &found["definitions"]);
+    let output = firnctl(&["config", "check", files.path().to_str().expect("UTF-8")], "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What changes live is a reload, and what else changes a restart: as firnctl does it.
+#[test]
+fn a_rebuild_restarts_what_cannot_be_changed_live() {
+    let found = host_of_samples("host.units");
+    let unit = |name: &str| found[format!("firn@{name}.service")].as_str().expect("a unit").to_owned();
+    // Of a unit's text switch-to-configuration ignores these, and restarts where another line differs.
+    let ignored = ["X-Reload-Triggers=", "X-RestartIfChanged="];
+    let compared = |name: &str| {
+        let text = unit(name);
+        text.lines()
+            .filter(|line| !ignored.iter().any(|start| line.starts_with(start)))
+            .map(String::from)
+            .collect::<Vec<_>>()
+    };
+    let trigger = |name: &str| unit(name).lines().find(|line| line.starts_with("X-Reload-Triggers=")).map(String::from);
+    let run = |more: &Value| {
+        let definition: Definition = serde_json::from_value(Value::Object(with(more))).expect("a definition");
+        let system = definition.path.as_ref().or(definition.flake.as_ref()).map(Into::into);
+        let layers = definition.root_fs.iter().map(Into::into).collect();
+        let earlier_systems = Vec::new();
+        Running { version: 1, definition, system, earlier_systems, layers, first_id: None, generation: 1 }
+    };
+    // Their units are ordered after others, or need mounts: that is no change for a unit that runs.
+    let by_unit = ["bindMounts", "volumes", "volumes-ro", "dependsOn"];
+    for (option, sample) in samples().iter().filter(|(option, _)| *option != "instances") {
+        // What it needs beside it is no change; another root is one.
+        let mut others = sample.as_object().expect("an object").clone();
+        others.retain(|name, _| name != option && sample.get("path") != Some(&Value::Null));
+        let change = difference::between(&run(&Value::Object(others.clone())), &run(sample));
+        let is_alone = others.is_empty();
+        let is_restart = compared(option) != compared("base");
+        match change {
+            Change::Restart(_) => assert!(is_restart, "{option}: {change}"),
+            _ if by_unit.contains(&option.as_str()) => assert!(is_restart, "{option}: {change}"),
+            Change::Unchanged => assert!(!is_restart || !is_alone, "{option}: {change}"),
+            Change::Live(_) | Change::Update { .. } => {
+                assert!(!is_restart || !is_alone, "{option}: {change}");
+                assert_ne!(trigger(option), trigger("base"), "{option}: {change}");
+            }
+        }
+    }
+}
+
+#[test]
+fn units_are_the_templates_with_what_the_definition_adds() {
+    let found = host(
+        r#"{ firn.containers.web = {
+              path = "/nix/store/system"; dependsOn = [ "db" ]; interfaces = [ "eth-1" ]; autoStart = true;
+              bindMounts."/b\"%" = { }; volumes = [ "/a:b:/c" "./relative:/d" ]; restartIfChanged = false;
+            };
+            firn.containers.db = { rootFS = [ "/srv/a" "docker://b" ]; instances = 2; }; }"#,
+        "{ inherit (host) units; inherit (host.config.systemd) services;
+           wanted = host.config.systemd.units.\"firn@web.service\".wantedBy; }",
+    );
+    let units = &found["units"];
+    let text = |name: &str| units[name].as_str().expect("a unit").to_owned();
+    // No line of the template is missing.
+    let template = include_str!("../../firn@.service").replace("@bindir@", "/run/current-system/sw/bin");
+    for line in template.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        for name in ["firn@.service", "firn@web.service", "firn@db-2.service"] {
+            assert!(text(name).lines().any(|other| other == line), "{name}: {line}");
+        }
+    }
+    let added = |name: &str| {
+        let text = text(name);
+        let lines = text.lines().filter(|line| !template.lines().any(|other| other == *line));
+        lines.filter(|line| !line.starts_with("X-Re")).map(String::from).collect::<Vec<_>>()
+    };
+    let needed = "firn-declare.service firn@db-1.service firn@db-2.service sys-subsystem-net-devices-eth\\x2d1.device";
+    assert_eq!(
+        added("firn@web.service"),
+        [
+            &format!("Wants={needed}"),
+            &format!("After={needed}"),
+            "RequiresMountsFor=\"/b\\\"%%\"",
+            "RequiresMountsFor=\"/a:b\"",
+            "ExecReload=/run/current-system/sw/bin/firnctl unit declare /etc/firn/containers",
+            "Environment=PATH=/run/current-system/sw/bin",
+            "X-StopIfChanged=false",
+        ]
+    );
+    assert!(text("firn@web.service").contains("\nX-RestartIfChanged=false\n"));
+    assert!(added("firn@db-1.service").contains(&"RequiresMountsFor=\"/srv/a\"".to_owned()));
+    assert_eq!(found["wanted"], json!(["machines.target"]));
+    // New definitions are handed over also where nothing is restarted.
+    let declare = &found["services"]["firn-declare"];
+    assert_eq!(declare["restartTriggers"].as_array().map(Vec::len), Some(2), "{declare}");
+    // Nothing but the triggers names the store, so that a new firn restarts no container.
+    assert!(!text("firn@web.service").contains("/nix/store"));
+}
+
+#[test]
+fn each_wrong_combination_is_named() {
+    let path = "path = \"/nix/store/system\";";
+    let cases = [
+        ("", "firn.containers.a: nothing to run"),
+        (
+            "path = \"/x\"; flake = \"/y\";",
+            "firn.containers.a.flake: The options 'firn.containers.a.path' and 'firn.containers.a.flake' cannot both be set.",
+        ),
+        ("path = \"/x\"; rootFS = [ \"/y\" ];", "firn.containers.a.rootFS: "),
+        ("rootFS = [ \"/y\" ]; persistent = true; ephemeral = true;", "firn.containers.a.persistent: ephemeral"),
+        ("persistent = true;", "firn.containers.a.persistent: is for rootFS"),
+        ("rootFS = [ \"/y\" ]; nixDaemon = true;", "firn.containers.a.nixDaemon: "),
+        ("flake = \"/y\"; storePaths = \"/x\";", "firn.containers.a.storePaths: "),
+        ("hostAddress = \"10.0.0.1\";", "firn.containers.a.hostAddress: needs firn.containers.a.privateNetwork"),
+        ("localAddress6 = \"fd00::1\";", "firn.containers.a.localAddress6: needs firn.containers.a.privateNetwork"),
+        ("hostBridge = \"br0\";", "firn.containers.a.hostBridge: needs firn.containers.a.privateNetwork"),
+        (
+            "localMacAddress = \"02:00:00:00:00:01\";",
+            "firn.containers.a.localMacAddress: needs firn.containers.a.privateNetwork",
+        ),
+        (
+            "forwardPorts = [ { hostPort = 80; } ]; privateNetwork = true;",
+            "firn.containers.a.forwardPorts: needs localAddress",
+        ),
+        (
+            "extra.addressPrefix = \"10.1.1\"; hostAddress = \"10.1.1.1\";",
+            "firn.containers.a.hostAddress: firn.containers.a.extra.addressPrefix",
+        ),
+        (
+            "networkNamespace = \"/run/netns/x\"; privateNetwork = true;",
+            "firn.containers.a.networkNamespace: firn.containers.a.privateNetwork",
+        ),
+        (
+            "networkNamespace = \"/run/netns/x\"; interfaces = [ \"eth1\" ];",
+            "firn.containers.a.networkNamespace: firn.containers.a.interfaces",
+        ),
+        ("extra.enableWAN = true;", "firn.containers.a.extra.enableWAN: "),
+        ("extra.exposeLocalhost = true;", "firn.containers.a.extra.exposeLocalhost: "),
+        ("extra.firewallAllowHost = true;", "firn.containers.a.extra.firewallAllowHost: "),
+        ("extraVeths.a-name-of-sixteen = { };", "firn.containers.a.extraVeths.a-name-of-sixteen: "),
+        ("bindMounts.\"/a\".idmap = \"idmap\";", "firn.containers.a.bindMounts.\"/a\".idmap: "),
+        ("dependsOn = [ \"b\" ];", "firn.containers.a.dependsOn: there is no container b"),
+    ];
+    let hosts = cases.map(|(text, _)| {
+        let given = ["rootFS", "path", "flake"].iter().any(|root| text.contains(root)) || text.is_empty();
+        format!("{{ firn.containers.a = {{ {} {text} }}; }}", if given { "" } else { path })
+    });
+    let told = |hosts: &[String]| {
+        nix(&format!(
+            "map (module: let host = import (nix + \"/tests/host.nix\") module; in {{ inherit (host) mistakes definitions; }}) [ {} ]",
+            hosts.join(" ")
+        ))
+    };
+    let found = told(&hosts);
+    for ((text, expected), found) in cases.iter().zip(found.as_array().expect("a list")) {
+        let mistakes = found["mistakes"].as_array().expect("a list");
+        let is_told =
+            mistakes.iter().any(|mistake| mistake.as_str().is_some_and(|mistake| mistake.starts_with(expected)));
+        assert!(is_told, "{text}: {mistakes:?}");
+        // firnctl finds them too, when the system is built.
+        let project = found["definitions"]["firn/containers/a.json"].to_string();
+        let output = firnctl(&["config", "check", "-"], &project);
+        assert_eq!(output.status.code(), Some(1), "{text}: {project}");
+    }
+    let names = told(&["-a", "a b", "..", "a/b"].map(|name| format!("{{ firn.containers.{name:?} = {{ {path} }}; }}")));
+    for found in names.as_array().expect("a list") {
+        assert!(found["mistakes"][0].as_str().is_some_and(|mistake| mistake.contains("a name has letters")), "{found}");
+    }
+}
+
+#[test]
+fn podman_containerd_and_docker_run_firn_by_one_option() {
+    let found = host("{ firn.ociRuntime = true; }", "host.config.virtualisation");
+    let firn = &found["docker"]["daemon"]["settings"]["runtimes"]["firn"]["path"];
+    assert!(firn.as_str().is_some_and(|firn| firn.ends_with("-firn/bin/firn")), "{firn}");
+    let engine = &found["containers"]["containersConf"]["settings"]["engine"];
+    assert_eq!(engine, &json!({"runtime": "firn", "runtimes": {"firn": [firn]}}));
+    let containerd = &found["containerd"]["settings"]["plugins"]["io.containerd.grpc.v1.cri"]["containerd"];
+    assert_eq!(containerd["runtimes"]["firn"]["options"]["BinaryName"], *firn);
 }
