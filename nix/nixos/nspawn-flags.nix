@@ -50,6 +50,6 @@ let
   meaning = flag: let inherit (parts flag) name value; in if table ? ${name} then table.${name} value else null;
 in
 {
-  optionsOf = flags: lib.mkMerge (builtins.filter (options: options != null) (map meaning (words flags)));
+  optionsOf = flags: builtins.filter (options: options != null) (map meaning (words flags));
   unknown = flags: builtins.filter (flag: meaning flag == null) (words flags);
 }

@@ -9,22 +9,32 @@ let
   same = container: lib.filterAttrs (name: value: value != null && value != firn.${name}.default)
     (builtins.intersectAttrs (removeAttrs firn [ "path" "flake" "storePaths" "bindMounts" "allowedDevices" ]) container);
 
-  definitionOf = container: lib.mkMerge [
+  # In NixOS's order: of two values the later one counts, and lists grow.
+  combine = builtins.foldl' (one: other: one // builtins.mapAttrs (name: value:
+    if builtins.isList value then one.${name} or [ ] ++ value
+    else if builtins.isAttrs value then one.${name} or { } // value
+    else value) other) { };
+
+  definitionOf = container: combine ([
     (same container)
     {
       bindMounts = builtins.mapAttrs (_: bind: { inherit (bind) mountPoint hostPath isReadOnly; }) container.bindMounts;
       allowedDevices = map (device: { inherit (device) node modifier; }) container.allowedDevices;
     }
     (if container.flake or null != null then { inherit (container) flake; } else {
-      inherit (container) path;
-      # A profile's closure is asked of Nix when it starts.
-      storePaths = lib.mkIf (builtins.hasContext "${container.path}")
-        "${pkgs.closureInfo { rootPaths = [ container.path ]; }}/store-paths";
+      path = "${container.path}";
+    } // lib.optionalAttrs (builtins.hasContext "${container.path}") {
+      # Else it is a profile, whose closure is asked of Nix when it starts.
+      storePaths = "${pkgs.closureInfo { rootPaths = [ container.path ]; }}/store-paths";
     })
-    (flags.optionsOf (container.extraFlags or [ ]))
-  ];
+  ] ++ flags.optionsOf (container.extraFlags or [ ]));
 in
 {
+  # Of NixOS's one says that its containers are off: their units are.
+  options.warnings = lib.mkOption {
+    apply = builtins.filter (warning: !(cfg.takeOver && lib.hasPrefix "containers.<name> is used, but boot.enableContainers" warning));
+  };
+
   options.firn.takeOver = lib.mkOption {
     type = lib.types.bool;
     default = false;

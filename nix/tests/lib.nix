@@ -191,8 +191,10 @@ let
     lib.genAttrs names (name:
       let found = of name; in
       if !any isOption found then mergeOptions (loc ++ [ name ]) found
-      else if length found == 1 then head found
-      else throw "The option `${lib.showOption (loc ++ [ name ])}' is declared twice");
+      # A second declaration adds to the first, and repeats nothing of it.
+      else foldl' (one: other:
+        if all (name: name == "_type" || !(one ? ${name})) (attrNames other) then one // other
+        else throw "The option `${lib.showOption (loc ++ [ name ])}' is declared twice") (head found) (tail found));
 
   evaluateOption = isKnown: loc: option: definitions:
     let

@@ -5,3 +5,4 @@ mod evaluate;
 mod module;
 mod options;
 mod samples;
+mod take_over;

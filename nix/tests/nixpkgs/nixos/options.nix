@@ -71,12 +71,16 @@ in
       units = anything;
     };
     users.users = anything;
+    warnings = texts;
     virtualisation = {
       containerd.settings = anything;
       containers.containersConf.settings = anything;
       docker.daemon.settings = anything;
     };
   };
+
+  config.warnings = [ "another" ]
+    ++ lib.optional (!config.boot.enableContainers && config.containers != { }) "containers.<name> is used, but boot.enableContainers is false.";
 
   # Another configuration is another system.
   config.system.build.toplevel =
