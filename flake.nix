@@ -8,7 +8,17 @@
       containerOptions = import ./nix/options.nix;
       # firn for a nixpkgs: `makePackage { inherit pkgs; }`.
       makePackage = { pkgs }: pkgs.callPackage ./nix/package.nix { };
+      # Containers without a system around them: `(evalContainers { nixpkgs, system, … } definition).definitions`.
+      evalContainers = import ./nix/eval;
+      # The outputs of a flake with these containers: `makeContainers { nixpkgs, containers, systems, … }`.
+      makeContainers = { nixpkgs, ... }@arguments: import ./nix/flake-module/outputs.nix ({
+        package = system: self.lib.makePackage { pkgs = import nixpkgs { inherit system; }; };
+      } // arguments);
     };
+
+    # The same for flake-parts.
+    flakeModule = import ./nix/flake-module { inherit (self.lib) makePackage; };
+    flakeModules.default = self.flakeModule;
 
     overlays.default = final: _: { firn = final.callPackage ./nix/package.nix { }; };
 

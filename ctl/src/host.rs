@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub const STATE_DIR: &str = "/var/lib/firnctl";
 /// What does not.
 pub const RUN_DIR: &str = "/run/firnctl";
+/// What stays of a project's containers, in its directory.
+pub const PROJECT_DIR: &str = ".firn";
 /// hosts(5).
 pub const HOSTS_FILE: &str = "/etc/hosts";
 /// root's keys (sshd(8)).
@@ -119,6 +121,11 @@ impl Places {
     pub fn lock_file(&self) -> PathBuf {
         self.run.join("lock")
     }
+}
+
+/// The state and run directories of a project. What goes with a reboot is not kept in its own directory.
+pub fn of_project(project: &Path) -> (PathBuf, PathBuf) {
+    (project.join(PROJECT_DIR), Path::new(RUN_DIR).join("projects").join(names::table(project)))
 }
 
 /// A program of firn's: the one beside this, else in PATH.

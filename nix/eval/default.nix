@@ -13,8 +13,12 @@
   options ? import ../options.nix,
   # Arguments of every container's modules, beside its own.
   specialArgs ? { },
-  # Modules of every container.
+  # NixOS modules of every container.
   modules ? [ ],
+  # Further options of a container, as modules of its own.
+  containerModules ? [ ],
+  # What becomes of a container's system.
+  systemOf ? (_: _: toplevel: toplevel),
 }:
 source:
 let
@@ -33,7 +37,7 @@ let
     && !(isMarked (value.containers or { }));
 
   # What Nix alone reads. firnctl is given what it comes to, as `path`.
-  own = [ "config" "nixpkgs" "specialArgs" "imports" ];
+  own = [ "config" "modules" "nixpkgs" "specialArgs" "imports" ];
 
   lib = import (nixpkgs + "/lib");
   firn = options { inherit lib; };
@@ -43,7 +47,7 @@ let
   }).config.containers;
 
   outer.options.containers = lib.mkOption {
-    type = lib.types.attrsOf (lib.types.submodule { options = firn.options // ownOptions; });
+    type = lib.types.attrsOf (lib.types.submodule ([ { options = firn.options // ownOptions; } ] ++ containerModules));
     default = { };
     description = "The containers by name.";
   };
@@ -51,9 +55,18 @@ let
   ownOptions = {
     config = lib.mkOption {
       # Modules are given to NixOS as they are.
-      type = lib.mkOptionType { name = "NixOS module"; merge = _: map (definition: definition.value); };
-      default = [ ];
+      type = lib.mkOptionType {
+        name = "NixOS module";
+        merge = _: definitions: filter (module: module != null) (map (definition: definition.value) definitions);
+      };
+      # The default is merged too.
+      default = null;
       description = "The container's system, as a NixOS module. It stands in for `path`.";
+    };
+    modules = lib.mkOption {
+      type = lib.types.listOf (lib.types.raw or lib.types.unspecified);
+      default = [ ];
+      description = "Further NixOS modules beside `config`, as of a flake.";
     };
     nixpkgs = lib.mkOption {
       type = lib.types.raw or lib.types.unspecified;
@@ -67,32 +80,41 @@ let
     };
   };
 
-  withSystem = if isPlain then [ ] else filter (name: evaluated.${name}.config != [ ]) (attrNames evaluated);
+  withSystem = if isPlain then [ ] else filter (name: evaluated.${name}.config ++ evaluated.${name}.modules != [ ]) (attrNames evaluated);
+
+  # What a NixOS system needs to be a container.
+  base = name: definition: { lib, options, config, ... }: {
+    _file = "firn";
+    config = lib.mkMerge [
+      {
+        boot.isContainer = true;
+        networking.hostName = lib.mkDefault (
+          if definition.hostname != null then definition.hostname
+          # Of several, each has its own from the outside.
+          else if definition.instances != null then ""
+          else builtins.replaceStrings [ "_" ] [ "-" ] name
+        );
+        networking.useDHCP = lib.mkDefault false;
+        # `boot.isContainer` means the host's daemon, which a container with its own closure alone doesn't see.
+        environment.variables = lib.mkIf (!definition.nixDaemon) { NIX_REMOTE = lib.mkOverride 90 ""; };
+      }
+      # Without it, `boot.isContainer` is not enough since 2026.
+      (lib.optionalAttrs (options.boot ? isNspawnContainer) { boot.isNspawnContainer = true; })
+      # There is no older state whose version would be asked for.
+      (lib.optionalAttrs (options ? system && options.system ? stateVersion && options.system ? nixos) {
+        system.stateVersion = lib.mkDefault config.system.nixos.release;
+      })
+    ];
+  };
 
   toplevel = name:
     let
       container = evaluated.${name};
-      own = if container.nixpkgs == null then nixosPath else container.nixpkgs + "/nixos";
-      # The instances of a definition share a system, so it names none of them: the container's manager does.
-      hostName = if container.instances != null then "" else builtins.replaceStrings [ "_" ] [ "-" ] name;
-      base = { lib, options, config, ... }: {
-        config = lib.mkMerge [
-          {
-            boot.isContainer = true;
-            networking.hostName = lib.mkDefault hostName;
-            networking.useDHCP = lib.mkDefault false;
-          }
-          (lib.optionalAttrs (options.boot ? isNspawnContainer) { boot.isNspawnContainer = true; })
-          # There is no older state whose version is asked for.
-          (lib.optionalAttrs (options ? system && options.system ? stateVersion && options.system ? nixos) {
-            system.stateVersion = lib.mkDefault config.system.nixos.release;
-          })
-        ];
-      };
+      ofContainer = if container.nixpkgs == null then nixosPath else container.nixpkgs + "/nixos";
     in
-    (import (own + "/lib/eval-config.nix") {
+    systemOf name container (import (ofContainer + "/lib/eval-config.nix") {
       inherit system;
-      modules = [ base ] ++ modules ++ container.config;
+      modules = [ (base name container) ] ++ modules ++ container.modules ++ container.config;
       prefix = [ "containers" name ];
       specialArgs = specialArgs // container.specialArgs;
     }).config.system.build.toplevel;

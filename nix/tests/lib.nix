@@ -93,7 +93,9 @@ let
   shown = value: if isFunction value || isAttrs value then typeOf value else value;
 
   same = loc: definitions:
-    if all (definition: definition.value == (head definitions).value) definitions then (head definitions).value
+    # Also what can't be compared, as a function.
+    if length definitions == 1 then (head definitions).value
+    else if all (definition: definition.value == (head definitions).value) definitions then (head definitions).value
     else throw "The option `${lib.showOption loc}' has conflicting definition values: in ${lib.concatMapStringsSep " and " (d: d.file) definitions}";
 
   simple = name: check: lib.mkOptionType { inherit name check; merge = same; };

@@ -2,6 +2,7 @@
 
 mod access;
 mod declared;
+mod flake;
 mod host;
 mod life;
 mod live;

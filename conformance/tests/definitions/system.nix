@@ -2,12 +2,12 @@
 # another version runs. The programs are the closure's own static busybox.
 #
 # version: what tells one system from another. status: exit status of the switch.
-{ busybox, version, status ? "0" }:
+{ busybox, version, status ? "0", system ? builtins.currentSystem }:
 let
   shell = builtins.path { name = "busybox"; path = busybox; };
   tools = derivation {
     name = "firn-test-busybox";
-    system = builtins.currentSystem;
+    inherit system;
     builder = busybox;
     args = [ "sh" "-euc" ''
       ${busybox} mkdir -p $out/bin
@@ -20,7 +20,7 @@ let
   };
   hello = derivation {
     name = "firn-test-hello-${version}";
-    system = builtins.currentSystem;
+    inherit system;
     builder = "${tools}/bin/sh";
     args = [ "-euc" ''
       ${tools}/bin/mkdir -p $out/bin
@@ -31,13 +31,15 @@ let
 in
 derivation {
   name = "firn-test-system-${version}";
-  system = builtins.currentSystem;
+  inherit system;
   builder = "${tools}/bin/sh";
   init = ''
     #!${tools}/bin/sh
     export PATH=${tools}/bin
     trap 'exit 0' 37
     trap 'exit 133' USR1
+    mkdir -p /bin
+    ln -sf ${tools}/bin/sh /bin/sh
     echo booted ${version}
     # A service in a mount namespace of its own, which later executes what it is told.
     unshare -m --propagation slave sh -c 'while :; do
@@ -63,4 +65,4 @@ derivation {
     ln -s ${tools} $out/sw
     ln -s ${hello}/bin/hello $out/bin/hello
   '' ];
-}
+} // { inherit tools; }

@@ -103,7 +103,7 @@ pub fn check_owner(container: &Container, loaded: &Loaded) -> Result<()> {
 
 /// Containers that the project's file made once, and no longer defines.
 pub fn orphans(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
-    let Some(file) = &loaded.file else { return Ok(Vec::new()) };
+    let Some(file) = loaded.file.as_ref().filter(|_| !loaded.is_part) else { return Ok(Vec::new()) };
     let mut orphans = Vec::new();
     for container in generation::all(places)? {
         let is_defined = loaded.instances.iter().any(|instance| instance.name == container.name);

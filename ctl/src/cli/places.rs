@@ -2,8 +2,8 @@
 
 use crate::definition::mistake::hint;
 use crate::generation::{self, Container};
-use crate::host::{AUTHORIZED_KEYS, HOSTS_FILE, Places, RUN_DIR, STATE_DIR};
-use anyhow::{Result, bail};
+use crate::host::{self, AUTHORIZED_KEYS, HOSTS_FILE, Places, RUN_DIR, STATE_DIR};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -25,21 +25,44 @@ pub struct PlaceArgs {
     /// File of keys in which those of sshKeys are, for the host's sshd.
     #[arg(long, value_name = "FILE", default_value = AUTHORIZED_KEYS, global = true, help_heading = "Global options")]
     authorized_keys: PathBuf,
+
+    /// Directory of a project: its containers are kept apart from others, in DIR/.firn, and relative paths of
+    /// its definitions count from it, wherever those are.
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        conflicts_with_all = ["state_dir", "run_dir"],
+        help_heading = "Global options"
+    )]
+    project: Option<PathBuf>,
 }
 
 impl PlaceArgs {
     /// The options with what they were given.
-    pub fn options(&self) -> [(&'static str, &Path); 4] {
-        [
-            ("--state-dir", &self.state_dir),
-            ("--run-dir", &self.run_dir),
-            ("--hosts-file", &self.hosts_file),
-            ("--authorized-keys", &self.authorized_keys),
-        ]
+    pub fn options(&self) -> Vec<(&'static str, &Path)> {
+        let mut options: Vec<(_, &Path)> = match &self.project {
+            Some(project) => vec![("--project", project)],
+            None => vec![("--state-dir", &self.state_dir), ("--run-dir", &self.run_dir)],
+        };
+        options.push(("--hosts-file", &self.hosts_file));
+        options.push(("--authorized-keys", &self.authorized_keys));
+        options
     }
 
     pub fn places(&self) -> Result<Places> {
-        Places::new(&self.state_dir, &self.run_dir, &self.hosts_file, &self.authorized_keys)
+        let (state, run) = match self.project()? {
+            Some(project) => host::of_project(&project),
+            None => (self.state_dir.clone(), self.run_dir.clone()),
+        };
+        Places::new(&state, &run, &self.hosts_file, &self.authorized_keys)
+    }
+
+    /// The directory of the project.
+    pub fn project(&self) -> Result<Option<PathBuf>> {
+        let real =
+            |path: &PathBuf| std::fs::canonicalize(path).with_context(|| format!("--project {}", path.display()));
+        self.project.as_ref().map(real).transpose()
     }
 }
 

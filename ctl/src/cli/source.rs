@@ -4,9 +4,12 @@ use super::places::PlaceArgs;
 use crate::definition::nix::{self, Depth};
 use crate::definition::source::Source;
 use crate::definition::{self, Loaded};
-use anyhow::Result;
+use crate::host::PROJECT_DIR;
+use anyhow::{Context, Result};
 use clap::Args;
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
 /// Where definitions are.
 #[derive(Debug, Args)]
@@ -40,24 +43,33 @@ pub struct SourceArgs {
 impl SourceArgs {
     /// Reads and checks them, with systems so far.
     pub fn load(&self, depth: Depth) -> Result<Loaded> {
-        self.read(depth, None)
+        definition::load(&self.source(), &self.options(depth), None)
     }
 
     /// The same for containers that are kept in `places`, where Nix's answers are kept too.
     pub fn load_for(&self, depth: Depth, places: &PlaceArgs) -> Result<Loaded> {
-        self.read(depth, Some(places.places()?.evaluations()))
+        let cache = Some(places.places()?.evaluations());
+        let options = nix::Options { cache, ..self.options(depth) };
+        let project = places.project()?;
+        if let (Some(project), Depth::Built) = (&project, depth) {
+            make_state(&project.join(PROJECT_DIR))?;
+        }
+        definition::load(&self.source(), &options, project.as_deref())
     }
 
-    fn read(&self, depth: Depth, cache: Option<PathBuf>) -> Result<Loaded> {
-        let options = nix::Options {
+    fn source(&self) -> Source {
+        Source::of(self.file.as_deref(), self.expr.as_deref())
+    }
+
+    fn options(&self, depth: Depth) -> nix::Options {
+        nix::Options {
             attribute: self.attr.clone(),
             nixpkgs: self.nixpkgs_path.clone(),
             nixos: self.nixos_path.clone(),
             arguments: self.build_args.clone(),
             depth,
-            cache,
-        };
-        definition::load(&Source::of(self.file.as_deref(), self.expr.as_deref()), &options)
+            cache: None,
+        }
     }
 
     /// Takes a `--run COMMAND…` that has come after `--build-args`, which takes all that follows.
@@ -65,4 +77,14 @@ impl SourceArgs {
         let Some(at) = self.build_args.iter().position(|argument| argument == "--run") else { return Vec::new() };
         self.build_args.split_off(at).split_off(1)
     }
+}
+
+/// Makes the directory of a project's state. It can be listed, and git leaves it out.
+fn make_state(directory: &Path) -> Result<()> {
+    let ignore = directory.join(".gitignore");
+    if ignore.exists() {
+        return Ok(());
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
+    made.and_then(|()| std::fs::write(&ignore, "*\n")).with_context(|| format!("write {}", ignore.display()))
 }

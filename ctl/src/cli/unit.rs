@@ -41,7 +41,7 @@ pub fn run(arguments: &UnitArgs, places: &PlaceArgs) -> Result<()> {
         Verb::Run { name } => unit::run(&find(&places.places()?, name)?).map(|never| match never {}),
         Verb::Reload { name } => reload(name, places),
         Verb::Declare { directory } => {
-            let loaded = definition::load(&Source::Path(directory.clone()), &Options::default())?;
+            let loaded = definition::load(&Source::Path(directory.clone()), &Options::default(), None)?;
             install::declare(&loaded, &places.places()?)
         }
         Verb::Register => {

@@ -36,8 +36,10 @@ use structure::Structure;
 pub struct Loaded {
     /// How people know where they came from.
     pub origin: String,
-    /// The file, where it was one.
+    /// The file, where it was one; of a project its directory.
     pub file: Option<PathBuf>,
+    /// Whether there may be other containers of the same project.
+    pub is_part: bool,
     /// From where relative paths counted; all paths are absolute now.
     pub directory: PathBuf,
     pub project: Project,
@@ -46,9 +48,13 @@ pub struct Loaded {
 }
 
 /// Reads and checks definitions; `options` are those in Nix. An error that is [`Mistakes`] is the writer's: all of them.
-pub fn load(source: &Source, options: &nix::Options) -> Result<Loaded> {
+/// In a `project` relative paths count from its directory, and the definitions are a part of it.
+pub fn load(source: &Source, options: &nix::Options, project_directory: Option<&Path>) -> Result<Loaded> {
     let text = source.read()?;
-    let (origin, file, directory) = (text.origin.clone(), text.file.clone(), text.directory.clone());
+    let (origin, file, directory) = match project_directory {
+        Some(directory) => (text.origin.clone(), Some(directory.to_owned()), directory.to_owned()),
+        None => (text.origin.clone(), text.file.clone(), text.directory.clone()),
+    };
     let document = parse(text, options)?;
     let (project, instances) = check(&document)?;
     let project = paths::absolute(project, &directory);
@@ -56,7 +62,8 @@ pub fn load(source: &Source, options: &nix::Options) -> Result<Loaded> {
         .into_iter()
         .map(|instance| Instance { definition: paths::of_definition(instance.definition, &directory), ..instance })
         .collect();
-    Ok(Loaded { origin, file, directory, project, instances })
+    let is_part = project_directory.is_some();
+    Ok(Loaded { origin, file, is_part, directory, project, instances })
 }
 
 fn parse(text: Text, options: &nix::Options) -> Result<Document> {

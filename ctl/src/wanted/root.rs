@@ -56,13 +56,14 @@ fn build(flake: &str) -> Result<PathBuf> {
     let (uri, attribute) = flake.split_once('#').unwrap_or((flake, "container"));
     let installable = format!("{uri}#nixosConfigurations.\"{attribute}\".config.system.build.toplevel");
     let mut nix = Command::new("nix");
-    nix.args(["--extra-experimental-features", "nix-command flakes", "build", "--no-link", "--print-out-paths"]);
+    nix.args(["--extra-experimental-features", "nix-command flakes", "build", "--no-link", "--json"]);
     let output = nix.arg(&installable).stderr(Stdio::inherit()).output().context("flake: run nix")?;
     if !output.status.success() {
         bail!("flake: nix could not build {installable}");
     }
-    let text = String::from_utf8(output.stdout).context("flake: nix printed no path")?;
-    system_of(Path::new(text.trim()))
+    let built: serde_json::Value = serde_json::from_slice(&output.stdout).context("flake: read what nix printed")?;
+    let path = built.pointer("/0/outputs/out").and_then(serde_json::Value::as_str);
+    system_of(Path::new(path.context("flake: nix printed no path")?))
 }
 
 /// Everything after `firn-image`. `store_paths`: the list of the closures, where Nix is not to be asked.

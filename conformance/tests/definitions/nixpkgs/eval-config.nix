@@ -6,15 +6,17 @@ let
   options = { lib, ... }: {
     options = {
       boot.isContainer = mkOption { type = types.bool; };
+      environment.variables = mkOption { type = types.attrsOf types.str; default = { }; };
       networking.hostName = mkOption { type = types.str; };
       networking.useDHCP = mkOption { type = types.bool; };
+      nixpkgs.pkgs = mkOption { type = types.unspecified; default = null; };
       system.build = mkOption { type = types.attrsOf types.unspecified; default = { }; };
       test.version = mkOption { type = types.str; default = "one"; };
     };
   };
   evaluated = lib.evalModules { modules = [ options ] ++ modules; inherit prefix specialArgs; };
   inherit (evaluated) config;
-  toplevel = import ../../system.nix { busybox = BUSYBOX; inherit (config.test) version; };
+  toplevel = import ../../system.nix { busybox = import ../../busybox.nix; inherit system; inherit (config.test) version; };
 in
 evaluated // {
   config = config // {

@@ -1,0 +1,180 @@
+//! Containers of a flake: the outputs that `lib.makeContainers` makes, built by real Nix and run.
+
+use crate::nix::Nix;
+use firn_conformance::harness::place::program;
+use firn_conformance::harness::{Output, binary, command};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Guests have the tests' programs, and not their files.
+const FIRN: [(&str, &str); 7] = [
+    ("flake.nix", include_str!("../../../flake.nix")),
+    ("nix/options.nix", include_str!("../../../nix/options.nix")),
+    ("nix/schema.json", include_str!("../../../nix/schema.json")),
+    ("nix/eval/default.nix", include_str!("../../../nix/eval/default.nix")),
+    ("nix/flake-module/containers.nix", include_str!("../../../nix/flake-module/containers.nix")),
+    ("nix/flake-module/default.nix", include_str!("../../../nix/flake-module/default.nix")),
+    ("nix/flake-module/outputs.nix", include_str!("../../../nix/flake-module/outputs.nix")),
+];
+
+/// A project whose flake defines containers.
+struct Project {
+    nix: Nix,
+}
+
+impl Project {
+    fn new(test: &str, containers: &str) -> Self {
+        let project = Project { nix: Nix::in_flake(test) };
+        for directory in ["nix/eval", "nix/flake-module"] {
+            project.nix.host.scratch.directory(&format!("firn/{directory}"));
+        }
+        for (path, content) in FIRN {
+            project.nix.write(&format!("firn/{path}"), content);
+        }
+        // As with inputs, which are fetched: nothing is here.
+        project.nix.write(
+            "flake.nix",
+            &format!(
+                "{{
+                   outputs = {{ self }}:
+                     let firn = (import ./firn/flake.nix).outputs {{ self = firn; }}; in
+                     firn.lib.makeContainers {{
+                       nixpkgs = ./nixpkgs;
+                       systems = [ \"x86_64-linux\" ];
+                       package = _: null;
+                       containers = {containers};
+                     }};
+                 }}"
+            ),
+        );
+        project
+    }
+
+    /// `nix VERB`, in the project's directory.
+    fn nix(&self, arguments: &[&str]) -> Output {
+        let mut nix = Command::new(program("nix", "nix-bin"));
+        nix.current_dir(self.nix.host.scratch.path());
+        nix.args(["--extra-experimental-features", "nix-command flakes", "--option", "sandbox", "false"]);
+        nix.args(["--option", "substitute", "false", "--option", "build-users-group", ""]).args(arguments);
+        command(&mut nix)
+    }
+
+    /// Builds one of its commands; where that is.
+    fn build(&self, name: &str) -> PathBuf {
+        let built = self.nix(&["build", "--no-link", "--json", &format!("path:.#{name}")]).succeeds().stdout;
+        let built: Value = serde_json::from_str(&built).unwrap();
+        PathBuf::from(built[0]["outputs"]["out"].as_str().unwrap()).join("bin").join(name)
+    }
+
+    /// Runs such a command below the project.
+    fn run(&self, program: &PathBuf, arguments: &[&str]) -> Output {
+        let firnctl = binary("firnctl");
+        let path = format!("{}:{}", firnctl.parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let mut run = Command::new(program);
+        run.env("PATH", path).current_dir(self.nix.host.scratch.directory("below/it")).args(arguments);
+        command(&mut run)
+    }
+
+    fn firnctl(&self, arguments: &[&str]) -> Output {
+        let mut firnctl = Command::new(binary("firnctl"));
+        command(
+            firnctl.args(["--hosts-file", "/dev/null", "--project"]).arg(self.nix.host.scratch.path()).args(arguments),
+        )
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        self.firnctl(&["destroy", "--all"]);
+    }
+}
+
+#[test]
+fn containers_of_a_flake_are_commands_of_its_project() {
+    let project = Project::new(
+        "ctl-flake",
+        "{
+           NAME-api.configuration = { lib, ... }: { test.version = lib.mkForce \"api\"; };
+           NAME-job = { configuration = { }; runCommand = pkgs: \"echo runs; while :; do sleep 60 & wait $!; done\"; privateNetwork = false; };
+           NAME-web = {
+             configuration.test.version = \"web\";
+             privateNetwork = false;
+             dependsOn = [ \"NAME-job\" ];
+             notify = false;
+             volumes = [ \"./data:/data\" ];
+           };
+         }",
+    );
+    let id = project.nix.host.scratch.id();
+    let show = project.nix(&["flake", "show", "path:."]).succeeds();
+    for name in ["api", "job", "web"] {
+        for verb in ["up", "down", "shell", "logs"] {
+            assert!(show.stdout.contains(&format!("package '{id}-{name}-{verb}'")), "{}", show.stdout);
+        }
+    }
+    assert!(show.stdout.contains("development environment"), "{}", show.stdout);
+    assert!(!show.stderr.contains("trace: evaluated"), "no system is evaluated: {}", show.stderr);
+
+    // What firnctl is told of one: itself and what it needs, with addresses by the order of the names.
+    let definition = |up: &PathBuf| -> Value {
+        let script = std::fs::read_to_string(up).unwrap();
+        let file = script.split_whitespace().find(|word| word.ends_with(".json")).unwrap();
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+    };
+    let api = definition(&project.build(&format!("{id}-api-up")));
+    let containers = api["containers"].as_object().unwrap();
+    assert_eq!(containers.keys().collect::<Vec<_>>(), [&format!("{id}-api")]);
+    let api = &containers[&format!("{id}-api")];
+    assert!(api["path"].as_str().unwrap().ends_with("-firn-test-system-api"), "{api}");
+    assert_eq!((&api["hostAddress"], &api["localAddress"]), (&"10.233.1.1".into(), &"10.233.1.2".into()));
+
+    let host = &project.nix.host;
+    host.scratch.directory("data");
+    host.scratch.write("data/file", "of the project\n");
+    let build = |name: &str| project.build(&format!("{id}-web-{name}"));
+    let (up, down, shell, logs) = (build("up"), build("down"), build("shell"), build("logs"));
+    project.run(&up, &["--detach", "--hosts-file", "/dev/null"]).succeeds();
+    let list = project.firnctl(&["list", "--json"]).succeeds().stdout;
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let names: Vec<&str> = list.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, [format!("{id}-job"), format!("{id}-web")]);
+    assert_eq!(
+        project.run(&shell, &["sh", "-c", "read line < /data/file; echo $line"]).succeeds().stdout,
+        "of the project\n"
+    );
+    assert!(project.run(&logs, &[]).succeeds().stdout.contains("booted web\n"));
+    assert_eq!(project.firnctl(&["logs", &format!("{id}-job")]).succeeds().stdout, "runs\n");
+    assert!(host.scratch.join(&format!(".firn/containers/{id}-web/wanted.json")).exists());
+    assert_eq!(std::fs::read_to_string(host.scratch.join(".firn/.gitignore")).unwrap(), "*\n");
+    project.run(&down, &[]).succeeds();
+    assert_eq!(project.firnctl(&["status", &format!("{id}-web")]).succeeds().stdout, "down\n");
+    // Elsewhere it says where to call it.
+    let mut elsewhere = Command::new(&up);
+    assert!(command(elsewhere.current_dir("/")).fails(1).stderr.contains("there is no flake.nix in / or above"));
+    project.firnctl(&["destroy", "--all"]).succeeds();
+}
+
+#[test]
+fn a_system_may_be_a_flakes() {
+    let nix = Nix::in_flake("ctl-flake-option");
+    let flake = "{
+      outputs = { self }: {
+        nixosConfigurations.\"of.it\" = import ./nixpkgs/nixos/lib/eval-config.nix {
+          system = \"x86_64-linux\";
+          modules = [ { boot.isContainer = true; networking.hostName = \"x\"; test.version = \"flake\"; } ];
+        };
+      };
+    }";
+    nix.write("flake.nix", flake);
+    let name = nix.host.name("a");
+    nix.host.scratch.write(
+        "firn.json",
+        &serde_json::json!({"containers": {&name: {"flake": "path:.#of.it", "notify": false}}}).to_string(),
+    );
+    let mut up = nix.host.firnctl(&["up", "--detach", "firn.json"]);
+    up.env("NIX_CONFIG", "sandbox = false\nsubstitute = false\nbuild-users-group =");
+    command(&mut up).succeeds();
+    nix.host.expect_log("a", "booted flake\n");
+    nix.host.leaves_nothing();
+}
