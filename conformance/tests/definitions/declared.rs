@@ -93,3 +93,21 @@ fn what_is_declared_no_longer_is_no_ghost_and_keeps_its_files() {
     host.call(&["destroy", &host.name("a"), &host.name("b-1"), &host.name("b-2")]).succeeds();
     host.leaves_nothing();
 }
+
+/// As docs/nixos.md has it: the root of nixos-container, moved.
+#[test]
+fn a_root_that_was_moved_in_is_the_containers() {
+    let host = Host::new("ctl-moved");
+    let root = host.state("a").join("root");
+    std::fs::create_dir_all(&root).unwrap();
+    let of_nixos = host.scratch.directory("nixos-containers/a");
+    std::fs::create_dir_all(of_nixos.join("var/lib")).unwrap();
+    std::fs::write(of_nixos.join("var/lib/data"), "kept\n").unwrap();
+    std::fs::rename(of_nixos, root.join("upper")).unwrap();
+    declare(&host, "a", json!({}));
+    hand_over(&host);
+    host.call(&["start", &host.name("a")]).succeeds();
+    assert_eq!(host.exec("a", &["cat", "/var/lib/data"]), "kept\n");
+    std::fs::remove_dir_all(host.scratch.join("declared")).unwrap();
+    host.leaves_nothing();
+}
