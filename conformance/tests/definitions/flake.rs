@@ -1,5 +1,6 @@
 //! Containers of a flake: the outputs that `lib.makeContainers` makes, built by real Nix and run.
 
+use crate::documents::blocks;
 use crate::nix::Nix;
 use firn_conformance::harness::place::program;
 use firn_conformance::harness::{Output, binary, command};
@@ -25,13 +26,7 @@ struct Project {
 
 impl Project {
     fn new(test: &str, containers: &str) -> Self {
-        let project = Project { nix: Nix::in_flake(test) };
-        for directory in ["nix/eval", "nix/flake-module"] {
-            project.nix.host.scratch.directory(&format!("firn/{directory}"));
-        }
-        for (path, content) in FIRN {
-            project.nix.write(&format!("firn/{path}"), content);
-        }
+        let project = Self::with_firn(test);
         // As with inputs, which are fetched: nothing is here.
         project.nix.write(
             "flake.nix",
@@ -48,6 +43,18 @@ impl Project {
                  }}"
             ),
         );
+        project
+    }
+
+    /// Without a flake.nix so far.
+    fn with_firn(test: &str) -> Self {
+        let project = Project { nix: Nix::in_flake(test) };
+        for directory in ["nix/eval", "nix/flake-module"] {
+            project.nix.host.scratch.directory(&format!("firn/{directory}"));
+        }
+        for (path, content) in FIRN {
+            project.nix.write(&format!("firn/{path}"), content);
+        }
         project
     }
 
@@ -177,4 +184,51 @@ fn a_system_may_be_a_flakes() {
     command(&mut up).succeeds();
     nix.host.expect_log("a", "booted flake\n");
     nix.host.leaves_nothing();
+}
+
+#[test]
+fn what_flake_users_read_is_so() {
+    let document = include_str!("../../../docs/flakes.md");
+    let project = Project::with_firn("ctl-flake-documents");
+    let id = project.nix.host.scratch.id();
+    let path = project.nix.host.scratch.path().display().to_string();
+    // Inputs that are here, names of the test's own, and systems that say nothing when they are ready.
+    let flake = blocks(document, "nix")[0]
+        .replace(
+            "inputs.nixpkgs.url = \"nixpkgs\"",
+            &format!("inputs.nixpkgs = {{ url = \"path:{path}/nixpkgs\"; flake = false; }}"),
+        )
+        .replace("inputs.firn.url = \"…\"", &format!("inputs.firn.url = \"path:{path}/firn\""))
+        .replace("inherit nixpkgs;", "inherit nixpkgs; package = _: null;")
+        .replace("dependsOn = [ \"db\" ]", &format!("dependsOn = [ \"{id}-db\" ]"))
+        .replace("db = {", &format!("{id}-db = {{ privateNetwork = false; notify = false;"))
+        .replace("web = {", &format!("{id}-web = {{ privateNetwork = false; notify = false;"));
+    project.nix.write("flake.nix", &flake);
+    project.nix.host.scratch.directory("data");
+    let [commands] = blocks(document, "sh")[..] else { panic!("one block of commands") };
+    let shown = project.nix(&["flake", "show", "path:."]).succeeds();
+    assert!(!shown.stderr.contains("trace: evaluated"), "{}", shown.stderr);
+    let runs = commands.lines().filter_map(|line| line.split('#').nth(1).filter(|_| line.starts_with("nix run")));
+    let runs: Vec<Vec<String>> = runs.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
+    // All are built before there is state, which is in the flake where it is no git repository.
+    let built: Vec<PathBuf> = runs.iter().map(|run| project.build(&format!("{id}-{}", run[0]))).collect();
+    let mut ran = Vec::new();
+    for (run, built) in runs.iter().zip(&built) {
+        let mut arguments: Vec<&str> = run.iter().skip(2).map(String::as_str).collect();
+        match (run[0].as_str(), arguments.as_slice()) {
+            // In the foreground, and with a terminal.
+            ("web-up" | "web-shell", []) => continue,
+            ("web-up", _) => arguments.extend(["--hosts-file", "/dev/null"]),
+            ("web-logs", _) => arguments.clear(),
+            ("web-shell", _) => arguments = vec!["sh", "-c", "echo inside"],
+            _ => {}
+        }
+        ran.push(project.run(built, &arguments).succeeds().stdout);
+    }
+    assert_eq!(ran.len(), 4, "{runs:?}");
+    assert_eq!(ran[1], "inside\n");
+    assert!(ran[2].contains("booted one\n"), "{}", ran[2]);
+    assert_eq!(project.firnctl(&["status", &format!("{id}-web")]).succeeds().stdout, "down\n");
+    assert_eq!(project.firnctl(&["status", &format!("{id}-db")]).succeeds().stdout, "up\n");
+    project.firnctl(&["destroy", "--all"]).succeeds();
 }

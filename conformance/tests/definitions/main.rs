@@ -2,6 +2,7 @@
 
 mod access;
 mod declared;
+mod documents;
 mod flake;
 mod host;
 mod life;

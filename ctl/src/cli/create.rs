@@ -22,6 +22,7 @@ Examples:
   firnctl create -s web.toml      and start it; what runs is changed, live where that is possible
   firnctl create -u web.toml      change what runs; start nothing
   firnctl create -s -E '{ containers.web.rootFS = [ ./root ]; }'
+  firnctl create -s -E '{ containers.web.config = { services.nginx.enable = true; }; }' --nixpkgs-path '<nixpkgs>'
   generate | firnctl create -s -  from standard input
 ";
 

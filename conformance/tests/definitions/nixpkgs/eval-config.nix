@@ -9,12 +9,19 @@ let
       environment.variables = mkOption { type = types.attrsOf types.str; default = { }; };
       networking.hostName = mkOption { type = types.str; };
       networking.useDHCP = mkOption { type = types.bool; };
+      networking.firewall = mkOption { type = types.attrsOf types.unspecified; default = { }; };
+      services = mkOption { type = types.attrsOf types.unspecified; default = { }; };
+      systemd.services = mkOption { type = types.attrsOf types.unspecified; default = { }; };
       nixpkgs.pkgs = mkOption { type = types.unspecified; default = null; };
       system.build = mkOption { type = types.attrsOf types.unspecified; default = { }; };
       test.version = mkOption { type = types.str; default = "one"; };
     };
   };
-  evaluated = lib.evalModules { modules = [ options ] ++ modules; inherit prefix specialArgs; };
+  evaluated = lib.evalModules {
+    modules = [ options ] ++ modules;
+    specialArgs = { pkgs = import ../.. { inherit system; }; } // specialArgs;
+    inherit prefix;
+  };
   inherit (evaluated) config;
   toplevel = import ../../system.nix { busybox = import ../../busybox.nix; inherit system; inherit (config.test) version; };
 in
