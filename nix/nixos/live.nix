@@ -1,3 +1,4 @@
+# What firnctl changes in a container that runs: a test compares it with the Rust code.
 [
   "path"
   "storePaths"

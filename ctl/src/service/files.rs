@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Not in /run: the host boots with it.
 const DIRECTORY: &str = "/etc/systemd/system";
+/// Of systemd.unit(5), "System Unit Search Path": for units and drop-ins that programs make.
+const CONTROL: &str = "/etc/systemd/system.control";
 const TARGET: &str = "machines.target";
 const DROP_IN: &str = "firnctl.conf";
 
@@ -38,14 +40,17 @@ impl Requirements {
 
 /// Brings the files to what is required, and tells systemd where they have changed.
 pub fn require(unit: &Unit, requirements: &Requirements) -> Result<()> {
-    let directory = Path::new(DIRECTORY);
+    let directory = directory();
     let link = link_of(unit);
     let is_new_at_boot = requirements.at_boot && std::fs::symlink_metadata(&link).is_err();
     let mut has_changed = is_new_at_boot;
     if is_new_at_boot {
-        // Nothing starts it on a host without other containers. First: a link that is there is taken for done.
-        systemctl(&["enable", "--quiet", TARGET])
-            .with_context(|| format!("autoStart: {TARGET} is of the package systemd-container"))?;
+        // Nothing starts it on a host without other containers; on NixOS the module does. First: a link that is
+        // there is taken for done.
+        if directory == Path::new(DIRECTORY) {
+            systemctl(&["enable", "--quiet", TARGET])
+                .with_context(|| format!("autoStart: {TARGET} is of the package systemd-container"))?;
+        }
         make_directory(&directory.join(format!("{TARGET}.wants")))?;
         std::os::unix::fs::symlink(unit.template(), &link).with_context(|| format!("link {}", link.display()))?;
     } else if !requirements.at_boot {
@@ -78,12 +83,21 @@ pub fn forget(unit: &Unit) -> Result<()> {
     Ok(())
 }
 
+/// Where files of ours are: not where they are the host's configuration, as on NixOS.
+fn directory() -> &'static Path {
+    Path::new(if is_link(Path::new(DIRECTORY)) { CONTROL } else { DIRECTORY })
+}
+
+fn is_link(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink())
+}
+
 fn link_of(unit: &Unit) -> PathBuf {
-    Path::new(DIRECTORY).join(format!("{TARGET}.wants")).join(unit.name())
+    directory().join(format!("{TARGET}.wants")).join(unit.name())
 }
 
 fn drop_in_of(unit: &Unit) -> PathBuf {
-    Path::new(DIRECTORY).join(format!("{}.d", unit.name())).join(DROP_IN)
+    directory().join(format!("{}.d", unit.name())).join(DROP_IN)
 }
 
 /// What others have put beside it stays.

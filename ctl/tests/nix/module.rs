@@ -105,13 +105,10 @@ fn a_rebuild_restarts_what_cannot_be_changed_live() {
     let found = host_of_samples("host.units");
     let unit = |name: &str| found[format!("firn@{name}.service")].as_str().expect("a unit").to_owned();
     // Of a unit's text switch-to-configuration ignores these, and restarts where another line differs.
-    let ignored = ["X-Reload-Triggers=", "X-RestartIfChanged="];
+    let ignored = "X-Reload-Triggers=";
     let compared = |name: &str| {
         let text = unit(name);
-        text.lines()
-            .filter(|line| !ignored.iter().any(|start| line.starts_with(start)))
-            .map(String::from)
-            .collect::<Vec<_>>()
+        text.lines().filter(|line| !line.starts_with(ignored)).map(String::from).collect::<Vec<_>>()
     };
     let trigger = |name: &str| unit(name).lines().find(|line| line.starts_with("X-Reload-Triggers=")).map(String::from);
     let run = |more: &Value| {
@@ -121,8 +118,8 @@ fn a_rebuild_restarts_what_cannot_be_changed_live() {
         let earlier_systems = Vec::new();
         Running { version: 1, definition, system, earlier_systems, layers, first_id: None, generation: 1 }
     };
-    // Their units are ordered after others, or need mounts: that is no change for a unit that runs.
-    let by_unit = ["bindMounts", "volumes", "volumes-ro", "dependsOn"];
+    // These change other lines of the unit: its order and its mounts, and whether it may be restarted.
+    let by_unit = ["bindMounts", "volumes", "volumes-ro", "dependsOn", "restartIfChanged"];
     for (option, sample) in samples().iter().filter(|(option, _)| *option != "instances") {
         // What it needs beside it is no change; another root is one.
         let mut others = sample.as_object().expect("an object").clone();
