@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Left out under emulation: what asks nothing of the kernel, what takes minutes
 /// and asks of it what the machine itself has answered, and what races or
 /// measures time.
-const LEFT_OUT: [&str; 30] = [
+const LEFT_OUT: [&str; 35] = [
     "attacks::joining::a_working_directory_",
     "attacks::keyrings::",
     "attacks::links::links_in_the_image_",
@@ -31,8 +31,13 @@ const LEFT_OUT: [&str; 30] = [
     "console::",
     "cri::",
     "definitions::access::",
+    "definitions::documents::",
+    "definitions::flake::",
     "definitions::life::firnctl_may_be_killed_",
     "definitions::native::",
+    "definitions::nix::a_system_",
+    "definitions::nix::definitions_",
+    "definitions::nix::mistakes_",
     "definitions::network::bridges_",
     "definitions::network::interfaces_",
     "definitions::network::macvlans_",
