@@ -13,7 +13,7 @@ const PLACES: [(&str, &str); 4] = [
     ("fish", "share/fish/vendor_completions.d"),
 ];
 
-const UNIT: &str = "firn@.service";
+const UNITS: [&str; 3] = ["firn@.service", "firn-network.socket", "firn-network.service"];
 
 pub fn run(prefix: PathBuf) -> Result<()> {
     let binaries = release()?;
@@ -29,18 +29,20 @@ pub fn run(prefix: PathBuf) -> Result<()> {
             put(&entry.path(), &prefix.join(to).join(entry.file_name()), "644")?;
         }
     }
-    put_unit(&prefix)?;
+    for unit in UNITS {
+        put_unit(unit, &prefix)?;
+    }
     println!("installed {} below {}", BINARIES.join(", "), prefix.display());
     Ok(())
 }
 
-/// The template of containers' units, which systemd finds there below /usr and /usr/local.
-fn put_unit(prefix: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(workspace().join("ctl").join(UNIT))?;
+/// A unit, or the template of containers' units, which systemd finds there below /usr and /usr/local.
+fn put_unit(unit: &str, prefix: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(workspace().join("ctl").join(unit))?;
     let bin = std::path::absolute(prefix.join("bin"))?;
-    let made = workspace().join("target").join(UNIT);
+    let made = workspace().join("target").join(unit);
     std::fs::write(&made, text.replace("@bindir@", &bin.to_string_lossy()))?;
-    put(&made, &prefix.join("lib/systemd/system").join(UNIT), "644")
+    put(&made, &prefix.join("lib/systemd/system").join(unit), "644")
 }
 
 fn put(from: &Path, to: &Path, mode: &str) -> Result<()> {

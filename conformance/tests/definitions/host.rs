@@ -18,6 +18,8 @@ pub struct Host {
     pub scratch: Scratch,
     /// The network namespace that is the host's.
     pub network: Option<String>,
+    /// The mount namespace that is the host's.
+    pub mounts: Option<PathBuf>,
 }
 
 impl Host {
@@ -25,7 +27,7 @@ impl Host {
     pub fn new(test: &str) -> Self {
         let scratch = Scratch::new(test);
         busybox_root(&scratch.directory("root"));
-        let host = Host { scratch, network: None };
+        let host = Host { scratch, network: None, mounts: None };
         host.init("root", INIT);
         host
     }
@@ -64,7 +66,10 @@ impl Host {
         let mut firnctl = match &self.network {
             Some(name) => {
                 let mut command = Command::new("nsenter");
-                command.arg(format!("--net=/run/netns/{name}")).arg(binary("firnctl"));
+                command.arg(format!("--net=/run/netns/{name}"));
+                command.args(self.mounts.iter().map(|path| format!("--mount={}", path.display())));
+                // A mount namespace is entered at its root.
+                command.args(["env", "-C"]).arg(self.scratch.path()).arg(binary("firnctl"));
                 command
             }
             None => Command::new(binary("firnctl")),

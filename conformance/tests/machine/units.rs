@@ -6,7 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const TEMPLATE: &str = include_str!("../../../ctl/firn@.service");
+const UNITS: [(&str, &str); 3] = [
+    ("firn@.service", include_str!("../../../ctl/firn@.service")),
+    ("firn-network.socket", include_str!("../../../ctl/firn-network.socket")),
+    ("firn-network.service", include_str!("../../../ctl/firn-network.service")),
+];
 /// Stops at what firnctl and `machinectl poweroff` send, and restarts at what `machinectl reboot` sends.
 const INIT: &str = "\
 #!/bin/sh
@@ -26,12 +30,14 @@ impl Host {
     fn new(test: &str, containers: &[(&str, Value)]) -> Self {
         assert!(Path::new("/run/systemd/system").exists(), "these tests run in guests: cargo xtask vm");
         let firnctl = binary("firnctl");
-        let template = TEMPLATE.replace("@bindir@", &firnctl.parent().unwrap().to_string_lossy());
         let directory = Path::new("/run/systemd/system");
-        // Another test may do the same.
-        let new = directory.join(format!(".{test}"));
-        std::fs::write(&new, template).unwrap();
-        std::fs::rename(new, directory.join("firn@.service")).unwrap();
+        for (name, text) in UNITS {
+            let text = text.replace("@bindir@", &firnctl.parent().unwrap().to_string_lossy());
+            // Another test may do the same.
+            let new = directory.join(format!(".{test}"));
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(new, directory.join(name)).unwrap();
+        }
         let scratch = Scratch::new(test);
         busybox_root(&scratch.directory("root"));
         let init = scratch.write("root/init", INIT);
@@ -120,7 +126,10 @@ fn a_container_starts_at_boot_and_outlives_the_main_process_of_its_unit() {
     // machined takes no such name.
     let host = Host::new(
         "unit",
-        &[("web", json!({"autoStart": true})), ("a..b", json!({"autoStart": true, "hostname": "other"}))],
+        &[
+            ("web", json!({"autoStart": true, "extra": {"addressPrefix": "10.213.7"}})),
+            ("a..b", json!({"autoStart": true, "hostname": "other"})),
+        ],
     );
     systemctl(&["start", "machines.target"]).succeeds();
     for name in ["web", "a..b"] {
@@ -130,6 +139,12 @@ fn a_container_starts_at_boot_and_outlives_the_main_process_of_its_unit() {
     let cgroup = std::fs::read_to_string(format!("/proc/{init}/cgroup")).unwrap();
     let place = format!("0::/machine.slice/{}/{}\n", host.unit("web"), host.name("web"));
     assert!(cgroup.ends_with(&place), "{cgroup}");
+
+    // Names are answered in a unit of its own.
+    let names = || host.firnctl(&["exec", &host.name("web"), "nslookup", &format!("{}.containers", host.name("web"))]);
+    assert!(names().succeeds().stdout.contains("10.213.7.2"), "{:?}", names());
+    let network = || systemctl(&["is-active", "firn-network.service"]).stdout;
+    assert_eq!(network(), "active\n");
 
     let main = host.show("web", "MainPID");
     command(Command::new("kill").args(["-9", &main])).succeeds();
@@ -148,6 +163,7 @@ fn a_container_starts_at_boot_and_outlives_the_main_process_of_its_unit() {
     assert_eq!(host.show("web", "Result"), "success");
     host.destroy().succeeds();
     assert_eq!(host.files(), Vec::<PathBuf>::new());
+    wait_until("nobody asks for names any more", || network() == "inactive\n");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! firnctl ─ Network (one message: links, ports) ─ a file of the bundle
 //!                                                  │
 //! firn ─ hook createRuntime ─ firn-network up FILE ─┤ pin ─ nft, settings (children) ─ lock down ─ links ─ rules
+//!                                                  │ sockets ─▶ firn-network reside (names, loopback ports)
 //!      └ hook poststop ────── firn-network down FILE ┘ interfaces back ─ links gone ─ pin gone ─ rules gone
 //! ```
 //!

@@ -53,18 +53,51 @@ const ALLOWED: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
+/// Those that the process which stays needs beside: sockets come and go, and the host's resolv.conf is read.
+const RESIDENT: &[i64] = &[
+    libc::SYS_socket,
+    libc::SYS_bind,
+    libc::SYS_connect,
+    libc::SYS_accept4,
+    libc::SYS_setsockopt,
+    libc::SYS_getpeername,
+    libc::SYS_shutdown,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_openat,
+    libc::SYS_statx,
+    libc::SYS_newfstatat,
+    libc::SYS_getuid,
+    libc::SYS_clock_getres,
+];
+
 /// Any other system call kills the process, and of the capabilities CAP_NET_ADMIN is left.
 pub fn enter() -> Result<()> {
-    let only = CapsHashSet::from([Capability::CAP_NET_ADMIN]);
+    keep_capabilities(&CapsHashSet::from([Capability::CAP_NET_ADMIN]))?;
+    filter(ALLOWED, SeccompAction::KillProcess)
+}
+
+/// Any other system call fails, and no capability is left: the end of this process would be that of others'
+/// names.
+pub fn reside() -> Result<()> {
+    keep_capabilities(&CapsHashSet::new())?;
+    let denied = SeccompAction::Errno(u32::try_from(libc::EPERM).context("seccomp")?);
+    filter(&[ALLOWED, RESIDENT].concat(), denied)
+}
+
+fn keep_capabilities(only: &CapsHashSet) -> Result<()> {
     for (set, kept) in
-        [(CapSet::Inheritable, &CapsHashSet::new()), (CapSet::Effective, &only), (CapSet::Permitted, &only)]
+        [(CapSet::Inheritable, &CapsHashSet::new()), (CapSet::Effective, only), (CapSet::Permitted, only)]
     {
         caps::set(None, set, kept).context("drop capabilities")?;
     }
+    Ok(())
+}
+
+fn filter(allowed: &[i64], other: SeccompAction) -> Result<()> {
     let arch = TargetArch::try_from(std::env::consts::ARCH).context("seccomp")?;
-    let rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|number| (*number, Vec::new())).collect();
-    let filter =
-        SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch).context("seccomp")?;
+    let rules: BTreeMap<i64, Vec<SeccompRule>> = allowed.iter().map(|number| (*number, Vec::new())).collect();
+    let filter = SeccompFilter::new(rules, other, SeccompAction::Allow, arch).context("seccomp")?;
     let program: BpfProgram = filter.try_into().context("seccomp")?;
     seccompiler::apply_filter(&program).context("seccomp")
 }

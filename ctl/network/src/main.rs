@@ -10,14 +10,16 @@ mod lockdown;
 mod nft;
 mod pin;
 mod record;
+mod resident;
 mod rules;
 mod settings;
 
 use anyhow::{Context, Result, bail};
 use ending::Ending;
-use firn_network::message::{Network, VERSION};
+use firn_network::message::{Network, Proxy, VERSION};
 use links::Links;
 use nft::Nft;
+use resident::ask::{self, Resident};
 use rtnetlink::Handle;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use settings::Settings;
@@ -28,16 +30,18 @@ use std::path::Path;
 use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 
-const USAGE: &str =
-    "usage: firn-network up FILE (with the container's OCI state on stdin) | down FILE | change FILE NEW";
+const USAGE: &str = "usage: firn-network start FILE | up FILE (with the container's OCI state on stdin) | down FILE | \
+                     change FILE NEW";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["start", file] => start(Path::new(file)),
         ["up", file] => up(Path::new(file)),
         ["down", file] => down(Path::new(file)),
         ["change", file, new] => change(Path::new(file), Path::new(new)),
         ["settings"] => settings::serve(),
+        ["reside"] => resident::reside(),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -50,6 +54,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts the process that serves what stays, where the container needs it and none runs: from outside, for
+/// what a hook starts ends with the container's monitor.
+fn start(file: &Path) -> Result<()> {
+    let (network, _lock) = read_locked(file)?;
+    if ask::is_needed(&network) {
+        resident_of(&network, file)?;
+    }
+    Ok(())
 }
 
 /// Makes the network of the container whose state is on stdin.
@@ -68,6 +82,10 @@ fn up(file: &Path) -> Result<()> {
         false => None,
     };
     let mut settings = Settings::start()?;
+    let services = match ask::is_needed(&network) {
+        true => Some((resident_of(&network, file)?, ask::make(&network, &namespace, &host)?)),
+        false => None,
+    };
     let runtime = runtime()?;
     let links = Links {
         host: connect(&runtime)?,
@@ -79,7 +97,36 @@ fn up(file: &Path) -> Result<()> {
     if let Some((nft, mut steps)) = nft {
         commit(nft, &mut steps, &[], &network)?;
     }
-    runtime.block_on(links::set_route_localnet(&links.host, to_localhost(&network), true))
+    runtime.block_on(links::set_route_localnet(&links.host, to_localhost(&network), true))?;
+    services.map_or(Ok(()), |(resident, sockets)| resident.add(&network, &sockets))
+}
+
+/// The process that serves what stays. One that has just been started is given what others need too: theirs was
+/// killed.
+fn resident_of(network: &Network, file: &Path) -> Result<Resident> {
+    let resident = Resident::of(&network.pin)?;
+    let own = network.container.as_str();
+    for (other, namespace) in running_beside(network, file) {
+        let is_served = resident.containers.contains(&other.container);
+        if other.container != own && !is_served && ask::is_needed(&other) {
+            // What can't be served any more is that container's trouble.
+            let _ = ask::make(&other, &namespace, &pin::own()?).and_then(|made| resident.add(&other, &made));
+        }
+    }
+    Ok(resident)
+}
+
+/// The other containers of the same table, by their messages, which lie beside each other.
+fn running_beside(network: &Network, file: &Path) -> Vec<(Network, File)> {
+    let (Some(pins), Some(name)) = (network.pin.parent(), file.file_name()) else { return Vec::new() };
+    let containers = file.ancestors().nth(2).unwrap_or(Path::new("/"));
+    let names = std::fs::read_dir(pins).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let of = |container: std::ffi::OsString| {
+        let network = read(&containers.join(container).join(name)).ok()?;
+        let namespace = pin::kept(&network.pin).ok()??;
+        Some((network, namespace))
+    };
+    names.filter_map(of).collect()
 }
 
 /// Makes the ports of a container that runs those of the message `new`.
@@ -95,11 +142,43 @@ fn change(file: &Path, new: &Path) -> Result<()> {
     let mut steps = record::open_rules(&old.pin)?;
     let runtime = runtime()?;
     let host = connect(&runtime)?;
+    let proxies = Proxies::change(&old, &new, file)?;
     lockdown::enter()?;
     let gone = old.veths.iter().filter(|veth| veth.reaches_localhost && !new.veths.iter().any(|other| other == *veth));
     runtime.block_on(links::set_route_localnet(&host, gone, false))?;
     commit(nft, &mut steps, &before, &new)?;
-    runtime.block_on(links::set_route_localnet(&host, to_localhost(&new), true))
+    runtime.block_on(links::set_route_localnet(&host, to_localhost(&new), true))?;
+    proxies.map_or(Ok(()), |proxies| proxies.finish(&old, &new))
+}
+
+/// A change of the ports that the resident process passes on.
+struct Proxies {
+    resident: Resident,
+    made: Vec<ask::Made>,
+}
+
+impl Proxies {
+    /// Makes the new sockets, before the process is locked down.
+    fn change(old: &Network, new: &Network, file: &Path) -> Result<Option<Self>> {
+        let come: Vec<_> = new.proxies.iter().filter(|proxy| !old.proxies.contains(proxy)).cloned().collect();
+        if come.is_empty() && new.proxies.len() == old.proxies.len() {
+            return Ok(None);
+        }
+        let resident = resident_of(new, file)?;
+        // A port that leads elsewhere now has its socket closed first.
+        let listens = |proxy: &&Proxy| come.iter().any(|new| new.listen == proxy.listen);
+        let moved: Vec<_> = old.proxies.iter().filter(listens).cloned().collect();
+        if !moved.is_empty() {
+            resident.remove_ports(old, moved)?;
+        }
+        Ok(Some(Proxies { made: ask::ports(&come)?, resident }))
+    }
+
+    fn finish(self, old: &Network, new: &Network) -> Result<()> {
+        let gone = old.proxies.iter().filter(|proxy| !new.proxies.contains(proxy)).cloned().collect();
+        self.resident.remove_ports(old, gone)?;
+        self.resident.add(new, &self.made)
+    }
 }
 
 fn to_localhost(network: &Network) -> impl Iterator<Item = &firn_network::message::Veth> {
@@ -125,10 +204,13 @@ fn down(file: &Path) -> Result<()> {
 fn take_away(network: &Network, file: &Path) -> Result<()> {
     let mut errors = Vec::new();
     if let Some(namespace) = pin::kept(&network.pin)? {
+        if ask::is_needed(network) {
+            errors.extend(ask::forget(network).err());
+        }
         let (host, runtime) = (pin::own()?, runtime()?);
         let inside = connect_in(&runtime, &namespace, &host)?;
         let ending = Ending { host: connect(&runtime)?, inside, host_namespace: host.as_fd() };
-        errors = runtime.block_on(ending.empty(network, &record::moved(file)?));
+        errors.extend(runtime.block_on(ending.empty(network, &record::moved(file)?)));
     }
     if errors.is_empty() {
         errors.extend(pin::release(&network.pin).err());
@@ -177,14 +259,19 @@ fn connect(runtime: &Runtime) -> Result<Handle> {
     Ok(handle)
 }
 
-/// A socket stays in the namespace where it was made (network_namespaces(7)).
+/// A connection in another one.
 fn connect_in(runtime: &Runtime, namespace: &File, host: &File) -> Result<Handle> {
+    in_namespace(namespace, host, || connect(runtime))?
+}
+
+/// Does it in a network namespace: a socket stays where it was made (network_namespaces(7)).
+fn in_namespace<T>(namespace: &File, host: &File, act: impl FnOnce() -> T) -> Result<T> {
     let enter = |namespace: &File| {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
             .context("enter a network namespace")
     };
     enter(namespace)?;
-    let handle = connect(runtime);
+    let done = act();
     enter(host)?;
-    handle
+    Ok(done)
 }

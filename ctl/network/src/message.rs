@@ -1,11 +1,15 @@
 //! What the process that makes networks is told: one message, a file beside the bundle.
 
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// The version of the message.
 pub const VERSION: u32 = 1;
+/// Where a container asks for names, in its own network namespace, as with Docker.
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+/// The domain of containers.
+pub const DOMAIN: &str = "containers";
 
 /// The network of one container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +33,12 @@ pub struct Network {
     pub interfaces: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    /// Ports of the host's loopback addresses that no rule can lead into the container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxies: Vec<Proxy>,
+    /// Whether it asks for names at [`RESOLVER`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resolver: bool,
     /// Addresses inside that reach the outside by the host's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masquerade: Vec<IpAddr>,
@@ -93,4 +103,21 @@ pub struct Port {
     pub host_port: u16,
     pub address: IpAddr,
     pub port: u16,
+}
+
+/// A port on which a process of the host's listens, that passes on to the container what comes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Proxy {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    pub listen: SocketAddr,
+    pub target: SocketAddr,
+}
+
+impl Network {
+    /// The addresses that its name has: those of the main link.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.veths.first().into_iter().flat_map(|veth| &veth.addresses).map(|(address, _)| *address)
+    }
 }

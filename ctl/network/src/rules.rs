@@ -4,6 +4,7 @@
 //! ```text
 //! prerouting, output (dstnat): port of the host ─ maps address4, port4, … ─ dnat into the container
 //! postrouting (srcnat): masquerade of the host's 127.0.0.1, of a container at another's forwarded port, of enableWAN
+//! output: what a process passes on from 127.0.0.1 stays as it is
 //! raw: what comes over a link has no business with 127.0.0.0/8
 //! ```
 //!
@@ -45,6 +46,9 @@ type Member = (String, Expression<'static>);
 
 /// The names of the links over which the host's 127.0.0.1 reaches a container.
 const LINKS: &str = "route_localnet";
+
+/// Ports of 127.0.0.1 that a process passes on.
+const PROXIED: &str = "proxied";
 
 /// Whether a container needs the table.
 pub fn are_needed(network: &Network) -> bool {
@@ -104,13 +108,14 @@ fn frame(name: &str) -> Vec<NfCmd<'static>> {
             all.push(NfCmd::Add(map(name, format!("address{kind}{}", family.digit), key, family.address)));
             all.push(NfCmd::Add(map(name, format!("port{kind}{}", family.digit), key, SetType::InetService)));
         }
-        all.push(NfCmd::Add(set(name, format!("targets{}", family.digit), family.address)));
-        all.push(NfCmd::Add(set(name, format!("masquerade{}", family.digit), family.address)));
+        all.push(NfCmd::Add(set(name, format!("targets{}", family.digit), &[family.address])));
+        all.push(NfCmd::Add(set(name, format!("masquerade{}", family.digit), &[family.address])));
     }
-    all.push(NfCmd::Add(set(name, LINKS.into(), SetType::Ifname)));
+    all.push(NfCmd::Add(set(name, LINKS.into(), &[SetType::Ifname])));
+    all.push(NfCmd::Add(set(name, PROXIED.into(), &[SetType::InetProto, SetType::InetService])));
     for (chain, kind, hook, priority, rules) in [
         ("prerouting", NfChainType::NAT, NfHook::Prerouting, -100, to_container()),
-        ("output", NfChainType::NAT, NfHook::Output, -100, to_container()),
+        ("output", NfChainType::NAT, NfHook::Output, -100, [vec![proxied()], to_container()].concat()),
         ("postrouting", NfChainType::NAT, NfHook::Postrouting, 100, from_container()),
         ("raw", NfChainType::Filter, NfHook::Prerouting, -300, vec![no_loopback()]),
     ] {
@@ -137,6 +142,18 @@ fn frame(name: &str) -> Vec<NfCmd<'static>> {
         }));
     }
     all
+}
+
+/// What a process passes on is left to it.
+fn proxied() -> Vec<Statement<'static>> {
+    let (address, len) = V4.loopback;
+    let loopback = Prefix { addr: Box::new(Expression::String(address.into())), len };
+    let service = NamedExpression::Concat(vec![meta(MetaKey::L4proto), payload("th", "dport")]);
+    vec![
+        matches(header(V4, "daddr"), Operator::EQ, Expression::Named(NamedExpression::Prefix(loopback))),
+        matches(Expression::Named(service), Operator::EQ, Expression::String(format!("@{PROXIED}").into())),
+        Statement::Return(None),
+    ]
 }
 
 /// A port of the host's leads into its container. `::1` can't be the source of what leaves the host.
@@ -217,6 +234,10 @@ fn elements(network: &Network) -> Vec<Member> {
     for address in &network.masquerade {
         all.push((format!("masquerade{}", family(*address).digit), text(address)));
     }
+    for proxy in network.proxies.iter().filter(|proxy| proxy.listen.is_ipv4()) {
+        let service = vec![text(&proxy.protocol), Expression::Number(proxy.listen.port().into())];
+        all.push((PROXIED.to_owned(), Expression::Named(NamedExpression::Concat(service))));
+    }
     let links = network.veths.iter().filter(|veth| veth.reaches_localhost);
     all.extend(links.map(|veth| (LINKS.to_owned(), text(&veth.host.name))));
     // Two ports that lead to one address have one target.
@@ -275,12 +296,16 @@ fn map(table: &str, name: String, key: &[SetType], value: SetType) -> NfListObje
     }))
 }
 
-fn set(table: &str, name: String, kind: SetType) -> NfListObject<'static> {
+fn set(table: &str, name: String, kinds: &[SetType]) -> NfListObject<'static> {
+    let set_type = match kinds {
+        [kind] => SetTypeValue::Single(*kind),
+        kinds => SetTypeValue::Concatenated(Cow::Owned(kinds.to_vec())),
+    };
     NfListObject::Set(Box::new(Set {
         family: NfFamily::INet,
         table: table.to_owned().into(),
         name: name.into(),
-        set_type: SetTypeValue::Single(kind),
+        set_type,
         ..Set::default()
     }))
 }

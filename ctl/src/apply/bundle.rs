@@ -5,7 +5,7 @@ use crate::generation::{Container, Running, make_directory};
 use crate::host::program;
 use crate::service::unit::Unit;
 use crate::wanted::config::{Prepared, patch};
-use crate::wanted::{devices, mounts, root};
+use crate::wanted::{self, devices, mounts, root};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs::{DirBuilder, OpenOptions, Permissions};
@@ -39,7 +39,7 @@ pub fn make(container: &Container, run: &Running) -> Result<PathBuf> {
     make_sources(run)?;
     let bundle = container.new_bundle()?;
     call_firn_image(container, run, &bundle)?;
-    let resolv_conf = copy_resolv_conf(&bundle, run)?;
+    let resolv_conf = copy_resolv_conf(container, &bundle, run)?;
     let credentials = write_credentials(&bundle, &credentials, run.first_id)?;
     let registrar = match Unit::of(&container.name, container.places()) {
         Some(_) => Some(std::env::current_exe().context("find our own path")?),
@@ -119,13 +119,17 @@ fn store_paths(container: &Container, run: &Running, bundle: &Path) -> Result<Op
     Ok(Some(path))
 }
 
-/// The host's, as it is now: a container that writes to its own does not change the host's.
-fn copy_resolv_conf(bundle: &Path, run: &Running) -> Result<Option<PathBuf>> {
+/// The host's, as it is now: a container that writes to its own does not change the host's. One with links of
+/// its own asks firn's resolver, which knows the other containers, and asks those of the host.
+fn copy_resolv_conf(container: &Container, bundle: &Path, run: &Running) -> Result<Option<PathBuf>> {
     if !run.definition.copy_resolv_conf.0 || !Path::new(RESOLV_CONF).exists() {
         return Ok(None);
     }
     let copy = bundle.with_file_name("resolv.conf");
-    let text = std::fs::read(RESOLV_CONF).with_context(|| format!("copyResolvConf: read {RESOLV_CONF}"))?;
+    let mut text = std::fs::read(RESOLV_CONF).with_context(|| format!("copyResolvConf: read {RESOLV_CONF}"))?;
+    if network::has_resolver(container, &run.definition)? {
+        text = wanted::network::resolv_conf(&String::from_utf8_lossy(&text)).into_bytes();
+    }
     std::fs::write(&copy, text).with_context(|| format!("write {}", copy.display()))?;
     Ok(Some(copy))
 }

@@ -5,6 +5,7 @@ use super::ports;
 use crate::definition::schema::Definition;
 use crate::generation::Container;
 use crate::host::{self, program};
+use crate::service::unit::Unit;
 use crate::wanted::network::{self, Place};
 use anyhow::{Context, Result, bail};
 use firn_network::message::Network;
@@ -60,12 +61,19 @@ pub fn hooks(container: &Container, definition: &Definition) -> Result<Option<(P
     }
 }
 
-/// Writes what a start wants.
+/// Whether it asks for names at an address of its own.
+pub fn has_resolver(container: &Container, definition: &Definition) -> Result<bool> {
+    Ok(wanted(container, definition)?.is_some_and(|network| network.resolver))
+}
+
+/// Writes what a start wants, and starts what must be there before the container's monitor.
 pub fn write(container: &Container, definition: &Definition) -> Result<()> {
-    match wanted(container, definition)? {
-        Some(network) => container.set_network(&network),
-        None => Ok(()),
+    let Some(network) = wanted(container, definition)? else { return Ok(()) };
+    container.set_network(&network)?;
+    if let Some(unit) = Unit::of(&container.name, container.places()) {
+        unit.serve_network()?;
     }
+    call(&["start".as_ref(), container.network_file().as_os_str()])
 }
 
 /// Changes the ports of a container that runs, in one transaction.

@@ -2,8 +2,12 @@
 
 use crate::generation::{self, Container};
 use anyhow::{Result, bail};
-use firn_network::message::{Network, Port};
+use firn_network::message::{Network, Port, Proxy};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+const UNSPECIFIED: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
+/// The process that passes on what comes to loopback addresses, by its name.
+const RESIDENT: &str = "firn-network ";
 
 /// A socket that waits on the host.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +19,7 @@ struct Listener {
 
 /// Errors: a port that another container has, or a program of the host.
 pub fn check(container: &Container, network: &Network) -> Result<()> {
-    if network.ports.is_empty() {
+    if network.ports.is_empty() && network.proxies.is_empty() {
         return Ok(());
     }
     for other in generation::all(container.places())? {
@@ -27,9 +31,13 @@ pub fn check(container: &Container, network: &Network) -> Result<()> {
         // One that is broken is told with its container.
         let theirs =
             std::fs::read(other.network_file()).ok().and_then(|text| serde_json::from_slice::<Network>(&text).ok());
-        let theirs = theirs.map(|network| network.ports).unwrap_or_default();
-        if let Some(port) = network.ports.iter().find(|port| theirs.iter().any(|other| is_same(port, other))) {
+        let Some(theirs) = theirs else { continue };
+        if let Some(port) = network.ports.iter().find(|port| theirs.ports.iter().any(|other| is_same(port, other))) {
             bail!("forwardPorts: {} is taken by container {}", shown(port), other.name);
+        }
+        let is_same = |one: &Proxy, other: &Proxy| one.protocol == other.protocol && one.listen == other.listen;
+        if let Some(proxy) = network.proxies.iter().find(|own| theirs.proxies.iter().any(|other| is_same(own, other))) {
+            bail!("forwardPorts: {}/{} is taken by container {}", proxy.listen, proxy.protocol, other.name);
         }
     }
     for protocol in ["tcp", "udp"] {
@@ -40,8 +48,9 @@ pub fn check(container: &Container, network: &Network) -> Result<()> {
             })
             .collect();
         for port in network.ports.iter().filter(|port| port.protocol == protocol) {
-            if let Some(listener) = listeners.iter().find(|listener| is_in_the_way(listener, port)) {
-                let owner = owner(listener.inode).unwrap_or_else(|| "a program".into());
+            let in_the_way = listeners.iter().filter(|listener| is_in_the_way(listener, port));
+            if let Some((listener, owner)) = in_the_way.map(|listener| (listener, owner(listener.inode))).find(is_other)
+            {
                 bail!(
                     "forwardPorts: {} is taken by {owner} of the host, which listens on {}",
                     shown(port),
@@ -49,8 +58,23 @@ pub fn check(container: &Container, network: &Network) -> Result<()> {
                 );
             }
         }
+        for proxy in network.proxies.iter().filter(|proxy| proxy.protocol == protocol) {
+            let is_in_the_way = |listener: &&Listener| {
+                let any = if proxy.listen.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::V6(UNSPECIFIED) };
+                listener.port == proxy.listen.port() && [proxy.listen.ip(), any].contains(&listener.address)
+            };
+            let in_the_way = listeners.iter().filter(is_in_the_way);
+            if let Some((_, owner)) = in_the_way.map(|listener| (listener, owner(listener.inode))).find(is_other) {
+                bail!("forwardPorts: {}/{protocol} is taken by {owner} of the host", proxy.listen);
+            }
+        }
     }
     Ok(())
+}
+
+/// Our own process's sockets are those of containers, which are compared as such.
+fn is_other((_, owner): &(&Listener, String)) -> bool {
+    !owner.starts_with(RESIDENT)
 }
 
 /// One without an address has the port on every address of its family.
@@ -102,7 +126,11 @@ fn address_of(text: &str) -> Option<IpAddr> {
 }
 
 /// The program that has a socket, as in `nginx (pid 12)`.
-fn owner(inode: u64) -> Option<String> {
+fn owner(inode: u64) -> String {
+    find_owner(inode).unwrap_or_else(|| "a program".into())
+}
+
+fn find_owner(inode: u64) -> Option<String> {
     let link = format!("socket:[{inode}]");
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
         let descriptors = std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();

@@ -12,6 +12,8 @@ use std::process::{Command, Stdio};
 /// It is there where systemd is process 1 (sd_booted(3)).
 const SYSTEMD: &str = "/run/systemd/system";
 const TEMPLATE: &str = "firn@.service";
+/// Starts the process that serves names and loopback ports.
+const NETWORK: &str = "firn-network.socket";
 /// Where systemd looks for units (systemd.unit(5)), but for what generators make.
 const LOAD_PATH: [&str; 6] = [
     "/etc/systemd/system",
@@ -85,6 +87,14 @@ impl Unit {
         let status = systemctl.wait().context("wait for systemctl")?;
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         Ok(if status.success() { Started::Ready } else { Started::Failed(said) })
+    }
+
+    /// Has systemd start firn-network when it is asked, outside of any container's unit.
+    pub fn serve_network(&self) -> Result<()> {
+        match self.template.with_file_name(NETWORK).exists() {
+            true => systemctl(&["start", NETWORK]),
+            false => Ok(()),
+        }
     }
 
     /// Has a monitor take over what a killed one has left, and waits for that.

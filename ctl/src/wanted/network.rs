@@ -1,12 +1,12 @@
 //! The network of a container: what `firn-network` is told.
 
-use crate::definition::schema::{Definition, ForwardPort, Link};
+use crate::definition::schema::{Definition, ForwardPort, Link, Protocol};
 use crate::definition::values::{self, Family};
 use anyhow::{Result, anyhow, bail};
-use firn_network::message::{Interface, Macvlan, Network, Port, VERSION, Veth};
+use firn_network::message::{DOMAIN, Interface, Macvlan, Network, Port, Proxy, RESOLVER, VERSION, Veth};
 use firn_network::names::{self, End};
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// A name of an interface beside its main one has so many bytes at most (ALTIFNAMSIZ, linux/if.h).
@@ -50,6 +50,7 @@ pub fn of(name: &str, definition: &Definition, place: &Place) -> Result<Option<N
     }
     let link = main_link(definition);
     let mut ports = ports(&link)?;
+    let mut proxies = proxies(&link)?;
     let mut veths: Vec<Veth> = main_veth(name, &link, place, &ports)?.into_iter().collect();
     for (index, (inside, extra)) in (0_u64..).zip(&definition.extra_veths) {
         let own = self::ports(&extra.link)?;
@@ -61,6 +62,7 @@ pub fn of(name: &str, definition: &Definition, place: &Place) -> Result<Option<N
         };
         let inside = Interface { name: inside.clone(), alternative: None, mac: mac(End::ExtraContainer) };
         veths.push(Veth { gateways: Vec::new(), ..veth(host, inside, &extra.link, &own)? });
+        proxies.extend(self::proxies(&extra.link)?);
         ports.extend(own);
     }
     let macvlans = (0_u64..).zip(&definition.macvlans).map(|(index, parent)| Macvlan {
@@ -77,6 +79,8 @@ pub fn of(name: &str, definition: &Definition, place: &Place) -> Result<Option<N
         macvlans: macvlans.collect(),
         interfaces: definition.interfaces.clone(),
         ports,
+        proxies,
+        resolver: definition.copy_resolv_conf.0,
         masquerade: masquerade.into_iter().map(|(address, _)| address).collect(),
     };
     let is_empty = network.veths.is_empty() && network.macvlans.is_empty() && network.interfaces.is_empty();
@@ -155,9 +159,8 @@ fn ports(link: &Link) -> Result<Vec<Port>> {
             forwarded.host_address.as_deref().map(values::any_address).transpose().map_err(|text| anyhow!(text))?;
         let leads_to =
             addresses.iter().filter(|(address, _)| host.is_none_or(|host| host.is_ipv4() == address.is_ipv4()));
-        if let Some(address) = host.filter(|host| host.is_loopback() && (host.is_ipv6() || link.host_bridge.is_some()))
-        {
-            bail!("forwardPorts: {address} of the host can't lead into the container: leave hostAddress out");
+        if host.is_some_and(|host| is_proxied(host, link)) {
+            continue;
         }
         let before = ports.len();
         ports.extend(leads_to.map(|(address, _)| port(forwarded, host, *address)));
@@ -171,6 +174,36 @@ fn ports(link: &Link) -> Result<Vec<Port>> {
     Ok(ports)
 }
 
+/// Addresses of the host that can't be the source of what leaves it: ::1 never, 127.0.0.1 only over a link of
+/// the container's own.
+fn is_proxied(host: IpAddr, link: &Link) -> bool {
+    host.is_loopback() && (host.is_ipv6() || link.host_bridge.is_some())
+}
+
+/// What comes to such addresses a process passes on, to the container's address of either family.
+fn proxies(link: &Link) -> Result<Vec<Proxy>> {
+    let addresses = local_addresses(link)?;
+    let all = [IpAddr::V6(Ipv6Addr::LOCALHOST), Ipv4Addr::LOCALHOST.into()];
+    let mut proxies = Vec::new();
+    for forwarded in link.forward_ports.iter().filter(|port| port.protocol != Protocol::Sctp) {
+        let given =
+            forwarded.host_address.as_deref().map(values::any_address).transpose().map_err(|text| anyhow!(text))?;
+        let is_meant = |address: &IpAddr| {
+            is_proxied(*address, link) && given.is_none_or(|given| given.is_unspecified() || given == *address)
+        };
+        for address in all.into_iter().filter(is_meant) {
+            let same = addresses.iter().find(|(inside, _)| inside.is_ipv4() == address.is_ipv4());
+            let Some((inside, _)) = same.or(addresses.first()) else { continue };
+            proxies.push(Proxy {
+                protocol: format!("{:?}", forwarded.protocol).to_lowercase(),
+                listen: SocketAddr::new(address, forwarded.host_port),
+                target: SocketAddr::new(*inside, forwarded.container_port.unwrap_or(forwarded.host_port)),
+            });
+        }
+    }
+    Ok(proxies)
+}
+
 fn port(forwarded: &ForwardPort, host: Option<IpAddr>, address: IpAddr) -> Port {
     Port {
         protocol: format!("{:?}", forwarded.protocol).to_lowercase(),
@@ -180,6 +213,26 @@ fn port(forwarded: &ForwardPort, host: Option<IpAddr>, address: IpAddr) -> Port 
         address,
         port: forwarded.container_port.unwrap_or(forwarded.host_port),
     }
+}
+
+/// The resolv.conf of a container with a resolver: the host's, with that one server. Names without a dot may be
+/// containers'.
+pub fn resolv_conf(host: &str) -> String {
+    let mut search = vec![DOMAIN];
+    let mut options = String::new();
+    for line in host.lines() {
+        let mut words = line.split_ascii_whitespace();
+        match words.next() {
+            // The last one counts (resolv.conf(5)).
+            Some("search" | "domain") => {
+                search = vec![DOMAIN];
+                search.extend(words.filter(|domain| *domain != "."));
+            }
+            Some("options") => options += &format!("{}\n", line.trim()),
+            _ => {}
+        }
+    }
+    format!("nameserver {RESOLVER}\nsearch {}\n{options}", search.join(" "))
 }
 
 #[cfg(test)]
@@ -236,5 +289,31 @@ mod tests {
             })
             .collect();
         assert_eq!(ports, ["tcp None 80 10.1.1.2:80", "tcp None 80 fc00::2:80", "udp None 53 10.1.1.2:5353"]);
+    }
+
+    #[test]
+    fn a_container_asks_one_server() {
+        let host = "# comment\ndomain old\nsearch a.example b\nnameserver 192.0.2.53\noptions edns0 trust-ad\n";
+        let expected = "nameserver 127.0.0.11\nsearch containers a.example b\noptions edns0 trust-ad\n";
+        assert_eq!(resolv_conf(host), expected);
+        assert_eq!(resolv_conf(""), "nameserver 127.0.0.11\nsearch containers\n");
+    }
+
+    #[test]
+    fn loopback_addresses_have_a_process() {
+        let proxies = |definition: Value| -> Vec<String> {
+            let all = network(definition).unwrap().proxies;
+            all.iter().map(|proxy| format!("{} {} {}", proxy.protocol, proxy.listen, proxy.target)).collect()
+        };
+        let ports = json!([{"hostPort": 80}, {"hostPort": 53, "protocol": "udp", "hostAddress": "192.0.2.1"}]);
+        let link = json!({"privateNetwork": true, "localAddress": "10.1.1.2", "forwardPorts": ports});
+        assert_eq!(proxies(link), ["tcp [::1]:80 10.1.1.2:80"]);
+        let ports = json!([{"hostPort": 80, "containerPort": 81}, {"hostPort": 5, "protocol": "sctp"}]);
+        let link = json!({"localAddress": "10.1.1.2", "localAddress6": "fc00::2", "hostBridge": "b", "forwardPorts": ports, "privateNetwork": true});
+        assert_eq!(proxies(link), ["tcp [::1]:80 [fc00::2]:81", "tcp 127.0.0.1:80 10.1.1.2:81"]);
+        let ports = json!([{"hostPort": 80, "hostAddress": "::1"}]);
+        let link = json!({"privateNetwork": true, "localAddress": "10.1.1.2", "forwardPorts": ports});
+        let made = network(link.clone()).unwrap();
+        assert!(made.ports.is_empty() && made.proxies.len() == 1, "{made:?}");
     }
 }
