@@ -112,3 +112,50 @@ fn a_generation_comes_back() {
     assert_eq!(host.exec("a", &["sh", "-c", "echo $A"]), "10\n");
     host.leaves_nothing();
 }
+
+#[test]
+fn one_option_changes_by_a_verb() {
+    let host = Host::new("ctl-alter");
+    for name in ["one", "two"] {
+        host.scratch.directory(name);
+        host.scratch.write(&format!("{name}/which"), &format!("{name}\n"));
+    }
+    host.project(json!({"a": {"volumes": ["./one:/data"], "memory": "64M"}, "b": {"privateUsers": "pick"}}));
+    host.up();
+    let before = pid(&host, "a");
+    let name = host.name("a");
+    let call = |args: &[&str]| host.call(&[&[args[0], &*name], &args[1..]].concat());
+    let told = |args: &[&str]| call(args).succeeds().stdout.replace(&host.scratch.path().display().to_string(), "");
+    assert_eq!(told(&["limit"]), "memory=64M\ncpus=none\npids=none\n");
+    told(&["limit", "memory=80M", "pids=100"]);
+    assert_eq!(told(&["limit"]), "memory=80M\ncpus=none\npids=100\n");
+    told(&["bind", "add", "./two:/data", "./one:/new:ro"]);
+    assert_eq!(told(&["bind"]), "/two -> /data rw\n/one -> /new ro\n");
+    let script = "cat /data/which /new/which; touch /data/x; touch /new/x 2>/dev/null; ls /new";
+    assert_eq!(host.exec("a", &["sh", "-c", script]), "two\none\nwhich\n");
+    told(&["bind", "rm", "/new"]);
+    assert_eq!(host.exec("a", &["sh", "-c", "ls /new | wc -l"]), "0\n");
+    assert_eq!(told(&["port"]), "");
+    // Mistakes change nothing.
+    for (args, error) in [
+        (&["limit", "memory=lots"][..], "containers."),
+        (&["limit", "swap=1"], "no limit: memory, cpus or pids"),
+        (&["bind", "rm", "/nowhere"], "it has none"),
+        (&["bind", "add", "/missing-on-this-host:/x"], "/missing-on-this-host"),
+        (&["port", "rm", "80"], "it has none"),
+        (&["port", "add", "80"], "forwardPorts"),
+    ] {
+        let output = call(args).fails(1);
+        assert!(output.stderr.contains(error), "{output:?}");
+    }
+    let refused = host.call(&["bind", &host.name("b"), "add", "./one:/data"]).fails(1).stderr;
+    assert!(refused.contains("bindMounts can't be changed while it runs"), "{refused}");
+    assert_eq!(pid(&host, "a"), before);
+    // A restart keeps them, and the file brings its own back.
+    host.call(&["restart", &name]).succeeds();
+    assert_eq!(host.exec("a", &["cat", "/data/which"]), "two\n");
+    host.up();
+    assert_eq!(host.exec("a", &["cat", "/data/which"]), "one\n");
+    assert_eq!(told(&["limit"]), "memory=64M\ncpus=none\npids=none\n");
+    host.leaves_nothing();
+}

@@ -237,6 +237,14 @@ fn ports_answer_from_everywhere_and_change_live() {
     assert_eq!(told(&machine.client, "192.0.2.1:8080"), answer);
     assert_eq!(told(&machine.client, "192.0.2.1:9090"), None);
     assert_eq!(machine.host.plan(), "a: unchanged\n");
+    // By a verb.
+    machine.host.call(&["port", &name, "add", "8085:80"]).succeeds();
+    machine.host.call(&["port", &name, "rm", "8080"]).succeeds();
+    assert_eq!(machine.host.call(&["port", &name]).succeeds().stdout, "*:8082 -> 80/tcp\n*:8085 -> 80/tcp\n");
+    assert_eq!(
+        (told(&machine.client, "192.0.2.1:8085"), told(&machine.client, "192.0.2.1:8080")),
+        (answer.clone(), None)
+    );
     // None, and then again.
     for ports in [json!([]), json!([{"hostPort": 8082, "containerPort": 80}])] {
         machine.host.project(definition(ports.clone()));

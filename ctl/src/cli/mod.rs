@@ -2,6 +2,7 @@
 //! updated but units have failed.
 
 mod access;
+mod alter;
 mod config;
 mod create;
 mod destroy;
@@ -55,6 +56,9 @@ enum Command {
     List(list::ListArgs),
     Status(list::StatusArgs),
     ShowIp(show_ip::ShowIpArgs),
+    Port(alter::PortArgs),
+    Bind(alter::BindArgs),
+    Limit(alter::LimitArgs),
     Logs(logs::LogsArgs),
     Exec(access::ExecArgs),
     Run(access::RunArgs),
@@ -107,6 +111,9 @@ pub fn run(arguments: &mut Arguments) -> ExitCode {
         Command::List(arguments) => list::list(arguments, places),
         Command::Status(arguments) => list::status(arguments, places),
         Command::ShowIp(arguments) => show_ip::run(arguments, places),
+        Command::Port(arguments) => alter::ports(arguments, places),
+        Command::Bind(arguments) => alter::binds(arguments, places),
+        Command::Limit(arguments) => alter::limits(arguments, places),
         Command::Logs(arguments) => logs::run(arguments, places),
         Command::Exec(arguments) => access::exec(arguments, places).map(|never| match never {}),
         Command::Run(arguments) => access::run(arguments, places).map(|never| match never {}),

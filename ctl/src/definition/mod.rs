@@ -82,6 +82,15 @@ fn parse(text: Text, options: &nix::Options) -> Result<Document> {
     })
 }
 
+/// Checks a container's definition by itself, after a change. Errors: [`Mistakes`].
+pub fn check_one(name: &str, definition: &schema::Definition) -> Result<()> {
+    // Those that it waits for are not here.
+    let definition = schema::Definition { depends_on: Vec::new(), ..definition.clone() };
+    let json = serde_json::json!({"containers": {name: definition}});
+    let root = document::Node::from_json(json);
+    check(&Document { origin: "firnctl".into(), text: String::new(), root }).map(drop)
+}
+
 /// What the structure allows goes on to the checks of meaning, so that one reading finds all.
 fn check(document: &Document) -> Result<(Project, Vec<Instance>)> {
     let json = document.root.to_json();
