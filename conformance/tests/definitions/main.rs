@@ -7,6 +7,8 @@ mod flake;
 mod host;
 mod life;
 mod live;
+mod machine;
+mod names;
 mod native;
 mod network;
 mod nix;

@@ -41,7 +41,7 @@ const LEFT_OUT: [&str; 36] = [
     "definitions::network::bridges_",
     "definitions::network::interfaces_",
     "definitions::network::macvlans_",
-    "definitions::network::names_",
+    "definitions::names::",
     "definitions::ssh::",
     "faults::",
     "floor::",
