@@ -87,8 +87,14 @@ fn what_is_declared_no_longer_is_no_ghost_and_keeps_its_files() {
     assert_eq!(host.exec("a", &["cat", "/file"]), "kept\n");
     host.call(&["stop", "--all"]).succeeds();
 
-    // Without a container there is no directory, and nothing that would be handed over.
+    // Without a container there is no directory, and nobody who would hand it over.
     std::fs::remove_dir_all(host.scratch.join("declared")).unwrap();
+    assert_eq!(names(&host), "");
+    hand_over(&host);
+    declare(&host, "a", json!({}));
+    hand_over(&host);
+    std::fs::remove_file(host.scratch.join(&format!("declared/{}.json", host.name("a")))).unwrap();
+    hand_over(&host);
     assert_eq!(names(&host), "");
     host.call(&["destroy", &host.name("a"), &host.name("b-1"), &host.name("b-2")]).succeeds();
     host.leaves_nothing();

@@ -2,8 +2,10 @@
 
 use super::together;
 use crate::apply::{hosts, keys};
-use crate::definition::Loaded;
 use crate::definition::instances::Instance;
+use crate::definition::nix::Options;
+use crate::definition::source::{self, Source};
+use crate::definition::{self, Loaded};
 use crate::generation::{self, Container, Origin, VERSION, Wanted};
 use crate::host::Places;
 use crate::service::files;
@@ -11,23 +13,34 @@ use crate::service::unit::Unit;
 use crate::wanted::unit::requirements;
 use crate::wanted::unsupported;
 use anyhow::{Context, Result, bail};
+use std::path::Path;
 
 /// Installs what was loaded, all or nothing as far as errors can be foreseen.
 pub fn install(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
     install_all(loaded, false, places)
 }
 
-/// Installs what the host's configuration declares, and nothing else of it: what it declares no longer is not
-/// installed any more, and keeps its files.
-pub fn declare(loaded: &Loaded, places: &Places) -> Result<()> {
-    for container in orphans(loaded, places)? {
+/// Installs what the host's configuration declares, the JSON files of a directory, and nothing else of it: what
+/// it declares no longer is not installed any more, and keeps its files.
+pub fn declare(directory: &Path, places: &Places) -> Result<()> {
+    // NixOS makes none where there are no containers.
+    let loaded = match directory.exists() && !source::json_files(directory)?.is_empty() {
+        true => Some(definition::load(&Source::Path(directory.to_owned()), &Options::default(), None)?),
+        false => None,
+    };
+    let full = std::path::absolute(directory).with_context(|| directory.display().to_string())?;
+    let instances = loaded.as_ref().map_or(&[][..], |loaded| &loaded.instances);
+    for container in made_by(&full, instances, places)? {
         let locked = container.lock()?;
         match locked.connect()? {
             None => locked.forget_wanted()?,
             Some(_) => eprintln!("firnctl: container {}: is not declared any more, and runs", container.name),
         }
     }
-    install_all(loaded, true, places).map(drop)
+    match loaded {
+        Some(loaded) => install_all(&loaded, true, places).map(drop),
+        None => tell_host(&[], places),
+    }
 }
 
 fn install_all(loaded: &Loaded, is_declared: bool, places: &Places) -> Result<Vec<Container>> {
@@ -103,13 +116,20 @@ pub fn check_owner(container: &Container, loaded: &Loaded) -> Result<()> {
 
 /// Containers that the project's file made once, and no longer defines.
 pub fn orphans(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
-    let Some(file) = loaded.file.as_ref().filter(|_| !loaded.is_part) else { return Ok(Vec::new()) };
-    let mut orphans = Vec::new();
+    match loaded.file.as_ref().filter(|_| !loaded.is_part) {
+        Some(file) => made_by(file, &loaded.instances, places),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Containers that a file has made, but for these.
+fn made_by(file: &Path, but: &[Instance], places: &Places) -> Result<Vec<Container>> {
+    let mut made = Vec::new();
     for container in generation::all(places)? {
-        let is_defined = loaded.instances.iter().any(|instance| instance.name == container.name);
-        if !is_defined && container.wanted()?.is_some_and(|wanted| wanted.origin.file.as_ref() == Some(file)) {
-            orphans.push(container);
+        let is_defined = but.iter().any(|instance| instance.name == container.name);
+        if !is_defined && container.wanted()?.is_some_and(|wanted| wanted.origin.file.as_deref() == Some(file)) {
+            made.push(container);
         }
     }
-    Ok(orphans)
+    Ok(made)
 }

@@ -5,7 +5,6 @@ use super::{install, together};
 use crate::apply::change::Action;
 use crate::apply::unit;
 use crate::apply::update::Health;
-use crate::definition::{self, nix::Options, source::Source};
 use crate::difference::Change;
 use crate::host::must_be_root;
 use crate::service::machine;
@@ -40,10 +39,7 @@ pub fn run(arguments: &UnitArgs, places: &PlaceArgs) -> Result<()> {
     match &arguments.verb {
         Verb::Run { name } => unit::run(&find(&places.places()?, name)?).map(|never| match never {}),
         Verb::Reload { name } => reload(name, places),
-        Verb::Declare { directory } => {
-            let loaded = definition::load(&Source::Path(directory.clone()), &Options::default(), None)?;
-            install::declare(&loaded, &places.places()?)
-        }
+        Verb::Declare { directory } => install::declare(directory, &places.places()?),
         Verb::Register => {
             machine::register();
             Ok(())

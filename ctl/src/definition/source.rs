@@ -104,15 +104,20 @@ fn within(path: &Path) -> Result<Option<PathBuf>> {
     Ok([PROJECT_FILE, NIX_FILE].map(|name| path.join(name)).into_iter().find(|file| file.is_file()))
 }
 
-/// The JSON files of a directory as one project, as NixOS has it: a file for each definition.
-fn directory(path: &Path) -> Result<Text> {
-    let origin = path.display().to_string();
-    let read = || format!("read {origin}");
-    let entries =
-        std::fs::read_dir(path).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()).with_context(read)?;
+/// The files of a directory that end in .json, sorted.
+pub fn json_files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let entries = entries.with_context(|| format!("read {}", directory.display()))?;
     let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|ending| ending == "json"));
     files.sort();
+    Ok(files)
+}
+
+/// The JSON files of a directory as one project, as NixOS has it: a file for each definition.
+fn directory(path: &Path) -> Result<Text> {
+    let origin = path.display().to_string();
+    let files = json_files(path)?;
     if files.is_empty() {
         bail!("directory {origin} has neither {PROJECT_FILE} nor {NIX_FILE} nor files that end in .json");
     }

@@ -268,3 +268,18 @@ fn podman_containerd_and_docker_run_firn_by_one_option() {
     let containerd = &found["containerd"]["settings"]["plugins"]["io.containerd.grpc.v1.cri"]["containerd"];
     assert_eq!(containerd["runtimes"]["firn"]["options"]["BinaryName"], *firn);
 }
+
+#[test]
+fn the_flake_has_the_module_and_a_package_for_any_nixpkgs() {
+    let found = nix("let
+           outputs = (import (nix + \"/../flake.nix\")).outputs { self = outputs; };
+           pkgs.callPackage = f: _: f { inherit lib; rustPlatform.buildRustPackage = package: package; stdenv = { }; };
+           package = outputs.lib.makePackage { inherit pkgs; };
+         in {
+           inherit (package) pname version;
+           overlay = (outputs.overlays.default pkgs { }).firn.pname;
+           module = (import outputs.nixosModules.default) ? imports;
+         }");
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(found, json!({"pname": "firn", "version": version, "overlay": "firn", "module": true}));
+}
