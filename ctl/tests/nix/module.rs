@@ -273,7 +273,7 @@ fn podman_containerd_and_docker_run_firn_by_one_option() {
 fn the_flake_has_the_module_and_a_package_for_any_nixpkgs() {
     let found = nix("let
            outputs = (import (nix + \"/../flake.nix\")).outputs { self = outputs; };
-           pkgs.callPackage = f: _: f { inherit lib; rustPlatform.buildRustPackage = package: package; stdenv = { }; };
+           pkgs.callPackage = file: _: import file { inherit lib; rustPlatform.buildRustPackage = package: package; stdenv = { }; };
            package = outputs.lib.makePackage { inherit pkgs; };
          in {
            inherit (package) pname version;
