@@ -22,20 +22,25 @@
 }:
 source:
 let
-  inherit (builtins) all any attrNames attrValues filter functionArgs isAttrs isFunction listToAttrs mapAttrs;
+  inherit (builtins) all any attrNames attrValues elem filter functionArgs head isAttrs isFunction listToAttrs mapAttrs;
 
   # As nix-build calls what it is given: a function whose arguments all have defaults is no module.
   arguments = functionArgs source;
   value = if isFunction source && arguments != { } && all (has: has) (attrValues arguments) then source { } else source;
 
   isMarked = it: isAttrs it && it ? _type;
-  needsModules = container: !isAttrs container || isMarked container || any (name: container ? ${name}) own;
+  needsModules = container:
+    !isAttrs container || isMarked container || any (name: container ? ${name}) own
+    # One with nothing to run is a system without a configuration, where there is a nixpkgs for it.
+    || (!(any (name: container ? ${name}) roots) && (builtins.tryEval nixpkgs).success);
   isPlain = isAttrs value
     && !(any (name: value ? ${name}) [ "imports" "options" "config" ])
     && (!(value ? containers) || !isAttrs value.containers || isMarked value.containers
       || !(any needsModules (attrValues value.containers)))
     && !(isMarked (value.containers or { }));
 
+  # What stands for a system.
+  roots = [ "path" "flake" "rootFS" ];
   # What Nix alone reads. firnctl is given what it comes to, as `path`.
   own = [ "config" "modules" "nixpkgs" "specialArgs" "imports" ];
 
@@ -80,7 +85,16 @@ let
     };
   };
 
-  withSystem = if isPlain then [ ] else filter (name: evaluated.${name}.config ++ evaluated.${name}.modules != [ ]) (attrNames evaluated);
+  hasSystem = name:
+    let
+      container = evaluated.${name};
+      other = filter (root: !(elem container.${root} [ null [ ] ])) roots;
+      isConfigured = container.config ++ container.modules != [ ];
+    in
+    if isConfigured && other != [ ] then
+      throw "containers.${name}: config and ${head other} are both set: give one of the two"
+    else isConfigured || other == [ ];
+  withSystem = if isPlain then [ ] else filter hasSystem (attrNames evaluated);
 
   # What a NixOS system needs to be a container.
   base = name: definition: { lib, options, config, ... }: {

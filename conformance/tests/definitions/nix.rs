@@ -228,7 +228,36 @@ fn mistakes_in_nix_are_told_with_their_place() {
     // What the module system lets through, and firnctl does not.
     let meaning = error("{ containers.NAME-a = { config = { }; localAddress = \"10.0.0.1\"; }; }");
     assert!(meaning.contains(&format!("containers.{id}-a.localAddress: needs privateNetwork")), "{meaning}");
+    let both = error("{ containers.NAME-a = { config = { }; path = \"/x\"; }; }");
+    assert!(both.contains(&format!("containers.{id}-a: config and path are both set")), "{both}");
     let syntax = error("{ containers.NAME-a = { config = { }; };\n  oops }");
     assert!(syntax.contains("-E: Nix can't evaluate it: ") && syntax.contains(":2:8"), "{syntax}");
     nix.host.leaves_nothing();
+}
+
+#[test]
+fn containers_of_a_system_of_nixos_are_installed_from_its_store_path() {
+    let nix = Nix::new("ctl-nix-system");
+    let id = nix.host.scratch.id();
+    let host = &nix.host;
+    // As NixOS writes them into /etc; the systems of two containers, built here.
+    let empty = format!("{{ containers.{id}-a = {{ }}; }}");
+    let shown = nix.call(&["config", "show", "--json", "-E", &empty]).succeeds().stdout;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let path = shown["containers"][format!("{id}-a")]["path"].as_str().expect("a system without a configuration");
+    for version in ["one", "two"] {
+        let etc = format!("{version}/etc/nixos-containers");
+        host.scratch.directory(&etc);
+        for name in ["a", "b"] {
+            let memory = if version == "two" { "HOST_BRIDGE=\n" } else { "" };
+            host.scratch.write(&format!("{etc}/{id}-{name}.conf"), &format!("SYSTEM_PATH={path}\n{memory}"));
+        }
+        host.scratch.write(&format!("{etc}/registries.conf"), "[registries]\n");
+        // A later one is no other project.
+        let created = host.call(&["create", version]).succeeds().stdout;
+        assert_eq!(created, format!("{id}-a\n{id}-b\n"));
+    }
+    assert_eq!(host.call(&["destroy", "./two"]).succeeds().stdout, "");
+    assert_eq!(host.call(&["list", "--json"]).succeeds().stdout.trim(), "[]");
+    host.leaves_nothing();
 }

@@ -1,6 +1,7 @@
 //! `firnctl destroy`: a container goes, with all that it has written.
 
 use super::places::PlaceArgs;
+use super::source::load_names;
 use crate::apply::stop::{self, How};
 use crate::apply::{hosts, keys, live, network};
 use crate::generation::{self, Container};
@@ -9,12 +10,14 @@ use crate::service::files;
 use crate::service::unit::Unit;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use std::path::Path;
 
 /// Kill containers and remove them with all that they have written. What is mounted in their roots is
 /// unmounted, and keeps its files.
 #[derive(Debug, Args)]
 pub struct DestroyArgs {
-    /// Names of containers; one that is not there is no error.
+    /// Names of containers, one that is not there being no error; or a file or directory of definitions, whose
+    /// name begins with . or /.
     #[arg(value_name = "NAME", required_unless_present = "all")]
     names: Vec<String>,
     /// All that are installed.
@@ -25,16 +28,21 @@ pub struct DestroyArgs {
 /// Removes them.
 pub fn run(arguments: &DestroyArgs, places: &PlaceArgs) -> Result<()> {
     must_be_root()?;
-    let places = places.places()?;
-    let containers = match arguments.all {
-        true => generation::all(&places)?,
-        // Also what a start that was killed has left of one that is not installed.
-        false => arguments
-            .names
-            .iter()
-            .map(|name| checked(name).map(|()| Container::new(name, &places)))
-            .collect::<Result<_>>()?,
-    };
+    let all_places = places.places()?;
+    let mut containers = Vec::new();
+    for name in &arguments.names {
+        if name.starts_with(['.', '/']) {
+            let loaded = load_names(Path::new(name), places)?;
+            containers.extend(loaded.instances.iter().map(|instance| Container::new(&instance.name, &all_places)));
+        } else {
+            checked(name)?;
+            // Also what a start that was killed has left of one that is not installed.
+            containers.push(Container::new(name, &all_places));
+        }
+    }
+    if arguments.all {
+        containers = generation::all(&all_places)?;
+    }
     // One that fails keeps none of the others.
     let errors: Vec<String> =
         containers.iter().filter_map(|container| Some(format!("{:#}", destroy(container).err()?))).collect();

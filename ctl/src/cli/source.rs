@@ -79,6 +79,12 @@ impl SourceArgs {
     }
 }
 
+/// The containers that a file or directory defines, whose systems are not asked for.
+pub fn load_names(path: &Path, places: &PlaceArgs) -> Result<Loaded> {
+    let options = nix::Options { cache: Some(places.places()?.evaluations()), ..nix::Options::default() };
+    definition::load(&Source::Path(path.to_owned()), &options, places.project()?.as_deref())
+}
+
 /// Makes the directory of a project's state. It can be listed, and git leaves it out.
 fn make_state(directory: &Path) -> Result<()> {
     let ignore = directory.join(".gitignore");

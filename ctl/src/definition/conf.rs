@@ -5,6 +5,7 @@
 use super::document::{Document, Member, Node, Value};
 use super::mistake::{Mistake, hint};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 /// `NAME.conf` defines container NAME.
 pub fn read(origin: &str, name: &str, text: String) -> Result<Document, Vec<Mistake>> {
@@ -23,6 +24,41 @@ pub fn read(origin: &str, name: &str, text: String) -> Result<Document, Vec<Mist
     let containers = Node { value: object(name, container), span: Some(0..0) };
     let root = Node { value: object("containers", containers), span: Some(0..0) };
     Ok(Document { origin: origin.to_owned(), text, root })
+}
+
+/// Files of the directory that are others'.
+const NO_CONTAINERS: [&str; 3] = ["libpod.conf", "containers.conf", "registries.conf"];
+
+/// Every `NAME.conf` of a directory.
+pub fn read_all(origin: &str, directory: &Path) -> Result<Document, Vec<Mistake>> {
+    let mut members = Vec::new();
+    let mut mistakes = Vec::new();
+    for (path, name) in names(directory) {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        match read(&path.display().to_string(), &name, text) {
+            Ok(document) => match &document.root.to_json()["containers"][&name] {
+                serde_json::Value::Null => {}
+                container => members.push((name, container.clone())),
+            },
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    let containers: serde_json::Map<_, _> = members.into_iter().collect();
+    let root = Node::from_json(serde_json::json!({ "containers": containers }));
+    Ok(Document { origin: origin.to_owned(), text: String::new(), root })
+}
+
+fn names(directory: &Path) -> Vec<(PathBuf, String)> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_own = |path: &PathBuf| !NO_CONTAINERS.iter().any(|name| path.ends_with(name));
+    let confs = entries.filter(|path| path.extension().is_some_and(|ending| ending == "conf")).filter(is_own);
+    let mut names: Vec<_> =
+        confs.filter_map(|path| Some((path.clone(), path.file_stem()?.to_str()?.to_owned()))).collect();
+    names.sort();
+    names
 }
 
 const VARIABLES: [&str; 16] = [

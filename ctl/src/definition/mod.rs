@@ -71,6 +71,7 @@ fn parse(text: Text, options: &nix::Options) -> Result<Document> {
         Language::Toml => toml::read(&text.origin, text.content),
         Language::Json => json::read(&text.origin, text.content),
         Language::Nix => return nix::evaluate(&text, options),
+        Language::Confs => conf::read_all(&text.origin, &text.directory),
         Language::Conf => {
             let name = text.file.as_deref().and_then(Path::file_stem).unwrap_or_default();
             conf::read(&text.origin, &name.to_string_lossy(), text.content)

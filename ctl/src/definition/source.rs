@@ -18,7 +18,7 @@ const MOST: u64 = 64 << 20;
 pub enum Source {
     /// The project file of the working directory or of one above it.
     Project,
-    /// A file, or a directory with a project file, a default.nix or JSON files.
+    /// A file, a system of NixOS that has containers, or a directory with a project file, a default.nix or JSON files.
     Path(PathBuf),
     /// JSON, or else Nix.
     Stdin,
@@ -34,6 +34,8 @@ pub enum Language {
     Nix,
     /// Of a container of NixOS.
     Conf,
+    /// A directory of those.
+    Confs,
 }
 
 /// A text to read definitions from.
@@ -67,7 +69,16 @@ impl Source {
             Source::Project => file(&find_project(&here)?),
             Source::Path(path) => match within(path)? {
                 Some(found) => file(&found),
-                None => directory(path),
+                None => match confs(path) {
+                    Some(directory) => Ok(Text {
+                        origin: path.display().to_string(),
+                        content: String::new(),
+                        language: Language::Confs,
+                        file: None,
+                        directory,
+                    }),
+                    None => directory(path),
+                },
             },
             Source::Expression(expression) => Ok(Text {
                 origin: "-E".into(),
@@ -93,6 +104,17 @@ fn find_project(here: &Path) -> Result<PathBuf> {
     };
     // As people would write it.
     Ok(file.strip_prefix(here).map(Path::to_owned).unwrap_or(file))
+}
+
+/// Where a system of NixOS, or its etc, has its containers.
+fn confs(path: &Path) -> Option<PathBuf> {
+    let places = ["etc/nixos-containers", "nixos-containers", "etc/containers", "containers"];
+    let has_some = |directory: &PathBuf| {
+        let mut names = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        names.any(|entry| entry.path().extension().is_some_and(|ending| ending == "conf"))
+    };
+    let found = places.map(|place| path.join(place)).into_iter().find(has_some)?;
+    std::fs::canonicalize(found).ok()
 }
 
 /// The file that a path stands for; `None` for a directory of JSON files.
