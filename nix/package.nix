@@ -16,8 +16,10 @@ rustPlatform.buildRustPackage {
   # They make containers, which no build may.
   doCheck = false;
   postInstall = ''
-    install -Dm644 ctl/firn@.service -t $out/lib/systemd/system
-    substituteInPlace $out/lib/systemd/system/firn@.service --replace-fail @bindir@ $out/bin
+    for unit in ctl/*.service ctl/*.socket; do
+      install -Dm644 $unit -t $out/lib/systemd/system
+    done
+    substituteInPlace $out/lib/systemd/system/*.service --replace-fail @bindir@ $out/bin
   '';
   meta = {
     description = "Containers by definition, native and foreign, with an OCI runtime and a monitor";

@@ -51,7 +51,11 @@ in
     assertions = lib.concatMap (name: map (flag: {
       assertion = false;
       message = "containers.${name}.extraFlags: no option of firn is ${flag} of systemd-nspawn; firn.containers.${name}.ociConfig may say it";
-    }) (flags.unknown (config.containers.${name}.extraFlags or [ ]))) (builtins.attrNames config.containers);
+    }) (flags.unknown (config.containers.${name}.extraFlags or [ ])) ++ [{
+      # As another name it would hide them.
+      assertion = !(config.systemd.services ? "container@${name}");
+      message = "systemd.services.\"container@${name}\": the unit is firn's: write systemd.services.\"firn@${name}\"";
+    }]) (builtins.attrNames config.containers);
     environment.systemPackages = [
       (pkgs.writeShellScriptBin "nixos-container" ''exec ${cfg.package}/bin/firnctl "$@"'')
     ];

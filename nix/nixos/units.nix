@@ -1,6 +1,6 @@
 # What systemd is told: a unit for each container, made from firnctl's template, and one that hands the
-# definitions over to firnctl. The texts have no store paths but the triggers: a new nixpkgs, or a new firn,
-# restarts no container.
+# definitions over to firnctl. The containers' texts name nothing of the store: a new nixpkgs, or a new firn, restarts
+# none.
 { config, lib, ... }:
 let
   cfg = config.firn;
@@ -9,9 +9,33 @@ let
   programs = "/run/current-system/sw/bin";
   directory = "/etc/firn/containers";
   handOver = "${programs}/firnctl unit declare ${directory}";
-  isComment = lib.hasPrefix "#";
-  template = builtins.replaceStrings [ "@bindir@" ] [ programs ] (lib.concatStringsSep "\n"
-    (builtins.filter (line: !isComment line) (lib.splitString "\n" (builtins.readFile (../../ctl + "/firn@.service")))));
+  fileOf = name: builtins.replaceStrings [ "@bindir@" ] [ programs ] (builtins.readFile (../../ctl + "/${name}"));
+
+  # By section, what each line of the template sets.
+  template =
+    let
+      setting = line: builtins.match "([^#=]+)=(.*)" line;
+      of = section: builtins.listToAttrs (map (line: {
+        name = builtins.elemAt (setting line) 0;
+        value = builtins.elemAt (setting line) 1;
+      }) (builtins.filter (line: setting line != null) (lib.splitString "\n" section)));
+      # Between `[NAME]` and the next one.
+      after = name: lib.last (lib.splitString "\n[${name}]\n" (fileOf "firn@.service"));
+    in
+    lib.genAttrs [ "Unit" "Service" ] (name: of (lib.head (lib.splitString "\n[" (after name))));
+
+  # Those that NixOS has options for, which are lists.
+  lists = { documentation = "Documentation"; partOf = "PartOf"; before = "Before"; after = "After"; wants = "Wants"; };
+
+  # `programs` alone: NixOS's paths and variables of every service name the store.
+  environment = { PATH = lib.mkForce programs; LOCALE_ARCHIVE = null; TZDIR = null; };
+
+  service = builtins.mapAttrs (_: name: lib.splitString " " template.Unit.${name}) lists // {
+    description = template.Unit.Description;
+    unitConfig = removeAttrs template.Unit ([ "Description" ] ++ builtins.attrValues lists);
+    serviceConfig = template.Service;
+    inherit environment;
+  };
 
   # Options that `systemctl reload` changes in a container that runs (`firnctl plan` says live or update).
   live = import ./live.nix;
@@ -49,46 +73,44 @@ let
     [ "firn-declare.service" ] ++ lib.concatMap unitsOf container.dependsOn
     ++ lib.optionals container.autoStart (map deviceOf container.interfaces);
 
-  textOf = { text, definition, ... }:
-    let
-      needed = toString (needs definition);
-      changes = triggers definition;
-      unit = [ "Wants=${needed}" "After=${needed}" ]
-        ++ map (path: "RequiresMountsFor=${quoted (text path)}") (lib.unique (sources definition))
-        ++ [ "X-Restart-Triggers=${changes.restart}" "X-Reload-Triggers=${changes.reload}" ];
-      service = [ "ExecReload=${handOver}" "Environment=PATH=${programs}" "X-StopIfChanged=false" ]
-        ++ lib.optional (!definition.restartIfChanged) "X-RestartIfChanged=false";
-      section = title: lines: "[${title}]\n${lib.concatMapStrings (line: "${line}\n") lines}";
-    in
-    builtins.replaceStrings [ "[Unit]\n" "[Service]\n" ] [ (section "Unit" unit) (section "Service" service) ] template;
+  serviceOf = { name, text, definition, ... }:
+    let changes = triggers definition; in
+    service // {
+      wants = service.wants ++ needs definition;
+      after = service.after ++ needs definition;
+      wantedBy = lib.optional definition.autoStart "machines.target";
+      aliases = lib.optional cfg.takeOver "container@${name}.service";
+      unitConfig = service.unitConfig // {
+        RequiresMountsFor = [ service.unitConfig.RequiresMountsFor ]
+          ++ map (path: quoted (text path)) (lib.unique (sources definition));
+        # Not `restartTriggers`, which NixOS makes a store path of.
+        X-Firn-Definition = changes.restart;
+        X-Reload-Triggers = lib.mkDefault changes.reload;
+      };
+      serviceConfig = service.serviceConfig // { ExecReload = [ handOver service.serviceConfig.ExecReload ]; };
+      inherit (definition) restartIfChanged;
+      stopIfChanged = false;
+    };
 in
 {
   config = lib.mkIf cfg.enable {
-    systemd.units = builtins.listToAttrs ([{
+    systemd.services = {
       # Of containers that `firnctl create` makes.
-      name = "firn@.service";
-      value.text = builtins.replaceStrings [ "[Service]\n" ] [ "[Service]\nEnvironment=PATH=${programs}\n" ] template;
-    }] ++ map (instance: {
-      name = "firn@${instance.name}.service";
-      value = {
-        text = textOf instance;
-        wantedBy = lib.optional instance.definition.autoStart "machines.target";
-        aliases = lib.optional cfg.takeOver "container@${instance.name}.service";
+      "firn@" = service;
+      # Also what must not be applied now: `firnctl list` shows it as pending.
+      firn-declare = {
+        description = "Definitions of containers for firnctl";
+        wantedBy = [ "multi-user.target" ];
+        restartTriggers = map (name: config.environment.etc."firn/containers/${name}.json".source) (builtins.attrNames cfg.containers);
+        unitConfig.RequiresMountsFor = "/var/lib/firnctl";
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStart = handOver;
+        };
       };
-    }) (names.all cfg.containers));
-
-    # Also what must not be applied now: `firnctl list` shows it as pending.
-    systemd.services.firn-declare = {
-      description = "Definitions of containers for firnctl";
-      wantedBy = [ "multi-user.target" ];
-      restartTriggers = map (name: config.environment.etc."firn/containers/${name}.json".source) (builtins.attrNames cfg.containers);
-      unitConfig.RequiresMountsFor = "/var/lib/firnctl";
-      serviceConfig = {
-        Type = "oneshot";
-        RemainAfterExit = true;
-        ExecStart = handOver;
-      };
-    };
+    } // builtins.listToAttrs (map (instance: { name = "firn@${instance.name}"; value = serviceOf instance; }) (names.all cfg.containers));
+    systemd.units = lib.genAttrs [ "firn-network.socket" "firn-network.service" ] (name: { text = fileOf name; });
     systemd.targets.multi-user.wants = [ "machines.target" ];
   };
 }

@@ -10,6 +10,7 @@ let
     # Lists, sets and texts.
     inherit head tail elem length filter any all concatMap listToAttrs attrNames attrValues mapAttrs isFunction;
     inherit isString isList isAttrs concatLists functionArgs genList replaceStrings stringLength;
+    last = list: elemAt list (length list - 1);
     optional = condition: value: if condition then [ value ] else [ ];
     optionals = condition: list: if condition then list else [ ];
     optionalAttrs = condition: set: if condition then set else { };
@@ -25,7 +26,7 @@ let
     concatMapStringsSep = separator: f: list: builtins.concatStringsSep separator (map f list);
     concatMapStrings = lib.concatMapStringsSep "";
     splitString = separator: text: filter isString (split (lib.escapeRegex separator) text);
-    escapeRegex = lib.escape [ "." "*" "+" "?" "(" ")" "[" "]" "{" "}" "^" "$" "|" "\\" ];
+    escapeRegex = lib.escape [ "." "*" "+" "?" "(" ")" "[" "{" "^" "$" "|" "\\" ];
     escape = characters: replaceStrings characters (map (c: "\\" + c) characters);
     hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
     hasSuffix = suffix: text: match (".*" + lib.escapeRegex suffix) text != null;

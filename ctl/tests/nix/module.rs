@@ -148,42 +148,56 @@ fn units_are_the_templates_with_what_the_definition_adds() {
             };
             firn.containers.db = { rootFS = [ "/srv/a" "docker://b" ]; instances = 2; }; }"#,
         "{ inherit (host) units; inherit (host.config.systemd) services;
-           wanted = host.config.systemd.units.\"firn@web.service\".wantedBy; }",
+           resident = host.config.systemd.units.\"firn-network.service\".text;
+           wanted = host.config.systemd.services.\"firn@web\".wantedBy; }",
     );
     let units = &found["units"];
     let text = |name: &str| units[name].as_str().expect("a unit").to_owned();
-    // No line of the template is missing.
+    // No line of the template is missing: in its section, with what the definition adds.
     let template = include_str!("../../firn@.service").replace("@bindir@", "/run/current-system/sw/bin");
-    for line in template.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        for name in ["firn@.service", "firn@web.service", "firn@db-2.service"] {
-            assert!(text(name).lines().any(|other| other == line), "{name}: {line}");
+    let is_setting = |line: &&str| !line.starts_with('#') && !line.is_empty();
+    let template: Vec<&str> = template.lines().take_while(|line| *line != "[Install]").filter(is_setting).collect();
+    let needed = "firn-declare.service firn@db-1.service firn@db-2.service sys-subsystem-net-devices-eth\\x2d1.device";
+    for (name, after) in [("firn@.service", ""), ("firn@web.service", needed)] {
+        let text = text(name);
+        for line in &template {
+            let has_more = ["After=", "Wants="].iter().any(|option| line.starts_with(option));
+            let line = if has_more { format!("{line} {after}").trim_end().to_owned() } else { (*line).to_owned() };
+            assert!(text.lines().any(|other| other == line), "{name}: {line}: {text}");
         }
+        assert!(text.contains("\nEnvironment=\"PATH=/run/current-system/sw/bin\"\n"), "{text}");
     }
     let added = |name: &str| {
         let text = text(name);
-        let lines = text.lines().filter(|line| !template.lines().any(|other| other == *line));
-        lines.filter(|line| !line.starts_with("X-Re")).map(String::from).collect::<Vec<_>>()
+        let lines = text.lines().filter(|line| !template.contains(line) && !line.is_empty());
+        lines
+            .filter(|line| {
+                !["X-Re", "X-Firn"].iter().any(|start| line.starts_with(start)) && !line.starts_with("Environment=")
+            })
+            .map(String::from)
+            .collect::<Vec<_>>()
     };
-    let needed = "firn-declare.service firn@db-1.service firn@db-2.service sys-subsystem-net-devices-eth\\x2d1.device";
     assert_eq!(
         added("firn@web.service"),
         [
-            &format!("Wants={needed}"),
-            &format!("After={needed}"),
+            &format!("After=network.target firn-network.socket {needed}"),
             "RequiresMountsFor=\"/b\\\"%%\"",
             "RequiresMountsFor=\"/a:b\"",
-            "ExecReload=/run/current-system/sw/bin/firnctl unit declare /etc/firn/containers",
-            "Environment=PATH=/run/current-system/sw/bin",
+            &format!("Wants=firn-network.socket {needed}"),
             "X-StopIfChanged=false",
+            "ExecReload=/run/current-system/sw/bin/firnctl unit declare /etc/firn/containers",
         ]
     );
+    assert_eq!(added("firn@.service"), [] as [&str; 0]);
     assert!(text("firn@web.service").contains("\nX-RestartIfChanged=false\n"));
     assert!(added("firn@db-1.service").contains(&"RequiresMountsFor=\"/srv/a\"".to_owned()));
     assert_eq!(found["wanted"], json!(["machines.target"]));
+    let resident = include_str!("../../firn-network.service").replace("@bindir@", "/run/current-system/sw/bin");
+    assert_eq!(found["resident"], json!(resident));
     // New definitions are handed over also where nothing is restarted.
     let declare = &found["services"]["firn-declare"];
     assert_eq!(declare["restartTriggers"].as_array().map(Vec::len), Some(2), "{declare}");
-    // Nothing but the triggers names the store, so that a new firn restarts no container.
+    // So that a new firn or nixpkgs restarts no container.
     assert!(!text("firn@web.service").contains("/nix/store"));
 }
 

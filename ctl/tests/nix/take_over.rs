@@ -167,7 +167,7 @@ fn nixos_makes_no_units_for_what_firn_serves() {
              };
          in { inherit (host.config) warnings; inherit (host.config.boot) enableContainers;
               inherit (host) definitions;
-              aliases = host.config.systemd.units.\"firn@web.service\".aliases;
+              aliases = host.config.systemd.services.\"firn@web\".aliases;
               programs = map (package: package.name) host.config.environment.systemPackages; }");
     assert_eq!(found["enableContainers"], false);
     // NixOS says that its containers are off, which they are not.
@@ -182,15 +182,17 @@ fn nixos_makes_no_units_for_what_firn_serves() {
 }
 
 #[test]
-fn a_flag_without_an_option_is_a_mistake() {
+fn what_firn_cannot_take_over_is_a_mistake() {
     let mistakes = nix("(import (nix + \"/tests/host.nix\") {
            firn.takeOver = true;
            containers.web = { path = \"/x\"; extraFlags = [ \"--volatile=overlay --setenv=A\" ]; };
+           systemd.services.\"container@web\".serviceConfig.Nice = 5;
          }).mistakes");
-    let words = |flag: &str| {
+    let flag = |flag: &str| {
         format!(
             "containers.web.extraFlags: no option of firn is {flag} of systemd-nspawn; firn.containers.web.ociConfig may say it"
         )
     };
-    assert_eq!(mistakes, json!([words("--volatile=overlay"), words("--setenv=A")]));
+    let unit = "systemd.services.\"container@web\": the unit is firn's: write systemd.services.\"firn@web\"";
+    assert_eq!(mistakes, json!([flag("--volatile=overlay"), flag("--setenv=A"), unit]));
 }
