@@ -112,6 +112,13 @@ impl Places {
         Path::new(RUN_DIR).join("hosts.lock")
     }
 
+    /// The cgroup of a project's container, whose name another project's may have; `None`: it is called after
+    /// the container.
+    pub fn cgroup(&self, name: &str) -> Option<String> {
+        let project = self.run.strip_prefix(Path::new(RUN_DIR).join("projects")).ok()?;
+        Some(format!("{name}-{}", project.display()))
+    }
+
     /// The nftables table of all containers: `firn`, or one of these directories' own.
     pub fn table(&self) -> String {
         if self.runtime_root.is_none() { "firn".into() } else { names::table(&self.run) }

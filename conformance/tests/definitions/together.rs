@@ -1,6 +1,7 @@
 //! Several containers: their order, all output in the foreground, one failure among them.
 
 use crate::host::Host;
+use firn_conformance::harness::{binary, command};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 
@@ -118,5 +119,29 @@ fn instances_are_containers_of_their_own() {
         host.expect_log(&format!("w-{number}"), &format!("up A={number}\n"));
         assert!(started(&host, &format!("w-{number}")) < started(&host, "after"));
     }
+    host.leaves_nothing();
+}
+
+#[test]
+fn projects_may_have_containers_of_one_name() {
+    let host = Host::new("ctl-projects");
+    let name = host.name("same");
+    let projects = ["one", "two"].map(|project| host.scratch.directory(project));
+    let call = |project: &std::path::PathBuf, args: &[&str]| {
+        let mut firnctl = std::process::Command::new(binary("firnctl"));
+        firnctl.args(["--hosts-file", "/dev/null", "--authorized-keys", "/dev/null", "--project"]).arg(project);
+        // Elsewhere than in the project.
+        command(firnctl.current_dir(host.scratch.path()).args(args))
+    };
+    // Paths count from the project, and not from the file.
+    host.scratch.write("firn.json", &json!({"containers": {&name: {"rootFS": ["../root"]}}}).to_string());
+    for project in &projects {
+        call(project, &["up", "--detach", "firn.json"]).succeeds();
+        assert_eq!(call(project, &["status", &name]).succeeds().stdout, "up\n");
+    }
+    call(&projects[0], &["destroy", "--all"]).succeeds();
+    assert_eq!(call(&projects[0], &["status", &name]).fails(1).stdout, "gone\n");
+    assert_eq!(call(&projects[1], &["exec", &name, "echo", "is there"]).succeeds().stdout, "is there\n");
+    call(&projects[1], &["destroy", "--all"]).succeeds();
     host.leaves_nothing();
 }

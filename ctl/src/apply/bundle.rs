@@ -48,6 +48,7 @@ pub fn make(container: &Container, run: &Running) -> Result<PathBuf> {
     let network = network::hooks(container, definition)?;
     let prepared = Prepared {
         devices,
+        cgroup: container.places().cgroup(&container.name),
         first_id: run.first_id,
         resolv_conf: resolv_conf.as_deref(),
         network: network.as_ref().map(|(program, message)| (&**program, &**message)),

@@ -12,6 +12,8 @@ use std::path::Path;
 #[derive(Debug, Default)]
 pub struct Prepared<'a> {
     pub devices: Vec<Device>,
+    /// The cgroup, where it is not called after the container.
+    pub cgroup: Option<String>,
     /// The first id on the host, of a container with a user namespace.
     pub first_id: Option<u32>,
     /// A copy of the host's resolv.conf.
@@ -30,6 +32,9 @@ const CREDENTIALS: &str = "/run/host/credentials";
 /// Changes a config.json as the definition says.
 pub fn patch(config: &mut Value, definition: &Definition, prepared: &Prepared<'_>) -> Result<()> {
     namespace(config, definition)?;
+    if let Some(cgroup) = &prepared.cgroup {
+        config["linux"]["cgroupsPath"] = cgroup.as_str().into();
+    }
     if let Some((program, message)) = prepared.network {
         hooks(config, program, message)?;
     }

@@ -4,7 +4,6 @@
 //! modules read by themselves), so its system calls are looked at.
 
 use anyhow::{Context, Result};
-use nix::sys::wait::WaitStatus;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -81,11 +80,11 @@ mod watch {
 
 #[cfg(target_arch = "x86_64")]
 mod watch {
-    use super::{Asked, Child, Context, Path, PathBuf, Result, WaitStatus};
+    use super::{Asked, Child, Context, Path, PathBuf, Result};
     use nix::errno::Errno;
     use nix::libc;
     use nix::sys::ptrace::{self, Event, Options};
-    use nix::sys::wait::{WaitPidFlag, waitpid};
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     use nix::unistd::Pid;
     use std::collections::HashMap;
     use std::ffi::OsStr;
