@@ -51,7 +51,7 @@ fn status_streams_and_options() {
     // Words of the command are no options.
     assert_eq!(run(&[], &["busybox", "echo", "--env", "-x", "--", ""]).1, "--env -x -- \n");
     let missing = run(&[], &["nosuch"]);
-    assert_eq!(missing.0, Some(1));
+    assert_eq!(missing.0, Some(127));
     assert!(missing.2.contains("exec: ") && missing.2.contains("nosuch"), "{}", missing.2);
     assert_eq!(missing.2.matches(&fixture.id).count(), 1, "{}", missing.2);
     stop(&fixture, monitor);

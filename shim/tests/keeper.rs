@@ -212,3 +212,23 @@ fn a_thousand_containers() {
     let kib: u64 = dirty.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
     assert!(kib < 1024, "{kib} KiB: {smaps}");
 }
+
+/// A client is not left waiting, and the keeper not woken for it for ever.
+#[test]
+fn without_a_free_descriptor_clients_are_turned_away() {
+    let base = Base::new("keeper-full");
+    let first = base.connect();
+    let asks = |socket: &OwnedFd| call(socket, &json!({"take": {"container": "nobody"}}), &[]).is_some();
+    assert!(asks(&first));
+    let keeper = base.pids().pop().unwrap();
+    let limit = |count: usize| {
+        let limit = format!("--nofile={count}:1024");
+        assert!(Command::new("prlimit").args(["--pid", &keeper, &limit]).status().unwrap().success());
+    };
+    limit(fs::read_dir(format!("/proc/{keeper}/fd")).unwrap().count());
+    for _ in 0..3 {
+        assert_eq!(rustix::io::read(base.connect(), &mut [0; 8]), Ok(0));
+    }
+    limit(1024);
+    assert!(asks(&base.connect()) && asks(&first));
+}

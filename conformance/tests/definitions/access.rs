@@ -16,6 +16,11 @@ fn programs_run_with_their_arguments_streams_and_status() {
             assert_eq!(host.call(&[verb, &name, "--", "sh", "-c", script]).code, code, "{verb} {script}");
         }
     }
+    // What can't be run at all.
+    for (program, code) in [("/missing", 127), ("missing", 127), ("/tmp", 126)] {
+        assert_eq!(host.call(&["exec", &name, "--", program]).code, code, "{program}");
+    }
+    assert_eq!(host.call(&["exec", "nobody", "true"]).code, 125);
     let odd = ["a b", "'\"", "$(touch /pwned)", "new\nline", "", "-x", "*"];
     let expected = odd.iter().map(|argument| format!("[{argument}]")).collect::<String>();
     let print = ["sh", "-c", r#"for i; do printf '[%s]' "$i"; done"#, "sh"];

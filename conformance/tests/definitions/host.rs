@@ -109,7 +109,10 @@ impl Host {
     /// A line for each container, with short names.
     #[track_caller]
     pub fn plan(&self) -> String {
-        let text = self.call(&["plan", "firn.json"]).succeeds().stdout;
+        let output = self.call(&["plan", "firn.json"]);
+        let is_unchanged = output.stdout.lines().all(|line| line.contains(": unchanged"));
+        assert_eq!(output.code, if is_unchanged { 0 } else { 10 }, "{output:?}");
+        let text = output.stdout;
         text.replace(&format!("{}-", self.scratch.id()), "").replace(&self.scratch.path().display().to_string(), "")
     }
 

@@ -32,7 +32,7 @@ fn a_container_starts_stops_and_goes() {
     call(&["stop", &name]).succeeds();
     // Both runs are in the log.
     assert_eq!(host.log("db"), "up A=\nstopping\nup A=\nstopping\n");
-    let error = call(&["exec", &name, "true"]).fails(1).stderr;
+    let error = call(&["exec", &name, "true"]).fails(125).stderr;
     assert!(error.contains(&format!("does not run; `firnctl start {name}` starts it")), "{error}");
     let error = call(&["start", &name.replace("life", "lief")]).fails(1).stderr;
     assert!(error.contains(&format!("did you mean {name}?")), "{error}");
@@ -52,7 +52,7 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
     assert!(!host.scratch.join("run/containers").join(host.name("a")).join("bundle").exists());
     host.init("root", "#!/bin/sh\necho waiting\nsleep 600\n");
     host.project(json!({"a": {"notify": true, "timeoutStartSec": 5}}));
-    let error = host.call(&["up", "--detach", "firn.json"]).fails(1).stderr;
+    let error = host.call(&["up", "--detach", "firn.json"]).fails(3).stderr;
     assert!(error.contains("not ready after 5 s; its last lines:\nwaiting"), "{error}");
     // Before anything is made.
     for (definition, reason) in [

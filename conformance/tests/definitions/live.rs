@@ -151,10 +151,17 @@ fn one_option_changes_by_a_verb() {
     let refused = host.call(&["bind", &host.name("b"), "add", "./one:/data"]).fails(1).stderr;
     assert!(refused.contains("bindMounts can't be changed while it runs"), "{refused}");
     assert_eq!(pid(&host, "a"), before);
-    // A restart keeps them, and the file brings its own back.
+    // They stay, also when the file says something new, until that is asked for.
     host.call(&["restart", &name]).succeeds();
     assert_eq!(host.exec("a", &["cat", "/data/which"]), "two\n");
+    let of_a = |environment: Value| json!({"volumes": ["./one:/data"], "memory": "64M", "environment": environment});
+    host.project(json!({"a": of_a(json!({"A": "1"})), "b": {"privateUsers": "pick"}}));
+    let by_hand = "(changed by hand: bindMounts, memory, pids, volumes; `firnctl reset` undoes that)";
+    assert_eq!(host.plan(), format!("a: live: environment {by_hand}\nb: unchanged\n"));
     host.up();
+    assert_eq!(host.exec("a", &["sh", "-c", "cat /data/which; echo $A"]), "two\n1\n");
+    told(&["reset"]);
+    assert_eq!(host.plan(), "a: unchanged\nb: unchanged\n");
     assert_eq!(host.exec("a", &["cat", "/data/which"]), "one\n");
     assert_eq!(told(&["limit"]), "memory=64M\ncpus=none\npids=none\n");
     host.leaves_nothing();

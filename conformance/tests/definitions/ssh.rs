@@ -150,7 +150,7 @@ fn identity(ssh: &Ssh) {
         (ids("web"), ids("web:log"), ids("1000:0")),
         ("1000\n1001 7\n".into(), "1000\n7\n".into(), "1000\n0\n".into())
     );
-    let error = ssh.host.call(&["exec", "--user", "nobody", &a, "true"]).fails(1).stderr;
+    let error = ssh.host.call(&["exec", "--user", "nobody", &a, "true"]).fails(125).stderr;
     assert!(error.contains("user nobody: there is none in its /etc/passwd"), "{error}");
     let environment = ssh.ssh("web", "env").succeeds().stdout;
     for word in ["HOST_SECRET", "SSH_", "HOME=/root", "FIRN"] {
@@ -244,7 +244,7 @@ fn a_passwd_that_is_no_file_of_the_containers_is_refused() {
     host.up();
     let name = host.name("a");
     let id = |error: &str| {
-        let output = host.call(&["exec", "--user", "web", &name, "id", "-u"]).fails(1);
+        let output = host.call(&["exec", "--user", "web", &name, "id", "-u"]).fails(125);
         assert!(output.stderr.contains(error), "{output:?}");
     };
     host.exec("a", &["mkdir", "-p", "/etc"]);

@@ -38,11 +38,28 @@ impl Ended {
         }
     }
 
+    /// It was not ready within `timeoutStartSec`.
+    pub fn is_too_late(&self) -> bool {
+        self.reason == "start-timeout"
+    }
+
     /// The container, or a client of the monitor, has asked for a restart.
     pub fn is_restart(&self) -> bool {
         self.reason == "restart"
     }
 }
+
+/// A start that took longer than `timeoutStartSec`, with what there is to tell of it.
+#[derive(Debug)]
+pub struct NotReady(pub String);
+
+impl std::fmt::Display for NotReady {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotReady {}
 
 /// The last lines of a log.
 pub fn last_lines(log: &Path, count: usize) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! A monitor from its start until the container is ready.
 
-use super::end::{Ended, last_lines};
+use super::end::{Ended, NotReady, last_lines};
 use crate::definition::schema::Definition;
 use crate::generation::{Container, Locked};
 use crate::host::program;
@@ -47,15 +47,17 @@ impl<'a> Starting<'a> {
             // The monitor has closed the connection: it says why on its stderr.
             Err(error) => Some(error),
         };
+        // The record of its first end; that of a killed one has another reason.
+        let is_late = is_late(self.container);
         let request = if interrupt::has_come() { Request::Stop { timeout: None } } else { Request::Kill };
         let _ = self.client.call(request);
         while !matches!(self.client.next_event(), Ok(Some(Event::Ended { .. }) | None) | Err(_)) {}
         let _ = self.monitor.wait();
-        Err(self.reason(failed))
+        Err(self.reason(failed, is_late))
     }
 
     /// What the monitor has said, and what the container has printed last.
-    fn reason(mut self, failed: Option<anyhow::Error>) -> anyhow::Error {
+    fn reason(mut self, failed: Option<anyhow::Error>, is_late: bool) -> anyhow::Error {
         if interrupt::has_come() {
             return anyhow!("container {}: interrupted before it was ready, and stopped", self.container.name);
         }
@@ -65,12 +67,12 @@ impl<'a> Starting<'a> {
         let Some(reason) = first_reason(&said) else {
             return failed.unwrap_or_else(|| anyhow!("container {name}: has ended before it was ready"));
         };
-        told_failure(self.container, reason)
+        told_failure(self.container, reason, is_late)
     }
 }
 
 /// A reason as the monitor has said it, with what the container has printed last.
-pub(super) fn told_failure(container: &Container, reason: &str) -> anyhow::Error {
+pub(super) fn told_failure(container: &Container, reason: &str, is_late: bool) -> anyhow::Error {
     let name = &container.name;
     let own = [format!("container {name}: "), format!("{name} ")];
     let reason = own.iter().find_map(|own| reason.strip_prefix(own)).unwrap_or(reason);
@@ -79,7 +81,12 @@ pub(super) fn told_failure(container: &Container, reason: &str) -> anyhow::Error
     if !printed.is_empty() && !text.contains("its last lines") {
         text += &format!("; its last lines:\n{}", printed.join("\n"));
     }
-    anyhow!(text)
+    if is_late { NotReady(text).into() } else { anyhow!(text) }
+}
+
+/// Whether it ended last since it was not ready in time.
+pub(super) fn is_late(container: &Container) -> bool {
+    Ended::read(container).is_some_and(|ended| ended.is_too_late())
 }
 
 /// A client of a monitor that is not started yet, and the monitor's end of the connection, its stdin. In the

@@ -41,7 +41,7 @@ pub fn start(container: &Locked<'_>, unit: &Unit) -> Result<()> {
 /// What the exit record says, and what the container has printed last.
 fn reason(container: &Container, unit: &Unit, said: &str) -> anyhow::Error {
     match Ended::read(container) {
-        Some(ended) => told_failure(container, &ended.told()),
+        Some(ended) => told_failure(container, &ended.told(), ended.is_too_late()),
         None => anyhow!("container {}: {said}\n`journalctl --unit {}` has more", container.name, unit.name()),
     }
 }

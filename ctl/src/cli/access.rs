@@ -56,6 +56,9 @@ pub struct LoginArgs {
     name: String,
 }
 
+/// The exit status of `exec` and `run` where it is firn that has failed, as with podman.
+pub const FAILED: u8 = 125;
+
 /// What a login shell of root has.
 const HOME: &str = "/root";
 /// It reads /etc/profile, and becomes what it is given: arguments are never parsed again.

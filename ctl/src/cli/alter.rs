@@ -10,6 +10,7 @@ use crate::apply::update::Health;
 use crate::definition::schema::{BindMount, Definition, ForwardPort, OnByDefault, Protocol, Size};
 use crate::definition::{self, paths, values};
 use crate::difference::Change;
+use crate::generation::{Container, Wanted};
 use crate::host::must_be_root;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -40,8 +41,7 @@ Examples:
 
 /// List, add or remove ports of the host that lead into a container.
 ///
-/// What is installed is changed, not the file that it came from: the next `up` of that brings the file's ports
-/// back.
+/// The file of its definition is not changed. The container's own ports stay until `firnctl reset`.
 #[derive(Debug, Args)]
 #[command(after_help = PORT_EXAMPLES)]
 pub struct PortArgs {
@@ -68,8 +68,7 @@ enum PortVerb {
 
 /// List, add or remove files and directories of the host that a container sees.
 ///
-/// What is installed is changed, not the file that it came from: the next `up` of that brings the file's binds
-/// back.
+/// The file of its definition is not changed. The container's own binds stay until `firnctl reset`.
 #[derive(Debug, Args)]
 #[command(after_help = BIND_EXAMPLES)]
 pub struct BindArgs {
@@ -96,8 +95,7 @@ enum BindVerb {
 
 /// Show or change the limits of a container.
 ///
-/// What is installed is changed, not the file that it came from: the next `up` of that brings the file's limits
-/// back.
+/// The file of its definition is not changed. The container's own limits stay until `firnctl reset`.
 #[derive(Debug, Args)]
 #[command(after_help = LIMIT_EXAMPLES)]
 pub struct LimitArgs {
@@ -294,10 +292,27 @@ fn alter<T>(
     {
         bail!("container {name}: {} can't be changed while it runs: change its definition", options.join(", "));
     }
-    container.lock()?.install(&definition, &installed.origin)?;
-    tell_host(std::slice::from_ref(&container), container.places())?;
+    install(&container, &installed.changed(definition)?, places)
+}
+
+/// Brings containers back to what their files say.
+pub fn reset(arguments: &NameArgs, places: &PlaceArgs) -> Result<()> {
+    for container in arguments.find(places)? {
+        let Some(installed) = container.wanted()? else { continue };
+        if !installed.overridden().is_empty() {
+            let written = Wanted::new(installed.written().clone(), installed.origin);
+            install(&container, &written, places)?;
+        }
+    }
+    Ok(())
+}
+
+/// Installs it, and changes the container if it runs.
+fn install(container: &Container, wanted: &Wanted, places: &PlaceArgs) -> Result<()> {
+    container.lock()?.install(wanted)?;
+    tell_host(std::slice::from_ref(container), container.places())?;
     if container.connect()?.is_some() {
-        update_to_installed(&NameArgs::of(name), places, Health::default())?;
+        update_to_installed(&NameArgs::of(&container.name), places, Health::default())?;
     }
     Ok(())
 }

@@ -9,12 +9,13 @@ use super::together::{self, Plans};
 use crate::apply::change::{self, Action};
 use crate::definition::nix::Depth;
 use crate::difference::Change;
-use crate::generation::Container;
+use crate::generation::{Container, Origin};
 use crate::host::must_be_root;
 use crate::interrupt;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
+use std::fmt;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,6 +47,8 @@ pub struct CreateArgs {
 }
 
 /// Tell what `up` would do, a line for each container; nothing is changed.
+///
+/// Exit status: 0 where nothing would be done, 10 where something would.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
     #[command(flatten)]
@@ -79,8 +82,8 @@ fn waits_of(plans: &Plans, containers: &[Container]) -> Result<crate::apply::ord
     Ok(waits.into_iter().filter(|(name, _)| plans.contains_key(name)).collect())
 }
 
-/// Tells what would be done.
-pub fn plan(arguments: &PlanArgs, places: &PlaceArgs) -> Result<()> {
+/// Tells what would be done; the exit status.
+pub fn plan(arguments: &PlanArgs, places: &PlaceArgs) -> Result<u8> {
     must_be_root()?;
     let loaded = arguments.source.load_for(Depth::Built, places)?;
     let places = places.places()?;
@@ -88,26 +91,55 @@ pub fn plan(arguments: &PlanArgs, places: &PlaceArgs) -> Result<()> {
     let mut errors = Vec::new();
     for instance in &loaded.instances {
         let container = Container::new(&instance.name, &places);
-        match change::plan(&container, &instance.definition) {
-            Ok(plan) => lines.push((container.name, plan.action)),
+        let wanted = container.with_overrides(instance.definition.clone(), Origin::default())?;
+        match change::plan(&container, &wanted.definition) {
+            Ok(plan) => lines.push(Line {
+                overridden: wanted.overridden().into_iter().map(String::from).collect(),
+                name: container.name,
+                action: plan.action,
+            }),
             Err(error) => errors.push(format!("{error:#}")),
         }
     }
     print(&match arguments.json {
-        true => format!("{:#}\n", Value::Array(lines.iter().map(|(name, action)| as_json(name, action)).collect())),
-        false => lines.iter().map(|(name, action)| format!("{name}: {action}\n")).collect(),
+        true => format!("{:#}\n", Value::Array(lines.iter().map(Line::json).collect())),
+        false => lines.iter().map(Line::to_string).collect(),
     })?;
-    match errors.as_slice() {
-        [] => Ok(()),
-        _ => bail!("{}", errors.join("\nfirnctl: ")),
+    if !errors.is_empty() {
+        bail!("{}", errors.join("\nfirnctl: "));
+    }
+    let changes = lines.iter().any(|line| line.action != Action::Change(Change::Unchanged));
+    Ok(if changes { CHANGES } else { 0 })
+}
+
+/// The exit status of `plan` where there is something to do.
+const CHANGES: u8 = 10;
+
+/// What is told of a container.
+struct Line {
+    name: String,
+    action: Action,
+    /// Options that verbs have changed, and which the file does not bring back.
+    overridden: Vec<String>,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.action)?;
+        match self.overridden.as_slice() {
+            [] => writeln!(f),
+            options => writeln!(f, " (changed by hand: {}; `firnctl reset` undoes that)", options.join(", ")),
+        }
     }
 }
 
-fn as_json(name: &str, action: &Action) -> Value {
-    let word = match action {
-        Action::Start => "start",
-        Action::Pending(_) => "pending",
-        Action::Change(change) => change.word(),
-    };
-    json!({"name": name, "action": word, "why": action.to_string()})
+impl Line {
+    fn json(&self) -> Value {
+        let word = match &self.action {
+            Action::Start => "start",
+            Action::Pending(_) => "pending",
+            Action::Change(change) => change.word(),
+        };
+        json!({"name": self.name, "action": word, "why": self.action.to_string(), "overridden": self.overridden})
+    }
 }

@@ -6,7 +6,7 @@ use super::output::print;
 use super::places::{PlaceArgs, find};
 use crate::apply::update::Health;
 use crate::definition::paths;
-use crate::generation::Generation;
+use crate::generation::{Generation, Wanted};
 use crate::host::must_be_root;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -80,7 +80,7 @@ pub fn rollback(arguments: &RollbackArgs, places: &PlaceArgs) -> Result<()> {
     let origin = container.wanted()?.map(|wanted| wanted.origin).unwrap_or_default();
     {
         let locked = container.lock()?;
-        locked.install(&definition, &origin)?;
+        locked.install(&Wanted::new(definition, origin))?;
     }
     tell_host(std::slice::from_ref(&container), container.places())?;
     super::life::update_to_installed(&NameArgs::of(&container.name), places, Health::default())?;

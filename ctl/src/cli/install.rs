@@ -6,7 +6,7 @@ use crate::definition::instances::Instance;
 use crate::definition::nix::Options;
 use crate::definition::source::{self, Source};
 use crate::definition::{self, Loaded};
-use crate::generation::{self, Container, Origin, VERSION, Wanted};
+use crate::generation::{self, Container, Origin};
 use crate::host::Places;
 use crate::service::files;
 use crate::service::unit::Unit;
@@ -47,10 +47,10 @@ fn install_all(loaded: &Loaded, is_declared: bool, places: &Places) -> Result<Ve
     let mut containers = Vec::new();
     for (container, instance, origin) in check(loaded, places)? {
         let origin = Origin { is_declared, ..origin };
-        let wanted = Wanted { version: VERSION, origin, definition: instance.definition.clone() };
+        let wanted = container.with_overrides(instance.definition.clone(), origin)?;
         // One that is as it shall be is not waited for.
         if container.wanted()?.as_ref() != Some(&wanted) {
-            container.lock()?.install(&wanted.definition, &wanted.origin)?;
+            container.lock()?.install(&wanted)?;
         }
         containers.push(container.clone());
     }

@@ -1,5 +1,6 @@
-//! The command line: one file for each verb. Exit status: 0 done, 1 error, 2 usage, 4
-//! updated but units have failed.
+//! The command line: one file for each verb. Exit status: 0 done, 1 error, 2 usage, 3 not ready in time, 4
+//! updated but units have failed, 10 from `plan` where there is something to do; of `exec` and `run` 125 where
+//! firn has failed, 126 and 127 as shells have them.
 
 mod access;
 mod alter;
@@ -59,6 +60,8 @@ enum Command {
     Port(alter::PortArgs),
     Bind(alter::BindArgs),
     Limit(alter::LimitArgs),
+    /// Bring containers back to what their files say: what `port`, `bind` and `limit` have changed.
+    Reset(life::NameArgs),
     Logs(logs::LogsArgs),
     Exec(access::ExecArgs),
     Run(access::RunArgs),
@@ -90,17 +93,14 @@ pub fn run(arguments: &mut Arguments) -> ExitCode {
             Ok(status) => return ExitCode::from(status),
             Err(error) => Err(error),
         },
-        Command::Ssh(arguments) => match ssh::command(arguments, places) {
-            Ok(never) => match never {},
-            Err(error) => {
-                eprintln!("{}", shown(&error));
-                return ExitCode::from(ssh::FAILED);
-            }
-        },
+        Command::Ssh(arguments) => return not_entered(ssh::command(arguments, places), ssh::FAILED),
         Command::SshKeys(arguments) => ssh::keys(arguments, places),
         Command::Up(arguments) => up::up(arguments, places),
         Command::Down(arguments) => up::down(arguments, places),
-        Command::Plan(arguments) => create::plan(arguments, places),
+        Command::Plan(arguments) => match create::plan(arguments, places) {
+            Ok(status) => return ExitCode::from(status),
+            Err(error) => Err(error),
+        },
         Command::Create(arguments) => create::create(arguments, places),
         Command::Start(arguments) => life::start(arguments, places),
         Command::Stop(arguments) => life::stop(arguments, places),
@@ -113,10 +113,11 @@ pub fn run(arguments: &mut Arguments) -> ExitCode {
         Command::ShowIp(arguments) => show_ip::run(arguments, places),
         Command::Port(arguments) => alter::ports(arguments, places),
         Command::Bind(arguments) => alter::binds(arguments, places),
+        Command::Reset(arguments) => alter::reset(arguments, places),
         Command::Limit(arguments) => alter::limits(arguments, places),
         Command::Logs(arguments) => logs::run(arguments, places),
-        Command::Exec(arguments) => access::exec(arguments, places).map(|never| match never {}),
-        Command::Run(arguments) => access::run(arguments, places).map(|never| match never {}),
+        Command::Exec(arguments) => return not_entered(access::exec(arguments, places), access::FAILED),
+        Command::Run(arguments) => return not_entered(access::run(arguments, places), access::FAILED),
         Command::Login(arguments) => access::login(arguments, places).map(|never| match never {}),
         Command::RootLogin(arguments) => access::root_login(arguments, places).map(|never| match never {}),
         Command::Generations(arguments) => generations::list(arguments, places),
@@ -129,6 +130,17 @@ pub fn run(arguments: &mut Arguments) -> ExitCode {
         Err(error) => {
             eprintln!("{}", shown(&error));
             ExitCode::from(error.downcast_ref::<Failures>().map_or(1, |failures| failures.code))
+        }
+    }
+}
+
+/// What would have become another program has failed: with a status that is not the program's.
+fn not_entered(result: anyhow::Result<std::convert::Infallible>, status: u8) -> ExitCode {
+    match result {
+        Ok(never) => match never {},
+        Err(error) => {
+            eprintln!("{}", shown(&error));
+            ExitCode::from(status)
         }
     }
 }

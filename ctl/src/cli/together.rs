@@ -1,6 +1,7 @@
 //! What several verbs do with many containers: in order, with progress, all errors told.
 
 use crate::apply::change::{self, Action, Plan};
+use crate::apply::end::NotReady;
 use crate::apply::order::{self, Outcomes, Waits};
 use crate::apply::stop::{self, How, Stopped};
 use crate::apply::update::{Health, UpdateFailed};
@@ -151,6 +152,8 @@ fn all<T>(outcomes: Outcomes<T>) -> Result<()> {
 
 /// The exit status where all that went wrong is units that have failed, as of switch-to-configuration.
 const UNITS_FAILED: u8 = 4;
+/// Where all that went wrong is starts that took too long.
+const NOT_READY: u8 = 3;
 
 /// What went wrong with several containers.
 #[derive(Debug)]
@@ -174,7 +177,12 @@ fn told(errors: Vec<anyhow::Error>) -> Result<()> {
     if texts.is_empty() {
         return Ok(());
     }
-    let only_units =
-        errors.iter().all(|error| error.downcast_ref::<UpdateFailed>().is_some_and(|failed| !failed.is_undone()));
-    Err(Failures { text: texts.join("\nfirnctl: "), code: if only_units { UNITS_FAILED } else { 1 } }.into())
+    let units_failed =
+        |error: &anyhow::Error| error.downcast_ref::<UpdateFailed>().is_some_and(|failed| !failed.is_undone());
+    let code = match errors.as_slice() {
+        all if all.iter().all(units_failed) => UNITS_FAILED,
+        all if all.iter().all(|error| error.downcast_ref::<NotReady>().is_some()) => NOT_READY,
+        _ => 1,
+    };
+    Err(Failures { text: texts.join("\nfirnctl: "), code }.into())
 }

@@ -2,7 +2,7 @@
 
 use super::files;
 use super::history::History;
-use super::record::{Origin, Running, VERSION, Wanted};
+use super::record::{Origin, Running, Wanted};
 use crate::definition::schema::Definition;
 use crate::host::{Places, program};
 use crate::service::unit::Unit;
@@ -169,10 +169,17 @@ impl Container {
         files::read(&self.wanted_file())
     }
 
+    /// What would be wanted of it with this definition: what verbs have changed stays.
+    pub fn with_overrides(&self, definition: Definition, origin: Origin) -> Result<Wanted> {
+        match self.wanted()? {
+            Some(wanted) => wanted.rewritten(definition, origin),
+            None => Ok(Wanted::new(definition, origin)),
+        }
+    }
+
     /// Installs a definition.
-    pub fn install(&self, definition: &Definition, origin: &Origin) -> Result<()> {
-        let wanted = Wanted { version: VERSION, origin: origin.clone(), definition: definition.clone() };
-        files::write(&self.wanted_file(), &wanted)
+    pub fn install(&self, wanted: &Wanted) -> Result<()> {
+        files::write(&self.wanted_file(), wanted)
     }
 
     /// What it runs with, or ran with last.

@@ -2,7 +2,9 @@
 //! has left, and an older one refuses what it would misunderstand.
 
 use crate::definition::schema::Definition;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 
 /// The version that is written.
@@ -14,7 +16,62 @@ pub const VERSION: u32 = 1;
 pub struct Wanted {
     pub version: u32,
     pub origin: Origin,
+    /// With what verbs have changed.
     pub definition: Definition,
+    /// The definition as it came from `origin`, where verbs have changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    written: Option<Definition>,
+    /// The options that verbs have changed, with their values; `null`: it is left out.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    overrides: Map<String, Value>,
+}
+
+impl Wanted {
+    /// As it is written.
+    pub fn new(definition: Definition, origin: Origin) -> Self {
+        Wanted { version: VERSION, origin, definition, written: None, overrides: Map::new() }
+    }
+
+    /// The definition as it came from its file.
+    pub fn written(&self) -> &Definition {
+        self.written.as_ref().unwrap_or(&self.definition)
+    }
+
+    /// The names of the options that verbs have changed.
+    pub fn overridden(&self) -> Vec<&str> {
+        self.overrides.keys().map(String::as_str).collect()
+    }
+
+    /// Another definition from the same file, with what verbs have changed before.
+    pub fn rewritten(&self, definition: Definition, origin: Origin) -> Result<Self> {
+        let mut options = options(&definition)?;
+        for (name, value) in &self.overrides {
+            match value {
+                Value::Null => drop(options.remove(name)),
+                value => drop(options.insert(name.clone(), value.clone())),
+            }
+        }
+        let changed = serde_json::from_value(Value::Object(options)).context("read what verbs have changed")?;
+        Wanted::new(definition, origin).changed(changed)
+    }
+
+    /// The same with options changed by verbs: those in which it differs from what is written.
+    pub fn changed(&self, definition: Definition) -> Result<Self> {
+        let (old, new) = (options(self.written())?, options(&definition)?);
+        let names = old.keys().chain(new.keys()).filter(|name| old.get(*name) != new.get(*name));
+        let overrides: Map<String, Value> =
+            names.map(|name| (name.clone(), new.get(name).cloned().unwrap_or_default())).collect();
+        let written = (!overrides.is_empty()).then(|| self.written().clone());
+        Ok(Wanted { version: VERSION, origin: self.origin.clone(), definition, written, overrides })
+    }
+}
+
+/// The options that a definition gives.
+fn options(definition: &Definition) -> Result<Map<String, Value>> {
+    match serde_json::to_value(definition).context("write a definition as JSON")? {
+        Value::Object(options) => Ok(options),
+        _ => Ok(Map::new()),
+    }
 }
 
 /// Where a definition came from.
@@ -75,5 +132,33 @@ impl Versioned for Wanted {
 impl Versioned for Running {
     fn version(&self) -> u32 {
         self.version
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn definition(json: Value) -> Definition {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn what_verbs_change_stays_until_it_is_written_too() {
+        let first = Wanted::new(definition(json!({"memory": "64M", "pids": 9})), Origin::default());
+        let changed = first.changed(definition(json!({"memory": "80M"}))).unwrap();
+        assert_eq!(changed.overridden(), ["memory", "pids"]);
+        assert_eq!(changed.written(), &first.definition);
+        // The file says something else meanwhile.
+        let again = changed.rewritten(definition(json!({"memory": "80M", "cpus": 2.0})), Origin::default()).unwrap();
+        assert_eq!(again.definition, definition(json!({"memory": "80M", "cpus": 2.0})));
+        assert!(again.overridden().is_empty(), "{again:?}");
+        let again = changed.rewritten(definition(json!({"memory": "1G", "pids": 7})), Origin::default()).unwrap();
+        assert_eq!(again.definition, definition(json!({"memory": "80M"})));
+        assert_eq!(again.overridden(), ["memory", "pids"]);
+        // As in a file, and back.
+        let text = serde_json::to_string(&again).unwrap();
+        assert_eq!(serde_json::from_str::<Wanted>(&text).unwrap(), again);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::control::Target;
 use super::session::{End, Session};
+use super::told::tell;
 use crate::control::protocol::{Event, ExecProcess, Request};
 use clap::Args;
 use firn::error::Result;
@@ -34,8 +35,32 @@ pub(super) struct Options {
     command: Vec<String>,
 }
 
-/// Runs the process; its exit status, or 128 and the number of the signal that ended it.
-pub(super) fn run(options: &Options) -> Result<u8> {
+/// Runs the process; its exit status, or 128 and the number of the signal that ended it. An error is told here: its
+/// exit status is not that of other commands.
+pub(super) fn run(options: &Options) -> u8 {
+    match exec(options) {
+        Ok(status) => status,
+        Err(error) => {
+            tell(&error);
+            failure_status(&error.chain())
+        }
+    }
+}
+
+/// As podman and shells have it: 127 where there is no such program, 126 where it can't be run, 125 for all else. The
+/// words are those that engines look for in a runtime's errors.
+fn failure_status(error: &str) -> u8 {
+    let says = |words: &[&str]| words.iter().any(|word| error.contains(word));
+    if says(&["executable file not found", "no such file or directory"]) {
+        127
+    } else if says(&["permission denied", "operation not permitted"]) {
+        126
+    } else {
+        125
+    }
+}
+
+fn exec(options: &Options) -> Result<u8> {
     let mut client = options.target.connect()?;
     let process = ExecProcess {
         args: options.command.clone(),

@@ -7,6 +7,7 @@ mod exec;
 mod keep;
 mod run;
 mod session;
+mod told;
 
 use crate::sys;
 use clap::error::ErrorKind;
@@ -88,8 +89,7 @@ pub fn main() -> ExitCode {
     match run() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            // Not eprintln!, which panics where stderr is a pipe that nobody reads.
-            let _ = writeln!(std::io::stderr(), "firn-shim: error: {}", firn::log::printable(&error.chain()));
+            told::tell(&error);
             ExitCode::FAILURE
         }
     }
@@ -102,7 +102,7 @@ fn run_arguments(inherited: Vec<OwnedFd>) -> Result<u8> {
             Verb::Run(options) => run::run(&options, inherited),
             Verb::Adopt(options) => adopt::run(&options),
             Verb::Attach(options) => attach::run(&options),
-            Verb::Exec(options) => exec::run(&options),
+            Verb::Exec(options) => Ok(exec::run(&options)),
             Verb::Status(options) => control::status(&options),
             Verb::Stop(options) => control::stop(&options),
             Verb::Kill(options) => control::kill(&options),

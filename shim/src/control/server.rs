@@ -2,12 +2,11 @@
 //! of it waits: a client that does not read loses its connection.
 
 use super::protocol::{Envelope, MESSAGE_LIMIT, Message, Reply, Request, VERSION};
+use crate::process::listener::Listener;
 use crate::reactor::{Interest, Reactor, Token};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::io::Errno;
-use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, accept_with, recv, sendmsg,
-};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,7 +29,7 @@ struct Client {
 /// The socket and its connections.
 #[derive(Debug)]
 pub(crate) struct Server {
-    listener: OwnedFd,
+    listener: Listener,
     clients: Vec<Client>,
     /// The number of the last client.
     last: u32,
@@ -52,12 +51,12 @@ impl Server {
     /// A server on a socket that listens, O_NONBLOCK.
     pub(crate) fn new(listener: OwnedFd, reactor: &Reactor) -> io::Result<Server> {
         reactor.add(&listener, Interest::Readable, Token::Control)?;
-        Ok(Server { listener, clients: Vec::new(), last: 0 })
+        Ok(Server { listener: Listener::new(listener), clients: Vec::new(), last: 0 })
     }
 
     /// Takes new connections. Only root and our own user may speak.
     pub(crate) fn accept(&mut self, reactor: &Reactor) {
-        while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        while let Some(socket) = self.listener.accept() {
             let ours = nix::unistd::geteuid().as_raw();
             let allowed = getsockopt(&socket, PeerCredentials).is_ok_and(|peer| [0, ours].contains(&peer.uid()));
             let refusal = match self.clients.len() {

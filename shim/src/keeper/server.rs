@@ -1,13 +1,14 @@
 //! The keeper's process: it holds descriptors, answers monitors, and sleeps.
 
 use super::protocol::{DIRECTORY, Reply, Request, SOCKET, connect_to_keeper, is_trusted, receive, send};
+use crate::process::listener::Listener;
 use crate::state::dir;
 use crate::sys;
 use firn::error::{Context, Error, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use rustix::fs::{FlockOperation, fcntl_lock, inotify};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with};
+use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Resource, Rlimit, WaitOptions, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -36,7 +37,7 @@ struct Held {
 struct Keeper {
     base: PathBuf,
     epoll: Epoll,
-    listener: OwnedFd,
+    listener: Listener,
     /// Of the directory: a container that is removed by hand is not held for ever.
     watch: Option<OwnedFd>,
     clients: BTreeMap<u64, OwnedFd>,
@@ -86,7 +87,7 @@ impl Keeper {
             epoll.add(watch, EpollEvent::new(EpollFlags::EPOLLIN, WATCH))?;
         }
         let (clients, held) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Keeper { base, epoll, listener, watch, clients, last: WATCH, held })
+        Ok(Keeper { base, epoll, listener: Listener::new(listener), watch, clients, last: WATCH, held })
     }
 
     /// Answers monitors until there is nothing to hold.
@@ -136,7 +137,7 @@ impl Keeper {
     }
 
     fn accept(&mut self) {
-        while let Ok(socket) = accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        while let Some(socket) = self.listener.accept() {
             self.last += 1;
             let event = EpollEvent::new(EpollFlags::EPOLLIN, self.last);
             if is_trusted(&socket) && self.epoll.add(&socket, event).is_ok() {

@@ -1,6 +1,7 @@
 //! Processes: those of the container, and the children of the monitor.
 
 pub(crate) mod exit;
+pub(crate) mod listener;
 pub(crate) mod pipes;
 pub(crate) mod pty;
 pub(crate) mod reaper;
