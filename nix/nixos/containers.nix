@@ -9,11 +9,13 @@ in
     enable = mkOption {
       type = types.bool;
       default = cfg.containers != { };
+      defaultText = lib.literalExpression "config.firn.containers != { }";
       description = "Whether to have firnctl and the units of its containers.";
     };
     package = mkOption {
       type = types.package;
       default = pkgs.callPackage ../package.nix { };
+      defaultText = lib.literalExpression "firn.lib.makePackage { inherit pkgs; }";
       description = "The package of firn, with all its programs.";
     };
     containers = mkOption {
