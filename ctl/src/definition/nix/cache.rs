@@ -93,17 +93,44 @@ impl Cache {
         made.with_context(|| format!("create directory {}", directory.display()))
     }
 
-    /// Forgets what was not asked for long.
+    /// Forgets what was not asked for long. A system stays as long as the answer that names it; one whose
+    /// answer was not kept is linked anew each time.
     pub fn clean(&self) {
         let entries = self.directory.as_ref().and_then(|directory| std::fs::read_dir(directory).ok());
         for path in entries.into_iter().flatten().flatten().map(|entry| entry.path()) {
-            let is_answer = path.extension().is_some_and(|ending| ending == "json");
-            let age = std::fs::metadata(&path).and_then(|meta| meta.modified()).ok().and_then(|at| at.elapsed().ok());
-            if is_answer && age.is_some_and(|age| age > KEPT) {
+            let is_answered =
+                path.extension().is_some_and(|ending| ending == "system") && path.with_extension("json").exists();
+            let time = std::fs::symlink_metadata(&path).and_then(|meta| meta.modified());
+            let is_old = time.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > KEPT));
+            if is_old && !is_answered {
                 // What can't be removed now is tried again.
-                let _ = std::fs::remove_file(path.with_extension("system"));
                 let _ = std::fs::remove_file(path);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_kept_while_they_are_asked_for() {
+        let directory = std::env::temp_dir().join(format!("firnctl-cache-{}", std::process::id()));
+        let cache = Cache::new(Some(&directory));
+        for name in ["a", "b"] {
+            cache.keep(name, "{}", Inputs::default()).unwrap();
+            let old = SystemTime::now() - KEPT - Duration::from_secs(1);
+            std::fs::File::options().append(true).open(cache.file(name).unwrap()).unwrap().set_modified(old).unwrap();
+        }
+        let link = cache.link("a").unwrap().unwrap();
+        std::os::unix::fs::symlink("/nowhere", &link).unwrap();
+        // Inputs that say nothing of the environment are of another one.
+        assert_eq!(cache.answer("a"), None);
+        cache.clean();
+        assert!(!cache.file("a").unwrap().exists() && !cache.file("b").unwrap().exists());
+        assert!(link.is_symlink(), "it was linked just now");
+        assert_ne!(Cache::name(&[b"ab", b"c"]), Cache::name(&[b"a", b"bc"]));
+        std::fs::remove_dir_all(directory).unwrap();
     }
 }

@@ -43,7 +43,7 @@ pub fn evaluate(expression: &Expression, what: &str, options: &Options, cache: &
     // Warnings of definitions and of NixOS are for who wrote them; not that of a Nix without build users,
     // of which evaluation has no need.
     for line in ended.stderr.lines().filter(|line| !line.starts_with("warning: the group 'nixbld'")) {
-        eprintln!("{line}");
+        eprintln!("{}", firn::log::printable(line));
     }
     let answer = String::from_utf8(ended.stdout).context("read what Nix printed")?;
     let inputs = ended.asked.and_then(|asked| Inputs::of(&asked, &text, began, &cache.seen));
