@@ -100,6 +100,20 @@ fn what_is_declared_no_longer_is_no_ghost_and_keeps_its_files() {
     host.leaves_nothing();
 }
 
+#[test]
+fn one_that_cannot_be_installed_keeps_none_of_the_others() {
+    let host = Host::new("ctl-declared-others");
+    host.project(json!({"taken": {}}));
+    host.call(&["create", "firn.json"]).succeeds();
+    declare(&host, "a", json!({}));
+    declare(&host, "taken", json!({"pids": 50}));
+    declare(&host, "z", json!({}));
+    let error = host.call(&["unit", "declare", "declared"]).fails(1).stderr;
+    assert!(error.contains(&format!("container {}: belongs to ", host.name("taken"))), "{error}");
+    assert_eq!(names(&host), "a\ntaken\nz\n");
+    host.call(&["start", &host.name("a"), &host.name("z")]).succeeds();
+}
+
 /// As docs/nixos.md has it: the root of nixos-container, moved.
 #[test]
 fn a_root_that_was_moved_in_is_the_containers() {

@@ -17,7 +17,7 @@ use std::path::Path;
 
 /// Installs what was loaded, all or nothing as far as errors can be foreseen.
 pub fn install(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
-    install_all(loaded, false, places)
+    install_found(check(loaded, places)?, places)
 }
 
 /// Installs what the host's configuration declares, the JSON files of a directory, and nothing else of it: what
@@ -37,16 +37,26 @@ pub fn declare(directory: &Path, places: &Places) -> Result<()> {
             Some(_) => eprintln!("firnctl: container {}: is not declared any more, and runs", container.name),
         }
     }
-    match loaded {
-        Some(loaded) => install_all(&loaded, true, places).map(drop),
-        None => tell_host(&[], places),
+    let Some(loaded) = loaded else { return tell_host(&[], places) };
+    // One that can't be installed keeps none of the others. What has no effect yet is told when it is started.
+    let mut errors = Vec::new();
+    let mut found = Vec::new();
+    for instance in &loaded.instances {
+        match owned(instance, &loaded, places) {
+            Ok((container, instance, origin)) => {
+                found.push((container, instance, Origin { is_declared: true, ..origin }));
+            }
+            Err(error) => errors.push(format!("{error:#}")),
+        }
     }
+    errors.extend(check_keys(&loaded, places).err().map(|error| format!("{error:#}")));
+    install_found(found, places)?;
+    if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("\nfirnctl: ")) }
 }
 
-fn install_all(loaded: &Loaded, is_declared: bool, places: &Places) -> Result<Vec<Container>> {
+fn install_found(found: Vec<(Container, &Instance, Origin)>, places: &Places) -> Result<Vec<Container>> {
     let mut containers = Vec::new();
-    for (container, instance, origin) in check(loaded, places)? {
-        let origin = Origin { is_declared, ..origin };
+    for (container, instance, origin) in found {
         let wanted = container.with_overrides(instance.definition.clone(), origin)?;
         // One that is as it shall be is not waited for.
         if container.wanted()?.as_ref() != Some(&wanted) {
@@ -89,17 +99,25 @@ pub fn check<'a>(loaded: &'a Loaded, places: &Places) -> Result<Vec<(Container, 
     let mut found = Vec::new();
     for instance in &loaded.instances {
         unsupported::refuse(&instance.name, &instance.definition)?;
-        let container = Container::new(&instance.name, places);
-        let origin = Origin {
-            file: loaded.file.clone(),
-            definition_name: instance.number.map(|_| instance.definition_name.clone()),
-            is_declared: false,
-        };
-        check_owner(&container, loaded)?;
-        found.push((container, instance, origin));
+        found.push(owned(instance, loaded, places)?);
     }
-    keys::check(places, loaded.instances.iter().map(|instance| (&*instance.name, &instance.definition)))?;
+    check_keys(loaded, places)?;
     Ok(found)
+}
+
+fn owned<'a>(instance: &'a Instance, loaded: &Loaded, places: &Places) -> Result<(Container, &'a Instance, Origin)> {
+    let container = Container::new(&instance.name, places);
+    let origin = Origin {
+        file: loaded.file.clone(),
+        definition_name: instance.number.map(|_| instance.definition_name.clone()),
+        is_declared: false,
+    };
+    check_owner(&container, loaded)?;
+    Ok((container, instance, origin))
+}
+
+fn check_keys(loaded: &Loaded, places: &Places) -> Result<()> {
+    keys::check(places, loaded.instances.iter().map(|instance| (&*instance.name, &instance.definition)))
 }
 
 /// Errors: it belongs to another project that is still there.
