@@ -146,13 +146,23 @@ pub fn program(name: &str) -> PathBuf {
 /// store that is collected.
 fn own_program() -> Result<String> {
     let own = std::env::current_exe().context("find our own path")?;
+    // It has been replaced meanwhile (proc_pid_exe(5)).
+    let own = own.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map_or(own.clone(), PathBuf::from);
     let usual = ["/run/current-system/sw/bin", "/usr/local/bin", "/usr/bin"];
     let mut usual = usual.iter().map(|directory| Path::new(directory).join("firnctl"));
-    text(&usual.find(|path| path.canonicalize().is_ok_and(|path| path == own)).unwrap_or(own))
+    let is_own = |path: &PathBuf| {
+        path.exists() && own.starts_with("/nix/store") || path.canonicalize().is_ok_and(|path| path == own)
+    };
+    text(&usual.find(is_own).unwrap_or(own))
 }
 
+/// As one line of a file of other programs has it.
 fn text(path: &Path) -> Result<String> {
-    path.to_str().map(String::from).with_context(|| format!("{}: is no UTF-8", path.display()))
+    let text = path.to_str().with_context(|| format!("{}: is no UTF-8", path.display()))?;
+    if text.contains(|c: char| c.is_control()) {
+        bail!("{text:?}: can't stand in a file of lines: a directory's name has a control character");
+    }
+    Ok(text.to_owned())
 }
 
 /// machine-id(5); none on a host that has none yet.

@@ -97,6 +97,7 @@ fn names_are_answered_and_loopback_ports_passed_on() {
             "b": {"extra": {"addressPrefix": "10.5.1"}, "dependsOn": ["a"]},
             "c": {"extra": {"addressPrefix": "10.5.2"}, "copyResolvConf": false},
             "d": {"privateNetwork": true},
+            "f": {"privateNetwork": true, "localAddress": "10.5.3.2"},
         })
     };
     machine.host.project(definition(&ports));
@@ -115,6 +116,10 @@ fn names_are_answered_and_loopback_ports_passed_on() {
     // The host's resolvers are those of the time.
     machine.host.scratch.write("resolv.conf", "nameserver 127.0.0.2\n");
     assert_eq!(look_up(&inside, "www.example", false), Some(vec![192, 0, 2, 78]));
+    // Who can't speak to other machines is not told of them either.
+    let lonely = machine.inside("f");
+    assert_eq!(look_up(&lonely, &format!("{a}.containers"), false), Some(vec![10, 5, 0, 2]));
+    assert_eq!(look_up(&lonely, "www.example", false), None);
     // Who wants none, or has only `lo`, has none.
     for name in ["c", "d"] {
         let none = within_file(&machine.inside(name), || TcpStream::connect(RESOLVER).is_err());
@@ -150,8 +155,15 @@ fn names_are_answered_and_loopback_ports_passed_on() {
     machine.host.up();
     assert_eq!((told("[::1]:8080"), told("[::1]:8081")), (None, answer.clone()));
 
-    // It is not of the monitor with which it came.
+    // It holds nothing of those who have started it, and is not of the monitor with which it came.
     let resident = machine.resident().unwrap();
+    for entry in std::fs::read_dir(format!("/proc/{resident}/fd")).unwrap().flatten() {
+        let link = std::fs::read_link(entry.path()).map(|link| link.display().to_string()).unwrap_or_default();
+        let is_own = ["socket:", "anon_inode:", "/dev/null", ""].iter().any(|kind| link.starts_with(kind));
+        assert!(is_own && !link.starts_with('/') || link == "/dev/null", "{link}");
+    }
+    machine.host.ask_for_restart("a");
+    wait_until("it is there again", || told("[::1]:8081") == answer);
     machine.host.call(&["restart", &a]).succeeds();
     assert_eq!(machine.resident(), Some(resident));
     let inside = machine.inside("a");
@@ -167,6 +179,18 @@ fn names_are_answered_and_loopback_ports_passed_on() {
     machine.host.call(&["restart", &b]).succeeds();
     assert_eq!(look_up(&inside, &format!("{b}.containers"), false), Some(vec![10, 5, 1, 2]));
     assert_eq!(told("[::1]:8081"), answer);
+    // So has one of ports that change.
+    let resident = machine.resident().unwrap();
+    command(Command::new("kill").args(["-9", &resident.to_string()])).succeeds();
+    machine.host.call(&["port", &a, "add", "8082:80"]).succeeds();
+    assert_eq!((told("[::1]:8081"), told("[::1]:8082")), (answer.clone(), answer.clone()));
+    assert_eq!(look_up(&inside, "www.example", false), Some(vec![192, 0, 2, 78]));
+    machine.host.call(&["restart", &b]).succeeds();
+    // A port that is taken changes nothing.
+    let taken = within(&machine.name, || TcpListener::bind("[::1]:8083").unwrap());
+    assert_eq!(machine.host.call(&["port", &a, "add", "8083:80"]).code, 1);
+    drop(taken);
+    assert_eq!(told("[::1]:8082"), answer);
     // A name goes with its container.
     machine.host.call(&["stop", &b]).succeeds();
     assert_eq!(look_up(&inside, &format!("{b}.containers"), false), None);
@@ -187,5 +211,18 @@ fn names_are_answered_and_loopback_ports_passed_on() {
     }
     machine.host.call(&["destroy", "--all"]).succeeds();
     machine.ip(&["link", "delete", "br0"]);
+    machine.leaves_nothing();
+}
+
+#[test]
+fn a_host_without_ipv6_has_the_other_ports() {
+    let machine = Machine::new("net-v4");
+    within(&machine.name, || std::fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1").unwrap());
+    machine.host.init("root", ANSWER);
+    machine.host.project(json!({"a": {
+        "hostname": "a", "extra": {"addressPrefix": "10.4.0"}, "forwardPorts": [{"hostPort": 8080, "containerPort": 80}],
+    }}));
+    machine.host.up();
+    wait_until("it answers", || machine.call(&machine.name, "127.0.0.1:8080").as_deref() == Some("I am a"));
     machine.leaves_nothing();
 }

@@ -115,6 +115,8 @@ fn ports_answer_from_everywhere_and_change_live() {
         (told(&machine.client, "192.0.2.1:8085"), told(&machine.client, "192.0.2.1:8080")),
         (answer.clone(), None)
     );
+    machine.host.call(&["reset", &name]).succeeds();
+    assert_eq!(machine.host.plan(), "a: unchanged\n");
     // None, and then again.
     for ports in [json!([]), json!([{"hostPort": 8082, "containerPort": 80}])] {
         machine.host.project(definition(ports.clone()));

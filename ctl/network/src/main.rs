@@ -16,7 +16,7 @@ mod settings;
 
 use anyhow::{Context, Result, bail};
 use ending::Ending;
-use firn_network::message::{Network, Proxy, VERSION};
+use firn_network::message::{Network, VERSION};
 use links::Links;
 use nft::Nft;
 use resident::ask::{self, Resident};
@@ -30,13 +30,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 
-const USAGE: &str = "usage: firn-network start FILE | up FILE (with the container's OCI state on stdin) | down FILE | \
+const USAGE: &str = "usage: firn-network start FILE | leave DIRECTORY | up FILE (with the container's OCI state on stdin) | down FILE | \
                      change FILE NEW";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["start", file] => start(Path::new(file)),
+        ["leave", pins] => leave(Path::new(pins)),
         ["up", file] => up(Path::new(file)),
         ["down", file] => down(Path::new(file)),
         ["change", file, new] => change(Path::new(file), Path::new(new)),
@@ -56,14 +57,28 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts the process that serves what stays, where the container needs it and none runs: from outside, for
-/// what a hook starts ends with the container's monitor.
+/// Starts the process that serves what stays, where the container needs it and none runs.
 fn start(file: &Path) -> Result<()> {
     let (network, _lock) = read_locked(file)?;
     if ask::is_needed(&network) {
-        resident_of(&network, file)?;
+        let resident = Resident::of(&network.pin)?;
+        resident.expect(&network)?;
+        // One that was killed has served others too.
+        for (other, namespace) in running_beside(&network, file) {
+            let is_served = resident.containers.contains(&other.container);
+            if other.container != network.container && !is_served && ask::is_needed(&other) {
+                // What can't be served any more is that container's trouble.
+                let _ = resident.wish(&other, &namespace, &pin::own()?).and_then(|wish| resident.serve(&wish));
+            }
+        }
     }
     Ok(())
+}
+
+/// Has that process end, if it serves nobody.
+fn leave(pins: &Path) -> Result<()> {
+    let _lock = pin::lock(&pins.join("none"))?;
+    ask::leave(pins)
 }
 
 /// Makes the network of the container whose state is on stdin.
@@ -83,7 +98,16 @@ fn up(file: &Path) -> Result<()> {
     };
     let mut settings = Settings::start()?;
     let services = match ask::is_needed(&network) {
-        true => Some((resident_of(&network, file)?, ask::make(&network, &namespace, &host)?)),
+        // A container restarts without its names rather than not at all.
+        true => match Resident::running(&network.pin)? {
+            Some(resident) => Some((resident.wish(&network, &namespace, &host)?, resident)),
+            None => {
+                eprintln!(
+                    "firn-network: no process serves names and loopback ports: the next start of a container brings it"
+                );
+                None
+            }
+        },
         false => None,
     };
     let runtime = runtime()?;
@@ -98,22 +122,7 @@ fn up(file: &Path) -> Result<()> {
         commit(nft, &mut steps, &[], &network)?;
     }
     runtime.block_on(links::set_route_localnet(&links.host, to_localhost(&network), true))?;
-    services.map_or(Ok(()), |(resident, sockets)| resident.add(&network, &sockets))
-}
-
-/// The process that serves what stays. One that has just been started is given what others need too: theirs was
-/// killed.
-fn resident_of(network: &Network, file: &Path) -> Result<Resident> {
-    let resident = Resident::of(&network.pin)?;
-    let own = network.container.as_str();
-    for (other, namespace) in running_beside(network, file) {
-        let is_served = resident.containers.contains(&other.container);
-        if other.container != own && !is_served && ask::is_needed(&other) {
-            // What can't be served any more is that container's trouble.
-            let _ = ask::make(&other, &namespace, &pin::own()?).and_then(|made| resident.add(&other, &made));
-        }
-    }
-    Ok(resident)
+    services.map_or(Ok(()), |(wish, resident)| resident.serve(&wish))
 }
 
 /// The other containers of the same table, by their messages, which lie beside each other.
@@ -133,52 +142,28 @@ fn running_beside(network: &Network, file: &Path) -> Vec<(Network, File)> {
 fn change(file: &Path, new: &Path) -> Result<()> {
     let (old, _lock) = read_locked(file)?;
     let new = read(new)?;
-    if pin::kept(&old.pin)?.is_none() {
+    let Some(namespace) = pin::kept(&old.pin)? else {
         bail!("container {}: it has no network now", old.container);
-    }
+    };
     settings::forward(&new)?;
     let nft = Nft::start()?;
     let before = record::rules(&old.pin)?.unwrap_or_default();
     let mut steps = record::open_rules(&old.pin)?;
     let runtime = runtime()?;
     let host = connect(&runtime)?;
-    let proxies = Proxies::change(&old, &new, file)?;
+    let services = match ask::is_needed(&old) || ask::is_needed(&new) {
+        true => {
+            let resident = Resident::of(&new.pin)?;
+            Some((resident.wish(&new, &namespace, &pin::own()?)?, resident))
+        }
+        false => None,
+    };
     lockdown::enter()?;
     let gone = old.veths.iter().filter(|veth| veth.reaches_localhost && !new.veths.iter().any(|other| other == *veth));
     runtime.block_on(links::set_route_localnet(&host, gone, false))?;
     commit(nft, &mut steps, &before, &new)?;
     runtime.block_on(links::set_route_localnet(&host, to_localhost(&new), true))?;
-    proxies.map_or(Ok(()), |proxies| proxies.finish(&old, &new))
-}
-
-/// A change of the ports that the resident process passes on.
-struct Proxies {
-    resident: Resident,
-    made: Vec<ask::Made>,
-}
-
-impl Proxies {
-    /// Makes the new sockets, before the process is locked down.
-    fn change(old: &Network, new: &Network, file: &Path) -> Result<Option<Self>> {
-        let come: Vec<_> = new.proxies.iter().filter(|proxy| !old.proxies.contains(proxy)).cloned().collect();
-        if come.is_empty() && new.proxies.len() == old.proxies.len() {
-            return Ok(None);
-        }
-        let resident = resident_of(new, file)?;
-        // A port that leads elsewhere now has its socket closed first.
-        let listens = |proxy: &&Proxy| come.iter().any(|new| new.listen == proxy.listen);
-        let moved: Vec<_> = old.proxies.iter().filter(listens).cloned().collect();
-        if !moved.is_empty() {
-            resident.remove_ports(old, moved)?;
-        }
-        Ok(Some(Proxies { made: ask::ports(&come)?, resident }))
-    }
-
-    fn finish(self, old: &Network, new: &Network) -> Result<()> {
-        let gone = old.proxies.iter().filter(|proxy| !new.proxies.contains(proxy)).cloned().collect();
-        self.resident.remove_ports(old, gone)?;
-        self.resident.add(new, &self.made)
-    }
+    services.map_or(Ok(()), |(wish, resident)| resident.serve(&wish))
 }
 
 fn to_localhost(network: &Network) -> impl Iterator<Item = &firn_network::message::Veth> {

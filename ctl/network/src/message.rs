@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 /// The version of the message.
 pub const VERSION: u32 = 1;
+/// The main link, inside.
+pub const MAIN: &str = "eth0";
 /// Where a container asks for names, in its own network namespace, as with Docker.
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// The domain of containers.
@@ -39,6 +41,10 @@ pub struct Network {
     /// Whether it asks for names at [`RESOLVER`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resolver: bool,
+    /// Whether other names than containers' are asked for: one without a way to other machines could tell them
+    /// something by what it asks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forwards: bool,
     /// Addresses inside that reach the outside by the host's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masquerade: Vec<IpAddr>,
@@ -118,6 +124,7 @@ pub struct Proxy {
 impl Network {
     /// The addresses that its name has: those of the main link.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.veths.first().into_iter().flat_map(|veth| &veth.addresses).map(|(address, _)| *address)
+        let main = self.veths.iter().find(|veth| veth.inside.name == MAIN);
+        main.into_iter().flat_map(|veth| &veth.addresses).map(|(address, _)| *address)
     }
 }

@@ -79,12 +79,24 @@ impl Block<'_> {
     /// At once, where the file is no mount of its own, as it is in a container.
     fn replace(&self, text: &[u8]) -> std::io::Result<()> {
         let new = self.file.with_extension("firn-new");
-        match std::fs::remove_file(&new) {
+        let replaced = self.write_beside(&new, text).and_then(|()| std::fs::rename(&new, self.file));
+        if replaced.is_err() {
+            let _ = std::fs::remove_file(&new);
+        }
+        match replaced {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => std::fs::write(self.file, text),
+            result => result,
+        }
+    }
+
+    /// On disk before it has the name: a host that loses power has the old file or the new one.
+    fn write_beside(&self, new: &Path, text: &[u8]) -> std::io::Result<()> {
+        match std::fs::remove_file(new) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&new)?;
+        let mut file = options.write(true).create_new(true).mode(0o600).open(new)?;
         std::io::Write::write_all(&mut file, text)?;
         let mode = match std::fs::metadata(self.file) {
             Ok(old) => {
@@ -94,13 +106,7 @@ impl Block<'_> {
             Err(_) => self.mode,
         };
         file.set_permissions(PermissionsExt::from_mode(mode))?;
-        match std::fs::rename(&new, self.file) {
-            Err(error) if error.kind() == ErrorKind::ResourceBusy => {
-                std::fs::remove_file(&new)?;
-                std::fs::write(self.file, text)
-            }
-            result => result,
-        }
+        file.sync_all()
     }
 }
 

@@ -4,7 +4,7 @@
 use super::ports;
 use crate::definition::schema::Definition;
 use crate::generation::Container;
-use crate::host::{self, program};
+use crate::host::{self, Places, program};
 use crate::service::unit::Unit;
 use crate::wanted::network::{self, Place};
 use anyhow::{Context, Result, bail};
@@ -106,6 +106,15 @@ pub fn take_down(container: &Container) -> Result<()> {
     }
     call(&["down".as_ref(), file.as_os_str()])?;
     container.forget_network()
+}
+
+/// Has the process that serves names end, if it serves nobody any more.
+pub fn leave(places: &Places) -> Result<()> {
+    let pins = places.networks();
+    match pins.with_extension("socket").exists() {
+        true => call(&["leave".as_ref(), pins.as_os_str()]),
+        false => Ok(()),
+    }
 }
 
 fn call(arguments: &[&OsStr]) -> Result<()> {

@@ -35,6 +35,14 @@ pub fn check(container: &Container, network: &Network) -> Result<()> {
         if let Some(port) = network.ports.iter().find(|port| theirs.ports.iter().any(|other| is_same(port, other))) {
             bail!("forwardPorts: {} is taken by container {}", shown(port), other.name);
         }
+        let is_crossed = |proxies: &[Proxy], ports: &[Port]| {
+            proxies.iter().find(|proxy| ports.iter().any(|port| is_same_place(proxy, port))).cloned()
+        };
+        let crossed =
+            is_crossed(&network.proxies, &theirs.ports).or_else(|| is_crossed(&theirs.proxies, &network.ports));
+        if let Some(proxy) = crossed {
+            bail!("forwardPorts: {}/{} is taken by container {}", proxy.listen, proxy.protocol, other.name);
+        }
         let is_same = |one: &Proxy, other: &Proxy| one.protocol == other.protocol && one.listen == other.listen;
         if let Some(proxy) = network.proxies.iter().find(|own| theirs.proxies.iter().any(|other| is_same(own, other))) {
             bail!("forwardPorts: {}/{} is taken by container {}", proxy.listen, proxy.protocol, other.name);
@@ -75,6 +83,13 @@ pub fn check(container: &Container, network: &Network) -> Result<()> {
 /// Our own process's sockets are those of containers, which are compared as such.
 fn is_other((_, owner): &(&Listener, String)) -> bool {
     !owner.starts_with(RESIDENT)
+}
+
+/// A rule leads away what comes to the address where a process listens. No rule has ::1.
+fn is_same_place(proxy: &Proxy, port: &Port) -> bool {
+    let is_address = port.host_address.is_none_or(|address| address == proxy.listen.ip());
+    let is_family = proxy.listen.is_ipv4() && port.address.is_ipv4();
+    is_family && is_address && port.host_port == proxy.listen.port() && port.protocol == proxy.protocol
 }
 
 /// One without an address has the port on every address of its family.

@@ -4,6 +4,7 @@ use super::install::tell_host;
 use super::life::NameArgs;
 use super::output::print;
 use super::places::{PlaceArgs, find};
+use crate::apply::keys;
 use crate::apply::update::Health;
 use crate::definition::paths;
 use crate::generation::{Generation, Wanted};
@@ -77,6 +78,7 @@ pub fn rollback(arguments: &RollbackArgs, places: &PlaceArgs) -> Result<()> {
             definition.root_fs.push(layer.to_str().context("a layer's path is no UTF-8")?.to_owned());
         }
     }
+    keys::check(container.places(), [(&*container.name, &definition)])?;
     let origin = container.wanted()?.map(|wanted| wanted.origin).unwrap_or_default();
     {
         let locked = container.lock()?;

@@ -3,7 +3,7 @@
 use crate::definition::schema::{Definition, ForwardPort, Link, Protocol};
 use crate::definition::values::{self, Family};
 use anyhow::{Result, anyhow, bail};
-use firn_network::message::{DOMAIN, Interface, Macvlan, Network, Port, Proxy, RESOLVER, VERSION, Veth};
+use firn_network::message::{DOMAIN, Interface, MAIN, Macvlan, Network, Port, Proxy, RESOLVER, VERSION, Veth};
 use firn_network::names::{self, End};
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -69,6 +69,10 @@ pub fn of(name: &str, definition: &Definition, place: &Place) -> Result<Option<N
         parent: parent.clone(),
         inside: named(&format!("mv-{parent}"), place.machine.map(|id| names::mac(id, name, End::Macvlan, index).0)),
     });
+    // As with an internal network of Docker (CVE-2024-29018).
+    let forwards = veths.iter().any(|veth| veth.bridge.is_some() || !veth.gateways.is_empty())
+        || !definition.macvlans.is_empty()
+        || !definition.interfaces.is_empty();
     let masquerade = if definition.extra.enable_wan { local_addresses(&link)? } else { Vec::new() };
     let network = Network {
         version: VERSION,
@@ -81,6 +85,7 @@ pub fn of(name: &str, definition: &Definition, place: &Place) -> Result<Option<N
         ports,
         proxies,
         resolver: definition.copy_resolv_conf.0,
+        forwards,
         masquerade: masquerade.into_iter().map(|(address, _)| address).collect(),
     };
     let is_empty = network.veths.is_empty() && network.macvlans.is_empty() && network.interfaces.is_empty();
@@ -100,7 +105,7 @@ fn main_veth(name: &str, link: &Link, place: &Place, ports: &[Port]) -> Result<O
     // What systemd-networkd in the container configures by DHCP, where nobody has done it here.
     let is_open = link.local_address.is_none() && link.local_address6.is_none();
     let inside = Interface {
-        name: "eth0".into(),
+        name: MAIN.into(),
         alternative: is_open.then(|| "host0".into()),
         mac: given.transpose()?.or_else(|| mac(End::Container)),
     };
@@ -183,22 +188,41 @@ fn is_proxied(host: IpAddr, link: &Link) -> bool {
 /// What comes to such addresses a process passes on, to the container's address of either family.
 fn proxies(link: &Link) -> Result<Vec<Proxy>> {
     let addresses = local_addresses(link)?;
-    let all = [IpAddr::V6(Ipv6Addr::LOCALHOST), Ipv4Addr::LOCALHOST.into()];
-    let mut proxies = Vec::new();
-    for forwarded in link.forward_ports.iter().filter(|port| port.protocol != Protocol::Sctp) {
+    let mut proxies: Vec<Proxy> = Vec::new();
+    for forwarded in &link.forward_ports {
         let given =
             forwarded.host_address.as_deref().map(values::any_address).transpose().map_err(|text| anyhow!(text))?;
-        let is_meant = |address: &IpAddr| {
-            is_proxied(*address, link) && given.is_none_or(|given| given.is_unspecified() || given == *address)
+        let all = [IpAddr::V6(Ipv6Addr::LOCALHOST), Ipv4Addr::LOCALHOST.into()];
+        let meant: Vec<IpAddr> = match given {
+            None => all.to_vec(),
+            Some(given) if given.is_unspecified() => {
+                all.into_iter().filter(|address| address.is_ipv4() == given.is_ipv4()).collect()
+            }
+            Some(given) => vec![given],
         };
-        for address in all.into_iter().filter(is_meant) {
+        let meant: Vec<IpAddr> = meant.into_iter().filter(|address| is_proxied(*address, link)).collect();
+        if forwarded.protocol == Protocol::Sctp {
+            if let Some(given) = given.filter(|given| meant.contains(given)) {
+                bail!("forwardPorts: SCTP of {given} can't lead into the container: leave hostAddress out");
+            }
+            continue;
+        }
+        for address in meant {
             let same = addresses.iter().find(|(inside, _)| inside.is_ipv4() == address.is_ipv4());
             let Some((inside, _)) = same.or(addresses.first()) else { continue };
-            proxies.push(Proxy {
+            let proxy = Proxy {
                 protocol: format!("{:?}", forwarded.protocol).to_lowercase(),
                 listen: SocketAddr::new(address, forwarded.host_port),
                 target: SocketAddr::new(*inside, forwarded.container_port.unwrap_or(forwarded.host_port)),
-            });
+            };
+            let is_there = |other: &&Proxy| other.protocol == proxy.protocol && other.listen == proxy.listen;
+            match proxies.iter().find(is_there) {
+                Some(other) if *other != proxy => {
+                    bail!("forwardPorts: {}/{} would lead to two ports", proxy.listen, proxy.protocol)
+                }
+                Some(_) => {}
+                None => proxies.push(proxy),
+            }
         }
     }
     Ok(proxies)
@@ -314,6 +338,14 @@ mod tests {
         let ports = json!([{"hostPort": 80, "hostAddress": "::1"}]);
         let link = json!({"privateNetwork": true, "localAddress": "10.1.1.2", "forwardPorts": ports});
         let made = network(link.clone()).unwrap();
-        assert!(made.ports.is_empty() && made.proxies.len() == 1, "{made:?}");
+        assert!(made.ports.is_empty() && made.proxies.len() == 1 && !made.forwards, "{made:?}");
+        // 0.0.0.0 and :: are each of one family.
+        let ports = json!([{"hostPort": 80, "hostAddress": "0.0.0.0"}, {"hostPort": 80, "containerPort": 81, "hostAddress": "::"}]);
+        let link = json!({"extra": {"addressPrefix": "10.1.1"}, "localAddress6": "fc00::2", "forwardPorts": ports});
+        assert_eq!(proxies(link), ["tcp [::1]:80 [fc00::2]:81"]);
+        let ports = json!([{"hostPort": 80, "hostAddress": "127.0.0.2"}]);
+        let link =
+            json!({"privateNetwork": true, "localAddress": "10.1.1.2", "hostBridge": "b", "forwardPorts": ports});
+        assert_eq!(proxies(link), ["tcp 127.0.0.2:80 10.1.1.2:80"]);
     }
 }

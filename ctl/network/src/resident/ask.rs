@@ -1,35 +1,39 @@
 //! The other end: sockets are made, and given to the resident process, which is started where none runs.
 
-use super::protocol::{self, DESCRIPTORS, Request, Socket};
+use super::protocol::{self, DESCRIPTORS, Reply, Request, Socket};
 use crate::in_namespace;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use firn_network::message::{Network, Proxy, RESOLVER};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, sockopt,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    sockopt::{self, Timeout},
 };
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const DNS: u16 = 53;
 /// Connections that wait.
 const BACKLOG: i32 = 128;
 /// It may be about to end.
 const TRIES: usize = 3;
+/// For its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How the names of sockets end: of one that was started here, and of systemd's (ctl/firn-network.socket).
 const OWN: &str = "socket";
 const ACTIVATED: &str = "activated";
 
-/// A socket, and what it is for.
-pub type Made = (Socket, OwnedFd);
+/// A socket that was made for the process.
+type MadeSocket = (Socket, OwnedFd);
 
-/// A connection to the resident process, which does not end before it is closed.
+/// A connection to the process, which does not end before it is closed.
 #[derive(Debug)]
 pub struct Resident {
     socket: OwnedFd,
@@ -37,130 +41,169 @@ pub struct Resident {
     pub containers: Vec<String>,
 }
 
-/// What a container's network needs of it.
+/// What a container wants to be served by: sockets that are made, and those that are there already.
+#[derive(Debug)]
+pub struct Wish {
+    container: String,
+    addresses: Vec<IpAddr>,
+    sockets: Vec<Socket>,
+    made: Vec<MadeSocket>,
+}
+
+/// Whether a container's network needs the process.
 pub fn is_needed(network: &Network) -> bool {
     network.resolver || !network.proxies.is_empty()
 }
 
 impl Resident {
     /// Of the containers whose namespaces are kept beside `pin`; one is started where none runs. The caller has
-    /// the lock.
+    /// the lock, and is no hook: what a hook starts ends with the container's monitor.
     pub fn of(pin: &Path) -> Result<Self> {
         for _ in 0..TRIES {
-            let found = match Self::running(pin)? {
-                Some(resident) => Some(resident),
-                None => {
-                    start(pin).context("start the resident process")?;
-                    Self::running(pin)?
-                }
-            };
-            if let Some(resident) = found {
+            if let Some(resident) = Self::running(pin)? {
                 return Ok(resident);
             }
+            start(pin).context("start firn-network reside")?;
         }
-        bail!("the resident process ends as soon as it is started")
+        Self::running(pin)?.context("firn-network reside ends as soon as it is started")
     }
 
     /// `None`: none runs. That of systemd, where it has one, starts when it is asked.
     pub fn running(pin: &Path) -> Result<Option<Self>> {
-        match Self::at(pin, ACTIVATED)? {
-            None => Self::at(pin, OWN),
+        match Self::connect_to(pin, ACTIVATED)? {
+            None => Self::connect_to(pin, OWN),
             some => Ok(some),
         }
     }
 
-    fn at(pin: &Path, ending: &str) -> Result<Option<Self>> {
+    fn connect_to(pin: &Path, ending: &str) -> Result<Option<Self>> {
         let socket = new_socket()?;
         let (directory, name) = place(pin, ending)?;
         match connect(&socket, &address(&directory, &name)?) {
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
             result => result.with_context(|| format!("connect to {name}"))?,
         }
+        for timeout in [Timeout::Recv, Timeout::Send] {
+            sockopt::set_socket_timeout(&socket, timeout, Some(PATIENCE)).context("a socket")?;
+        }
+        let mut resident = Resident { socket, containers: Vec::new() };
         // One that ends just now does not answer.
-        match protocol::ask(socket.as_fd(), &Request::List, &[]) {
-            Ok(reply) => Ok(Some(Resident { socket, containers: reply.containers })),
-            Err(_) => Ok(None),
-        }
+        let Some(reply) = resident.ask(&Request::Served { container: String::new() }, &[])? else { return Ok(None) };
+        resident.containers = reply.containers;
+        Ok(Some(resident))
     }
 
-    /// Has a container's sockets served.
-    pub fn add(&self, network: &Network, made: &[Made]) -> Result<()> {
-        for some in made.chunks(DESCRIPTORS) {
-            let request = Request::Add {
-                container: network.container.clone(),
-                addresses: network.addresses().collect(),
-                sockets: some.iter().map(|(socket, _)| socket.clone()).collect(),
-            };
+    /// Keeps it until the container comes.
+    pub fn expect(&self, network: &Network) -> Result<()> {
+        self.done(&Request::Expect { container: network.container.clone() }, &[])
+    }
+
+    /// Makes the sockets that a container lacks. Nothing is served yet.
+    pub fn wish(&self, network: &Network, namespace: &File, host: &File) -> Result<Wish> {
+        let request = Request::Served { container: network.container.clone() };
+        let present = self.ask(&request, &[])?.map(|reply| reply.sockets).unwrap_or_default();
+        let is_missing = |socket: &Socket| !present.iter().any(|other| other.is_same_place(socket));
+        let mut sockets = Vec::new();
+        let mut made = Vec::new();
+        if network.resolver {
+            let queries = [false, true].map(|stream| Socket::Queries { stream, forwards: network.forwards });
+            if queries.iter().any(is_missing) {
+                let new = in_namespace(namespace, host, self::queries)??;
+                made.extend(queries.iter().cloned().zip(new));
+            }
+            sockets.extend(queries);
+        }
+        for proxy in &network.proxies {
+            let socket = Socket::Port(proxy.clone());
+            if is_missing(&socket) {
+                match bind_port(proxy)? {
+                    Some(new) => made.push((socket.clone(), new)),
+                    None => continue,
+                }
+            }
+            sockets.push(socket);
+        }
+        Ok(Wish { container: network.container.clone(), addresses: network.addresses().collect(), sockets, made })
+    }
+
+    /// Has it served from now on, and nothing else of the container.
+    pub fn serve(&self, wish: &Wish) -> Result<()> {
+        for some in wish.made.chunks(DESCRIPTORS) {
+            let sockets = some.iter().map(|(socket, _)| socket.clone()).collect();
             let descriptors: Vec<_> = some.iter().map(|(_, descriptor)| descriptor.as_fd()).collect();
-            protocol::ask(self.socket.as_fd(), &request, &descriptors)?;
+            self.done(&Request::Offer { sockets }, &descriptors)?;
         }
-        Ok(())
+        let Wish { container, addresses, sockets, .. } = wish;
+        let (container, addresses, sockets) = (container.clone(), addresses.clone(), sockets.clone());
+        self.done(&Request::Serve { container, addresses, sockets }, &[])
     }
 
-    /// Has the sockets of these ports closed.
-    pub fn remove_ports(&self, network: &Network, proxies: Vec<Proxy>) -> Result<()> {
-        self.remove(network, Some(proxies.into_iter().map(Socket::Port).collect())).map(drop)
+    fn ask(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<Option<Reply>> {
+        protocol::ask(self.socket.as_fd(), request, descriptors)
     }
 
-    /// Those that are left.
-    fn remove(&self, network: &Network, sockets: Option<Vec<Socket>>) -> Result<Vec<String>> {
-        let request = Request::Remove { container: network.container.clone(), sockets };
-        Ok(protocol::ask(self.socket.as_fd(), &request, &[])?.containers)
+    fn done(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        self.ask(request, descriptors)?.map(drop).context("firn-network reside has ended")
     }
 }
 
-/// Has all of a container closed. The process ends with the last one, and its socket goes here.
+/// Has all of a container closed.
 pub fn forget(network: &Network) -> Result<()> {
-    let left = match Resident::running(&network.pin)? {
-        Some(resident) if !resident.containers.contains(&network.container) => return Ok(()),
-        Some(resident) => resident.remove(network, None)?,
-        // One that was killed has left its socket.
-        None => Vec::new(),
+    match Resident::running(&network.pin)? {
+        Some(resident) => resident.done(&Request::Forget { container: network.container.clone() }, &[]),
+        None => Ok(()),
+    }
+}
+
+/// Has it end, if it serves nobody: else it would wait for a container that restarts. `pins`: the directory of
+/// namespaces.
+pub fn leave(pins: &Path) -> Result<()> {
+    let pin = pins.join("none");
+    let (directory, name) = place(&pin, OWN)?;
+    // Not that of systemd, which would be started to be asked.
+    if let Some(resident) = Resident::connect_to(&pin, OWN)? {
+        let left = resident.ask(&Request::Leave, &[])?.map(|reply| reply.containers).unwrap_or_default();
+        if !left.is_empty() {
+            return Ok(());
+        }
+    }
+    remove_socket(&directory, &name)
+}
+
+/// `None`: the host has no such address, as where it has no IPv6.
+fn bind_port(proxy: &Proxy) -> Result<Option<OwnedFd>> {
+    let listen = proxy.listen;
+    let socket = match &*proxy.protocol {
+        "udp" => UdpSocket::bind(listen).map(OwnedFd::from),
+        _ => TcpListener::bind(listen).map(OwnedFd::from),
     };
-    match left.is_empty() {
-        true => place(&network.pin, OWN).and_then(|(directory, name)| remove_socket(&directory, &name)),
-        false => Ok(()),
+    match socket {
+        Err(error) if listen.is_ipv6() && is_without_ipv6(&error) => Ok(None),
+        result => result.map(Some).with_context(|| format!("listen on {listen}/{}", proxy.protocol)),
     }
 }
 
-/// The sockets of a container.
-pub fn make(network: &Network, namespace: &File, host: &File) -> Result<Vec<Made>> {
-    let mut made = Vec::new();
-    if network.resolver {
-        made = in_namespace(namespace, host, queries)??;
-    }
-    made.extend(ports(&network.proxies)?);
-    Ok(made)
+fn is_without_ipv6(error: &std::io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
 }
 
-/// Those of ports.
-pub fn ports(proxies: &[Proxy]) -> Result<Vec<Made>> {
-    let made = proxies.iter().map(|proxy| {
-        let listen = proxy.listen;
-        let socket: std::io::Result<OwnedFd> = match &*proxy.protocol {
-            "udp" => UdpSocket::bind(listen).map(OwnedFd::from),
-            _ => TcpListener::bind(listen).map(OwnedFd::from),
-        };
-        let what = || format!("listen on {listen}/{}", proxy.protocol);
-        Ok((Socket::Port(proxy.clone()), socket.with_context(what)?))
-    });
-    made.collect()
-}
-
-/// They wait at an address that the interface lo need not have yet.
-fn queries() -> Result<Vec<Made>> {
+/// For datagrams and for streams. They wait at an address that the interface lo need not have yet.
+fn queries() -> Result<[OwnedFd; 2]> {
     let address = SocketAddr::new(RESOLVER.into(), DNS);
-    let make = |kind, stream: bool| -> rustix::io::Result<Made> {
+    let make = |kind| -> rustix::io::Result<OwnedFd> {
         let socket = socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None)?;
         sockopt::set_ip_freebind(&socket, true)?;
-        sockopt::set_socket_reuseaddr(&socket, true)?;
+        if kind == SocketType::STREAM {
+            // Connections that have ended keep the port for a while.
+            sockopt::set_socket_reuseaddr(&socket, true)?;
+        }
         bind(&socket, &address)?;
-        if stream {
+        if kind == SocketType::STREAM {
             listen(&socket, BACKLOG)?;
         }
-        Ok((Socket::Queries { stream }, socket))
+        Ok(socket)
     };
-    let both = || rustix::io::Result::Ok(vec![make(SocketType::DGRAM, false)?, make(SocketType::STREAM, true)?]);
+    let both = || rustix::io::Result::Ok([make(SocketType::DGRAM)?, make(SocketType::STREAM)?]);
     both().with_context(|| format!("listen on {address} in the container"))
 }
 

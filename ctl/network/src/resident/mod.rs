@@ -9,7 +9,7 @@ mod protocol;
 mod upstream;
 
 use crate::lockdown;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use futures_util::future::{Either, select};
 use names::Names;
 use protocol::{Reply, Request, Socket};
@@ -21,8 +21,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, UdpSocket, UnixListener, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -31,13 +31,16 @@ use tokio::time::{sleep, timeout};
 const NAME: &std::ffi::CStr = c"firn-network";
 /// Nobody's, by number (systemd's UIDS-GIDS.md).
 const NOBODY: u32 = 65_534;
-/// How long it waits for a first container: it is started before that is made.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long it waits for a container that is about to come: images may have to be fetched in between.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How long it stays when nothing is served: the last container may restart.
+const LINGER: Duration = Duration::from_secs(30);
 /// Before the next try where a socket has an error.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves on the socket that is stdin.
 pub fn reside() -> Result<()> {
+    close_inherited()?;
     rustix::thread::set_name(NAME).context("PR_SET_NAME")?;
     let listener = io::stdin().as_fd().try_clone_to_owned().context("take the socket from stdin")?;
     // Not of a group that a terminal may signal; of a unit's main process it is so already.
@@ -54,6 +57,18 @@ pub fn reside() -> Result<()> {
     LocalSet::new().block_on(&runtime, Rc::new(State::new(caller)).serve(listener))
 }
 
+/// All but the standard streams: locks and pipes of those who have started us last as long as they are open
+/// anywhere. Nothing of our own is open yet.
+fn close_inherited() -> Result<()> {
+    let entries = std::fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    for number in numbers.filter(|number| *number > 2).collect::<Vec<_>>() {
+        // The directory itself is closed by now.
+        let _ = nix::unistd::close(number);
+    }
+    Ok(())
+}
+
 fn drop_privileges(caller: Uid) -> Result<()> {
     if caller.is_root() {
         let (group, user) = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
@@ -65,7 +80,17 @@ fn drop_privileges(caller: Uid) -> Result<()> {
 }
 
 /// A socket, and what serves it.
-type Task = (Socket, JoinHandle<()>);
+struct Task {
+    socket: Socket,
+    waiting: Waiting,
+    task: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+enum Waiting {
+    Datagrams(Rc<UdpSocket>),
+    Streams(Rc<TcpListener>),
+}
 
 /// What is served.
 struct State {
@@ -73,8 +98,10 @@ struct State {
     caller: Uid,
     names: Names,
     served: RefCell<BTreeMap<String, Vec<Task>>>,
-    /// The last container has been removed.
-    was_last: Cell<bool>,
+    /// Containers that are about to come, and since when.
+    expected: RefCell<BTreeMap<String, Instant>>,
+    /// It has been asked to end.
+    leaves: Cell<bool>,
     connections: Cell<usize>,
     /// A connection has ended.
     ended: Notify,
@@ -86,7 +113,8 @@ impl State {
             caller,
             names: Names::default(),
             served: RefCell::default(),
-            was_last: Cell::new(false),
+            expected: RefCell::default(),
+            leaves: Cell::new(false),
             connections: Cell::new(0),
             ended: Notify::new(),
         }
@@ -99,25 +127,38 @@ impl State {
         loop {
             let ended = self.ended.notified();
             // No timer while it serves.
-            let is_idle = self.served.borrow().is_empty();
+            let patience = self.patience();
             let waited = async {
-                if is_idle {
-                    return timeout(PATIENCE, ended).await.is_err();
+                match patience {
+                    Some(patience) => timeout(patience, ended).await.is_err(),
+                    None => {
+                        ended.await;
+                        false
+                    }
                 }
-                ended.await;
-                false
             };
             match select(pin!(listener.accept()), pin!(waited)).await {
                 Either::Left((Ok((connection, _)), _)) => self.clone().begin(connection),
                 // EMFILE, or one that has gone again.
                 Either::Left((Err(_), _)) => sleep(PAUSE).await,
                 Either::Right((is_over, _)) => {
-                    let is_idle = self.connections.get() == 0 && self.served.borrow().is_empty();
-                    if is_idle && (is_over || self.was_last.get()) {
+                    let is_idle = self.connections.get() == 0 && self.patience().is_some();
+                    if is_idle && (is_over || self.leaves.get()) {
                         return Ok(());
                     }
                 }
             }
+        }
+    }
+
+    /// How long it stays as things are; `None`: as long as it serves.
+    fn patience(&self) -> Option<Duration> {
+        let mut expected = self.expected.borrow_mut();
+        expected.retain(|_, since| since.elapsed() < PATIENCE);
+        match (self.served.borrow().is_empty(), expected.is_empty()) {
+            (false, _) => None,
+            (true, false) => Some(PATIENCE),
+            (true, true) => Some(LINGER),
         }
     }
 
@@ -136,64 +177,128 @@ impl State {
         if !peer.is_root() && peer != self.caller {
             return Ok(());
         }
-        while let Some((request, sockets)) = protocol::receive(&connection).await? {
-            let result = self.act(request, sockets).await;
-            let containers = self.served.borrow().keys().cloned().collect();
-            protocol::reply(&connection, &Reply { containers, error: result.err().map(|error| format!("{error:#}")) })?;
+        let mut offered = Vec::new();
+        while let Some((request, descriptors)) = protocol::receive(&connection).await? {
+            let asked = match &request {
+                Request::Served { container } => Some(container.clone()),
+                _ => None,
+            };
+            let result = self.act(request, descriptors, &mut offered).await;
+            let served = self.served.borrow();
+            let sockets = asked.and_then(|name| served.get(&name)).into_iter().flatten();
+            let reply = Reply {
+                containers: served.keys().cloned().collect(),
+                sockets: sockets.map(|task| task.socket.clone()).collect(),
+                error: result.err().map(|error| format!("{error:#}")),
+            };
+            protocol::reply(&connection, &reply)?;
         }
         Ok(())
     }
 
-    async fn act(&self, request: Request, descriptors: Vec<OwnedFd>) -> Result<()> {
+    async fn act(
+        &self,
+        request: Request,
+        descriptors: Vec<OwnedFd>,
+        offered: &mut Vec<(Socket, OwnedFd)>,
+    ) -> Result<()> {
+        self.leaves.set(matches!(request, Request::Leave));
         match request {
-            Request::List => {}
-            Request::Add { container, addresses, sockets } => {
-                self.was_last.set(false);
-                self.names.set(&container, addresses);
-                let mut tasks = Vec::new();
-                for (socket, descriptor) in sockets.into_iter().zip(descriptors) {
-                    let task = self.task(&socket, descriptor)?;
-                    tasks.push((socket, task));
+            Request::Served { .. } | Request::Leave => {}
+            Request::Expect { container } => drop(self.expected.borrow_mut().insert(container, Instant::now())),
+            Request::Offer { sockets } => {
+                if sockets.len() != descriptors.len() {
+                    bail!("{} descriptors came for {} sockets", descriptors.len(), sockets.len());
                 }
-                self.served.borrow_mut().entry(container).or_default().extend(tasks);
+                offered.extend(sockets.into_iter().zip(descriptors));
             }
-            Request::Remove { container, sockets } => {
-                let is_gone = |socket: &Socket| sockets.as_ref().is_none_or(|gone| gone.contains(socket));
-                let all = self.served.borrow_mut().remove(&container).unwrap_or_default();
-                let (gone, stays): (Vec<_>, Vec<_>) = all.into_iter().partition(|(socket, _)| is_gone(socket));
-                if sockets.is_none() {
-                    self.names.remove(&container);
-                    self.was_last.set(self.served.borrow().is_empty());
-                } else {
-                    self.served.borrow_mut().insert(container, stays);
+            Request::Serve { container, addresses, sockets } => {
+                let present = self.served.borrow_mut().remove(&container).unwrap_or_default();
+                let (tasks, gone) = self.tasks(&sockets, std::mem::take(offered), present);
+                self.names.set(&container, addresses);
+                self.expected.borrow_mut().remove(&container);
+                let are_all = tasks.len() == sockets.len();
+                self.served.borrow_mut().insert(container, tasks);
+                end(gone).await;
+                if !are_all {
+                    bail!("a socket is missing");
                 }
-                for (_, task) in gone {
-                    task.abort();
-                    // The socket is closed when it has ended.
-                    let _ = task.await;
-                }
+            }
+            Request::Forget { container } => {
+                self.names.remove(&container);
+                self.expected.borrow_mut().remove(&container);
+                let gone = self.served.borrow_mut().remove(&container).unwrap_or_default();
+                end(gone).await;
             }
         }
         Ok(())
     }
 
-    fn task(&self, socket: &Socket, descriptor: OwnedFd) -> Result<JoinHandle<()>> {
-        rustix::io::ioctl_fionbio(&descriptor, true).context("a socket")?;
-        Ok(match socket {
-            Socket::Queries { stream: false } => spawn_local(names::datagrams(udp(descriptor)?, self.names.clone())),
-            Socket::Queries { stream: true } => spawn_local(names::streams(tcp(descriptor)?, self.names.clone())),
-            Socket::Port(proxy) if proxy.protocol == "udp" => {
-                spawn_local(port::datagrams(udp(descriptor)?, proxy.target))
+    /// The tasks for these sockets, and those that are over.
+    fn tasks(
+        &self,
+        sockets: &[Socket],
+        offered: Vec<(Socket, OwnedFd)>,
+        mut present: Vec<Task>,
+    ) -> (Vec<Task>, Vec<Task>) {
+        let (mut tasks, mut gone, mut offered) = (Vec::new(), Vec::new(), offered);
+        for socket in sockets {
+            let place = |other: &Socket| other.is_same_place(socket);
+            let old = present.iter().position(|task| place(&task.socket)).map(|at| present.swap_remove(at));
+            let new = offered.iter().position(|(other, _)| place(other)).map(|at| offered.swap_remove(at).1);
+            match (new.and_then(|new| Waiting::of(socket, new).ok()), old) {
+                (None, Some(old)) if old.socket == *socket => tasks.push(old),
+                // It leads elsewhere now.
+                (None, Some(old)) => {
+                    tasks.push(self.task(socket.clone(), old.waiting.clone()));
+                    gone.push(old);
+                }
+                (Some(new), old) => {
+                    tasks.push(self.task(socket.clone(), new));
+                    gone.extend(old);
+                }
+                (None, None) => {}
             }
-            Socket::Port(proxy) => spawn_local(port::streams(tcp(descriptor)?, proxy.target)),
+        }
+        gone.extend(present);
+        (tasks, gone)
+    }
+
+    fn task(&self, socket: Socket, waiting: Waiting) -> Task {
+        let names = self.names.clone();
+        let task = match (&socket, waiting.clone()) {
+            (Socket::Queries { forwards, .. }, Waiting::Datagrams(socket)) => {
+                spawn_local(names::datagrams(socket, names, *forwards))
+            }
+            (Socket::Queries { forwards, .. }, Waiting::Streams(listener)) => {
+                spawn_local(names::streams(listener, names, *forwards))
+            }
+            (Socket::Port(proxy), Waiting::Datagrams(socket)) => spawn_local(port::datagrams(socket, proxy.target)),
+            (Socket::Port(proxy), Waiting::Streams(listener)) => spawn_local(port::streams(listener, proxy.target)),
+        };
+        Task { socket, waiting, task }
+    }
+}
+
+/// Their sockets are closed when they have ended.
+async fn end(tasks: Vec<Task>) {
+    for Task { waiting, task, .. } in tasks {
+        drop(waiting);
+        task.abort();
+        let _ = task.await;
+    }
+}
+
+impl Waiting {
+    fn of(socket: &Socket, descriptor: OwnedFd) -> Result<Self> {
+        rustix::io::ioctl_fionbio(&descriptor, true).context("a socket")?;
+        let is_stream = match socket {
+            Socket::Queries { stream, .. } => *stream,
+            Socket::Port(proxy) => proxy.protocol == "tcp",
+        };
+        Ok(match is_stream {
+            true => Waiting::Streams(Rc::new(TcpListener::from_std(descriptor.into()).context("a socket")?)),
+            false => Waiting::Datagrams(Rc::new(UdpSocket::from_std(descriptor.into()).context("a socket")?)),
         })
     }
-}
-
-fn udp(descriptor: OwnedFd) -> Result<tokio::net::UdpSocket> {
-    tokio::net::UdpSocket::from_std(descriptor.into()).context("a socket")
-}
-
-fn tcp(descriptor: OwnedFd) -> Result<tokio::net::TcpListener> {
-    tokio::net::TcpListener::from_std(descriptor.into()).context("a socket")
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const DATAGRAM: usize = 64 << 10;
 
 /// Passes streams on, in both directions.
-pub async fn streams(listener: TcpListener, target: SocketAddr) {
+pub async fn streams(listener: Rc<TcpListener>, target: SocketAddr) {
     let mut tasks = JoinSet::new();
     loop {
         let Ok((mut stream, _)) = listener.accept().await else {
@@ -42,11 +42,11 @@ pub async fn streams(listener: TcpListener, target: SocketAddr) {
     }
 }
 
-type Clients = Rc<RefCell<HashMap<SocketAddr, Rc<UdpSocket>>>>;
+/// A socket for each client, and when it has sent last.
+type Clients = Rc<RefCell<HashMap<SocketAddr, (Rc<UdpSocket>, Instant)>>>;
 
 /// Passes datagrams on, and answers back.
-pub async fn datagrams(socket: UdpSocket, target: SocketAddr) {
-    let socket = Rc::new(socket);
+pub async fn datagrams(socket: Rc<UdpSocket>, target: SocketAddr) {
     let clients = Clients::default();
     let mut tasks = JoinSet::new();
     let mut datagram = vec![0; DATAGRAM];
@@ -56,18 +56,24 @@ pub async fn datagrams(socket: UdpSocket, target: SocketAddr) {
             continue;
         };
         while tasks.try_join_next().is_some() {}
-        let known = clients.borrow().get(&client).cloned();
+        let known = clients.borrow_mut().get_mut(&client).map(|(inside, last)| {
+            *last = Instant::now();
+            inside.clone()
+        });
         let inside = match known {
             Some(inside) => inside,
-            None if clients.borrow().len() >= AT_ONCE => continue,
             None => {
                 let Ok(inside) = connected(target).await else { continue };
                 let inside = Rc::new(inside);
-                clients.borrow_mut().insert(client, inside.clone());
+                forget_oldest(&clients);
+                clients.borrow_mut().insert(client, (inside.clone(), Instant::now()));
                 let (socket, inside_too, clients) = (socket.clone(), inside.clone(), clients.clone());
                 tasks.spawn_local(async move {
-                    answers(&socket, &inside_too, client).await;
-                    clients.borrow_mut().remove(&client);
+                    answers(&socket, &inside_too, client, &clients).await;
+                    let mut clients = clients.borrow_mut();
+                    if clients.get(&client).is_some_and(|(inside, _)| Rc::ptr_eq(inside, &inside_too)) {
+                        clients.remove(&client);
+                    }
                 });
                 inside
             }
@@ -83,16 +89,36 @@ async fn connected(target: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-async fn answers(socket: &UdpSocket, inside: &UdpSocket, client: SocketAddr) {
-    let mut datagram = vec![0; DATAGRAM];
-    while let Ok(received) = timeout(SILENCE, inside.recv(&mut datagram)).await {
-        // A port that nobody has yet (ECONNREFUSED) may get its program.
-        let Ok(length) = received else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        if socket.send_to(&datagram[..length], client).await.is_err() {
-            break;
+/// Makes room for one more.
+fn forget_oldest(clients: &Clients) {
+    let mut clients = clients.borrow_mut();
+    if clients.len() >= AT_ONCE {
+        let oldest = clients.iter().min_by_key(|(_, (_, last))| *last).map(|(client, _)| *client);
+        oldest.and_then(|client| clients.remove(&client));
+    }
+}
+
+/// Until nothing has come for a while, or the client is forgotten.
+async fn answers(socket: &UdpSocket, inside: &Rc<UdpSocket>, client: SocketAddr, clients: &Clients) {
+    let is_known = || {
+        clients.borrow().get(&client).is_some_and(|(known, last)| Rc::ptr_eq(known, inside) && last.elapsed() < SILENCE)
+    };
+    loop {
+        match timeout(SILENCE, inside.readable()).await {
+            Err(_) if is_known() => continue,
+            Err(_) | Ok(Err(_)) => return,
+            Ok(Ok(())) => {}
+        }
+        let mut datagram = vec![0; DATAGRAM];
+        match inside.try_recv(&mut datagram) {
+            Ok(length) if socket.send_to(&datagram[..length], client).await.is_err() => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // A port that nobody has yet (ECONNREFUSED) may get its program.
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+        if !is_known() {
+            return;
         }
     }
 }

@@ -8,7 +8,7 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 use serde::{Deserialize, Serialize};
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,22 +24,39 @@ const LIMIT: usize = 64 << 10;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Request {
-    /// Nothing: the reply says who is served.
-    List,
-    /// Serve these, whose descriptors come with it.
-    Add { container: String, addresses: Vec<IpAddr>, sockets: Vec<Socket> },
-    /// Close these; `None`: all of the container, and its name.
-    Remove { container: String, sockets: Option<Vec<Socket>> },
+    /// What is served for a container, and for whom else.
+    Served { container: String },
+    /// A container is about to come: don't end before.
+    Expect { container: String },
+    /// The descriptors of sockets that the next `Serve` on this connection names.
+    Offer { sockets: Vec<Socket> },
+    /// Serve these for a container, and nothing else: what was offered, and what is served already, by its address.
+    Serve { container: String, addresses: Vec<IpAddr>, sockets: Vec<Socket> },
+    /// Close all of a container, and forget its name.
+    Forget { container: String },
+    /// End now, if nothing is served or expected.
+    Leave,
 }
 
 /// A socket that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Socket {
-    /// In the container's network namespace.
-    Queries { stream: bool },
+    /// In the container's network namespace; whether other names than containers' are asked for.
+    Queries { stream: bool, forwards: bool },
     /// On the host.
     Port(Proxy),
+}
+
+impl Socket {
+    /// Whether both wait at the same place, whatever becomes of what comes.
+    pub fn is_same_place(&self, other: &Socket) -> bool {
+        match (self, other) {
+            (Socket::Queries { stream: one, .. }, Socket::Queries { stream: other, .. }) => one == other,
+            (Socket::Port(one), Socket::Port(other)) => one.protocol == other.protocol && one.listen == other.listen,
+            _ => false,
+        }
+    }
 }
 
 /// What has been done.
@@ -47,6 +64,9 @@ pub enum Socket {
 pub struct Reply {
     /// Those that are served.
     pub containers: Vec<String>,
+    /// What is served for the container that was asked for.
+    #[serde(default)]
+    pub sockets: Vec<Socket>,
     pub error: Option<String>,
 }
 
@@ -70,28 +90,40 @@ pub async fn receive(connection: &UnixStream) -> Result<Option<(Request, Vec<Own
 
 /// Replies to the last request: the socket has room for it.
 pub fn reply(connection: &UnixStream, reply: &Reply) -> Result<()> {
-    send_packet(connection.as_fd(), &serde_json::to_vec(reply).context("write JSON")?, &[])
+    let text = serde_json::to_vec(reply).context("write JSON")?;
+    send_packet(connection.as_fd(), &text, &[]).context("reply")
 }
 
-/// Asks, and waits for the reply. Errors: it was not done.
-pub fn ask(connection: BorrowedFd<'_>, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<Reply> {
-    send_packet(connection, &serde_json::to_vec(request).context("write JSON")?, descriptors)?;
-    let (text, _) = receive_packet(connection)?;
-    let reply: Reply = serde_json::from_slice(&text).context("the resident process has ended")?;
+/// Asks, and waits for the reply; `None`: it ends just now. Errors: it was not done.
+pub fn ask(connection: BorrowedFd<'_>, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<Option<Reply>> {
+    let is_end = |error: &io::Error| matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
+    let text = serde_json::to_vec(request).context("write JSON")?;
+    let received = send_packet(connection, &text, descriptors).and_then(|()| receive_packet(connection));
+    let text = match received {
+        Ok((text, _)) => text,
+        Err(error) if is_end(&error) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            bail!("the process firn-network reside does not answer: if it is stopped, kill it")
+        }
+        Err(error) => return Err(error).context("talk to the process firn-network reside"),
+    };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let reply: Reply = serde_json::from_slice(&text).context("a reply of firn-network reside")?;
     match &reply.error {
-        Some(error) => bail!("the resident process: {error}"),
-        None => Ok(reply),
+        Some(error) => bail!("firn-network reside: {error}"),
+        None => Ok(Some(reply)),
     }
 }
 
-fn send_packet(connection: BorrowedFd<'_>, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+fn send_packet(connection: BorrowedFd<'_>, text: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
-        bail!("too many sockets at once");
+        return Err(io::Error::other("too many sockets at once"));
     }
-    sendmsg(connection, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL)
-        .context("talk to the resident process")?;
+    sendmsg(connection, &[IoSlice::new(text)], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
@@ -100,8 +132,8 @@ fn receive_packet(connection: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedF
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut text = vec![0; LIMIT];
     let received = recvmsg(connection, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    if received.flags.contains(ReturnFlags::TRUNC) {
-        return Err(io::Error::other("a message is too long"));
+    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(io::Error::other("a message is too long, or no descriptor is free"));
     }
     text.truncate(received.bytes);
     let rights = control.drain().filter_map(|message| match message {

@@ -1,6 +1,7 @@
 //! The host's resolvers, as its /etc/resolv.conf has them at the time (resolv.conf(5)), also those that
 //! listen on the host's loopback addresses.
 
+use domain::base::Message;
 use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -89,7 +90,7 @@ async fn by_stream(query: &[u8], server: SocketAddr) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server).await?;
     let (own, id) = with_new_id(query)?;
     write_message(&mut stream, &own).await?;
-    let answer = read_message(&mut stream).await?;
+    let answer = read_message(&mut stream, usize::from(u16::MAX)).await?;
     with_old_id(&answer, id, query).ok_or_else(|| io::Error::other("an answer to another query"))
 }
 
@@ -100,14 +101,21 @@ fn with_new_id(query: &[u8]) -> io::Result<(Vec<u8>, [u8; ID])> {
     Ok(([&id, rest].concat(), id))
 }
 
+/// Only an answer to this query.
 fn with_old_id(answer: &[u8], id: [u8; ID], query: &[u8]) -> Option<Vec<u8>> {
     let rest = answer.strip_prefix(&id)?;
-    Some([query.get(..ID)?, rest].concat())
+    let (theirs, ours) = (Message::from_octets(answer).ok()?, Message::from_octets(query).ok()?);
+    let is_same = theirs.header().qr() && theirs.sole_question().ok()? == ours.sole_question().ok()?;
+    is_same.then(|| [&query[..ID], rest].concat())
 }
 
-/// A message on a stream has its length before it (RFC 1035, 4.2.2).
-pub async fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut message = vec![0; stream.read_u16().await?.into()];
+/// A message on a stream has its length before it (RFC 1035, 4.2.2). Errors: it has more bytes than `most`.
+pub async fn read_message(stream: &mut TcpStream, most: usize) -> io::Result<Vec<u8>> {
+    let length = usize::from(stream.read_u16().await?);
+    if length > most {
+        return Err(io::Error::other("a message is too long"));
+    }
+    let mut message = vec![0; length];
     stream.read_exact(&mut message).await?;
     Ok(message)
 }
@@ -129,11 +137,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_the_id_of_its_query() {
-        let query = [1, 2, 3];
-        let (own, id) = with_new_id(&query).unwrap();
-        assert_eq!(own[ID..], [3]);
-        assert_eq!(with_old_id(&own, id, &query), Some(query.to_vec()));
-        assert_eq!(with_old_id(&query, [7, 7], &query), None);
+    fn an_answer_has_the_id_of_its_query_and_its_question() {
+        let query = b"\x01\x02\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+        let (mut own, id) = with_new_id(query).unwrap();
+        assert_eq!(own[ID..], query[ID..]);
+        assert_eq!(with_old_id(&own, id, query), None, "it is no answer");
+        own[2] |= 0x80;
+        let answer = with_old_id(&own, id, query).unwrap();
+        assert_eq!((&answer[..ID], &answer[3..]), (&query[..ID], &query[3..]));
+        assert_eq!(with_old_id(&own, [id[0], !id[1]], query), None);
+        own[13] = b'b';
+        assert_eq!(with_old_id(&own, id, query), None);
     }
 }
