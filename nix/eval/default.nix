@@ -102,11 +102,14 @@ let
     config = lib.mkMerge [
       {
         boot.isContainer = true;
+        # Without one it is that from the outside: of several, each has its own, and NixOS takes none but a label.
         networking.hostName = lib.mkDefault (
-          if definition.hostname != null then definition.hostname
-          # Of several, each has its own from the outside.
-          else if definition.instances != null then ""
-          else builtins.replaceStrings [ "_" ] [ "-" ] name
+          let
+            ofName = builtins.replaceStrings [ "_" ] [ "-" ] name;
+            hostname = if definition.hostname != null then definition.hostname else ofName;
+            isLabel = builtins.match "[[:alnum:]]([[:alnum:]_-]{0,61}[[:alnum:]])?" hostname != null;
+          in
+          if definition.instances == null && isLabel then hostname else ""
         );
         networking.useDHCP = lib.mkDefault false;
         # `boot.isContainer` means the host's daemon, which a container with its own closure alone doesn't see.

@@ -4,17 +4,19 @@
 let
   inherit (lib) mkOption types;
 
+  # RFC 1035, and what NixOS allows beside.
+  isLabel = text: builtins.match "[[:alnum:]]([[:alnum:]_-]{0,61}[[:alnum:]])?" text != null;
+
   # What a NixOS system needs to be a container.
   container = { lib, options, ... }: {
     _file = ./container.nix;
     boot = { isContainer = true; }
       # Without it, `boot.isContainer` is not enough since 2026.
       // lib.optionalAttrs (options.boot ? isNspawnContainer) { isNspawnContainer = true; };
+    # Without one it is that from the outside: of several, each has its own, and NixOS takes none but a label.
     networking.hostName = lib.mkDefault (
-      if config.hostname != null then config.hostname
-      # Of several, each has its own from the outside.
-      else if config.instances != null then ""
-      else name
+      let hostname = if config.hostname != null then config.hostname else name; in
+      if config.instances == null && isLabel hostname then hostname else ""
     );
     networking.useDHCP = false;
     nixpkgs =

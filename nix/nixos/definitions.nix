@@ -11,7 +11,7 @@ in
     environment.etc = lib.mapAttrs' (name: source: lib.nameValuePair "firn/containers/${name}.json" { inherit source; }) files;
 
     # Every mistake, before anything is switched to. Not where firnctl is for another machine.
-    system.checks = lib.optional (pkgs.stdenv.hostPlatform == pkgs.stdenv.buildPlatform)
+    system.checks = lib.optional (files != { } && pkgs.stdenv.hostPlatform == pkgs.stdenv.buildPlatform)
       (pkgs.runCommand "firn-containers-checked" { } ''
         mkdir containers
         ${lib.concatMapStrings (name: "ln -s ${files.${name}} containers/${name}.json\n") (builtins.attrNames files)}

@@ -15,6 +15,9 @@ in
     virtualisation.containers.containersConf.settings.engine = {
       runtime = "firn";
       runtimes.firn = [ firn ];
+      # Its exit codes and messages are those that podman knows.
+      runtime_supports_json = [ "firn" ];
+      runtime_supports_nocgroups = [ "firn" ];
     };
     virtualisation.containerd.settings.plugins."io.containerd.grpc.v1.cri".containerd = {
       default_runtime_name = "firn";

@@ -85,9 +85,12 @@ let
           ++ map (path: quoted (text path)) (lib.unique (sources definition));
         # Not `restartTriggers`, which NixOS makes a store path of.
         X-Firn-Definition = changes.restart;
-        X-Reload-Triggers = lib.mkDefault changes.reload;
+        X-Reload-Triggers = [ changes.reload ];
       };
-      serviceConfig = service.serviceConfig // { ExecReload = [ handOver service.serviceConfig.ExecReload ]; };
+      serviceConfig = service.serviceConfig // {
+        # Another container that can't be handed over keeps none from its reload.
+        ExecReload = [ "-${handOver}" service.serviceConfig.ExecReload ];
+      };
       inherit (definition) restartIfChanged;
       stopIfChanged = false;
     };
@@ -96,7 +99,7 @@ in
   config = lib.mkIf cfg.enable {
     systemd.services = {
       # Of containers that `firnctl create` makes.
-      "firn@" = service;
+      "firn@" = service // { restartIfChanged = false; };
       # Also what must not be applied now: `firnctl list` shows it as pending.
       firn-declare = {
         description = "Definitions of containers for firnctl";

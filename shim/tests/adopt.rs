@@ -396,7 +396,7 @@ fn a_clients_process_outlives_the_monitor() {
     std::io::Read::read_to_string(&mut fs::File::from(streams.into_iter().next().unwrap()), &mut text).unwrap();
     assert_eq!(text, "still here\n");
     let output = exec.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), common::text_of(&output.stdout).as_str()), (Some(1), "still here\n"));
+    assert_eq!((output.status.code(), common::text_of(&output.stdout).as_str()), (Some(125), "still here\n"));
     assert!(common::text_of(&output.stderr).contains("its monitor has ended"));
     assert_eq!(stop(&fixture), Some(0));
     assert_only_log_and_record(&fixture);

@@ -180,12 +180,12 @@ fn units_are_the_templates_with_what_the_definition_adds() {
     assert_eq!(
         added("firn@web.service"),
         [
-            &format!("After=network.target firn-network.socket {needed}"),
+            &format!("After=network.target firn-network.socket firn-network.service {needed}"),
             "RequiresMountsFor=\"/b\\\"%%\"",
             "RequiresMountsFor=\"/a:b\"",
             &format!("Wants=firn-network.socket {needed}"),
             "X-StopIfChanged=false",
-            "ExecReload=/run/current-system/sw/bin/firnctl unit declare /etc/firn/containers",
+            "ExecReload=-/run/current-system/sw/bin/firnctl unit declare /etc/firn/containers",
         ]
     );
     assert_eq!(added("firn@.service"), [] as [&str; 0]);
@@ -272,13 +272,37 @@ fn each_wrong_combination_is_named() {
     }
 }
 
+/// NixOS takes a label (RFC 1035) for a host name, or none.
+#[test]
+fn a_host_name_that_is_no_label_is_left_to_the_outside() {
+    let found = host(
+        r#"{ firn.containers = {
+              "a.b".config = { }; mail = { config = { }; hostname = "post"; }; plain.config = { };
+              web = { config = { }; hostname = "web-%i"; instances = 2; };
+            }; }"#,
+        "builtins.mapAttrs (_: container: container.config.networking.hostName) host.config.firn.containers",
+    );
+    assert_eq!(found, json!({"a.b": "", "mail": "post", "plain": "plain", "web": ""}));
+}
+
+#[test]
+fn a_host_without_containers_checks_none() {
+    let found = host("{ firn.enable = true; }", "{ inherit (host.config.system) checks; }");
+    assert_eq!(found["checks"], json!([]));
+}
+
 #[test]
 fn podman_containerd_and_docker_run_firn_by_one_option() {
     let found = host("{ firn.ociRuntime = true; }", "host.config.virtualisation");
     let firn = &found["docker"]["daemon"]["settings"]["runtimes"]["firn"]["path"];
     assert!(firn.as_str().is_some_and(|firn| firn.ends_with("-firn/bin/firn")), "{firn}");
     let engine = &found["containers"]["containersConf"]["settings"]["engine"];
-    assert_eq!(engine, &json!({"runtime": "firn", "runtimes": {"firn": [firn]}}));
+    let known = json!(["firn"]);
+    let expected = json!({
+        "runtime": "firn", "runtimes": {"firn": [firn]},
+        "runtime_supports_json": known, "runtime_supports_nocgroups": known,
+    });
+    assert_eq!(engine, &expected);
     let containerd = &found["containerd"]["settings"]["plugins"]["io.containerd.grpc.v1.cri"]["containerd"];
     assert_eq!(containerd["runtimes"]["firn"]["options"]["BinaryName"], *firn);
 }

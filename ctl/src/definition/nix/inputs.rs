@@ -5,6 +5,7 @@ use super::traced::Asked;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -110,15 +111,17 @@ impl Places {
 
     /// A store path never changes, and what Nix writes is no input.
     fn may_change(&self, path: &Path) -> bool {
-        !self.unchanging.iter().any(|directory| path.starts_with(directory))
+        !self.unchanging.iter().any(|directory| path.starts_with(directory)) || path.starts_with("/dev/shm")
     }
 
     /// Nix remembers there what it has fetched, for an hour (`tarball-ttl`).
     fn is_fetched(&self, path: &Path) -> bool {
+        let begins =
+            |name: &OsStr, kinds: &[&str]| kinds.iter().any(|kind| name.as_bytes().starts_with(kind.as_bytes()));
         let name = path.strip_prefix(&self.cache).ok().and_then(|rest| rest.iter().next());
-        name.is_some_and(|name| {
-            ["fetcher", "git", "tarball", "hg"].iter().any(|kind| name.as_bytes().starts_with(kind.as_bytes()))
-        })
+        name.is_some_and(|name| begins(name, &["fetcher", "git", "tarball", "hg"]))
+            // Wherever that is in truth.
+            || path.iter().any(|name| begins(name, &["fetcher-cache", "gitv", "tarball-cache"]))
     }
 }
 
