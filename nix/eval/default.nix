@@ -150,7 +150,14 @@ in
   # By container: the derivation of its system.
   inherit systems;
   # What firnctl asks for first: the definitions, and which of them have a system to be evaluated.
-  outline = { definitions = inPlace (if isPlain then value else { inherit containers; }); systems = withSystem; };
+  outline =
+    let definitions = inPlace (if isPlain then value else { inherit containers; }); in
+    {
+      inherit definitions;
+      systems = withSystem;
+      # What of the store they name: derivations to build, and files.
+      needs = attrNames (builtins.getContext (builtins.toJSON definitions));
+    };
   # What firnctl reads: JSON, with the systems' store paths.
   definitions =
     if isPlain then value

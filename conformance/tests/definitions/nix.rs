@@ -261,3 +261,40 @@ fn containers_of_a_system_of_nixos_are_installed_from_its_store_path() {
     assert_eq!(host.call(&["list", "--json"]).succeeds().stdout.trim(), "[]");
     host.leaves_nothing();
 }
+
+/// As a configuration of NixOS would have it: what a text names is built, and stays.
+#[test]
+fn what_a_definition_names_of_the_store_is_built() {
+    let nix = Nix::new("ctl-nix-named");
+    let name = nix.host.name("a");
+    nix.write("note", "a file\n");
+    let made = format!(
+        r#"derivation {{ name = "{name}"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo made > $out" ]; }}"#
+    );
+    let definition = format!(
+        "{{ containers.{name} = {{ rootFS = [ ./root ]; bindMounts.\"/made\".hostPath = \"${{{made}}}\"; bindMounts.\"/note\".hostPath = \"${{./note}}\"; }}; }}"
+    );
+    let create = || command(&mut nix.firnctl(&["create", "-s", "-E", &definition])).succeeds();
+    create();
+    let read = || nix.host.exec("a", &["cat", "/made", "/note"]);
+    assert_eq!(read(), "made\na file\n");
+    // What was collected meanwhile is built again.
+    nix.host.call(&["stop", &name]).succeeds();
+    let path = command(
+        Command::new("nix-store")
+            .args(["--query", "--outputs"])
+            .arg(command(Command::new("nix-instantiate").args(["-E", &made])).succeeds().stdout.trim()),
+    )
+    .succeeds()
+    .stdout;
+    let roots = nix.host.scratch.join("state/evaluations");
+    for entry in std::fs::read_dir(roots).unwrap().flatten() {
+        if std::fs::read_link(entry.path()).is_ok() {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    command(Command::new("nix-store").args(["--delete", path.trim()])).succeeds();
+    create();
+    assert_eq!(read(), "made\na file\n");
+    nix.host.leaves_nothing();
+}

@@ -24,7 +24,7 @@ const BACKLOG: i32 = 128;
 /// It may be about to end.
 const TRIES: usize = 3;
 /// For its answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the names of sockets end: of one that was started here, and of systemd's (ctl/firn-network.socket).
 const OWN: &str = "socket";

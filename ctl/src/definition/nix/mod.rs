@@ -24,6 +24,7 @@ use cache::Cache;
 use expression::Expression;
 pub use options::{Depth, NOT_EVALUATED, Options};
 use serde::Deserialize;
+use std::path::Path;
 
 /// What the expression is without its systems.
 #[derive(Debug, Deserialize)]
@@ -31,16 +32,34 @@ struct Outline {
     definitions: serde_json::Value,
     /// The containers that have a system.
     systems: Vec<String>,
+    /// Derivations and store paths that the definitions name.
+    #[serde(default)]
+    needs: Vec<String>,
 }
 
 /// Evaluates the text, which yields `{ containers.NAME = …; }` or is a module that does.
 pub fn evaluate(text: &Text, options: &Options) -> Result<Document> {
     let expression = Expression::new(text, options)?;
     let cache = Cache::new(options.cache.as_deref());
-    let answer = program::evaluate(&expression, "outline", options, &cache)
-        .with_context(|| format!("{}: Nix can't evaluate it", text.origin))?;
-    let mut outline: Outline =
-        serde_json::from_str(&answer.text).with_context(|| format!("{}: read what Nix printed", text.origin))?;
+    let outline = |cache: &Cache| -> Result<(Outline, String)> {
+        let answer = program::evaluate(&expression, "outline", options, cache)
+            .with_context(|| format!("{}: Nix can't evaluate it", text.origin))?;
+        let read =
+            serde_json::from_str(&answer.text).with_context(|| format!("{}: read what Nix printed", text.origin))?;
+        Ok((read, answer.name))
+    };
+    let (mut outline, name) = match outline(&cache)? {
+        // What they name was collected.
+        (read, _) if read.needs.iter().any(|path| !Path::new(path).exists()) => outline(&cache.without_answers())?,
+        read => read,
+    };
+    if options.depth == Depth::Built {
+        for (index, path) in outline.needs.iter().enumerate() {
+            let link = cache.link(&format!("{name}-{index}"))?;
+            program::realise(path, &expression, link.as_deref(), options)
+                .with_context(|| format!("{}: what it names", text.origin))?;
+        }
+    }
     let paths = systems::paths(&expression, &outline.systems, options, &cache)?;
     for (name, path) in outline.systems.iter().zip(paths) {
         let containers = outline.definitions.get_mut("containers");

@@ -76,6 +76,21 @@ pub fn build(derivation: &str, expression: &Expression, link: Option<&Path>, opt
     Ok(())
 }
 
+/// Builds a derivation, or keeps a file of the store; `link` keeps it from being collected.
+pub fn realise(path: &str, expression: &Expression, link: Option<&Path>, options: &Options) -> Result<()> {
+    if path.ends_with(".drv") {
+        return build(path, expression, link, options);
+    }
+    let Some(link) = link else { return Ok(()) };
+    find("nix-store")?;
+    let mut nix = Command::new("nix-store");
+    nix.args(["--realise", path, "--indirect", "--add-root"]).arg(link).stdin(Stdio::null()).stdout(Stdio::null());
+    match nix.status().context("run nix-store")?.success() {
+        true => Ok(()),
+        false => bail!("nix-store could not keep {path}"),
+    }
+}
+
 fn common(expression: &Expression, options: &Options) -> Vec<OsString> {
     let mut pwd = OsString::from("pwd=");
     pwd.push(&expression.here);
