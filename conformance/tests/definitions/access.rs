@@ -120,3 +120,36 @@ fn logs_are_shown_and_followed() {
     assert_eq!(host.log("a").lines().count(), 4);
     host.leaves_nothing();
 }
+
+#[test]
+fn a_container_is_looked_at_and_signalled() {
+    let host = Host::new("ctl-look");
+    host.init("root", "#!/bin/sh\ntrap 'exit 0' 37\ntrap 'echo heard' USR2\nwhile :; do sleep 60 & wait $!; done\n");
+    host.project(json!({"a": {"memory": "64M", "restart": "no"}}));
+    host.up();
+    let name = host.name("a");
+    host.call(&["limit", &name, "memory=80M"]).succeeds();
+    let inspect = || -> serde_json::Value {
+        serde_json::from_str::<serde_json::Value>(&host.call(&["inspect", &name]).succeeds().stdout).unwrap()[0].clone()
+    };
+    let known = inspect();
+    assert_eq!((&known["state"], &known["definition"]["memory"]), (&json!("up"), &json!("80M")));
+    assert_eq!((&known["overridden"], &known["running"]["definition"]["memory"]), (&json!(["memory"]), &json!("80M")));
+    let pids = host.call(&["top", "--json", &name]).succeeds().stdout;
+    let pids: Vec<u64> = serde_json::from_str(&pids).unwrap();
+    assert!(pids.contains(&known["pid"].as_u64().unwrap()) && pids.len() >= 2, "{pids:?}");
+    assert!(host.call(&["top", &name]).succeeds().stdout.contains("/init"));
+    host.call(&["kill", &name, "USR2"]).succeeds();
+    host.expect_log("a", "heard\n");
+    assert!(host.call(&["show-host-key", &name]).fails(1).stderr.contains("has no host key"));
+    host.exec("a", &["sh", "-c", "mkdir -p /etc/ssh; echo key > /etc/ssh/ssh_host_ecdsa_key.pub"]);
+    assert_eq!(host.call(&["show-host-key", &name]).succeeds().stdout, "key\n");
+    host.call(&["kill", &name]).succeeds();
+    firn_conformance::harness::wait_until("it is down", || host.status("a").starts_with("down"));
+    assert_eq!(inspect()["state"], json!("down"));
+    assert_eq!(host.call(&["show-host-key", &name]).succeeds().stdout, "key\n");
+    for args in [&["kill", &*name][..], &["top", &name]] {
+        assert!(host.call(args).fails(1).stderr.contains("does not run"), "{args:?}");
+    }
+    host.leaves_nothing();
+}

@@ -41,6 +41,22 @@ impl Root {
         Ok(Root(RootFd::new(root)))
     }
 
+    /// That of one that runs; else of what it has written, where that stays. `None`: nothing stays.
+    pub fn of_any(container: &Container) -> Result<Option<Self>> {
+        if container.connect()?.is_some() {
+            return Self::of(container).map(Some);
+        }
+        let wanted = container.wanted()?.with_context(|| format!("container {}: is not installed", container.name))?;
+        let Some(upper) = container.upper(&wanted.definition) else { return Ok(None) };
+        // What is written of an overlay.
+        let upper = upper.join("upper");
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(&upper, flags, Mode::empty()) {
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            result => Ok(Some(Root(RootFd::new(result.with_context(|| format!("open {}", upper.display()))?)))),
+        }
+    }
+
     /// A user by name.
     pub fn user(&self, name: &str) -> Result<User> {
         let (passwd, groups) = (self.text("/etc/passwd")?, self.text("/etc/group")?);
@@ -58,7 +74,8 @@ impl Root {
         self.0.open(&InRoot::new(path), OFlags::PATH | OFlags::DIRECTORY).is_ok()
     }
 
-    fn text(&self, path: &str) -> Result<String> {
+    /// A file's text; nothing where there is none.
+    pub fn text(&self, path: &str) -> Result<String> {
         let bytes = self.0.read_file(&InRoot::new(path), LIMIT)?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }

@@ -9,12 +9,14 @@ mod create;
 mod destroy;
 mod generations;
 mod health;
+mod inspect;
 mod install;
 mod life;
 mod list;
 mod logs;
 mod output;
 mod places;
+mod process;
 mod shell;
 mod show_ip;
 mod source;
@@ -52,11 +54,15 @@ enum Command {
     Restart(life::StopArgs),
     /// Kill containers.
     Terminate(life::NameArgs),
+    Kill(process::KillArgs),
     Update(life::UpdateArgs),
     Destroy(destroy::DestroyArgs),
     List(list::ListArgs),
     Status(list::StatusArgs),
+    Inspect(inspect::InspectArgs),
+    Top(process::TopArgs),
     ShowIp(show_ip::ShowIpArgs),
+    ShowHostKey(inspect::ShowHostKeyArgs),
     Port(alter::PortArgs),
     Bind(alter::BindArgs),
     Limit(alter::LimitArgs),
@@ -110,6 +116,10 @@ pub fn run(arguments: &mut Arguments) -> ExitCode {
         Command::Destroy(arguments) => destroy::run(arguments, places),
         Command::List(arguments) => list::list(arguments, places),
         Command::Status(arguments) => list::status(arguments, places),
+        Command::Kill(arguments) => process::kill(arguments, places).map(|never| match never {}),
+        Command::Top(arguments) => process::top(arguments, places).map(|never| match never {}),
+        Command::Inspect(arguments) => inspect::inspect(arguments, places),
+        Command::ShowHostKey(arguments) => inspect::show_host_key(arguments, places),
         Command::ShowIp(arguments) => show_ip::run(arguments, places),
         Command::Port(arguments) => alter::ports(arguments, places),
         Command::Bind(arguments) => alter::binds(arguments, places),

@@ -1,0 +1,62 @@
+//! `firnctl inspect` and `show-host-key`: what is known of a container, and its key of SSH.
+
+use super::output::print;
+use super::places::{PlaceArgs, find};
+use crate::access::user::Root;
+use crate::generation::Container;
+use crate::host::must_be_root;
+use crate::view::state::Seen;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+/// Print all that is known of containers, as JSON: their definitions, what runs, and how they do.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Names of containers.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Print the public key by which a container's own sshd is known.
+#[derive(Debug, Args)]
+pub struct ShowHostKeyArgs {
+    /// Name of the container.
+    name: String,
+}
+
+/// As nixos-container looks for them.
+const HOST_KEYS: [&str; 2] = ["/etc/ssh/ssh_host_ed25519_key.pub", "/etc/ssh/ssh_host_ecdsa_key.pub"];
+
+/// Prints an array.
+pub fn inspect(arguments: &InspectArgs, places: &PlaceArgs) -> Result<()> {
+    must_be_root()?;
+    let places = places.places()?;
+    let all = arguments.names.iter().map(|name| known(&find(&places, name)?)).collect::<Result<Vec<_>>>()?;
+    print(&format!("{:#}\n", Value::Array(all)))
+}
+
+fn known(container: &Container) -> Result<Value> {
+    let wanted = container.wanted()?.with_context(|| format!("container {}: is not installed", container.name))?;
+    let mut known = Seen::look(container).json();
+    known["definition"] = serde_json::to_value(&wanted.definition).context("write JSON")?;
+    known["overridden"] = json!(wanted.overridden());
+    known["running"] = serde_json::to_value(container.running()?).context("write JSON")?;
+    known["stateDir"] = json!(container.state_dir());
+    known["runDir"] = json!(container.run_dir());
+    known["log"] = json!(container.log());
+    Ok(known)
+}
+
+/// Prints the key.
+pub fn show_host_key(arguments: &ShowHostKeyArgs, places: &PlaceArgs) -> Result<()> {
+    must_be_root()?;
+    let container = find(&places.places()?, &arguments.name)?;
+    let root = Root::of_any(&container)?;
+    for path in HOST_KEYS {
+        if let Some(key) = root.as_ref().map(|root| root.text(path)).transpose()?.filter(|key| !key.is_empty()) {
+            return print(&key);
+        }
+    }
+    bail!("container {}: has no host key of SSH", container.name)
+}
