@@ -30,14 +30,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 
-const USAGE: &str = "usage: firn-network start FILE | leave DIRECTORY | up FILE (with the container's OCI state on stdin) | down FILE | \
+const USAGE: &str = "usage: firn-network start FILE | leave NAMESPACE | up FILE (with the container's OCI state on stdin) | down FILE | \
                      change FILE NEW";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["start", file] => start(Path::new(file)),
-        ["leave", pins] => leave(Path::new(pins)),
+        ["leave", pin] => leave(Path::new(pin)),
         ["up", file] => up(Path::new(file)),
         ["down", file] => down(Path::new(file)),
         ["change", file, new] => change(Path::new(file), Path::new(new)),
@@ -75,10 +75,10 @@ fn start(file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Has that process end, if it serves nobody.
-fn leave(pins: &Path) -> Result<()> {
-    let _lock = pin::lock(&pins.join("none"))?;
-    ask::leave(pins)
+/// Has that process end, if the container was the last one.
+fn leave(pin: &Path) -> Result<()> {
+    let _lock = pin::lock(pin)?;
+    ask::leave(pin)
 }
 
 /// Makes the network of the container whose state is on stdin.

@@ -4,7 +4,7 @@
 use super::ports;
 use crate::definition::schema::Definition;
 use crate::generation::Container;
-use crate::host::{self, Places, program};
+use crate::host::{self, program};
 use crate::service::unit::Unit;
 use crate::wanted::network::{self, Place};
 use anyhow::{Context, Result, bail};
@@ -108,11 +108,11 @@ pub fn take_down(container: &Container) -> Result<()> {
     container.forget_network()
 }
 
-/// Has the process that serves names end, if it serves nobody any more.
-pub fn leave(places: &Places) -> Result<()> {
-    let pins = places.networks();
+/// Has the process that serves names end, if the container was the last one.
+pub fn leave(container: &Container) -> Result<()> {
+    let pins = container.places().networks();
     match pins.with_extension("socket").exists() {
-        true => call(&["leave".as_ref(), pins.as_os_str()]),
+        true => call(&["leave".as_ref(), pins.join(&container.name).as_os_str()]),
         false => Ok(()),
     }
 }

@@ -15,9 +15,8 @@ pub fn start(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Re
     unsupported::refuse(&container.name, &run.definition)?;
     let started = begin(container, run, tell);
     let Err(error) = started else { return Ok(()) };
-    let cleaned = network::take_down(container)
-        .and_then(|()| network::leave(container.places()))
-        .and_then(|()| container.forget_run());
+    let cleaned =
+        network::take_down(container).and_then(|()| network::leave(container)).and_then(|()| container.forget_run());
     match cleaned {
         Ok(()) => Err(error),
         Err(left) => Err(error.context(format!("container {}: {left:#}; and before that", container.name))),

@@ -78,7 +78,7 @@ pub fn destroy(container: &Container) -> Result<()> {
         files::forget(&unit).with_context(what)?;
     }
     locked.remove(&locked).with_context(what)?;
-    network::leave(container.places()).with_context(what)?;
+    network::leave(container).with_context(what)?;
     let hosts = hosts::write(container.places());
     keys::write(container.places()).and(hosts)
 }

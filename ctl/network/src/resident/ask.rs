@@ -37,7 +37,7 @@ type MadeSocket = (Socket, OwnedFd);
 #[derive(Debug)]
 pub struct Resident {
     socket: OwnedFd,
-    /// Whom it serves.
+    /// Whom it serves or expects.
     pub containers: Vec<String>,
 }
 
@@ -155,14 +155,14 @@ pub fn forget(network: &Network) -> Result<()> {
     }
 }
 
-/// Has it end, if it serves nobody: else it would wait for a container that restarts. `pins`: the directory of
-/// namespaces.
-pub fn leave(pins: &Path) -> Result<()> {
-    let pin = pins.join("none");
-    let (directory, name) = place(&pin, OWN)?;
+/// Tells it that a container comes no more, whose namespace was kept at `pin`: with the last one it ends, and does
+/// not wait for a restart.
+pub fn leave(pin: &Path) -> Result<()> {
+    let (directory, name) = place(pin, OWN)?;
+    let container = pin.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // Not that of systemd, which would be started to be asked.
-    if let Some(resident) = Resident::connect_to(&pin, OWN)? {
-        let left = resident.ask(&Request::Leave, &[])?.map(|reply| reply.containers).unwrap_or_default();
+    if let Some(resident) = Resident::connect_to(pin, OWN)? {
+        let left = resident.ask(&Request::Leave { container }, &[])?.map(|reply| reply.containers).unwrap_or_default();
         if !left.is_empty() {
             return Ok(());
         }

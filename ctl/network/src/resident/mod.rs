@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 const NAME: &std::ffi::CStr = c"firn-network";
 /// Nobody's, by number (systemd's UIDS-GIDS.md).
 const NOBODY: u32 = 65_534;
-/// How long it waits for a container that is about to come: images may have to be fetched in between.
+/// How long it waits for a container that is about to come: images may have to be pulled in between.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long it stays when nothing is served: the last container may restart.
 const LINGER: Duration = Duration::from_secs(30);
@@ -142,8 +142,10 @@ impl State {
                 // EMFILE, or one that has gone again.
                 Either::Left((Err(_), _)) => sleep(PAUSE).await,
                 Either::Right((is_over, _)) => {
-                    let is_idle = self.connections.get() == 0 && self.patience().is_some();
-                    if is_idle && (is_over || self.leaves.get()) {
+                    let patience = self.patience();
+                    let is_idle = self.connections.get() == 0 && patience.is_some();
+                    let leaves = self.leaves.get() && patience == Some(LINGER);
+                    if is_idle && (is_over || leaves) {
                         return Ok(());
                     }
                 }
@@ -184,10 +186,10 @@ impl State {
                 _ => None,
             };
             let result = self.act(request, descriptors, &mut offered).await;
-            let served = self.served.borrow();
+            let (served, expected) = (self.served.borrow(), self.expected.borrow());
             let sockets = asked.and_then(|name| served.get(&name)).into_iter().flatten();
             let reply = Reply {
-                containers: served.keys().cloned().collect(),
+                containers: served.keys().chain(expected.keys()).cloned().collect(),
                 sockets: sockets.map(|task| task.socket.clone()).collect(),
                 error: result.err().map(|error| format!("{error:#}")),
             };
@@ -202,9 +204,10 @@ impl State {
         descriptors: Vec<OwnedFd>,
         offered: &mut Vec<(Socket, OwnedFd)>,
     ) -> Result<()> {
-        self.leaves.set(matches!(request, Request::Leave));
+        self.leaves.set(matches!(request, Request::Leave { .. }));
         match request {
-            Request::Served { .. } | Request::Leave => {}
+            Request::Served { .. } => {}
+            Request::Leave { container } => drop(self.expected.borrow_mut().remove(&container)),
             Request::Expect { container } => drop(self.expected.borrow_mut().insert(container, Instant::now())),
             Request::Offer { sockets } => {
                 if sockets.len() != descriptors.len() {

@@ -34,8 +34,8 @@ pub enum Request {
     Serve { container: String, addresses: Vec<IpAddr>, sockets: Vec<Socket> },
     /// Close all of a container, and forget its name.
     Forget { container: String },
-    /// End now, if nothing is served or expected.
-    Leave,
+    /// This container comes no more: end now, if no other is served or expected.
+    Leave { container: String },
 }
 
 /// A socket that waits.
@@ -62,7 +62,7 @@ impl Socket {
 /// What has been done.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reply {
-    /// Those that are served.
+    /// Those that are served or expected.
     pub containers: Vec<String>,
     /// What is served for the container that was asked for.
     #[serde(default)]
