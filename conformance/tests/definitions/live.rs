@@ -97,8 +97,13 @@ fn a_generation_comes_back() {
     }
     host.exec("a", &["touch", "/data"]);
     let list = host.call(&["generations", &name]).succeeds().stdout;
-    assert_eq!(list.lines().count(), 10, "{list}");
-    assert!(list.lines().last().unwrap().contains("  12  ") && list.ends_with("(current)\n"), "{list}");
+    assert_eq!(list.lines().count(), 1 + 10, "{list}");
+    assert!(
+        list.lines().last().unwrap().starts_with("12 ")
+            && list.contains("  environment  ")
+            && list.ends_with("(current)\n"),
+        "{list}"
+    );
     assert_eq!(host.call(&["rollback", &name]).succeeds().stdout, format!("{name}: generation 11\n"));
     assert_eq!(host.exec("a", &["sh", "-c", "echo $A; ls /data"]), "11\n/data\n");
     host.call(&["rollback", &name, "5"]).succeeds();

@@ -3,7 +3,6 @@
 
 use super::install::tell_host;
 use super::life::{NameArgs, update_to_installed};
-use super::output::print;
 use super::places::{PlaceArgs, find};
 use crate::apply::change::{self, Action};
 use crate::apply::update::Health;
@@ -12,8 +11,11 @@ use crate::definition::{self, paths, values};
 use crate::difference::Change;
 use crate::generation::{Container, Wanted};
 use crate::host::must_be_root;
+use crate::view::answer::{Form, json_of};
+use crate::wanted::mounts::{self, Mount};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 use std::net::IpAddr;
 
 const PORT_EXAMPLES: &str = "\
@@ -47,6 +49,8 @@ Examples:
 pub struct PortArgs {
     /// Name of the container.
     name: String,
+    #[command(flatten)]
+    form: Form,
     #[command(subcommand)]
     verb: Option<PortVerb>,
 }
@@ -74,6 +78,8 @@ enum PortVerb {
 pub struct BindArgs {
     /// Name of the container.
     name: String,
+    #[command(flatten)]
+    form: Form,
     #[command(subcommand)]
     verb: Option<BindVerb>,
 }
@@ -101,6 +107,8 @@ enum BindVerb {
 pub struct LimitArgs {
     /// Name of the container.
     name: String,
+    #[command(flatten)]
+    form: Form,
     /// `memory`, `cpus` or `pids` with a value, or with `none`.
     #[arg(value_name = "LIMIT=VALUE")]
     limits: Vec<String>,
@@ -115,9 +123,10 @@ pub fn ports(arguments: &PortArgs, places: &PlaceArgs) -> Result<()> {
             let inside = port.container_port.unwrap_or(port.host_port);
             format!("{host}:{} -> {inside}/{protocol}\n", port.host_port)
         };
-        definition.link.forward_ports.iter().map(of).collect()
+        let ports = &definition.link.forward_ports;
+        Ok((json_of(ports)?, ports.iter().map(of).collect()))
     };
-    alter(&arguments.name, places, arguments.verb.as_ref(), shown, |definition, verb| {
+    alter(&arguments.name, arguments.form, places, arguments.verb.as_ref(), shown, |definition, verb| {
         let all = &mut definition.link.forward_ports;
         match verb {
             PortVerb::Add { ports } => {
@@ -188,11 +197,17 @@ fn port(text: &str) -> Result<ForwardPort, String> {
 /// Lists or changes binds.
 pub fn binds(arguments: &BindArgs, places: &PlaceArgs) -> Result<()> {
     let shown = |definition: &Definition| {
-        let mounts = crate::wanted::mounts::of(definition).into_iter().filter(|mount| mount.kind == "bind");
-        let access = |options: &[String]| if options.iter().any(|option| option == "rro") { "ro" } else { "rw" };
-        mounts.map(|mount| format!("{} -> {} {}\n", mount.source, mount.destination, access(&mount.options))).collect()
+        let mounts = mounts::of(definition).into_iter().filter(|mount| mount.kind == "bind");
+        let is_read_only = |mount: &Mount| mount.options.iter().any(|option| option == "rro");
+        let text = |mount: &Mount| {
+            let access = if is_read_only(mount) { "ro" } else { "rw" };
+            format!("{} -> {} {access}\n", mount.source, mount.destination)
+        };
+        let json = |mount: &Mount| json!({"hostPath": mount.source, "mountPoint": mount.destination, "isReadOnly": is_read_only(mount)});
+        let mounts: Vec<Mount> = mounts.collect();
+        Ok((mounts.iter().map(json).collect(), mounts.iter().map(text).collect()))
     };
-    alter(&arguments.name, places, arguments.verb.as_ref(), shown, |definition, verb| {
+    alter(&arguments.name, arguments.form, places, arguments.verb.as_ref(), shown, |definition, verb| {
         match verb {
             BindVerb::Add { binds } => {
                 for text in binds {
@@ -249,10 +264,11 @@ pub fn limits(arguments: &LimitArgs, places: &PlaceArgs) -> Result<()> {
         };
         let cpus = definition.cpus.map_or("none".into(), |cpus| cpus.to_string());
         let pids = definition.pids.map_or("none".into(), |pids| pids.to_string());
-        format!("memory={memory}\ncpus={cpus}\npids={pids}\n")
+        let json = json!({"memory": definition.memory, "cpus": definition.cpus, "pids": definition.pids});
+        Ok((json, format!("memory={memory}\ncpus={cpus}\npids={pids}\n")))
     };
     let wanted = (!arguments.limits.is_empty()).then_some(&arguments.limits);
-    alter(&arguments.name, places, wanted, shown, |definition, limits| {
+    alter(&arguments.name, arguments.form, places, wanted, shown, |definition, limits| {
         for limit in limits {
             let (name, value) = limit.split_once('=').with_context(|| format!("{limit:?}: give LIMIT=VALUE"))?;
             let value = (value != "none").then_some(value);
@@ -275,15 +291,19 @@ fn number<T: std::str::FromStr>(name: &str, value: Option<&str>) -> Result<Optio
 /// Prints what is, or changes it: first checked as a whole, then installed, then applied.
 fn alter<T>(
     name: &str,
+    form: Form,
     places: &PlaceArgs,
     wanted: Option<&T>,
-    shown: impl Fn(&Definition) -> String,
+    shown: impl Fn(&Definition) -> Result<(Value, String)>,
     act: impl FnOnce(&mut Definition, &T) -> Result<()>,
 ) -> Result<()> {
     must_be_root()?;
     let container = find(&places.places()?, name)?;
     let installed = container.wanted()?.with_context(|| format!("container {name}: is not installed"))?;
-    let Some(wanted) = wanted else { return print(&shown(&installed.definition)) };
+    let Some(wanted) = wanted else {
+        let (json, text) = shown(&installed.definition)?;
+        return form.answer(|| Ok(json), || text);
+    };
     let mut definition = installed.definition.clone();
     act(&mut definition, wanted)?;
     definition::check_one(name, &definition)?;

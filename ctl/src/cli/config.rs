@@ -1,10 +1,10 @@
 //! `firnctl config`: definitions, looked at without a container being touched.
 
-use super::output::print;
 use super::source::SourceArgs;
 use crate::definition::mistake::{Mistake, Mistakes};
 use crate::definition::nix::Depth;
 use crate::definition::{self, structure};
+use crate::view::answer::{Form, json_of, print, print_json};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -32,17 +32,15 @@ enum ConfigCommand {
     Check {
         #[command(flatten)]
         source: SourceArgs,
-        /// Print the mistakes as JSON.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        form: Form,
     },
-    /// Print the containers that the definitions make: instances apart, paths absolute.
+    /// Print the containers that the definitions make, as TOML: instances apart, paths absolute.
     Show {
         #[command(flatten)]
         source: SourceArgs,
-        /// Print JSON instead of TOML.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        form: Form,
     },
     /// Print the JSON Schema of definitions.
     Schema,
@@ -51,15 +49,15 @@ enum ConfigCommand {
 /// Runs the verb.
 pub fn run(arguments: &ConfigArgs) -> Result<()> {
     match &arguments.command {
-        ConfigCommand::Check { source, json } => check(source, *json),
-        ConfigCommand::Show { source, json } => show(source, *json),
-        ConfigCommand::Schema => print(&format!("{:#}\n", structure::schema())),
+        ConfigCommand::Check { source, form } => check(source, *form),
+        ConfigCommand::Show { source, form } => show(source, *form),
+        ConfigCommand::Schema => print_json(&structure::schema()),
     }
 }
 
-fn check(source: &SourceArgs, as_json: bool) -> Result<()> {
+fn check(source: &SourceArgs, form: Form) -> Result<()> {
     let loaded = source.load(Depth::Evaluated);
-    if as_json {
+    if form.json {
         let mistakes = match &loaded {
             Ok(_) => vec![],
             Err(error) => match error.downcast_ref::<Mistakes>() {
@@ -68,7 +66,7 @@ fn check(source: &SourceArgs, as_json: bool) -> Result<()> {
                 None => return loaded.map(drop),
             },
         };
-        print(&format!("{:#}\n", Value::Array(mistakes)))?;
+        print_json(&Value::Array(mistakes))?;
         return loaded.map(drop);
     }
     let loaded = loaded?;
@@ -86,13 +84,12 @@ fn mistake_json(mistake: &Mistake) -> Value {
     })
 }
 
-fn show(source: &SourceArgs, as_json: bool) -> Result<()> {
+fn show(source: &SourceArgs, form: Form) -> Result<()> {
     let loaded = source.load(Depth::Evaluated)?;
     let containers = loaded.instances.into_iter().map(|instance| (instance.name, instance.definition));
     let project = definition::schema::Project { schema: None, containers: containers.collect() };
-    let text = match as_json {
-        true => format!("{:#}\n", serde_json::to_value(&project).context("write the definitions as JSON")?),
-        false => toml::to_string_pretty(&project).context("write the definitions as TOML")?,
-    };
-    print(&text)
+    match form.json {
+        true => print_json(&json_of(&project)?),
+        false => print(&toml::to_string_pretty(&project).context("write the definitions as TOML")?),
+    }
 }

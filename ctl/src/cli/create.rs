@@ -2,7 +2,6 @@
 
 use super::health::HealthArgs;
 use super::install::install;
-use super::output::print;
 use super::places::PlaceArgs;
 use super::source::SourceArgs;
 use super::together::{self, Plans};
@@ -12,6 +11,7 @@ use crate::difference::Change;
 use crate::generation::{Container, Origin};
 use crate::host::must_be_root;
 use crate::interrupt;
+use crate::view::answer::{Form, print};
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
@@ -53,9 +53,8 @@ pub struct CreateArgs {
 pub struct PlanArgs {
     #[command(flatten)]
     source: SourceArgs,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Installs, and does what the options say.
@@ -101,10 +100,10 @@ pub fn plan(arguments: &PlanArgs, places: &PlaceArgs) -> Result<u8> {
             Err(error) => errors.push(format!("{error:#}")),
         }
     }
-    print(&match arguments.json {
-        true => format!("{:#}\n", Value::Array(lines.iter().map(Line::json).collect())),
-        false => lines.iter().map(Line::to_string).collect(),
-    })?;
+    arguments.form.answer(
+        || Ok(Value::Array(lines.iter().map(Line::json).collect())),
+        || lines.iter().map(Line::to_string).collect(),
+    )?;
     if !errors.is_empty() {
         bail!("{}", errors.join("\nfirnctl: "));
     }

@@ -2,21 +2,25 @@
 
 use super::install::tell_host;
 use super::life::NameArgs;
-use super::output::print;
 use super::places::{PlaceArgs, find};
 use crate::apply::keys;
 use crate::apply::update::Health;
 use crate::definition::paths;
+use crate::difference::options_between;
 use crate::generation::{Generation, Wanted};
 use crate::host::must_be_root;
+use crate::view::answer::{Form, dash, print, seconds, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde_json::{Value, json};
 
 /// List what has run as a container; the last ten are kept.
 #[derive(Debug, Args)]
 pub struct GenerationsArgs {
     /// Name of the container.
     name: String,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Go back to what ran before, or to a generation. What the container has written is not changed.
@@ -28,23 +32,43 @@ pub struct RollbackArgs {
     generation: Option<u32>,
 }
 
+/// A generation, and the options that have made it another one than that before.
+type Row<'a> = (&'a Generation, Option<Vec<String>>);
+
 /// Prints them.
 pub fn list(arguments: &GenerationsArgs, places: &PlaceArgs) -> Result<()> {
     must_be_root()?;
     let container = find(&places.places()?, &arguments.name)?;
     let current = container.running()?.map(|run| run.generation);
-    let mut text = String::new();
-    for Generation { number, run, since } in container.history().list()? {
-        let root = match &run.system {
-            Some(system) => system.display().to_string(),
-            None => run.definition.root_fs.join(", "),
-        };
-        let mark = if current == Some(number) { " (current)" } else { "" };
-        let since = firn::state::rfc3339(since);
-        let since = since.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ") + "Z";
-        text += &format!("{number:4}  {since}  {root}{mark}\n");
-    }
-    print(&text)
+    let list = container.history().list()?;
+    // What has made it another one.
+    let changes = list.windows(2).map(|pair| Some(options_between(&pair[0].run, &pair[1].run)));
+    let rows: Vec<Row<'_>> = list.iter().zip([None].into_iter().chain(changes)).collect();
+    let is_current = |generation: &Generation| current == Some(generation.number);
+    let cells = |(generation, changed): &Row<'_>| {
+        let run = &generation.run;
+        let root = run.system.as_ref().map_or_else(|| run.definition.root_fs.join(", "), |it| it.display().to_string());
+        [
+            generation.number.to_string(),
+            seconds(&firn::state::rfc3339(generation.since)),
+            dash(changed.as_ref().map(|options| options.join(", "))),
+            root + if is_current(generation) { " (current)" } else { "" },
+        ]
+    };
+    let json = |(generation, changed): &Row<'_>| {
+        json!({
+            "generation": generation.number,
+            "since": firn::state::rfc3339(generation.since),
+            "current": is_current(generation),
+            "changed": changed,
+            "system": generation.run.system,
+            "rootFS": generation.run.definition.root_fs,
+        })
+    };
+    arguments.form.answer(
+        || Ok(Value::Array(rows.iter().map(json).collect())),
+        || table(["GENERATION", "SINCE", "CHANGED", "ROOT"], rows.iter().map(cells).collect()),
+    )
 }
 
 /// Installs an earlier generation, and changes the container to it if it runs.

@@ -1,10 +1,10 @@
 //! `firnctl inspect` and `show-host-key`: what is known of a container, and its key of SSH.
 
-use super::output::print;
 use super::places::{PlaceArgs, find};
 use crate::access::user::Root;
 use crate::generation::Container;
 use crate::host::must_be_root;
+use crate::view::answer::{Form, json_of, print_json};
 use crate::view::state::Seen;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -16,6 +16,9 @@ pub struct InspectArgs {
     /// Names of containers.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+    /// For those who type it: it is JSON anyway.
+    #[arg(long, hide = true)]
+    json: bool,
 }
 
 /// Print the public key by which a container's own sshd is known.
@@ -23,6 +26,8 @@ pub struct InspectArgs {
 pub struct ShowHostKeyArgs {
     /// Name of the container.
     name: String,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// As nixos-container looks for them.
@@ -33,15 +38,15 @@ pub fn inspect(arguments: &InspectArgs, places: &PlaceArgs) -> Result<()> {
     must_be_root()?;
     let places = places.places()?;
     let all = arguments.names.iter().map(|name| known(&find(&places, name)?)).collect::<Result<Vec<_>>>()?;
-    print(&format!("{:#}\n", Value::Array(all)))
+    print_json(&Value::Array(all))
 }
 
 fn known(container: &Container) -> Result<Value> {
     let wanted = container.wanted()?.with_context(|| format!("container {}: is not installed", container.name))?;
     let mut known = Seen::look(container).json();
-    known["definition"] = serde_json::to_value(&wanted.definition).context("write JSON")?;
+    known["definition"] = json_of(&wanted.definition)?;
     known["overridden"] = json!(wanted.overridden());
-    known["running"] = serde_json::to_value(container.running()?).context("write JSON")?;
+    known["running"] = json_of(&container.running()?)?;
     known["stateDir"] = json!(container.state_dir());
     known["runDir"] = json!(container.run_dir());
     known["log"] = json!(container.log());
@@ -55,7 +60,9 @@ pub fn show_host_key(arguments: &ShowHostKeyArgs, places: &PlaceArgs) -> Result<
     let root = Root::of_any(&container)?;
     for path in HOST_KEYS {
         if let Some(key) = root.as_ref().map(|root| root.text(path)).transpose()?.filter(|key| !key.is_empty()) {
-            return print(&key);
+            return arguments
+                .form
+                .answer(|| Ok(json!({"name": container.name, "key": key.trim_end()})), || key.clone());
         }
     }
     bail!("container {}: has no host key of SSH", container.name)

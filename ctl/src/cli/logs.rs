@@ -1,16 +1,17 @@
 //! `firnctl logs`: what containers have printed.
 
-use super::output::print;
 use super::places::{PlaceArgs, find};
 use crate::generation::Container;
 use crate::host::must_be_root;
 use crate::interrupt;
 use crate::log::read::tail;
-use crate::view::output::{self, Shown};
+use crate::view::answer::{Form, print};
+use crate::view::output::{self, Said, Shown};
 use anyhow::{Context, Result};
 use clap::Args;
+use serde_json::{Value, json};
 
-/// Show what containers have printed.
+/// Show what containers have printed; as JSON an object a line.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
     /// Names of containers.
@@ -25,6 +26,8 @@ pub struct LogsArgs {
     /// Show the time of each line.
     #[arg(long, short)]
     timestamps: bool,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Prints them.
@@ -33,10 +36,18 @@ pub fn run(arguments: &LogsArgs, places: &PlaceArgs) -> Result<()> {
     let places = places.places()?;
     let containers = arguments.names.iter().map(|name| find(&places, name)).collect::<Result<Vec<_>>>()?;
     let width = containers.iter().map(|container| container.name.len()).max().unwrap_or(0);
-    let print_line = |container: &Container, text: &str, time: Option<&str>| {
+    let print_said = |container: &Container, said: &Said<'_>| {
+        if arguments.form.json {
+            return print(&format!("{}\n", as_json(container, said)));
+        }
         let name = if containers.len() > 1 { format!("{:width$} | ", container.name) } else { String::new() };
-        let time = time.filter(|_| arguments.timestamps).map(|time| format!("{time} ")).unwrap_or_default();
-        print(&format!("{name}{time}{text}\n"))
+        match said {
+            Said::Line(line) if arguments.timestamps => print(&format!("{name}{} {}\n", line.time, line.text)),
+            Said::Line(line) => print(&format!("{name}{}\n", line.text)),
+            // The end of a container is told where several are shown.
+            Said::End(how) if containers.len() > 1 => print(&format!("{name}({how})\n")),
+            Said::End(_) => Ok(()),
+        }
     };
     interrupt::watch()?;
     // From before the tail is read, which ends where this begins: no line falls between, and none comes
@@ -49,12 +60,18 @@ pub fn run(arguments: &LogsArgs, places: &PlaceArgs) -> Result<()> {
         let end = shown.get(number).map(|shown| shown.log.position().unwrap_or_default());
         let lines = tail(&container.log(), arguments.tail.unwrap_or(usize::MAX), end);
         for line in lines.with_context(|| format!("read the log of {}", container.name))? {
-            print_line(container, &line.text, Some(&line.time))?;
+            print_said(container, &Said::Line(&line))?;
         }
     }
-    // The end of a container is told where several are shown.
-    output::follow(&mut shown, &|container, text, time| match time {
-        None if containers.len() == 1 => Ok(()),
-        time => print_line(container, text, time),
-    })
+    output::follow(&mut shown, &print_said)
+}
+
+fn as_json(container: &Container, said: &Said<'_>) -> Value {
+    match said {
+        Said::Line(line) => {
+            let stream = if line.is_stderr { "stderr" } else { "stdout" };
+            json!({"name": container.name, "time": line.time, "stream": stream, "text": line.text})
+        }
+        Said::End(how) => json!({"name": container.name, "end": how}),
+    }
 }

@@ -14,7 +14,6 @@ mod install;
 mod life;
 mod list;
 mod logs;
-mod output;
 mod places;
 mod process;
 mod shell;

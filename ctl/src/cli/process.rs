@@ -2,6 +2,7 @@
 
 use super::places::{PlaceArgs, find};
 use crate::host::{must_be_root, program};
+use crate::view::answer::Form;
 use anyhow::{Result, bail};
 use clap::Args;
 use std::convert::Infallible;
@@ -18,14 +19,13 @@ pub struct KillArgs {
     signal: String,
 }
 
-/// Show the processes of a container, as the host sees them.
+/// Show the processes of a container, as the host sees them; as JSON their numbers.
 #[derive(Debug, Args)]
 pub struct TopArgs {
     /// Name of the container.
     name: String,
-    /// Print the numbers of the processes, as JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
     /// Options of ps(1).
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PS OPTIONS")]
     options: Vec<String>,
@@ -50,7 +50,7 @@ pub fn top(arguments: &TopArgs, places: &PlaceArgs) -> Result<Infallible> {
     if let Some(root) = container.places().runtime_root() {
         firn.arg("--root").arg(root);
     }
-    firn.arg("ps").args(arguments.json.then_some("--format=json")).arg(&container.name).args(&arguments.options);
+    firn.arg("ps").args(arguments.form.json.then_some("--format=json")).arg(&container.name).args(&arguments.options);
     bail!("run firn: {}", firn.exec());
 }
 

@@ -1,11 +1,11 @@
 //! `firnctl ssh-command` and `ssh-keys`: what the host's sshd calls for keys of containers' users.
 
 use super::access::enter;
-use super::output::print;
 use super::places::{PlaceArgs, find};
 use crate::access::user::{Root, User};
 use crate::apply::keys;
 use crate::host::must_be_root;
+use crate::view::answer::print;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use std::convert::Infallible;

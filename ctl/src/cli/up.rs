@@ -2,7 +2,6 @@
 
 use super::health::HealthArgs;
 use super::install::{check_owner, install, orphans};
-use super::output::print;
 use super::places::PlaceArgs;
 use super::source::SourceArgs;
 use super::together::{self, Plans};
@@ -15,7 +14,8 @@ use crate::definition::nix::Depth;
 use crate::generation::Container;
 use crate::host::{Places, must_be_root};
 use crate::interrupt;
-use crate::view::output::{self, Shown};
+use crate::view::answer::print;
+use crate::view::output::{self, Said, Shown};
 use anyhow::{Result, bail};
 use clap::Args;
 
@@ -152,7 +152,13 @@ fn choose(containers: Vec<Container>, waits: &Waits, names: &[String]) -> Result
 /// Shows the output of all, from before they were started.
 fn follow(shown: &mut [Shown]) -> Result<()> {
     let width = shown.iter().map(|one| one.container.name.len()).max().unwrap_or(0);
-    output::follow(shown, &|container, text, _| print(&format!("{:width$} | {text}\n", container.name)))
+    output::follow(shown, &|container, said| {
+        let name = format!("{:width$}", container.name);
+        match said {
+            Said::Line(line) => print(&format!("{name} | {}\n", line.text)),
+            Said::End(how) => print(&format!("{name} | ({how})\n")),
+        }
+    })
 }
 
 /// Stops what this `up` has started.

@@ -136,6 +136,18 @@ fn options(definition: &Definition) -> Map<String, Value> {
     }
 }
 
+/// The names of the options that differ, also by what their links lead to.
+pub fn options_between(earlier: &Running, later: &Running) -> Vec<String> {
+    let mut options: Vec<String> = changed_options(&earlier.definition, &later.definition).into_iter().collect();
+    let roots = [("path", earlier.system != later.system), ("rootFS", earlier.layers != later.layers)];
+    for (name, is_other) in roots {
+        if is_other && !options.iter().any(|option| ROOTS.contains(&&**option)) {
+            options.push(name.into());
+        }
+    }
+    options
+}
+
 /// The names of the options that differ.
 fn changed_options(old: &Definition, new: &Definition) -> BTreeSet<String> {
     let (old, new) = (options(old), options(new));

@@ -47,11 +47,19 @@ impl Shown {
     }
 }
 
-/// Prints a line of a container with its time; without one how the container has ended.
-pub type PrintLine<'a> = &'a dyn Fn(&Container, &str, Option<&str>) -> Result<()>;
+/// What is shown of a container.
+#[derive(Debug)]
+pub enum Said<'a> {
+    Line(&'a Line),
+    /// How it has ended, in words.
+    End(&'a str),
+}
+
+/// Prints what a container has said.
+pub type Print<'a> = &'a dyn Fn(&Container, &Said<'_>) -> Result<()>;
 
 /// Shows what comes until all have ended, or a signal has come.
-pub fn follow(shown: &mut [Shown], print: PrintLine<'_>) -> Result<()> {
+pub fn follow(shown: &mut [Shown], print: Print<'_>) -> Result<()> {
     for one in shown.iter_mut() {
         one.monitor = one.container.connect()?;
         if let Some(monitor) = &mut one.monitor {
@@ -62,10 +70,10 @@ pub fn follow(shown: &mut [Shown], print: PrintLine<'_>) -> Result<()> {
         for one in shown.iter_mut() {
             let (lines, has_ended) = one.go_on()?;
             for line in lines {
-                print(&one.container, &line.text, Some(&line.time))?;
+                print(&one.container, &Said::Line(&line))?;
             }
             if has_ended {
-                print(&one.container, &format!("({})", one.end()), None)?;
+                print(&one.container, &Said::End(&one.end()))?;
             }
         }
         if interrupt::has_come() || shown.iter().all(|one| one.monitor.is_none()) {

@@ -18,6 +18,8 @@ pub struct Seen {
     pub ended: Option<Ended>,
     /// What has been installed since it was started.
     pub pending: Option<Change>,
+    /// What runs, or ran last.
+    pub generation: Option<u32>,
     /// The file of its definition.
     pub project: Option<String>,
     /// Why the rest can't be told.
@@ -32,6 +34,7 @@ impl Seen {
             status: None,
             ended: None,
             pending: None,
+            generation: None,
             project: None,
             broken: Some(format!("{error:#}")),
         };
@@ -51,7 +54,12 @@ impl Seen {
         };
         let ended = if status.is_none() { Ended::read(container) } else { None };
         let project = wanted.and_then(|wanted| Some(wanted.origin.file?.display().to_string()));
-        Ok(Seen { name: container.name.clone(), status, ended, pending, project, broken: None })
+        let generation = match container.running()? {
+            Some(running) => Some(running.generation),
+            // What ran before the host's last boot.
+            None => container.history().list()?.last().map(|last| last.number),
+        };
+        Ok(Seen { name: container.name.clone(), status, ended, pending, generation, project, broken: None })
     }
 
     /// `up`, `down`, or the state between.
@@ -91,7 +99,8 @@ impl Seen {
             "pid": self.status.as_ref().and_then(|status| status.pid),
             "statusText": self.status.as_ref().and_then(|status| status.status_text.clone()),
             "restarts": self.status.as_ref().map(|status| status.restarts),
-            "exitCode": self.ended.as_ref().and_then(|end| end.exit_code),
+            "exit": self.ended.as_ref().and_then(|end| end.exit_code),
+            "generation": self.generation,
             "pending": self.pending.as_ref().map(difference::Change::word),
             "project": self.project,
         })
