@@ -37,7 +37,7 @@ fn connect(fixture: &Fixture) -> Client {
 }
 
 fn status(client: &mut Client) -> Status {
-    client.call(Request::Status).unwrap().0.status.unwrap()
+    *client.call(Request::Status).unwrap().0.status.unwrap()
 }
 
 fn running(fixture: &Fixture, options: &[&str]) -> (Monitor, Client) {

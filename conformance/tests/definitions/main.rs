@@ -1,6 +1,7 @@
 //! `firnctl`: containers by definition, run and changed while they run, by the real programs.
 
 mod access;
+mod analyze;
 mod answers;
 mod declared;
 mod documents;

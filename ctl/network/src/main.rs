@@ -16,7 +16,7 @@ mod settings;
 
 use anyhow::{Context, Result, bail};
 use ending::Ending;
-use firn_network::message::{Network, VERSION};
+use firn_network::message::{Network, Times, VERSION};
 use links::Links;
 use nft::Nft;
 use resident::ask::{self, Resident};
@@ -28,6 +28,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::SystemTime;
 use tokio::runtime::{Builder, Runtime};
 
 const USAGE: &str = "usage: firn-network start FILE | leave NAMESPACE | up FILE (with the container's OCI state on stdin) | down FILE | \
@@ -83,6 +84,7 @@ fn leave(pin: &Path) -> Result<()> {
 
 /// Makes the network of the container whose state is on stdin.
 fn up(file: &Path) -> Result<()> {
+    let began = SystemTime::now();
     let pid = init_of_stdin()?;
     let (network, _lock) = read_locked(file)?;
     // Of a run whose end the runtime has not seen.
@@ -92,6 +94,7 @@ fn up(file: &Path) -> Result<()> {
     let host = pin::own()?;
     settings::forward(&network)?;
     let mut moved = record::begin_moved(file)?;
+    let mut times = record::begin_times(file)?;
     let nft = match rules::are_needed(&network) {
         true => Some((Nft::start()?, record::open_rules(&network.pin)?)),
         false => None,
@@ -122,7 +125,8 @@ fn up(file: &Path) -> Result<()> {
         commit(nft, &mut steps, &[], &network)?;
     }
     runtime.block_on(links::set_route_localnet(&links.host, to_localhost(&network), true))?;
-    services.map_or(Ok(()), |(wish, resident)| resident.serve(&wish))
+    services.map_or(Ok(()), |(wish, resident)| resident.serve(&wish))?;
+    record::write(&mut times, &Times { began, ended: SystemTime::now() })
 }
 
 /// The other containers of the same table, by their messages, which lie beside each other.

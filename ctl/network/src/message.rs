@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// The version of the message.
 pub const VERSION: u32 = 1;
@@ -12,6 +13,18 @@ pub const MAIN: &str = "eth0";
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// The domain of containers.
 pub const DOMAIN: &str = "containers";
+
+/// When the network of a start was made: a file beside the message.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Times {
+    pub began: SystemTime,
+    pub ended: SystemTime,
+}
+
+/// The file of [`Times`].
+pub fn times_file(message: &Path) -> PathBuf {
+    message.with_extension("times")
+}
 
 /// The network of one container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

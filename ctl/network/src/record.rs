@@ -3,7 +3,7 @@
 //! before the process is locked down.
 
 use anyhow::{Context, Result};
-use firn_network::message::Network;
+use firn_network::message::{Network, times_file};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -25,6 +25,12 @@ pub struct Moved {
 /// Begins the record of interfaces beside the message.
 pub fn begin_moved(message: &Path) -> Result<File> {
     let path = moved_file(message);
+    File::create(&path).with_context(|| format!("write {}", path.display()))
+}
+
+/// Begins the record of when the network was made.
+pub fn begin_times(message: &Path) -> Result<File> {
+    let path = times_file(message);
     File::create(&path).with_context(|| format!("write {}", path.display()))
 }
 

@@ -15,6 +15,15 @@ pub struct Ended {
     pub status: Option<u8>,
     #[serde(default)]
     pub exit_code: Option<u8>,
+    pub started_at: String,
+    #[serde(default)]
+    pub created_at: Option<String>,
+    #[serde(default)]
+    pub init_at: Option<String>,
+    #[serde(default)]
+    pub ready_at: Option<String>,
+    /// In this run of the monitor.
+    pub restarts: u32,
     #[serde(default)]
     pub exited_at: Option<String>,
     /// Of a failed start.

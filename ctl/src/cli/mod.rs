@@ -4,6 +4,7 @@
 
 mod access;
 mod alter;
+mod analyze;
 mod config;
 mod create;
 mod destroy;
@@ -59,6 +60,7 @@ enum Command {
     List(list::ListArgs),
     Status(list::StatusArgs),
     Inspect(inspect::InspectArgs),
+    Analyze(analyze::AnalyzeArgs),
     Top(process::TopArgs),
     ShowIp(show_ip::ShowIpArgs),
     ShowHostKey(inspect::ShowHostKeyArgs),
@@ -118,6 +120,7 @@ pub fn run(arguments: &mut Arguments) -> ExitCode {
         Command::Kill(arguments) => process::kill(arguments, places).map(|never| match never {}),
         Command::Top(arguments) => process::top(arguments, places).map(|never| match never {}),
         Command::Inspect(arguments) => inspect::inspect(arguments, places),
+        Command::Analyze(arguments) => analyze::run(arguments, places),
         Command::ShowHostKey(arguments) => inspect::show_host_key(arguments, places),
         Command::ShowIp(arguments) => show_ip::run(arguments, places),
         Command::Port(arguments) => alter::ports(arguments, places),

@@ -2,12 +2,12 @@
 
 use super::files;
 use super::history::History;
-use super::record::{Origin, Running, Wanted};
+use super::record::{Origin, Running, Start, Wanted};
 use crate::definition::schema::Definition;
 use crate::host::{Places, program};
 use crate::service::unit::Unit;
 use anyhow::{Context, Result, bail};
-use firn_network::message::Network;
+use firn_network::message::{Network, Times, times_file};
 use firn_shim::control::client::Client;
 use nix::fcntl::{Flock, FlockArg};
 use rustix::fs::{FlockOperation, flock};
@@ -259,9 +259,29 @@ impl Container {
         files::write(&self.network_file(), network)
     }
 
+    /// When the network of the last start was made; `None`: none was.
+    pub fn network_times(&self) -> Option<Times> {
+        serde_json::from_slice(&std::fs::read(times_file(&self.network_file())).ok()?).ok()
+    }
+
+    fn start_file(&self) -> PathBuf {
+        self.run_dir().join("start.json")
+    }
+
+    /// What firnctl has done for the last start.
+    pub fn start(&self) -> Result<Option<Start>> {
+        files::read(&self.start_file())
+    }
+
+    /// Records it.
+    pub fn set_start(&self, start: &Start) -> Result<()> {
+        files::write(&self.start_file(), start)
+    }
+
     /// Forgets the network of the last start, of which nothing is left.
     pub fn forget_network(&self) -> Result<()> {
         files::remove(&self.network_file().with_extension("changed"))?;
+        files::remove(&times_file(&self.network_file()))?;
         files::remove(&self.network_file())?;
         files::remove(&self.network_file().with_extension("moved"))
     }

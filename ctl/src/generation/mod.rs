@@ -13,7 +13,8 @@
 //! | `running.json` | the definition that runs |
 //! | `bundles/N/NAME/`, `bundle` | the bundle of the last start and of changes since; a link to the last one |
 //! | `root/` | what the container has written, where that goes with the host's reboot |
-//! | `network.json`, `network.moved` | what `firn-network` was told; the interfaces that it has moved in |
+//! | `start.json` | what firnctl has done for the last start, and when |
+//! | `network.json`, `network.moved`, `network.times` | what `firn-network` was told; the interfaces that it has moved in; when it was at work |
 //! | `lock` | held while firnctl changes the container |
 
 mod container;
@@ -25,4 +26,4 @@ mod tree;
 pub use container::{Container, Locked, all, lock, remove_tree};
 pub use files::make_directory;
 pub use history::Generation;
-pub use record::{Origin, Running, VERSION, Wanted};
+pub use record::{Origin, Running, Start, VERSION, Wanted};

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// The version that is written.
 pub const VERSION: u32 = 1;
@@ -118,12 +119,40 @@ pub struct Running {
     pub generation: u32,
 }
 
+/// What firnctl has done for a start, before there was a monitor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Start {
+    pub version: u32,
+    pub began: SystemTime,
+    /// Its steps in their order, and when each had ended.
+    pub steps: Vec<(String, SystemTime)>,
+}
+
+impl Start {
+    /// That begins now.
+    pub fn begin() -> Self {
+        Start { version: VERSION, began: SystemTime::now(), steps: Vec::new() }
+    }
+
+    /// A step has ended.
+    pub fn step(&mut self, name: &str) {
+        self.steps.push((name.into(), SystemTime::now()));
+    }
+}
+
 /// A record that names its version.
 pub trait Versioned {
     fn version(&self) -> u32;
 }
 
 impl Versioned for Wanted {
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+impl Versioned for Start {
     fn version(&self) -> u32 {
         self.version
     }

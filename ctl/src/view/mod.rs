@@ -1,5 +1,6 @@
 //! What people see: states, progress.
 
+pub mod analyze;
 pub mod answer;
 pub mod output;
 pub mod progress;

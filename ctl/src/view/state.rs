@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub struct Seen {
     pub name: String,
     /// Of its monitor, if it runs.
-    pub status: Option<Status>,
+    pub status: Option<Box<Status>>,
     /// How it ended last, if that is known.
     pub ended: Option<Ended>,
     /// What has been installed since it was started.

@@ -125,7 +125,7 @@ pub(super) fn restart(options: &TargetOptions) -> Result<u8> {
     client.call(Request::Restart)?;
     while let Some(event) = client.next_event()? {
         match event {
-            Event::Status(Status { state: State::Running, restarts, .. }) if restarts > before => return Ok(0),
+            Event::Status(status) if status.state == State::Running && status.restarts > before => return Ok(0),
             Event::Status(_) | Event::ExecEnded { .. } => {}
             Event::Ended { .. } => break,
         }

@@ -27,6 +27,10 @@ pub(super) struct Attempt {
     /// Since the boot (CLOCK_MONOTONIC).
     pub(super) began: Duration,
     pub(super) started_at: String,
+    /// When the runtime had created it.
+    pub(super) created_at: Option<String>,
+    /// When the runtime had started its init.
+    pub(super) init_at: Option<String>,
     pub(super) ready_at: Option<String>,
     pub(super) exited_at: Option<String>,
     /// The container's last STATUS=.
@@ -68,6 +72,8 @@ impl Attempt {
         Attempt {
             began: timer::since_boot(),
             started_at: rfc3339(SystemTime::now()),
+            created_at: None,
+            init_at: None,
             ready_at: None,
             exited_at: None,
             status_text: None,

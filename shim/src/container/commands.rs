@@ -13,7 +13,9 @@ use crate::runtime::command::{CreateArgs, Verb};
 use crate::runtime::errors::{CommandError, FailureKind};
 use crate::stream::Stream;
 use firn::error::{Context, Error, Result};
+use firn::state::rfc3339;
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 /// The console socket's name in the state directory.
 const CONSOLE: &str = "console";
@@ -122,7 +124,10 @@ impl Container {
         }
         match verb {
             Verb::Create => self.on_created(),
-            Verb::Start => self.events.push_back(Event::Started(true)),
+            Verb::Start => {
+                self.attempt.init_at = Some(rfc3339(SystemTime::now()));
+                self.events.push_back(Event::Started(true));
+            }
             Verb::KillAll | Verb::State => {}
             Verb::Exec(number) => self.on_exec_started(number, Ok(())),
             Verb::Delete => self.on_deleted(),
@@ -152,6 +157,7 @@ impl Container {
     }
 
     fn on_created(&mut self) {
+        self.attempt.created_at = Some(rfc3339(SystemTime::now()));
         self.stdio.passes_on = true;
         match self.adopt_init() {
             Ok(exit) => {

@@ -51,13 +51,13 @@ impl Container {
     fn answer(&mut self, client: u32, request: Request) -> Result<Option<(Reply, Vec<OwnedFd>)>> {
         let mut reply = Reply::default();
         match request {
-            Request::Status => reply.status = Some(self.status()),
+            Request::Status => reply.status = Some(Box::new(self.status())),
             Request::Subscribe => {
                 // What earlier subscribers don't know yet is an event for them, and not for this one.
                 self.publish_status();
                 self.published = Some(self.status());
                 self.server.subscribe(client);
-                reply.status = self.published.clone();
+                reply.status = self.published.clone().map(Box::new);
             }
             Request::Stop { timeout: None } => self.events.push_back(Event::Stop),
             Request::Stop { timeout: Some(seconds) } => {
@@ -124,6 +124,8 @@ impl Container {
             pid: self.attempt.pid.filter(|_| self.attempt.init_runs()),
             bundle: text(&self.settings.bundle),
             started_at: self.attempt.started_at.clone(),
+            created_at: self.attempt.created_at.clone(),
+            init_at: self.attempt.init_at.clone(),
             ready_at: self.attempt.ready_at.clone(),
             status_text: self.attempt.status_text.clone(),
             restarts: self.starts.saturating_sub(1),
@@ -138,7 +140,7 @@ impl Container {
         }
         let status = self.status();
         if self.published.as_ref() != Some(&status) {
-            self.publish(protocol::Event::Status(status.clone()));
+            self.publish(protocol::Event::Status(Box::new(status.clone())));
             self.published = Some(status);
         }
     }

@@ -98,6 +98,8 @@ impl Container {
             pid: attempt.pid,
             exit_code,
             restarts: self.starts.saturating_sub(1),
+            created_at: attempt.created_at.as_deref(),
+            init_at: attempt.init_at.as_deref(),
             ready_at: attempt.ready_at.as_deref(),
             oom_killed: attempt.oom_killed,
             error,

@@ -106,7 +106,7 @@ pub struct Reply {
     pub error: Option<String>,
     /// Of `Status` and `Subscribe`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
+    pub status: Option<Box<Status>>,
     /// Of `Exec`: the number of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<u32>,
@@ -135,7 +135,7 @@ pub enum AttachedStream {
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Event {
     /// It has another state or status text.
-    Status(Status),
+    Status(Box<Status>),
     /// A process that this client has asked for has ended. Neither a status nor a signal: how is not
     /// known.
     ExecEnded {
@@ -172,6 +172,12 @@ pub struct Status {
     pub bundle: String,
     /// When the last start began.
     pub started_at: String,
+    /// When the runtime had created it, with its network and its root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+    /// When its init had begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_at: Option<String>,
     /// When it was ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<String>,

@@ -57,6 +57,12 @@ pub(crate) struct ExitRecord<'a> {
     pub(crate) restarts: u32,
     /// Times are RFC 3339, UTC.
     pub(crate) started_at: &'a str,
+    /// When the runtime had created it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) created_at: Option<&'a str>,
+    /// When its init had begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) init_at: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ready_at: Option<&'a str>,
     pub(crate) exited_at: &'a str,
@@ -92,6 +98,8 @@ impl<'a> ExitRecord<'a> {
             exit_code: None,
             restarts: 0,
             started_at,
+            created_at: None,
+            init_at: None,
             ready_at: None,
             exited_at,
             oom_killed: None,

@@ -29,7 +29,7 @@ pub fn connect(fixture: &Fixture) -> Option<Client> {
 }
 
 pub fn status(fixture: &Fixture) -> Option<Status> {
-    connect(fixture)?.call(Request::Status).ok()?.0.status
+    connect(fixture)?.call(Request::Status).ok()?.0.status.map(|status| *status)
 }
 
 pub fn until_state(fixture: &Fixture, wanted: State) -> Status {
