@@ -35,7 +35,7 @@ impl Decoder {
         // A smaller one is slower.
         let _ = fcntl_setpipe_size(&output, PIPE);
         let (status, report) = pipe_with(PipeFlags::CLOEXEC)?;
-        let kept = [blob.as_fd(), output.as_fd(), report.as_fd()];
+        let kept = [&blob.descriptors()[..], &[output.as_fd(), report.as_fd()]].concat();
         let child = Child::start(&kept, || decode(blob.clone(), &output, &report, limit))?;
         Ok(Self { plain: plain.into(), status: status.into(), child, is_done: false })
     }

@@ -1,16 +1,22 @@
-//! Unpacks layers of an image that is being fetched, each when its blob is there.
+//! Unpacks layers of an image that is being fetched, each while its blob comes.
 
 use super::layers::{LayerStore, Ready};
+use crate::oci::file_range::FileRange;
 use crate::oci::graph::{Blobs, Image, parse_document, read_bytes};
 use crate::source::oci_layout::Layout;
 use oci_spec::image::{Digest, ImageManifest};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// What has come of an image, and was verified.
+/// What comes of an image.
 #[derive(Debug)]
 pub(crate) enum Arrival {
+    /// The manifest, verified.
     Manifest(Box<ImageManifest>),
-    Blob(Digest),
+    /// A blob that can be read. Its bytes are verified when all of them are there: until then it may be
+    /// another one.
+    Begun(Digest, FileRange),
+    /// A blob that was verified and is in the layout.
+    Whole(Digest),
 }
 
 impl LayerStore {
@@ -30,24 +36,25 @@ impl LayerStore {
 
     fn unpack_arriving(&self, arrivals: Receiver<Arrival>) -> Option<()> {
         let blobs = Layout::new(&self.images());
-        let (mut manifest, mut there) = (None, Vec::new());
+        let (mut manifest, mut begun, mut whole) = (None, Vec::new(), Vec::new());
         let manifest: Box<ImageManifest> = loop {
             match arrivals.recv().ok()? {
                 // Of several places that have the image the first one counts.
                 Arrival::Manifest(new) => drop(manifest.get_or_insert(new)),
-                Arrival::Blob(digest) => there.push(digest),
+                Arrival::Begun(digest, blob) => begun.push((digest, blob)),
+                Arrival::Whole(digest) => whole.push(digest),
             }
             match manifest.take() {
-                Some(whole) if there.contains(whole.config().digest()) => break whole,
+                Some(known) if whole.contains(known.config().digest()) => break known,
                 other => manifest = other,
             }
         };
         let layers = read_image(&blobs, &manifest)?.distinct_layers();
         let later = arrivals.into_iter().filter_map(|arrival| match arrival {
-            Arrival::Blob(digest) => Some(digest),
-            Arrival::Manifest(_) => None,
+            Arrival::Begun(digest, blob) => Some((digest, blob)),
+            Arrival::Manifest(_) | Arrival::Whole(_) => None,
         });
-        self.unpack_ready(&blobs, &layers, Ready::Arriving(&mut there.into_iter().chain(later))).ok()
+        self.unpack_ready(&blobs, &layers, Ready::Arriving(&mut begun.into_iter().chain(later))).ok()
     }
 }
 

@@ -5,11 +5,12 @@ use super::counted::CountedLayers;
 use super::lock::DirectoryLock;
 use super::parents::{self, Unpacked};
 use super::staging::StagingDir;
-use super::unpacker::Unpacker;
+use super::unpacker::{Bytes, Unpacker};
 use crate::caller::{self, CallerError};
 use crate::layer::entry::{Attributes, LayerPath};
 use crate::layer::error::ApplyError;
 use crate::layer::whiteout::Marks;
+use crate::oci::file_range::FileRange;
 use crate::oci::graph::{Blobs, Layer};
 use oci_spec::image::Digest;
 use rustix::fd::{AsFd, OwnedFd};
@@ -39,21 +40,25 @@ pub(crate) fn default_place() -> PathBuf {
 /// Which layers of an image can be unpacked.
 pub(super) enum Ready<'a> {
     All,
-    /// Those whose blobs come, by the digests; it waits for the next one.
-    Arriving(&'a mut (dyn Iterator<Item = Digest> + Send)),
+    /// Those whose blobs come; it waits for the next one. The bytes are compared with the digest by who
+    /// fetches them; a layer is what its diff id says, whatever has come.
+    Arriving(&'a mut (dyn Iterator<Item = (Digest, FileRange)> + Send)),
 }
+
+/// A layer, and its bytes if they are known.
+type Job<'a> = (&'a Layer, Option<Bytes>);
 
 impl<'a> Ready<'a> {
     /// In their order.
-    fn queue(self, mut layers: Vec<&'a Layer>) -> Box<dyn Iterator<Item = &'a Layer> + Send + 'a> {
+    fn queue(self, mut layers: Vec<&'a Layer>) -> Box<dyn Iterator<Item = Job<'a>> + Send + 'a> {
         match self {
-            Self::All => Box::new(layers.into_iter()),
+            Self::All => Box::new(layers.into_iter().map(|layer| (layer, None))),
             // Two layers may have one blob, if the config says so: the second one fails by its diff id.
-            Self::Arriving(digests) => {
-                Box::new(digests.flat_map(move |digest| {
-                    layers.extract_if(.., |layer| *layer.digest() == digest).collect::<Vec<_>>()
-                }))
-            }
+            Self::Arriving(blobs) => Box::new(blobs.flat_map(move |(digest, blob)| {
+                let bytes = Bytes { blob, is_compared: true };
+                let meant = layers.extract_if(.., |layer| *layer.digest() == digest);
+                meant.map(|layer| (layer, Some(bytes.clone()))).collect::<Vec<_>>()
+            })),
         }
     }
 }
@@ -205,8 +210,9 @@ impl LayerStore {
         let (done, failed) = (Mutex::new(Vec::new()), Mutex::new(None));
         let next = || guard(&queue).next().filter(|_| guard(&failed).is_none());
         let work = || {
-            while let Some(layer) = next() {
-                match self.unpack_one(blobs, layer, staging) {
+            while let Some((layer, bytes)) = next() {
+                let bytes = bytes.map_or_else(|| open_layer(blobs, layer), Ok);
+                match bytes.and_then(|bytes| self.unpack_one(&bytes, layer, staging)) {
                     Ok(()) => {
                         progress.iter().for_each(|progress| progress.is_done(layer));
                         guard(&done).push(self.place(&layer.diff_id));
@@ -233,8 +239,8 @@ impl LayerStore {
         self.root.join(diff_id.algorithm().as_ref()).join(diff_id.digest())
     }
 
-    fn unpack_one(&self, blobs: &dyn Blobs, layer: &Layer, staging: &StagingDir) -> Result<(), StoreError> {
-        make_staged(&self.place(&layer.diff_id), staging, |top| self.unpack_into(top, blobs, layer, staging))
+    fn unpack_one(&self, bytes: &Bytes, layer: &Layer, staging: &StagingDir) -> Result<(), StoreError> {
+        make_staged(&self.place(&layer.diff_id), staging, |top| self.unpack_into(top, bytes, layer, staging))
     }
 
     /// Unpacks a layer into an empty directory, which is in `staging`. The list of its directories
@@ -242,14 +248,13 @@ impl LayerStore {
     fn unpack_into(
         &self,
         top: &OwnedFd,
-        blobs: &dyn Blobs,
+        bytes: &Bytes,
         layer: &Layer,
         staging: &StagingDir,
     ) -> Result<Vec<u8>, StoreError> {
-        let digest = || layer.digest().clone();
-        let blob = blobs.open(layer.digest()).map_err(|source| StoreError::Read { digest: digest(), source })?;
-        let answer = self.unpacker.unpack(&blob, layer, Marks::of_caller(), top.as_fd(), staging.lock());
-        answer.map_err(|source| StoreError::Process { digest: digest(), source })?.map_err(StoreError::Unpack)
+        let failed = |source| StoreError::Process { digest: layer.digest().clone(), source };
+        let answer = self.unpacker.unpack(bytes, layer, Marks::of_caller(), top.as_fd(), staging.lock());
+        answer.map_err(failed)?.map_err(StoreError::Unpack)
     }
 
     /// Unpacks a layer into an empty directory, which is in `staging`.
@@ -260,7 +265,7 @@ impl LayerStore {
         layer: &Layer,
         staging: &StagingDir,
     ) -> Result<(), StoreError> {
-        self.unpack_into(&open_directory(directory)?, blobs, layer, staging).map(drop)
+        self.unpack_into(&open_directory(directory)?, &open_layer(blobs, layer)?, layer, staging).map(drop)
     }
 
     /// Waits for another process that makes the directory `place` now.
@@ -290,6 +295,12 @@ impl LayerStore {
             written.map_err(|errno| io_error("write to the disk", directory)(errno.into()))
         })
     }
+}
+
+fn open_layer(blobs: &dyn Blobs, layer: &Layer) -> Result<Bytes, StoreError> {
+    let digest = layer.digest();
+    let blob = blobs.open(digest).map_err(|source| StoreError::Read { digest: digest.clone(), source })?;
+    Ok(Bytes { blob, is_compared: false })
 }
 
 /// Makes the directory that is to be at `place`, with what `make` puts into an empty one, and the list

@@ -5,6 +5,7 @@
 
 use super::lock::DirectoryLock;
 use super::staging::StagingDir;
+use crate::oci::file_range::{FileRange, GrowingFile};
 use crate::oci::hash_write::{HashingWriter, digest_of};
 use oci_spec::image::Digest;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat, syncfs};
@@ -52,7 +53,7 @@ pub(crate) struct LayoutWriter {
 }
 
 /// A blob that is being written.
-pub(crate) type BlobWriter = HashingWriter<BufWriter<File>>;
+pub(crate) type BlobWriter = HashingWriter<BufWriter<GrowingFile>>;
 
 /// A blob that was written, and is not in its place yet.
 #[derive(Debug)]
@@ -105,9 +106,20 @@ impl LayoutWriter {
 
     /// Begins a blob.
     pub(crate) fn new_blob(&self) -> Result<(BlobWriter, PathBuf), LayoutError> {
+        let (file, path) = self.new_file()?;
+        Ok((buffered(file), path))
+    }
+
+    /// Begins a blob of `size` bytes that is read while it is written.
+    pub(crate) fn new_shared_blob(&self, size: u64) -> Result<(BlobWriter, PathBuf, FileRange), LayoutError> {
+        let (mut file, path) = self.new_file()?;
+        let reader = file.reader(&path, size).map_err(io_error("open", &path))?;
+        Ok((buffered(file), path, reader))
+    }
+
+    fn new_file(&self) -> Result<(GrowingFile, PathBuf), LayoutError> {
         let path = self.new_path();
-        let file = File::create_new(&path).map_err(io_error("make", &path))?;
-        Ok((HashingWriter::new(BufWriter::with_capacity(BUFFER, file)), path))
+        Ok((GrowingFile::create(&path).map_err(io_error("make", &path))?, path))
     }
 
     /// Ends a blob. Its bytes are on the disk when an image has it ([`Self::set_image`]).
@@ -146,12 +158,18 @@ impl LayoutWriter {
 
     /// Whether the blob is there: its bytes are read, so that a corrupt one is written anew.
     pub(crate) fn has_blob(&self, digest: &Digest, size: u64) -> bool {
-        let check = || -> io::Result<bool> {
+        self.find_blob(digest, size).is_some()
+    }
+
+    /// The blob, if it is there, compared with its digest.
+    pub(crate) fn find_blob(&self, digest: &Digest, size: u64) -> Option<FileRange> {
+        let check = || -> io::Result<Option<FileRange>> {
             let file = File::open(self.place(digest))?;
             let meta = file.metadata()?;
-            Ok(meta.is_file() && meta.len() == size && digest_of(file)? == (digest.clone(), size))
+            let is_whole = meta.is_file() && meta.len() == size && digest_of(&file)? == (digest.clone(), size);
+            is_whole.then(|| FileRange::whole(file)).transpose()
         };
-        check().unwrap_or(false)
+        check().ok().flatten()
     }
 
     /// Makes `manifest` (a descriptor) the image with this tag; other images stay. What the index
@@ -238,6 +256,10 @@ impl LayoutWriter {
     fn place(&self, digest: &Digest) -> PathBuf {
         self.blobs().join(digest.digest())
     }
+}
+
+fn buffered(file: GrowingFile) -> BlobWriter {
+    HashingWriter::new(BufWriter::with_capacity(BUFFER, file))
 }
 
 /// Makes `manifest` the one with this tag.

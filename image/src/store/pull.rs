@@ -18,6 +18,7 @@ use oci_client::client::BlobResponse;
 use oci_client::errors::OciDistributionError;
 use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 
 /// Blobs that are fetched at a time.
@@ -64,7 +65,7 @@ pub(crate) fn pull(name: &Reference, layout: &LayoutWriter, tag: Option<&str>) -
     pull_parts(name, layout, tag, Parts::All, None)
 }
 
-/// The same of some of its parts. What has come is told to `arrivals`, while others are fetched.
+/// The same of some of its parts. What comes is told to `arrivals`, which can read it while it comes.
 pub(crate) fn pull_parts(
     name: &Reference,
     layout: &LayoutWriter,
@@ -122,12 +123,11 @@ async fn pull_from(
     let layers = if parts == Parts::All { &parsed.layers()[..] } else { &[] };
     let wanted = distinct(std::iter::once(parsed.config()).chain(layers));
     let progress = Progress::of_bytes("fetch", wanted.iter().map(|blob| blob.size()).sum());
-    // Nobody may listen any more.
-    let tell = |arrival| drop(arrivals.map(|arrivals| arrivals.send(arrival)));
-    tell(Arrival::Manifest(Box::new(parsed.clone())));
+    let place = Place { layout, progress: &progress, arrivals };
+    place.tell(Arrival::Manifest(Box::new(parsed.clone())));
     let fetches = wanted.into_iter().map(async |blob| {
-        let moved = session.fetch(blob, layout, &progress).await?;
-        tell(Arrival::Blob(blob.digest().clone()));
+        let moved = session.fetch(blob, &place).await?;
+        place.tell(Arrival::Whole(blob.digest().clone()));
         Ok::<_, PullError>(moved)
     });
     let moved: Vec<_> = futures_util::stream::iter(fetches).buffered(PARALLEL).try_collect().await?;
@@ -138,6 +138,30 @@ async fn pull_from(
         places.keep(&endpoint.registry, &endpoint.repository, &blob.digest);
     }
     Ok((manifest, moved))
+}
+
+/// Where blobs go, and who is told.
+struct Place<'a> {
+    layout: &'a LayoutWriter,
+    progress: &'a Progress,
+    arrivals: Option<&'a Sender<Arrival>>,
+}
+
+impl Place<'_> {
+    fn tell(&self, arrival: Arrival) {
+        // Nobody may listen any more.
+        let _ = self.arrivals.map(|arrivals| arrivals.send(arrival));
+    }
+
+    /// Begins a blob. Who is told reads it while it is written.
+    fn begin(&self, blob: &Descriptor) -> Result<(BlobWriter, PathBuf), LayoutError> {
+        if self.arrivals.is_none() {
+            return self.layout.new_blob();
+        }
+        let (writer, path, reader) = self.layout.new_shared_blob(blob.size())?;
+        self.tell(Arrival::Begun(blob.digest().clone(), reader));
+        Ok((writer, path))
+    }
 }
 
 impl Session {
@@ -186,24 +210,20 @@ impl Session {
     }
 
     /// Fetches a blob, unless it is there. What was received before a connection broke is kept.
-    async fn fetch(
-        &self,
-        blob: &Descriptor,
-        layout: &LayoutWriter,
-        progress: &Progress,
-    ) -> Result<MovedBlob, PullError> {
-        if layout.has_blob(blob.digest(), blob.size()) {
-            progress.add(blob.size());
+    async fn fetch(&self, blob: &Descriptor, place: &Place<'_>) -> Result<MovedBlob, PullError> {
+        let digest = blob.digest().clone();
+        if let Some(there) = place.layout.find_blob(&digest, blob.size()) {
+            place.tell(Arrival::Begun(digest, there));
+            place.progress.add(blob.size());
             return Ok(MovedBlob::new(blob, Way::Present));
         }
-        let digest = blob.digest().clone();
         let wrong = |reason: String| PullError::Blob { digest: digest.clone(), image: self.image.whole(), reason };
-        let (mut writer, path) = layout.new_blob()?;
+        let (mut writer, path) = place.begin(blob)?;
         let mut written = 0;
         let mut tries = 0;
         loop {
             let before = written;
-            let received = self.receive(blob, &mut writer, &mut written, progress).await;
+            let received = self.receive(blob, &mut writer, &mut written, place.progress).await;
             let Err(error) = received else { break };
             match error {
                 // One that goes on is not given up.
@@ -215,7 +235,7 @@ impl Session {
                 error => return Err(error),
             }
         }
-        let new = layout.end_blob(writer, path)?;
+        let new = place.layout.end_blob(writer, path)?;
         if new.size != blob.size() || new.digest != digest {
             return Err(wrong(format!(
                 "{} bytes with digest {} came, where {} are wanted",
@@ -224,7 +244,7 @@ impl Session {
                 blob.size()
             )));
         }
-        layout.keep(&new)?;
+        place.layout.keep(&new)?;
         Ok(MovedBlob::new(blob, Way::Moved))
     }
 

@@ -31,11 +31,16 @@ const QUEUE: usize = 16;
 /// What is to be unpacked.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
-    /// `None` where the diff id alone is known.
+    /// By which its bytes were asked for.
+    pub(super) digest: String,
+    /// What the blob is compared with. `None` where the diff id alone is known, and where the bytes are compared
+    /// while they arrive.
     pub(super) blob: Option<Descriptor>,
     pub(super) diff_id: String,
     /// Where the blob lies in its file.
     pub(super) range: (u64, u64),
+    /// Its file has not all of it yet.
+    pub(super) is_growing: bool,
     pub(super) marks: Marks,
 }
 
@@ -59,7 +64,7 @@ pub(super) fn unpack(request: &Request, blob: &FileRange, top: &OwnedFd) -> Resu
 
 fn try_unpack(request: &Request, blob: &FileRange, top: &OwnedFd) -> Result<Vec<u8>, UnpackError> {
     let diff_id = parse_digest(&request.diff_id)?;
-    let digest = request.blob.as_ref().map_or(&diff_id, |blob| blob.digest());
+    let digest = parse_digest(&request.digest)?;
     let read = |source| UnpackError::Read { digest: digest.clone(), source };
     let decoder = Decoder::start(blob.clone(), BYTE_LIMIT).map_err(UnpackError::Start)?;
     lock_down(top).map_err(UnpackError::Start)?;

@@ -21,9 +21,17 @@ use std::sync::Arc;
 
 /// Bytes of a request at most.
 const REQUEST: usize = 64 << 10;
-/// Descriptors of a request: the blob, the layer's directory, where the answer goes, and the lock of
-/// the staging directory, which stays locked as long as anything is written there.
-const DESCRIPTORS: usize = 4;
+/// Descriptors of a request at most: the layer's directory, where the answer goes, the lock of the
+/// staging directory, which stays locked as long as anything is written there, and those of the blob.
+const DESCRIPTORS: usize = 5;
+
+/// The bytes of a layer.
+#[derive(Debug, Clone)]
+pub(super) struct Bytes {
+    pub(super) blob: FileRange,
+    /// Whether they are compared with the layer's descriptor where they are written.
+    pub(super) is_compared: bool,
+}
 
 /// The process that forks those that unpack.
 #[derive(Debug)]
@@ -45,19 +53,26 @@ impl Unpacker {
     /// or why it can't be unpacked. Several threads can call it.
     pub(super) fn unpack(
         &self,
-        blob: &FileRange,
+        Bytes { blob, is_compared }: &Bytes,
         layer: &Layer,
         marks: Marks,
         top: BorrowedFd<'_>,
         lock: BorrowedFd<'_>,
     ) -> io::Result<Result<Vec<u8>, String>> {
-        let (blob_descriptor, diff_id) = (layer.blob.clone(), layer.diff_id.to_string());
-        let request = Request { blob: blob_descriptor, diff_id, range: blob.offsets(), marks };
+        let files = blob.descriptors();
+        let request = Request {
+            digest: layer.digest().to_string(),
+            blob: layer.blob.clone().filter(|_| !is_compared),
+            diff_id: layer.diff_id.to_string(),
+            range: blob.offsets(),
+            is_growing: files.len() > 1,
+            marks,
+        };
         let text = serde_json::to_vec(&request).map_err(io::Error::other)?;
         let (answer, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let descriptors = [blob.as_fd(), top, theirs.as_fd(), lock];
+        let descriptors = [&[top, theirs.as_fd(), lock], &files[..]].concat();
         control.push(SendAncillaryMessage::ScmRights(&descriptors));
         let socket = self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         sendmsg(socket, &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL)?;
@@ -101,10 +116,13 @@ fn serve(socket: &OwnedFd) -> io::Result<()> {
             _ => Vec::new(),
         });
         let mut next = || descriptors.next().ok_or(io::ErrorKind::InvalidData);
-        let (blob, top, answer, lock) = (next()?, next()?, next()?, next()?);
+        let (top, answer, lock, blob) = (next()?, next()?, next()?, next()?);
         let request: Request = serde_json::from_slice(&text[..message.bytes]).map_err(io::Error::other)?;
-        let blob = FileRange::new(Arc::new(blob.into()), request.range.0, request.range.1);
-        let kept = [blob.as_fd(), top.as_fd(), answer.as_fd(), lock.as_fd()];
+        let mut blob = FileRange::new(Arc::new(blob.into()), request.range.0, request.range.1);
+        if request.is_growing {
+            blob = blob.growing(next()?);
+        }
+        let kept = [&[top.as_fd(), answer.as_fd(), lock.as_fd()], &blob.descriptors()[..]].concat();
         crate::sys::fork(&kept, || answer_with(&answer, unpack(&request, &blob, &top)))?;
     }
     while wait(WaitOptions::empty()).is_ok() {}

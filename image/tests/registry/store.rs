@@ -2,6 +2,7 @@
 
 use crate::common::{IMAGE, Temp, needs, text};
 use crate::fixture::{blob_path, built, documents, firn_image, success, tool};
+use crate::liar::Lie;
 use crate::server::Registry;
 use crate::{blobs, copied, image};
 use serde_json::{Value, json};
@@ -205,7 +206,7 @@ fn nothing_is_removed_that_another_process_counts_on() {
 fn an_image_that_is_being_fetched_is_not_removed() {
     let temp = Temp::new("store-fetched");
     image(&temp);
-    let (address, asked) = crate::liar::serve(temp.path("made"), crate::liar::Lie::Slow);
+    let (address, asked) = crate::liar::serve(temp.path("made"), Lie::Slow);
     let name = format!("{address}/x/web:1");
     let quiet = |args: &[&str]| in_store(&temp, args).stdout(Stdio::null()).spawn().expect("run firn-image");
     let small = || temp.path("store/images/blobs/sha256").read_dir().is_ok_and(|mut names| names.next().is_some());
@@ -229,12 +230,13 @@ fn an_image_that_is_being_fetched_is_not_removed() {
     assert_eq!(done(&temp, &["verify"]), "3 blobs, 2 unpacked layers verified\n");
 }
 
-/// The second layer is held back until the first one is seen unpacked, which takes its blob and the config.
+/// The second half of the second layer is held back until the first layer is seen unpacked, and the first half of
+/// the second one.
 #[test]
-fn a_layer_is_unpacked_while_others_are_fetched() {
+fn layers_are_unpacked_while_they_are_fetched() {
     let temp = Temp::new("store-early");
     image(&temp);
-    let (address, asked) = crate::liar::serve(temp.path("made"), crate::liar::Lie::Slow);
+    let (address, asked) = crate::liar::serve(temp.path("made"), Lie::Slow);
     let name = format!("{address}/x/web:1");
     let mut pull = in_store(&temp, &["pull", &name]).stdout(Stdio::null()).spawn().expect("run firn-image");
     let staged = || {
@@ -244,12 +246,31 @@ fn a_layer_is_unpacked_while_others_are_fetched() {
     };
     // The list beside a layer is written when all of its files are there.
     until(|| staged().any(|path| path.extension().is_some_and(|extension| extension == "implicit")));
-    let unpacked = staged().find(|path| path.is_dir()).expect("a layer");
-    assert_eq!(std::fs::read_to_string(unpacked.join("etc/name")).expect("read"), "one\n");
+    let name = staged().map(|path| path.join("etc/name")).find(|path| path.exists()).expect("a layer");
+    assert_eq!(std::fs::read_to_string(name).expect("read"), "one\n");
+    until(|| staged().any(|path| path.join("large").metadata().is_ok_and(|meta| meta.len() > 1_000_000)));
     assert_eq!((asked.load(Ordering::Relaxed), pull.try_wait().expect("wait")), (1, None));
+    assert_eq!(layers(&temp).len(), 0);
     temp.file("go", "", 0o644);
     assert!(pull.wait().expect("wait").success());
     assert_eq!(done(&temp, &["verify"]), "3 blobs, 2 unpacked layers verified\n");
+}
+
+/// What was unpacked of it while it came is not in the store.
+#[test]
+fn a_layer_of_a_bad_connection_is_whole_or_not_there() {
+    for (number, (lie, count)) in
+        [(Lie::Cut, 2), (Lie::CutWithoutRanges, 2), (Lie::OtherBytes, 1), (Lie::TooLong, 1)].into_iter().enumerate()
+    {
+        let temp = Temp::new(&format!("store-lie-{number}"));
+        image(&temp);
+        let (address, _) = crate::liar::serve(temp.path("made"), lie);
+        let pulled = run(&temp, &["pull", &format!("{address}/x/web:1")]);
+        assert_eq!(pulled.status.success(), count == 2, "{lie:?}: {}", text(&pulled.stderr));
+        assert!(layers(&temp).len() <= count, "{lie:?}");
+        let verified = done(&temp, &["verify"]);
+        assert!(count == 1 || verified == "3 blobs, 2 unpacked layers verified\n", "{lie:?}: {verified}");
+    }
 }
 
 /// Waits for something that another process does; the test fails if it does not happen.
