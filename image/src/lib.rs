@@ -21,7 +21,7 @@
 //!
 //! argv ─ cli::copy   ─ source: image, registry            what is copied; places, credentials, the connection
 //!                    ─ store:  pull, import → layout      blobs, verified, and the index after them
-//!                              arriving                   layers, unpacked while others are fetched
+//!                              arriving                   layers, unpacked while they are fetched
 //!                              push                       blobs that the registry lacks, then the manifest
 //!
 //! argv ─ cli::gc     ─ store:  gc                          without what reachable, bundle_records and mounted find

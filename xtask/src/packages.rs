@@ -62,13 +62,14 @@ pub const BENCH: [&str; 11] = [
 ];
 
 /// Programs that unpack images, the registry that has them, and mkfs.ext4.
-pub const BENCH_IMAGE: [&str; 10] = [
+pub const BENCH_IMAGE: [&str; 11] = [
     "buildah",
     "ca-certificates",
     "containerd",
     "docker-registry",
     "e2fsprogs",
     "golang-github-containers-common",
+    "pigz",
     "podman",
     "skopeo",
     "umoci",

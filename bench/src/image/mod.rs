@@ -8,12 +8,14 @@
 //! | `registry` | docker-registry on loopback |
 //! | `subject` | who unpacks them, by which command |
 //! | `closure` | what mounting a closure costs |
+//! | `rebuild` | what building and pushing costs when one path has changed |
 //! | `floor` | the decoder alone, and a writer of files alone |
 //! | `report` | the part of docs/BENCHMARKS.md |
 
 mod closure;
 mod floor;
 mod input;
+mod rebuild;
 mod registry;
 mod report;
 mod stage;
@@ -63,6 +65,11 @@ pub fn bench(options: &Options) -> Result<()> {
             report::print(&measured);
             rows.append(&mut measured);
         }
+    }
+    if stage.registry.is_some() {
+        let mut measured = rebuild::measure(&mut stage, options.rounds)?;
+        report::print(&measured);
+        rows.append(&mut measured);
     }
     let mut measured = closure::measure(&mut stage.place, &scratch.0)?;
     report::print(&measured);
