@@ -39,7 +39,7 @@ let
       ++ builtins.filter (option: container.${option} != [ ] && container.${option} != { }) [ "interfaces" "macvlans" "extraVeths" ])
       (option: wrong (networkNamespace != null) ".networkNamespace" "firn.containers.${name}.${option} is set too")
     ++ wrong (extra.enableWAN && !hasLocal) ".extra.enableWAN" "needs localAddress, or extra.addressPrefix"
-    ++ wrong (extra.exposeLocalhost && !hasLocal) ".extra.exposeLocalhost" "needs localAddress, or extra.addressPrefix"
+    ++ wrong (extra.exposeLocalhost && !hasPrefix && !isGiven "localAddress") ".extra.exposeLocalhost" "needs localAddress, or extra.addressPrefix"
     ++ wrong (extra.firewallAllowHost && !hasHost) ".extra.firewallAllowHost" "needs hostAddress, or extra.addressPrefix"
     ++ each (builtins.attrNames container.extraVeths) (interface: wrong (builtins.stringLength interface > 15)
       ".extraVeths.${interface}" "the name of an interface has at most 15 characters")

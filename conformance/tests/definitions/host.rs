@@ -190,7 +190,10 @@ fn processes(id: &str) -> Vec<String> {
         let line = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
         // The keeper, which all monitors share, outlives the last of them for a moment.
         let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if line.contains("firn-shim") && line.contains(id) && name.trim() != "firn-keeper" {
+        if (line.contains("firn-shim") || line.contains("firn-network"))
+            && line.contains(id)
+            && name.trim() != "firn-keeper"
+        {
             found.push(line.replace('\0', " "));
         }
     }

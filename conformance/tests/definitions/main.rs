@@ -5,6 +5,7 @@ mod analyze;
 mod answers;
 mod declared;
 mod documents;
+mod firewall;
 mod flake;
 mod host;
 mod life;

@@ -145,12 +145,11 @@ impl Links<'_> {
     }
 }
 
-/// Lets the host's 127.0.0.1 be the source of what goes over links, or not. On only as long as the rules are
+/// Lets 127.0.0.1 be the source of what goes over links, or the destination of what comes, or not. On only as long as the rules are
 /// there that drop what comes back for it unasked.
-pub async fn set_route_localnet(host: &Handle, veths: impl Iterator<Item = &Veth>, is_on: bool) -> Result<()> {
-    for veth in veths {
-        let name = &veth.host.name;
-        let index = index(host, name).await?.with_context(|| format!("the host has no interface {name} any more"))?;
+pub async fn set_route_localnet(host: &Handle, names: impl Iterator<Item = &str>, is_on: bool) -> Result<()> {
+    for name in names {
+        let index = index(host, name).await?.with_context(|| format!("there is no interface {name} any more"))?;
         let message = LinkUnspec::new_with_index(index).append_extra_attribute(route_localnet(is_on)).build();
         host.link().set(message).execute().await.map_err(plain).context("set route_localnet")?;
     }

@@ -85,6 +85,16 @@ pub fn reside() -> Result<()> {
     filter(&[ALLOWED, RESIDENT].concat(), denied)
 }
 
+/// Of the capabilities CAP_NET_ADMIN is left, for programs that are run too.
+pub fn keep_net_admin() -> Result<()> {
+    let only = CapsHashSet::from([Capability::CAP_NET_ADMIN]);
+    let bounding = caps::read(None, CapSet::Bounding).context("read capabilities")?;
+    for other in bounding.difference(&only) {
+        caps::drop(None, CapSet::Bounding, *other).context("drop capabilities")?;
+    }
+    keep_capabilities(&only)
+}
+
 fn keep_capabilities(only: &CapsHashSet) -> Result<()> {
     for (set, kept) in
         [(CapSet::Inheritable, &CapsHashSet::new()), (CapSet::Effective, only), (CapSet::Permitted, only)]

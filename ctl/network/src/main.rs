@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admit;
 mod ending;
 mod links;
 mod lockdown;
@@ -16,7 +17,7 @@ mod settings;
 
 use anyhow::{Context, Result, bail};
 use ending::Ending;
-use firn_network::message::{Network, Times, VERSION};
+use firn_network::message::{MAIN, Network, Times, VERSION};
 use links::Links;
 use nft::Nft;
 use resident::ask::{self, Resident};
@@ -25,6 +26,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use settings::Settings;
 use std::fs::File;
 use std::io::Read;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         ["change", file, new] => change(Path::new(file), Path::new(new)),
         ["settings"] => settings::serve(),
         ["reside"] => resident::reside(),
+        ["admit", _, ref addresses @ ..] => admit::admit(addresses),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -99,6 +102,13 @@ fn up(file: &Path) -> Result<()> {
         true => Some((Nft::start()?, record::open_rules(&network.pin)?)),
         false => None,
     };
+    let exposing = match network.exposes_localhost {
+        Some(_) => Some(in_namespace(&namespace, &host, Nft::start)??),
+        None => None,
+    };
+    if !network.admits.is_empty() {
+        admit::start(&network, pid, &namespace, &host)?;
+    }
     let mut settings = Settings::start()?;
     let services = match ask::is_needed(&network) {
         // A container restarts without its names rather than not at all.
@@ -125,6 +135,9 @@ fn up(file: &Path) -> Result<()> {
         commit(nft, &mut steps, &[], &network)?;
     }
     runtime.block_on(links::set_route_localnet(&links.host, to_localhost(&network), true))?;
+    if let Some(nft) = exposing {
+        runtime.block_on(expose_localhost(&links.inside, nft, network.exposes_localhost))?;
+    }
     services.map_or(Ok(()), |(wish, resident)| resident.serve(&wish))?;
     record::write(&mut times, &Times { began, ended: SystemTime::now() })
 }
@@ -154,24 +167,46 @@ fn change(file: &Path, new: &Path) -> Result<()> {
     let before = record::rules(&old.pin)?.unwrap_or_default();
     let mut steps = record::open_rules(&old.pin)?;
     let runtime = runtime()?;
-    let host = connect(&runtime)?;
+    let (own, host) = (pin::own()?, connect(&runtime)?);
     let services = match ask::is_needed(&old) || ask::is_needed(&new) {
         true => {
             let resident = Resident::of(&new.pin)?;
-            Some((resident.wish(&new, &namespace, &pin::own()?)?, resident))
+            Some((resident.wish(&new, &namespace, &own)?, resident))
         }
         false => None,
     };
+    let exposing = match old.exposes_localhost == new.exposes_localhost {
+        true => None,
+        false => {
+            let nft = in_namespace(&namespace, &own, Nft::start)??;
+            Some((connect_in(&runtime, &namespace, &own)?, nft))
+        }
+    };
     lockdown::enter()?;
     let gone = old.veths.iter().filter(|veth| veth.reaches_localhost && !new.veths.iter().any(|other| other == *veth));
-    runtime.block_on(links::set_route_localnet(&host, gone, false))?;
+    runtime.block_on(links::set_route_localnet(&host, gone.map(|veth| &*veth.host.name), false))?;
     commit(nft, &mut steps, &before, &new)?;
     runtime.block_on(links::set_route_localnet(&host, to_localhost(&new), true))?;
+    if let Some((inside, nft)) = exposing {
+        runtime.block_on(expose_localhost(&inside, nft, new.exposes_localhost))?;
+    }
     services.map_or(Ok(()), |(wish, resident)| resident.serve(&wish))
 }
 
-fn to_localhost(network: &Network) -> impl Iterator<Item = &firn_network::message::Veth> {
-    network.veths.iter().filter(|veth| veth.reaches_localhost)
+/// As with the host's: the setting is on only as long as the rules are there.
+async fn expose_localhost(inside: &Handle, nft: Nft, address: Option<Ipv4Addr>) -> Result<()> {
+    if address.is_none() {
+        links::set_route_localnet(inside, [MAIN].into_iter(), false).await?;
+    }
+    nft.commit(&rules::inside::exposing_localhost(MAIN, address)).context("exposeLocalhost")?;
+    if address.is_some() {
+        links::set_route_localnet(inside, [MAIN].into_iter(), true).await?;
+    }
+    Ok(())
+}
+
+fn to_localhost(network: &Network) -> impl Iterator<Item = &str> {
+    network.veths.iter().filter(|veth| veth.reaches_localhost).map(|veth| &*veth.host.name)
 }
 
 /// Changes the rules of a container from those of `before`, and records what may be there at each time.

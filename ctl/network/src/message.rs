@@ -61,6 +61,12 @@ pub struct Network {
     /// Addresses inside that reach the outside by the host's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masquerade: Vec<IpAddr>,
+    /// The address of the main link by which what listens on the container's 127.0.0.1 is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exposes_localhost: Option<Ipv4Addr>,
+    /// Addresses from which the container's firewall lets everything through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub admits: Vec<IpAddr>,
 }
 
 /// A veth pair.

@@ -2,8 +2,23 @@
 
 use anyhow::{Context, Result, bail};
 use nftables::schema::Nftables;
+use serde_json::Value;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
+
+/// What there is: what `nft -j list` prints for these words.
+pub fn list(what: &[&str]) -> Result<Value> {
+    let output = Command::new("nft").args(["-j", "list"]).args(what).output().context("run nft")?;
+    if !output.status.success() {
+        bail!("nft list {}: {}", what.join(" "), first_line(&output.stderr));
+    }
+    serde_json::from_slice(&output.stdout).context("read what nft lists")
+}
+
+fn first_line(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    said.lines().next().unwrap_or("has failed").trim().to_owned()
+}
 
 /// An nft that waits for its commands.
 #[derive(Debug)]
@@ -13,7 +28,7 @@ impl Nft {
     pub fn start() -> Result<Self> {
         let mut command = Command::new("nft");
         command.args(["-j", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = command.spawn().context("run nft (of the package nftables), which forwarded ports need")?;
+        let child = command.spawn().context("run nft (of the package nftables), which rules need")?;
         Ok(Nft(child))
     }
 
@@ -26,8 +41,7 @@ impl Nft {
         }
         let output = self.0.wait_with_output().context("wait for nft")?;
         if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!("nft: {}", said.lines().next().unwrap_or("has failed").trim());
+            bail!("nft: {}", first_line(&output.stderr));
         }
         Ok(())
     }

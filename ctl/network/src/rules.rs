@@ -10,36 +10,17 @@
 //!
 //! nftables of Debian 12 reads no map to an address with a port from JSON, hence two maps a family.
 
+pub mod inside;
+mod words;
+
 use firn_network::message::{Network, Port};
-use nftables::expr::{
-    CT, Expression, Fib, FibFlag, FibResult, Map as Lookup, Meta, MetaKey, NamedExpression, Payload, PayloadField,
-    Prefix,
-};
-use nftables::schema::{
-    Chain, Element, FlushObject, Map, NfCmd, NfListObject, NfObject, Nftables, Rule, Set, SetType, SetTypeValue, Table,
-};
-use nftables::stmt::{Drop, Match, NAT, NATFamily, Operator, Statement};
+use nftables::expr::{CT, Expression, Fib, FibFlag, FibResult, Map as Lookup, MetaKey, NamedExpression};
+use nftables::schema::{Chain, Element, FlushObject, NfCmd, NfListObject, NfObject, Nftables, Rule, SetType, Table};
+use nftables::stmt::{Drop, NAT, Operator, Statement};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::net::IpAddr;
-
-/// An address family, and how nftables calls what is of it.
-#[derive(Clone, Copy)]
-struct Family {
-    /// Ends the names of its maps and sets.
-    digit: char,
-    /// The packet's header.
-    header: &'static str,
-    nat: NATFamily,
-    address: SetType,
-    loopback: (&'static str, u32),
-}
-
-const V4: Family =
-    Family { digit: '4', header: "ip", nat: NATFamily::IP, address: SetType::Ipv4Addr, loopback: ("127.0.0.0", 8) };
-const V6: Family =
-    Family { digit: '6', header: "ip6", nat: NATFamily::IP6, address: SetType::Ipv6Addr, loopback: ("::1", 128) };
+use words::{V4, V6, family, header, loopback, map, matches, meta, payload, set, text};
 
 /// A map or set, and an element of it.
 type Member = (String, Expression<'static>);
@@ -119,38 +100,46 @@ fn frame(name: &str) -> Vec<NfCmd<'static>> {
         ("postrouting", NfChainType::NAT, NfHook::Postrouting, 100, from_container()),
         ("raw", NfChainType::Filter, NfHook::Prerouting, -300, vec![no_loopback()]),
     ] {
-        let object = Chain {
-            family: NfFamily::INet,
-            table: name.to_owned().into(),
-            name: chain.into(),
-            _type: Some(kind),
-            hook: Some(hook),
-            prio: Some(priority),
-            policy: Some(NfChainPolicy::Accept),
-            ..Chain::default()
-        };
-        all.push(NfCmd::Add(NfListObject::Chain(object.clone())));
-        all.push(NfCmd::Flush(FlushObject::Chain(object)));
-        all.extend(rules.into_iter().map(|expr| {
-            NfCmd::Add(NfListObject::Rule(Rule {
-                family: NfFamily::INet,
-                table: name.to_owned().into(),
-                chain: chain.into(),
-                expr: Cow::Owned(expr),
-                ..Rule::default()
-            }))
-        }));
+        all.extend(chain_with(name, chain, (kind, hook, priority), rules));
     }
     all
 }
 
+/// A base chain, and what is in it alone.
+fn chain_with(
+    table: &str,
+    name: &'static str,
+    (kind, hook, priority): (NfChainType, NfHook, i32),
+    rules: Vec<Vec<Statement<'static>>>,
+) -> Vec<NfCmd<'static>> {
+    let object = Chain {
+        family: NfFamily::INet,
+        table: table.to_owned().into(),
+        name: name.into(),
+        _type: Some(kind),
+        hook: Some(hook),
+        prio: Some(priority),
+        policy: Some(NfChainPolicy::Accept),
+        ..Chain::default()
+    };
+    let rule = |expr| {
+        NfCmd::Add(NfListObject::Rule(Rule {
+            family: NfFamily::INet,
+            table: table.to_owned().into(),
+            chain: name.into(),
+            expr: Cow::Owned(expr),
+            ..Rule::default()
+        }))
+    };
+    let both = [NfCmd::Add(NfListObject::Chain(object.clone())), NfCmd::Flush(FlushObject::Chain(object))];
+    both.into_iter().chain(rules.into_iter().map(rule)).collect()
+}
+
 /// What a process passes on is left to it.
 fn proxied() -> Vec<Statement<'static>> {
-    let (address, len) = V4.loopback;
-    let loopback = Prefix { addr: Box::new(Expression::String(address.into())), len };
     let service = NamedExpression::Concat(vec![meta(MetaKey::L4proto), payload("th", "dport")]);
     vec![
-        matches(header(V4, "daddr"), Operator::EQ, Expression::Named(NamedExpression::Prefix(loopback))),
+        matches(header(V4, "daddr"), Operator::EQ, loopback(V4)),
         matches(Expression::Named(service), Operator::EQ, Expression::String(format!("@{PROXIED}").into())),
         Statement::Return(None),
     ]
@@ -198,10 +187,7 @@ fn from_container() -> Vec<Vec<Statement<'static>>> {
         matches(status, Operator::IN, Expression::String("dnat".into()))
     };
     let to_link = matches(meta(MetaKey::Oifname), Operator::EQ, Expression::String(format!("@{LINKS}").into()));
-    let (address, len) = V4.loopback;
-    let loopback =
-        Expression::Named(NamedExpression::Prefix(Prefix { addr: Box::new(Expression::String(address.into())), len }));
-    let from_loopback = matches(header(V4, "saddr"), Operator::EQ, loopback);
+    let from_loopback = matches(header(V4, "saddr"), Operator::EQ, loopback(V4));
     let mut rules = vec![vec![from_loopback, to_link, is_dnat(), masquerade()]];
     for family in [V4, V6] {
         let one_of = |field, set: &str| {
@@ -216,11 +202,9 @@ fn from_container() -> Vec<Vec<Statement<'static>>> {
 
 /// With `route_localnet` the kernel would take it (ip-sysctl, route_localnet).
 fn no_loopback() -> Vec<Statement<'static>> {
-    let (address, len) = V4.loopback;
-    let loopback = Prefix { addr: Box::new(Expression::String(address.into())), len };
     vec![
         matches(meta(MetaKey::Iifname), Operator::EQ, Expression::String(format!("@{LINKS}").into())),
-        matches(header(V4, "daddr"), Operator::EQ, Expression::Named(NamedExpression::Prefix(loopback))),
+        matches(header(V4, "daddr"), Operator::EQ, loopback(V4)),
         Statement::Drop(Some(Drop {})),
     ]
 }
@@ -279,54 +263,4 @@ fn port_elements(port: &Port) -> Vec<Member> {
         (format!("port{kind}{digit}"), element(Expression::Number(port.port.into()))),
         (format!("targets{digit}"), text(&port.address)),
     ]
-}
-
-fn family(address: IpAddr) -> Family {
-    if address.is_ipv4() { V4 } else { V6 }
-}
-
-fn map(table: &str, name: String, key: &[SetType], value: SetType) -> NfListObject<'static> {
-    NfListObject::Map(Box::new(Map {
-        family: NfFamily::INet,
-        table: table.to_owned().into(),
-        name: name.into(),
-        set_type: SetTypeValue::Concatenated(Cow::Owned(key.to_vec())),
-        map: SetTypeValue::Single(value),
-        ..Map::default()
-    }))
-}
-
-fn set(table: &str, name: String, kinds: &[SetType]) -> NfListObject<'static> {
-    let set_type = match kinds {
-        [kind] => SetTypeValue::Single(*kind),
-        kinds => SetTypeValue::Concatenated(Cow::Owned(kinds.to_vec())),
-    };
-    NfListObject::Set(Box::new(Set {
-        family: NfFamily::INet,
-        table: table.to_owned().into(),
-        name: name.into(),
-        set_type,
-        ..Set::default()
-    }))
-}
-
-fn matches(left: Expression<'static>, op: Operator, right: Expression<'static>) -> Statement<'static> {
-    Statement::Match(Match { left, right, op })
-}
-
-fn header(family: Family, field: &'static str) -> Expression<'static> {
-    payload(family.header, field)
-}
-
-fn payload(protocol: &'static str, field: &'static str) -> Expression<'static> {
-    let field = PayloadField { protocol: protocol.into(), field: field.into() };
-    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
-}
-
-fn meta(key: MetaKey) -> Expression<'static> {
-    Expression::Named(NamedExpression::Meta(Meta { key }))
-}
-
-fn text(value: &impl ToString) -> Expression<'static> {
-    Expression::String(value.to_string().into())
 }

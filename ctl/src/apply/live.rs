@@ -41,8 +41,8 @@ pub fn change(container: &Locked<'_>, running: &Running, mut wanted: Running, li
     if let Some(limits) = &live.limits {
         runtime(container, &["update", "--resources", "-", &container.name], Some(limits)).with_context(what)?;
     }
-    if live.ports {
-        network::change_ports(container, &wanted.definition).with_context(what)?;
+    if !live.network.is_empty() {
+        network::change(container, &wanted.definition).with_context(what)?;
     }
     unmount(container, &live.gone).with_context(what)?;
     change_mounts(container, "add", &live.come).with_context(what)?;

@@ -76,8 +76,8 @@ pub fn write(container: &Container, definition: &Definition) -> Result<()> {
     call(&["start".as_ref(), container.network_file().as_os_str()])
 }
 
-/// Changes the ports of a container that runs, in one transaction.
-pub fn change_ports(container: &Container, definition: &Definition) -> Result<()> {
+/// Changes the network of a container that runs.
+pub fn change(container: &Container, definition: &Definition) -> Result<()> {
     let Some(network) = wanted(container, definition)? else { return Ok(()) };
     let file = container.network_file();
     let new = file.with_extension("changed");

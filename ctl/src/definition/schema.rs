@@ -291,10 +291,11 @@ pub struct Extra {
     /// Reach the outside through the host's address.
     #[serde(rename = "enableWAN", skip_serializing_if = "is_false")]
     pub enable_wan: bool,
-    /// Reach what listens on the container's 127.0.0.1 by localAddress.
+    /// Reach by localAddress what listens on the container's 127.0.0.1 by TCP: for everyone who reaches that
+    /// address, who may then do what programs trust local users with.
     #[serde(skip_serializing_if = "is_false")]
     pub expose_localhost: bool,
-    /// Let connections from hostAddress through the container's firewall.
+    /// Let what comes from hostAddress through the container's own firewall.
     #[serde(skip_serializing_if = "is_false")]
     pub firewall_allow_host: bool,
 }

@@ -33,8 +33,8 @@ pub struct Live {
     pub limits: Option<Value>,
     /// How the options of limits have changed, as in `memory 64M → 128M`.
     pub limit_words: Vec<String>,
-    /// Ports of the host that lead into it.
-    pub ports: bool,
+    /// Options of its network.
+    pub network: Vec<String>,
     /// Options that are read when they are needed, as by a later exec.
     pub settings: Vec<String>,
 }
@@ -59,8 +59,8 @@ const SETTINGS: [&str; 8] = [
 ];
 /// Options that are binds.
 const MOUNTS: [&str; 3] = ["bindMounts", "volumes", "volumes-ro"];
-/// Options that are ports.
-const PORTS: [&str; 1] = ["forwardPorts"];
+/// Options of a network that can be changed while it is used.
+const NETWORK: [&str; 3] = ["forwardPorts", "extra.enableWAN", "extra.exposeLocalhost"];
 /// Options that are limits.
 const LIMITS: [&str; 3] = ["memory", "cpus", "pids"];
 /// Options that are compared by what they lead to.
@@ -72,7 +72,7 @@ pub fn between(running: &Running, wanted: &Running) -> Change {
     let is_of = |list: &[&str], option: &str| list.contains(&option);
     let mut restart: Vec<String> = changed
         .iter()
-        .filter(|option| ![&SETTINGS[..], &MOUNTS, &PORTS, &LIMITS, &ROOTS].iter().any(|list| is_of(list, option)))
+        .filter(|option| ![&SETTINGS[..], &MOUNTS, &NETWORK, &LIMITS, &ROOTS].iter().any(|list| is_of(list, option)))
         .cloned()
         .collect();
     let images = |run: &Running| {
@@ -106,7 +106,7 @@ pub fn between(running: &Running, wanted: &Running) -> Change {
         come,
         limit_words: if limits.is_some() { limit_words(&running.definition, &wanted.definition) } else { Vec::new() },
         limits,
-        ports: changed.iter().any(|option| is_of(&PORTS, option)),
+        network: changed.iter().filter(|option| is_of(&NETWORK, option)).cloned().collect(),
         settings: changed.into_iter().filter(|option| is_of(&SETTINGS, option)).collect(),
     };
     match (from, to) {
@@ -128,12 +128,13 @@ fn limit_words(old: &Definition, new: &Definition) -> Vec<String> {
     changed.map(|name| format!("{name} {} → {}", word(&old, name), word(&new, name))).collect()
 }
 
-/// The options that a definition gives.
+/// The options that a definition gives; those of `extra` each by itself.
 fn options(definition: &Definition) -> Map<String, Value> {
-    match serde_json::to_value(definition) {
-        Ok(Value::Object(options)) => options,
-        _ => Map::new(),
+    let Ok(Value::Object(mut options)) = serde_json::to_value(definition) else { return Map::new() };
+    if let Some(Value::Object(extra)) = options.remove("extra") {
+        options.extend(extra.into_iter().map(|(name, value)| (format!("extra.{name}"), value)));
     }
+    options
 }
 
 /// The names of the options that differ, also by what their links lead to.
@@ -186,8 +187,7 @@ impl fmt::Display for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gone = self.gone.iter().map(|mount| format!("unmount {}", mount.destination));
         let come = self.come.iter().map(|mount| format!("mount {} at {}", mount.source, mount.destination));
-        let ports = self.ports.then(|| "forwardPorts".to_owned());
-        let words = self.limit_words.iter().chain(&ports).chain(&self.settings).cloned();
+        let words = self.limit_words.iter().chain(&self.network).chain(&self.settings).cloned();
         let parts: Vec<String> = gone.chain(come).chain(words).collect();
         f.write_str(&parts.join(", "))
     }
@@ -233,6 +233,12 @@ mod tests {
             (json!({}), json!({"privateNetwork": true, "tmpfs": ["/x"]}), "restart: privateNetwork, tmpfs"),
             (json!({"restart": "always"}), json!({}), "restart: restart"),
             (json!({}), json!({"forwardPorts": [{"hostPort": 80}]}), "live: forwardPorts"),
+            (
+                json!({"extra": {"addressPrefix": "10.1.1"}}),
+                json!({"extra": {"addressPrefix": "10.1.1", "enableWAN": true, "exposeLocalhost": true}}),
+                "live: extra.enableWAN, extra.exposeLocalhost",
+            ),
+            (json!({}), json!({"extra": {"firewallAllowHost": true}}), "restart: extra.firewallAllowHost"),
         ] {
             assert_eq!(told(old.clone(), new.clone()), expected, "{old} {new}");
         }

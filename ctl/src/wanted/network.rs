@@ -87,6 +87,8 @@ pub fn of(name: &str, definition: &Definition, place: &Place) -> Result<Option<N
         resolver: definition.copy_resolv_conf.0,
         forwards,
         masquerade: masquerade.into_iter().map(|(address, _)| address).collect(),
+        exposes_localhost: if definition.extra.expose_localhost { local_address4(&link)? } else { None },
+        admits: if definition.extra.firewall_allow_host { host_addresses(&link)? } else { Vec::new() },
     };
     let is_empty = network.veths.is_empty() && network.macvlans.is_empty() && network.interfaces.is_empty();
     Ok((!is_empty).then_some(network))
@@ -121,11 +123,7 @@ fn named(full: &str, mac: Option<[u8; 6]>) -> Interface {
 
 fn veth(host: Interface, inside: Interface, link: &Link, ports: &[Port]) -> Result<Veth> {
     let addresses = local_addresses(link)?;
-    let on_host = [(&link.host_address, Family::V4), (&link.host_address6, Family::V6)]
-        .into_iter()
-        .filter_map(|(text, family)| Some(values::address(text.as_deref()?, family)))
-        .collect::<Result<Vec<IpAddr>, String>>()
-        .map_err(|text| anyhow!(text))?;
+    let on_host = host_addresses(link)?;
     // Without an address of that family there is nobody to reach it.
     let has_family = |peer: &IpAddr| addresses.iter().any(|(own, _)| own.is_ipv4() == peer.is_ipv4());
     let peers: Vec<IpAddr> = on_host.iter().copied().filter(has_family).collect();
@@ -141,6 +139,21 @@ fn veth(host: Interface, inside: Interface, link: &Link, ports: &[Port]) -> Resu
         peers,
         reaches_localhost: link.host_bridge.is_none() && has_port,
     })
+}
+
+/// The host's, or the gateway's.
+fn host_addresses(link: &Link) -> Result<Vec<IpAddr>> {
+    let texts = [(&link.host_address, Family::V4), (&link.host_address6, Family::V6)];
+    let given = texts.into_iter().filter_map(|(text, family)| Some(values::address(text.as_deref()?, family)));
+    given.collect::<Result<_, String>>().map_err(|text| anyhow!(text))
+}
+
+fn local_address4(link: &Link) -> Result<Option<Ipv4Addr>> {
+    let v4 = |(address, _)| match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    Ok(local_addresses(link)?.into_iter().find_map(v4))
 }
 
 /// With the lengths of their prefixes.

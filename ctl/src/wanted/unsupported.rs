@@ -6,11 +6,8 @@ use anyhow::{Result, bail};
 
 /// Errors: an option of the definition that has no effect yet.
 pub fn refuse(name: &str, definition: &Definition) -> Result<()> {
-    let extra = &definition.extra;
     let owners = |bind: &BindMount| matches!(bind.idmap, Some(Idmap::Rootidmap | Idmap::Owneridmap));
     let options = [
-        ("extra.exposeLocalhost", extra.expose_localhost),
-        ("extra.firewallAllowHost", extra.firewall_allow_host),
         ("bindMounts, idmap = rootidmap and owneridmap", definition.bind_mounts.values().any(owners)),
         ("linkJournal", definition.link_journal),
     ];

@@ -59,7 +59,7 @@ pub fn reside() -> Result<()> {
 
 /// All but the standard streams: locks and pipes of those who have started us last as long as they are open
 /// anywhere. Nothing of our own is open yet.
-fn close_inherited() -> Result<()> {
+pub fn close_inherited() -> Result<()> {
     let entries = std::fs::read_dir("/proc/self/fd").context("read /proc/self/fd")?;
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     for number in numbers.filter(|number| *number > 2).collect::<Vec<_>>() {

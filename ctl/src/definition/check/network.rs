@@ -142,11 +142,12 @@ fn check_namespace(definition: &Definition, container: &mut Container<'_>) {
 fn check_extra(definition: &Definition, container: &mut Container<'_>) {
     let Definition { extra, link, .. } = definition;
     let has_prefix = extra.address_prefix.is_some();
-    let has_local = has_prefix || link.local_address.is_some() || link.local_address6.is_some();
+    let has_local4 = has_prefix || link.local_address.is_some();
+    let has_local = has_local4 || link.local_address6.is_some();
     let has_host = has_prefix || link.host_address.is_some() || link.host_address6.is_some();
     for (option, is_set, needs, has) in [
         ("extra.enableWAN", extra.enable_wan, "localAddress", has_local),
-        ("extra.exposeLocalhost", extra.expose_localhost, "localAddress", has_local),
+        ("extra.exposeLocalhost", extra.expose_localhost, "localAddress", has_local4),
         ("extra.firewallAllowHost", extra.firewall_allow_host, "hostAddress", has_host),
     ] {
         if is_set && !has {
