@@ -18,6 +18,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a monitor may take to die that was killed: its sockets are closed last.
+const DYING: Duration = Duration::from_secs(10);
 
 /// A container that is installed, or may be.
 #[derive(Debug, Clone)]
@@ -204,10 +208,27 @@ impl Container {
             // A monitor of this name was started by another program.
             return Ok(None);
         }
-        let connected = Client::connect(self.places.monitors(), &self.name)?;
-        if connected.is_some() || !self.has_monitor() {
-            return Ok(connected);
+        let end = Instant::now() + DYING;
+        loop {
+            match Client::connect(self.places.monitors(), &self.name)? {
+                Some(mut client) => {
+                    if client.is_answered()? {
+                        return Ok(Some(client));
+                    }
+                }
+                None if self.has_monitor() => return self.take_over(),
+                None => return Ok(None),
+            }
+            // It was killed just now, or has just ended.
+            if Instant::now() > end {
+                bail!("container {}: its monitor answers nothing", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// A connection to another monitor, in the place of the one that was killed.
+    fn take_over(&self) -> Result<Option<Client>> {
         if let Some(unit) = Unit::of(&self.name, &self.places) {
             unit.take_over()?;
             return Ok(Client::connect(self.places.monitors(), &self.name)?);

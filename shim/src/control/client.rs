@@ -62,6 +62,19 @@ impl Client {
         self.reply()
     }
 
+    /// Whether a monitor is at the other end: one that was killed takes connections until it is gone. Errors:
+    /// the connection can't be read.
+    pub fn is_answered(&mut self) -> Result<bool> {
+        self.send(Request::Status, &[])?;
+        loop {
+            match self.receive()? {
+                Some((Message::Event(event), _)) => self.events.push_back(event),
+                Some((Message::Reply(_), _)) => return Ok(true),
+                None => return Ok(false),
+            }
+        }
+    }
+
     /// Sends a request, with descriptors that stay open until the monitor has read it, and which it
     /// then closes: a lock that one of them holds lasts until then, also when this process ends.
     pub fn send(&mut self, request: Request, held: &[BorrowedFd<'_>]) -> Result<()> {
