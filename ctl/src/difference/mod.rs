@@ -99,8 +99,7 @@ pub fn between(running: &Running, wanted: &Running) -> Change {
     if !restart.is_empty() {
         return Change::Restart(restart);
     }
-    let limits = resources::of(&wanted.definition);
-    let limits = (limits != resources::of(&running.definition)).then_some(limits);
+    let limits = resources::change(&running.definition, &wanted.definition);
     let live = Live {
         gone,
         come,

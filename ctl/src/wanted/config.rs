@@ -217,7 +217,7 @@ mod tests {
             "ociConfig": {"linux": {"resources": {"memory": {"limit": 5}}, "namespaces": null}, "hostname": "x"},
         }));
         assert_eq!(config["linux"]["resources"]["memory"]["limit"], 5);
-        assert_eq!(config["linux"]["resources"]["pids"]["limit"], -1);
+        assert_eq!(config["linux"]["resources"].get("pids"), None);
         assert_eq!(config["linux"].get("namespaces"), None);
         assert_eq!(config["process"]["capabilities"]["permitted"], json!(["CAP_SYS_TIME"]));
     }
