@@ -5,6 +5,7 @@ mod analyze;
 mod answers;
 mod declared;
 mod documents;
+mod events;
 mod firewall;
 mod flake;
 mod host;

@@ -73,7 +73,7 @@ fn runs(container: &Container) -> Result<bool> {
         }
         state = match monitor.next_event()? {
             Some(Event::Status(status)) => Some(status.state),
-            Some(Event::ExecEnded { .. }) => state,
+            Some(Event::ExecEnded { .. } | Event::Happened(_)) => state,
             Some(Event::Ended { .. }) | None => None,
         };
     }

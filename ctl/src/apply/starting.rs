@@ -126,7 +126,7 @@ fn until_ready(container: &Container, client: &mut Client, tell: &dyn Fn(&Status
             }
             match client.next_event()? {
                 Some(Event::Status(status)) => break status,
-                Some(Event::ExecEnded { .. }) => {}
+                Some(Event::ExecEnded { .. } | Event::Happened(_)) => {}
                 Some(Event::Ended { .. }) | None => return Ok(false),
             }
         };

@@ -5,7 +5,7 @@ use crate::generation::Container;
 use crate::host::must_be_root;
 use crate::interrupt;
 use crate::log::read::tail;
-use crate::view::answer::{Form, print};
+use crate::view::answer::{Form, stream};
 use crate::view::output::{self, Said, Shown};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -36,16 +36,20 @@ pub fn run(arguments: &LogsArgs, places: &PlaceArgs) -> Result<()> {
     let places = places.places()?;
     let containers = arguments.names.iter().map(|name| find(&places, name)).collect::<Result<Vec<_>>>()?;
     let width = containers.iter().map(|container| container.name.len()).max().unwrap_or(0);
+    let show = |text: String| {
+        stream(&text);
+        Ok(())
+    };
     let print_said = |container: &Container, said: &Said<'_>| {
         if arguments.form.json {
-            return print(&format!("{}\n", as_json(container, said)));
+            return show(format!("{}\n", as_json(container, said)));
         }
         let name = if containers.len() > 1 { format!("{:width$} | ", container.name) } else { String::new() };
         match said {
-            Said::Line(line) if arguments.timestamps => print(&format!("{name}{} {}\n", line.time, line.text)),
-            Said::Line(line) => print(&format!("{name}{}\n", line.text)),
+            Said::Line(line) if arguments.timestamps => show(format!("{name}{} {}\n", line.time, line.text)),
+            Said::Line(line) => show(format!("{name}{}\n", line.text)),
             // The end of a container is told where several are shown.
-            Said::End(how) if containers.len() > 1 => print(&format!("{name}({how})\n")),
+            Said::End(how) if containers.len() > 1 => show(format!("{name}({how})\n")),
             Said::End(_) => Ok(()),
         }
     };

@@ -8,6 +8,7 @@ mod analyze;
 mod config;
 mod create;
 mod destroy;
+mod events;
 mod generations;
 mod health;
 mod inspect;
@@ -61,6 +62,7 @@ enum Command {
     Status(list::StatusArgs),
     Inspect(inspect::InspectArgs),
     Analyze(analyze::AnalyzeArgs),
+    Events(events::EventsArgs),
     Top(process::TopArgs),
     ShowIp(show_ip::ShowIpArgs),
     ShowHostKey(inspect::ShowHostKeyArgs),
@@ -120,6 +122,7 @@ pub fn run(arguments: &mut Arguments) -> ExitCode {
         Command::Kill(arguments) => process::kill(arguments, places).map(|never| match never {}),
         Command::Top(arguments) => process::top(arguments, places).map(|never| match never {}),
         Command::Inspect(arguments) => inspect::inspect(arguments, places),
+        Command::Events(arguments) => events::run(arguments, places),
         Command::Analyze(arguments) => analyze::run(arguments, places),
         Command::ShowHostKey(arguments) => inspect::show_host_key(arguments, places),
         Command::ShowIp(arguments) => show_ip::run(arguments, places),

@@ -32,6 +32,14 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Prints a piece of what has no end of its own: where nobody reads it any more, neither do we go on.
+pub fn stream(text: &str) {
+    if std::io::stdout().write_all(text.as_bytes()).is_err() {
+        // As if we were asked to end (interrupt.rs).
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM);
+    }
+}
+
 /// Prints one document.
 pub fn print_json(value: &Value) -> Result<()> {
     print(&format!("{value:#}\n"))

@@ -2,6 +2,7 @@
 
 pub mod analyze;
 pub mod answer;
+pub mod events;
 pub mod output;
 pub mod progress;
 pub mod state;

@@ -7,6 +7,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{Mode, OFlags};
+use std::time::Duration;
 
 /// `fd` is readable after a change; `happened` tells whether it was an OOM kill.
 #[derive(Debug)]
@@ -15,14 +16,20 @@ pub struct Watch {
     dir: Dir,
     pure_v2: bool,
     known: u64,
+    /// How often to look still for a kill that was announced.
+    looks: u32,
 }
+
+/// For ten seconds: the victim may be slow to die, or there is none (oom_kill_disable).
+const LOOKS: u32 = 500;
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Watches the container's memory controller. None if it has none.
 pub fn watch(cgroup: &Cgroup) -> Result<Option<Watch>> {
     let Some(dir) = cgroup.controller("memory") else { return Ok(None) };
     let fd = if cgroup.pure_v2 { watch_v2(dir) } else { watch_v1(dir) };
     let fd = fd.doing(|| format!("watch the memory of cgroup {}", dir.path.display()))?;
-    let mut watch = Watch { fd, dir: dir.clone(), pure_v2: cgroup.pure_v2, known: 0 };
+    let mut watch = Watch { fd, dir: dir.clone(), pure_v2: cgroup.pure_v2, known: 0, looks: 0 };
     watch.known = watch.count();
     Ok(Some(watch))
 }
@@ -53,10 +60,22 @@ impl Watch {
     /// Whether there was an OOM kill since the last call.
     pub fn happened(&mut self) -> bool {
         let mut buffer = [0u8; 4096];
-        while rustix::io::read(&self.fd, &mut buffer).is_ok_and(|length| length == buffer.len()) {}
+        while let Ok(length) = rustix::io::read(&self.fd, &mut buffer) {
+            self.looks = LOOKS;
+            if length < buffer.len() {
+                break;
+            }
+        }
         let count = self.count();
         let more = count > self.known;
         self.known = count;
+        self.looks = if more { 0 } else { self.looks.saturating_sub(1) };
         more
+    }
+
+    /// When to call [`Watch::happened`] again though nothing is readable: cgroup v1 announces that memory has run
+    /// out before anything is killed, and says nothing afterwards.
+    pub fn look_again(&self) -> Option<Duration> {
+        (self.looks > 0).then_some(LOOK_INTERVAL)
     }
 }

@@ -32,7 +32,8 @@ pub fn watch(root: &Path, id: &str, interval: Duration, mut on_event: impl FnMut
     let mut watch = oom::watch(&record.cgroup)?;
     let mut next = Instant::now() + interval;
     loop {
-        let left = next.saturating_duration_since(Instant::now());
+        let mut left = next.saturating_duration_since(Instant::now());
+        left = watch.as_ref().and_then(oom::Watch::look_again).map_or(left, |again| left.min(again));
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
         let mut fds = vec![PollFd::new(&init, PollFlags::IN)];
         fds.extend(watch.as_ref().map(|watch| PollFd::new(&watch.fd, PollFlags::IN)));

@@ -126,7 +126,7 @@ pub(super) fn restart(options: &TargetOptions) -> Result<u8> {
     while let Some(event) = client.next_event()? {
         match event {
             Event::Status(status) if status.state == State::Running && status.restarts > before => return Ok(0),
-            Event::Status(_) | Event::ExecEnded { .. } => {}
+            Event::Status(_) | Event::ExecEnded { .. } | Event::Happened(_) => {}
             Event::Ended { .. } => break,
         }
     }

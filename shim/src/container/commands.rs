@@ -4,6 +4,7 @@ use super::Container;
 use super::attempt::Attempt;
 use super::machine::{BundleRules, Event};
 use crate::bundle::load::Bundle;
+use crate::control::protocol::Happening;
 use crate::notify::NotifyMode;
 use crate::process::exit::Exit;
 use crate::process::pipes::{input_pipe, output_pipe};
@@ -28,6 +29,7 @@ impl Container {
         self.starts = self.starts.saturating_add(1);
         self.attempt = Attempt::begin();
         self.stdio.begin_attempt();
+        self.happened(Happening::Start);
         self.queue.push(Verb::Create);
     }
 
@@ -126,6 +128,7 @@ impl Container {
             Verb::Create => self.on_created(),
             Verb::Start => {
                 self.attempt.init_at = Some(rfc3339(SystemTime::now()));
+                self.happened(Happening::Init { pid: self.attempt.pid });
                 self.events.push_back(Event::Started(true));
             }
             Verb::KillAll | Verb::State => {}

@@ -2,15 +2,16 @@
 
 use super::machine::Event;
 use super::{Container, LOG};
-use crate::control::protocol::{self, AttachedStream, Message, Reply, Request, Status};
+use crate::control::protocol::{self, AttachedStream, Happened, Happening, Message, Reply, Request, Status};
 use crate::control::server::Received;
 use crate::signal::Signal;
 use crate::stream::Stream;
 use firn::error::{Context, Error, Result};
+use firn::state::rfc3339;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Requests of a client that are answered in one go; the others wait for the next one, so that no
 /// client holds the loop.
@@ -58,6 +59,10 @@ impl Container {
                 self.published = Some(self.status());
                 self.server.subscribe(client);
                 reply.status = self.published.clone().map(Box::new);
+            }
+            Request::Watch => {
+                self.server.watch(client);
+                reply.status = Some(Box::new(self.status()));
             }
             Request::Stop { timeout: None } => self.events.push_back(Event::Stop),
             Request::Stop { timeout: Some(seconds) } => {
@@ -142,6 +147,17 @@ impl Container {
         if self.published.as_ref() != Some(&status) {
             self.publish(protocol::Event::Status(Box::new(status.clone())));
             self.published = Some(status);
+        }
+    }
+
+    /// Tells those who watch what has happened.
+    pub(super) fn happened(&mut self, what: Happening) {
+        if !self.server.has_watchers() {
+            return;
+        }
+        let event = protocol::Event::Happened(Happened { time: rfc3339(SystemTime::now()), what });
+        for client in self.server.publish_happening(&Message::Event(event)) {
+            self.remove_client(client);
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::Container;
 use super::execs::{Exec, LIMIT};
-use crate::control::protocol::{self, AttachedStream, ExecProcess, Message, Reply};
+use crate::control::protocol::{self, AttachedStream, ExecProcess, Happening, Message, Reply};
 use crate::process::exit::Exit;
 use crate::process::pipes;
 use crate::process::pty::ConsoleSocket;
@@ -87,10 +87,12 @@ impl Container {
         let result = started.and_then(|()| self.adopt_exec(number));
         let Some(index) = self.execs.list.iter().position(|exec| exec.number == number) else { return };
         let client = self.execs.list[index].client;
+        let mut happening = None;
         let (reply, streams) = match result {
             Ok(()) => {
                 let exec = &mut self.execs.list[index];
                 let terminal = exec.process.terminal;
+                happening = Some(Happening::Exec { exec: number, pid: exec.pid, args: exec.process.args.clone() });
                 let (names, ends) = std::mem::take(&mut exec.streams).into_iter().unzip();
                 (Reply { exec: Some(number), streams: names, terminal, ..Reply::default() }, ends)
             }
@@ -100,6 +102,7 @@ impl Container {
             }
         };
         let taken = self.server.reply(client, reply, &streams);
+        happening.into_iter().for_each(|what| self.happened(what));
         self.server.go_on(client, &self.reactor);
         if !taken {
             self.remove_client(client);
@@ -132,11 +135,8 @@ impl Container {
     pub(super) fn on_exec_ended(&mut self, pid: i32, exit: Exit) -> bool {
         let Some(index) = self.execs.list.iter().position(|exec| exec.pid == Some(pid)) else { return false };
         let exec = self.execs.list.remove(index);
-        let (status, signal) = match exit {
-            Exit::Status(status) => (Some(status), None),
-            Exit::Signal(signal) => (None, Some(signal.0)),
-            Exit::Unknown => (None, None),
-        };
+        let (status, signal) = exit.status_or_signal();
+        self.happened(Happening::ExecExit { exec: exec.number, status, signal });
         let event = protocol::Event::ExecEnded { exec: exec.number, status, signal };
         if !self.server.tell(exec.client, &Message::Event(event)) {
             self.remove_client(exec.client);

@@ -25,7 +25,7 @@ mod report;
 mod stop;
 
 use crate::bundle::load::Bundle;
-use crate::control::protocol::{self, SOCKET, Status};
+use crate::control::protocol::{self, Happening, SOCKET, Status};
 use crate::control::server::Server;
 use crate::io::log::{Log, LogSettings};
 use crate::io::spool::Spool;
@@ -297,8 +297,14 @@ impl Container {
             Action::AbortCommand => self.queue.abort(),
             Action::NotifyReady => self.notify_ready(),
             Action::NotifyStopping => self.upstream.notify(Notification::Stopping, &self.reactor),
-            Action::SendStop => self.send_stop(),
-            Action::KillAll => self.kill_all(),
+            Action::SendStop => {
+                self.happened(Happening::Stopping);
+                self.send_stop();
+            }
+            Action::KillAll => {
+                self.happened(Happening::Kill);
+                self.kill_all();
+            }
             Action::Arm(after) => self.timer.arm(after),
             Action::Disarm => self.timer.disarm(),
             Action::ReportRestart(reason, pause) => self.report_restart(reason, pause),
@@ -409,6 +415,9 @@ impl Container {
         self.stop_retry.disarm();
         self.watchdog.disarm();
         self.reaping.disarm();
+        let (status, signal) = exit.status_or_signal();
+        let oom_killed = self.attempt.oom_killed.unwrap_or(false);
+        self.happened(Happening::Exit { status, signal, oom_killed });
         self.events.push_back(Event::Exited(exit));
     }
 

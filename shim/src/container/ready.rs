@@ -2,7 +2,7 @@
 
 use super::Container;
 use super::machine::Event;
-use crate::control::protocol::State;
+use crate::control::protocol::{Happening, State};
 use crate::notify::Notification;
 use crate::notify::inbox::Inbox;
 use crate::reactor::timer;
@@ -76,6 +76,7 @@ impl Container {
     /// Notifies the service manager, and prints, that the container is ready.
     pub(super) fn notify_ready(&mut self) {
         self.attempt.ready_at = Some(rfc3339(SystemTime::now()));
+        self.happened(Happening::Ready);
         self.watch();
         let millis = timer::since_boot().saturating_sub(self.attempt.began).as_millis();
         self.upstream.notify(Notification::Ready, &self.reactor);

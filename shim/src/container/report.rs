@@ -2,6 +2,7 @@
 
 use super::Container;
 use super::policy::Cause;
+use crate::control::protocol::Happening;
 use crate::state::exit_record::{ExitRecord, Reason};
 use firn::error::Error;
 use firn::state::rfc3339;
@@ -25,6 +26,8 @@ impl Container {
             false => format!("starting it again in {} ms", pause.as_millis()),
         };
         self.print_message(&format!("{why}; {when}"));
+        let milliseconds = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        self.happened(Happening::Restart { reason: reason.name().into(), milliseconds });
     }
 
     /// Records the last attempt. The outcome is the monitor's exit code, or an error, which main
@@ -46,6 +49,7 @@ impl Container {
         if let (None, Some(message)) = (&error, message) {
             self.print_message(&message);
         }
+        self.happened(Happening::Down { reason: reason.name().into(), code });
         self.outcome = Some(match error {
             Some(error) => Err(error),
             None => Ok(code),

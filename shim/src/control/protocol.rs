@@ -47,6 +47,8 @@ pub enum Request {
     ReopenLogs,
     /// Events from now on; the status is in the reply.
     Subscribe,
+    /// [`Event::Happened`] from now on, for each thing that happens; the status is in the reply.
+    Watch,
     /// The container's output from now on: the reply comes with a socket for each of its `streams`, by
     /// SCM_RIGHTS. It lasts as long as the connection.
     Attach {
@@ -148,9 +150,87 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
     },
+    /// Something has happened, to a client that watches.
+    Happened(Happened),
     /// It has ended, and the monitor ends. The exit record is written.
     Ended {
         /// The monitor's own exit code.
+        code: u8,
+    },
+}
+
+/// Something that has happened to a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happened {
+    /// RFC 3339, UTC.
+    pub time: String,
+    /// What it was.
+    #[serde(flatten)]
+    pub what: Happening,
+}
+
+/// What can happen to a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Happening {
+    /// It is being started: the runtime creates it.
+    Start,
+    /// Its init has begun.
+    Init {
+        /// On the host.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<i32>,
+    },
+    /// It is ready.
+    Ready,
+    /// It has got the stop signal.
+    Stopping,
+    /// All its processes have got SIGKILL.
+    Kill,
+    /// Init has ended. Neither a status nor a signal: how is not known.
+    Exit {
+        /// Its exit status.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u8>,
+        /// The signal that ended it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
+        /// The OOM killer has killed in its cgroup.
+        oom_killed: bool,
+    },
+    /// It is started again after a pause.
+    Restart {
+        /// Why it had ended, as in the exit record.
+        reason: String,
+        /// Of the pause.
+        milliseconds: u64,
+    },
+    /// A process that a client has asked for runs in it.
+    Exec {
+        /// Its number.
+        exec: u32,
+        /// On the host.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pid: Option<i32>,
+        /// The program and its arguments.
+        args: Vec<String>,
+    },
+    /// That process has ended.
+    ExecExit {
+        /// Its number.
+        exec: u32,
+        /// Its exit status.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u8>,
+        /// The signal that ended it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
+    },
+    /// It has ended, and its monitor ends.
+    Down {
+        /// Why, as in the exit record.
+        reason: String,
+        /// The monitor's exit code.
         code: u8,
     },
 }

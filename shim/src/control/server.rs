@@ -22,6 +22,7 @@ struct Client {
     number: u32,
     socket: OwnedFd,
     subscribed: bool,
+    watches: bool,
     /// It is in the reactor's set.
     polled: bool,
 }
@@ -76,7 +77,7 @@ impl Server {
     /// Serves a client on its connection.
     pub(crate) fn connect(&mut self, socket: OwnedFd, reactor: &Reactor) {
         self.last = self.last.wrapping_add(1);
-        self.clients.push(Client { number: self.last, socket, subscribed: false, polled: false });
+        self.clients.push(Client { number: self.last, socket, subscribed: false, watches: false, polled: false });
         self.go_on(self.last, reactor);
     }
 
@@ -104,6 +105,18 @@ impl Server {
         if let Some(client) = self.clients.iter_mut().find(|client| client.number == number) {
             client.subscribed = true;
         }
+    }
+
+    /// Tells a client what happens from now on.
+    pub(crate) fn watch(&mut self, number: u32) {
+        if let Some(client) = self.clients.iter_mut().find(|client| client.number == number) {
+            client.watches = true;
+        }
+    }
+
+    /// Whether anybody is told what happens.
+    pub(crate) fn has_watchers(&self) -> bool {
+        self.clients.iter().any(|client| client.watches)
     }
 
     /// Whether anybody gets events.
@@ -147,8 +160,19 @@ impl Server {
     /// Sends an event to all subscribers; those that do not take it are to be removed.
     #[must_use]
     pub(crate) fn publish(&self, message: &Message) -> Vec<u32> {
-        let subscribed = self.clients.iter().filter(|client| client.subscribed);
-        let deaf = subscribed.filter(|client| send(client.socket.as_fd(), message, &[]).is_err());
+        self.send_to(|client| client.subscribed, message)
+    }
+
+    /// Sends an event to all who are told what happens; those that do not take it are to be removed.
+    #[must_use]
+    pub(crate) fn publish_happening(&self, message: &Message) -> Vec<u32> {
+        self.send_to(|client| client.watches, message)
+    }
+
+    /// The clients among these that do not take it.
+    fn send_to(&self, is_meant: impl Fn(&Client) -> bool, message: &Message) -> Vec<u32> {
+        let meant = self.clients.iter().filter(|client| is_meant(client));
+        let deaf = meant.filter(|client| send(client.socket.as_fd(), message, &[]).is_err());
         deaf.map(|client| client.number).collect()
     }
 

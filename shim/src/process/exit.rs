@@ -24,6 +24,15 @@ impl Exit {
         }
     }
 
+    /// The status, or the signal; neither where it is unknown.
+    pub(crate) fn status_or_signal(self) -> (Option<u8>, Option<i32>) {
+        match self {
+            Exit::Status(status) => (Some(status), None),
+            Exit::Signal(signal) => (None, Some(signal.0)),
+            Exit::Unknown => (None, None),
+        }
+    }
+
     /// As one exit code, as shells show it: the status, or 128 + N for a death by signal N;
     /// 255 where it is unknown.
     pub(crate) fn code(self) -> u8 {

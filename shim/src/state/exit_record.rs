@@ -13,8 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 pub(crate) const NAME: &str = "exit";
 
 /// Why an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// On request.
     Stopped,
@@ -31,6 +30,28 @@ pub(crate) enum Reason {
     StartTimeout,
     /// It has not sent WATCHDOG=1 in time, and was killed.
     Watchdog,
+}
+
+impl Reason {
+    /// As it is recorded.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Reason::Stopped => "stopped",
+            Reason::Exited => "exited",
+            Reason::Failed => "failed",
+            Reason::Killed => "killed",
+            Reason::Restart => "restart",
+            Reason::StartLimit => "start-limit",
+            Reason::StartTimeout => "start-timeout",
+            Reason::Watchdog => "watchdog",
+        }
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 /// An ended attempt. What did not happen is absent.
@@ -83,11 +104,7 @@ impl<'a> ExitRecord<'a> {
         started_at: &'a str,
         exited_at: &'a str,
     ) -> ExitRecord<'a> {
-        let (status, signal) = match exit {
-            Some(Exit::Status(status)) => (Some(status), None),
-            Some(Exit::Signal(signal)) => (None, Some(signal.0)),
-            Some(Exit::Unknown) | None => (None, None),
-        };
+        let (status, signal) = exit.map_or((None, None), Exit::status_or_signal);
         ExitRecord {
             id,
             pid: None,
