@@ -2,7 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 use firn_network::names;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// What stays when the host reboots.
 pub const STATE_DIR: &str = "/var/lib/firnctl";
@@ -171,10 +175,42 @@ pub fn machine_id() -> Option<[u8; 16]> {
     u128::from_str_radix(text.trim(), 16).ok().filter(|id| *id != 0).map(u128::to_be_bytes)
 }
 
-/// Containers of the whole machine are root's.
+/// For what other programs of root's call.
 pub fn must_be_root() -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!("containers are run by root so far: try again with sudo");
+    match nix::unistd::geteuid().is_root() {
+        true => Ok(()),
+        false => bail!("containers are root's: this is for programs of root"),
     }
-    Ok(())
+}
+
+/// Variables that sudo would not pass on: where programs are, and Nix's paths.
+const KEPT_BY_SUDO: [&str; 2] = ["PATH", "NIX_PATH"];
+
+/// Containers of the whole machine are root's: for other users sudo runs the same again, in our place.
+pub fn become_root() -> Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let mut words = std::env::args_os();
+    let called = words.next().context("we were called by no name")?;
+    // A name alone is looked up in PATH again. It may be a link, whose name counts.
+    let program = match called.to_string_lossy().contains('/') {
+        true => std::path::absolute(&called).context("find our own path")?,
+        false => called.into(),
+    };
+    eprintln!("firnctl: containers are root's: running this by sudo");
+    let mut sudo = Command::new("sudo");
+    sudo.args(["--", "env"]);
+    for name in KEPT_BY_SUDO {
+        if let Some(value) = std::env::var_os(name) {
+            let mut variable = OsString::from(format!("{name}="));
+            variable.push(value);
+            sudo.arg(variable);
+        }
+    }
+    let error = sudo.arg(program).args(words).exec();
+    match error.kind() {
+        ErrorKind::NotFound => bail!("containers are root's, and sudo is not installed: run this as root"),
+        _ => Err(error).context("run sudo"),
+    }
 }

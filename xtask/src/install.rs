@@ -15,7 +15,10 @@ const PLACES: [(&str, &str); 4] = [
 
 const UNITS: [&str; 3] = ["firn@.service", "firn-network.socket", "firn-network.service"];
 
-pub fn run(prefix: PathBuf) -> Result<()> {
+/// Programs that firnctl is called as.
+const LINKS: [&str; 2] = ["nixos-container", "extra-container"];
+
+pub fn run(prefix: PathBuf, with_links: bool) -> Result<()> {
     let binaries = release()?;
     let manuals = workspace().join("target/manuals");
     let made = ["run", "--quiet", "--package", "xtask", "--features", "manuals", "--", "manuals"];
@@ -32,6 +35,9 @@ pub fn run(prefix: PathBuf) -> Result<()> {
     for unit in UNITS {
         put_unit(unit, &prefix)?;
     }
+    for link in LINKS.iter().filter(|_| with_links) {
+        make_link(&prefix.join("bin").join(link))?;
+    }
     println!("installed {} below {}", BINARIES.join(", "), prefix.display());
     Ok(())
 }
@@ -43,6 +49,15 @@ fn put_unit(unit: &str, prefix: &Path) -> Result<()> {
     let made = workspace().join("target").join(unit);
     std::fs::write(&made, text.replace("@bindir@", &bin.to_string_lossy()))?;
     put(&made, &prefix.join("lib/systemd/system").join(unit), "644")
+}
+
+/// A link to firnctl, beside it; none in the place of a program.
+fn make_link(path: &Path) -> Result<()> {
+    match std::fs::read_link(path) {
+        Ok(target) if target == Path::new("firnctl") => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(std::os::unix::fs::symlink("firnctl", path)?),
+        _ => Err(format!("{} is there already, and no link to firnctl", path.display()).into()),
+    }
 }
 
 fn put(from: &Path, to: &Path, mode: &str) -> Result<()> {

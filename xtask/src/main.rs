@@ -33,7 +33,9 @@ usage: cargo xtask COMMAND
                            --quick, --rounds N, --json FILE
   fuzz N                   N damaged archives, blobs, documents and references
   build                    the static release binaries
-  install [--prefix DIR]   binaries, man pages, completions and a unit [/usr/local]
+  install [--prefix DIR] [--links]
+                           binaries, man pages, completions and a unit [/usr/local]; --links: also
+                           nixos-container and extra-container, by firnctl
   syscalls CRATE HEADERS   the table of system calls, from the unpacked crate
                            `syscalls` and the kernel's asm/ headers
   structure                sizes of source files, and which way their imports point
@@ -55,8 +57,10 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => bench::run(options),
         ["fuzz", number] => test::fuzz(number),
         ["build"] => build::release().map(drop),
-        ["install"] => install::run("/usr/local".into()),
-        ["install", "--prefix", dir] => install::run(PathBuf::from(dir)),
+        ["install"] => install::run("/usr/local".into(), false),
+        ["install", "--links"] => install::run("/usr/local".into(), true),
+        ["install", "--prefix", dir] => install::run(PathBuf::from(dir), false),
+        ["install", "--prefix", dir, "--links"] => install::run(PathBuf::from(dir), true),
         ["structure"] => structure::check(),
         ["syscalls", tables, headers] => {
             syscalls::generate(tables.as_ref(), headers.as_ref()).map(|text| print!("{text}")).map_err(Into::into)

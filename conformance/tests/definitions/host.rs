@@ -2,7 +2,7 @@
 
 use firn_conformance::harness::{Output, Scratch, binary, busybox_root, command, wait_until};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Stops at the stop signal, and restarts by 133 at SIGUSR1.
@@ -63,16 +63,29 @@ impl Host {
     }
 
     pub fn firnctl(&self, args: &[&str]) -> Command {
+        self.program(&binary("firnctl"), args)
+    }
+
+    /// firnctl, called by another name: a link.
+    pub fn link(&self, name: &str, args: &[&str]) -> Command {
+        let link = self.scratch.join(name);
+        if !link.exists() {
+            std::os::unix::fs::symlink(binary("firnctl"), &link).unwrap();
+        }
+        self.program(&link, args)
+    }
+
+    fn program(&self, program: &Path, args: &[&str]) -> Command {
         let mut firnctl = match &self.network {
             Some(name) => {
                 let mut command = Command::new("nsenter");
                 command.arg(format!("--net=/run/netns/{name}"));
                 command.args(self.mounts.iter().map(|path| format!("--mount={}", path.display())));
                 // A mount namespace is entered at its root.
-                command.args(["env", "-C"]).arg(self.scratch.path()).arg(binary("firnctl"));
+                command.args(["env", "-C"]).arg(self.scratch.path()).arg(program);
                 command
             }
-            None => Command::new(binary("firnctl")),
+            None => Command::new(program),
         };
         firnctl.current_dir(self.scratch.path());
         let places = ["--state-dir", "state", "--run-dir", "run", "--hosts-file", "hosts"];

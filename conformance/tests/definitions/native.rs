@@ -10,7 +10,7 @@ use std::process::Command;
 const SYSTEM: &str = include_str!("system.nix");
 
 /// Builds a system; its store path.
-fn build(version: &str, status: u8) -> String {
+pub fn build(version: &str, status: u8) -> String {
     let busybox = program("busybox", "busybox-static");
     let mut nix = Command::new(program("nix-build", "nix-bin"));
     nix.args(["--expr", SYSTEM, "--no-out-link"]).args([

@@ -3,7 +3,7 @@
 
 use super::places::{PlaceArgs, find};
 use crate::access::user::Root;
-use crate::host::{must_be_root, program};
+use crate::host::{become_root, program};
 use anyhow::{Result, bail};
 use clap::Args;
 use std::convert::Infallible;
@@ -56,6 +56,18 @@ pub struct LoginArgs {
     name: String,
 }
 
+impl RunArgs {
+    pub fn of(name: &str, command: &[String]) -> Self {
+        RunArgs { name: name.into(), command: command.to_vec() }
+    }
+}
+
+impl LoginArgs {
+    pub fn of(name: &str) -> Self {
+        LoginArgs { name: name.into() }
+    }
+}
+
 /// The exit status of `exec` and `run` where it is firn that has failed, as with podman.
 pub const FAILED: u8 = 125;
 
@@ -73,7 +85,7 @@ pub fn exec(arguments: &ExecArgs, places: &PlaceArgs) -> Result<Infallible> {
     options.extend(arguments.cwd.iter().flat_map(|cwd| ["--cwd".into(), cwd.clone()]));
     if let Some(user) = &arguments.user {
         options.extend(user_options(user, || {
-            must_be_root()?;
+            become_root()?;
             Root::of(&find(&places.places()?, &arguments.name)?)
         })?);
     }
@@ -118,7 +130,7 @@ pub fn root_login(arguments: &LoginArgs, places: &PlaceArgs) -> Result<Infallibl
 
 /// The console.
 pub fn login(arguments: &LoginArgs, places: &PlaceArgs) -> Result<Infallible> {
-    must_be_root()?;
+    become_root()?;
     let container = find(&places.places()?, &arguments.name)?;
     let mut shim = Command::new(program("firn-shim"));
     shim.arg("attach").arg("--state-dir").arg(container.places().monitors()).arg(&container.name);
@@ -134,7 +146,7 @@ fn root_options() -> Vec<String> {
 
 /// Has `firn-shim exec` take our place.
 pub fn enter(name: &str, places: &PlaceArgs, options: &[String], command: &[String]) -> Result<Infallible> {
-    must_be_root()?;
+    become_root()?;
     let container = find(&places.places()?, name)?;
     if container.connect()?.is_none() {
         bail!("container {name}: does not run; `firnctl start {name}` starts it");

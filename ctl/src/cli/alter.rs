@@ -10,7 +10,7 @@ use crate::definition::schema::{BindMount, Definition, ForwardPort, OnByDefault,
 use crate::definition::{self, paths, values};
 use crate::difference::Change;
 use crate::generation::{Container, Wanted};
-use crate::host::must_be_root;
+use crate::host::become_root;
 use crate::view::answer::{Form, json_of};
 use crate::wanted::mounts::{self, Mount};
 use anyhow::{Context, Result, bail};
@@ -297,7 +297,7 @@ fn alter<T>(
     shown: impl Fn(&Definition) -> Result<(Value, String)>,
     act: impl FnOnce(&mut Definition, &T) -> Result<()>,
 ) -> Result<()> {
-    must_be_root()?;
+    become_root()?;
     let container = find(&places.places()?, name)?;
     let installed = container.wanted()?.with_context(|| format!("container {name}: is not installed"))?;
     let Some(wanted) = wanted else {

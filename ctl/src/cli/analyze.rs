@@ -3,7 +3,7 @@
 use super::places::{PlaceArgs, find};
 use crate::apply::end::Ended;
 use crate::generation::Container;
-use crate::host::must_be_root;
+use crate::host::become_root;
 use crate::view::analyze::{Marks, Timeline};
 use crate::view::answer::{Form, print};
 use anyhow::{Context, Result};
@@ -33,7 +33,7 @@ pub struct AnalyzeArgs {
 
 /// Prints it.
 pub fn run(arguments: &AnalyzeArgs, places: &PlaceArgs) -> Result<()> {
-    must_be_root()?;
+    become_root()?;
     let container = find(&places.places()?, &arguments.name)?;
     let marks = marks(&container)?.with_context(|| format!("container {}: has not been started", container.name))?;
     // A monitor that has started it again by itself has needed nothing of firnctl.

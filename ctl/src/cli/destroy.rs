@@ -5,7 +5,7 @@ use super::source::load_names;
 use crate::apply::stop::{self, How};
 use crate::apply::{hosts, keys, live, network};
 use crate::generation::{self, Container};
-use crate::host::must_be_root;
+use crate::host::become_root;
 use crate::service::files;
 use crate::service::unit::Unit;
 use anyhow::{Context, Result, bail};
@@ -27,7 +27,7 @@ pub struct DestroyArgs {
 
 /// Removes them.
 pub fn run(arguments: &DestroyArgs, places: &PlaceArgs) -> Result<()> {
-    must_be_root()?;
+    become_root()?;
     let all_places = places.places()?;
     let mut containers = Vec::new();
     for name in &arguments.names {

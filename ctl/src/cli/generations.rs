@@ -8,7 +8,7 @@ use crate::apply::update::Health;
 use crate::definition::paths;
 use crate::difference::options_between;
 use crate::generation::{Generation, Wanted};
-use crate::host::must_be_root;
+use crate::host::become_root;
 use crate::view::answer::{Form, dash, print, seconds, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -37,7 +37,7 @@ type Row<'a> = (&'a Generation, Option<Vec<String>>);
 
 /// Prints them.
 pub fn list(arguments: &GenerationsArgs, places: &PlaceArgs) -> Result<()> {
-    must_be_root()?;
+    become_root()?;
     let container = find(&places.places()?, &arguments.name)?;
     let current = container.running()?.map(|run| run.generation);
     let list = container.history().list()?;
@@ -73,7 +73,7 @@ pub fn list(arguments: &GenerationsArgs, places: &PlaceArgs) -> Result<()> {
 
 /// Installs an earlier generation, and changes the container to it if it runs.
 pub fn rollback(arguments: &RollbackArgs, places: &PlaceArgs) -> Result<()> {
-    must_be_root()?;
+    become_root()?;
     let container = find(&places.places()?, &arguments.name)?;
     let list = container.history().list()?;
     let current = container.running()?.map(|run| run.generation).or_else(|| list.last().map(|last| last.number));

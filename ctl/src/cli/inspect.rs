@@ -3,7 +3,7 @@
 use super::places::{PlaceArgs, find};
 use crate::access::user::Root;
 use crate::generation::Container;
-use crate::host::must_be_root;
+use crate::host::become_root;
 use crate::view::answer::{Form, json_of, print_json};
 use crate::view::state::Seen;
 use anyhow::{Context, Result, bail};
@@ -35,7 +35,7 @@ const HOST_KEYS: [&str; 2] = ["/etc/ssh/ssh_host_ed25519_key.pub", "/etc/ssh/ssh
 
 /// Prints an array.
 pub fn inspect(arguments: &InspectArgs, places: &PlaceArgs) -> Result<()> {
-    must_be_root()?;
+    become_root()?;
     let places = places.places()?;
     let all = arguments.names.iter().map(|name| known(&find(&places, name)?)).collect::<Result<Vec<_>>>()?;
     print_json(&Value::Array(all))
@@ -55,15 +55,20 @@ fn known(container: &Container) -> Result<Value> {
 
 /// Prints the key.
 pub fn show_host_key(arguments: &ShowHostKeyArgs, places: &PlaceArgs) -> Result<()> {
-    must_be_root()?;
+    become_root()?;
     let container = find(&places.places()?, &arguments.name)?;
-    let root = Root::of_any(&container)?;
+    let Some(key) = host_key(&container)? else { bail!("container {}: has no host key of SSH", container.name) };
+    arguments.form.answer(|| Ok(json!({"name": container.name, "key": key.trim_end()})), || key.clone())
+}
+
+/// The first of its keys.
+pub fn host_key(container: &Container) -> Result<Option<String>> {
+    let Some(root) = Root::of_any(container)? else { return Ok(None) };
     for path in HOST_KEYS {
-        if let Some(key) = root.as_ref().map(|root| root.text(path)).transpose()?.filter(|key| !key.is_empty()) {
-            return arguments
-                .form
-                .answer(|| Ok(json!({"name": container.name, "key": key.trim_end()})), || key.clone());
+        let key = root.text(path)?;
+        if !key.is_empty() {
+            return Ok(Some(key));
         }
     }
-    bail!("container {}: has no host key of SSH", container.name)
+    Ok(None)
 }

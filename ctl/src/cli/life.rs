@@ -7,7 +7,7 @@ use crate::apply::change::Action;
 use crate::apply::stop::How;
 use crate::apply::update::Health;
 use crate::generation::Container;
-use crate::host::must_be_root;
+use crate::host::become_root;
 use crate::interrupt;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -49,7 +49,7 @@ impl NameArgs {
     }
 
     pub fn find(&self, places: &PlaceArgs) -> Result<Vec<Container>> {
-        must_be_root()?;
+        become_root()?;
         find_all(&places.places()?, &self.names, self.all)
     }
 }

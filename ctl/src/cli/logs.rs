@@ -2,7 +2,7 @@
 
 use super::places::{PlaceArgs, find};
 use crate::generation::Container;
-use crate::host::must_be_root;
+use crate::host::become_root;
 use crate::interrupt;
 use crate::log::read::tail;
 use crate::view::answer::{Form, stream};
@@ -32,7 +32,7 @@ pub struct LogsArgs {
 
 /// Prints them.
 pub fn run(arguments: &LogsArgs, places: &PlaceArgs) -> Result<()> {
-    must_be_root()?;
+    become_root()?;
     let places = places.places()?;
     let containers = arguments.names.iter().map(|name| find(&places, name)).collect::<Result<Vec<_>>>()?;
     let width = containers.iter().map(|container| container.name.len()).max().unwrap_or(0);

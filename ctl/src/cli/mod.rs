@@ -16,6 +16,7 @@ mod install;
 mod life;
 mod list;
 mod logs;
+mod nixos_container;
 mod places;
 mod process;
 mod shell;
@@ -29,6 +30,8 @@ mod up;
 use crate::definition::mistake::Mistakes;
 use clap::{Parser, Subcommand};
 use places::PlaceArgs;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 use together::Failures;
 
@@ -89,13 +92,23 @@ enum Command {
     Unit(unit::UnitArgs),
 }
 
+/// Runs what the program is called as: `firnctl`, or a link to it of another program's name.
+pub fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let called = words.first().map(Path::new).and_then(Path::file_name);
+    match called.and_then(OsStr::to_str) {
+        Some("nixos-container") => nixos_container::main(words),
+        _ => run(&mut Arguments::parse_from(words)),
+    }
+}
+
 /// The command line itself, for man pages and completions.
 pub fn command() -> clap::Command {
     <Arguments as clap::CommandFactory>::command()
 }
 
 /// Runs the verb, and prints what went wrong.
-pub fn run(arguments: &mut Arguments) -> ExitCode {
+fn run(arguments: &mut Arguments) -> ExitCode {
     let places = &arguments.places;
     let result = match &mut arguments.command {
         Command::Shell(arguments) => match shell::run(arguments, places) {

@@ -8,7 +8,7 @@ use super::source::SourceArgs;
 use super::together;
 use crate::definition::nix::Depth;
 use crate::generation::Container;
-use crate::host::must_be_root;
+use crate::host::become_root;
 use crate::interrupt;
 use crate::wanted::network::main_link;
 use anyhow::{Context, Result, bail};
@@ -53,7 +53,7 @@ pub fn run(arguments: &mut ShellArgs, places: &PlaceArgs) -> Result<u8> {
     if arguments.run.is_empty() {
         arguments.run = arguments.source.take_run();
     }
-    must_be_root()?;
+    become_root()?;
     interrupt::watch()?;
     let loaded = arguments.source.load_for(Depth::Built, places)?;
     let [instance] = loaded.instances.as_slice() else {

@@ -15,7 +15,11 @@ pub fn read(origin: &str, name: &str, text: String) -> Result<Document, Vec<Mist
         conf.line(line.trim_end(), offset);
         offset += line.len();
     }
-    let Conf { options, mistakes, .. } = conf;
+    let Conf { mut options, mistakes, .. } = conf;
+    // It was built of the flake already.
+    if options.iter().any(|option| option.name == "path") {
+        options.retain(|option| option.name != "flake");
+    }
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
@@ -51,7 +55,8 @@ pub fn read_all(origin: &str, directory: &Path) -> Result<Document, Vec<Mistake>
     Ok(Document { origin: origin.to_owned(), text: String::new(), root })
 }
 
-fn names(directory: &Path) -> Vec<(PathBuf, String)> {
+/// The files of containers in a directory, with the containers' names, sorted.
+pub fn names(directory: &Path) -> Vec<(PathBuf, String)> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_own = |path: &PathBuf| !NO_CONTAINERS.iter().any(|name| path.ends_with(name));
     let confs = entries.filter(|path| path.extension().is_some_and(|ending| ending == "conf")).filter(is_own);
