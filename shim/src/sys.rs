@@ -1,6 +1,6 @@
 //! The only file with unsafe code: real-time signals, for which neither nix nor rustix has a
 //! checked type; fork, and what comes between it and execve; datagrams whose descriptors are not
-//! received; how a process ended that another has reaped.
+//! received; how a process ended that another has reaped, and the kernel's events about processes.
 #![allow(unsafe_code)]
 
 use nix::libc;
@@ -53,6 +53,52 @@ pub(crate) fn wait_status_of_reaped(pidfd: BorrowedFd<'_>) -> Option<i32> {
     // which is the struct's.
     let result = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
     (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+}
+
+/// A socket of the kernel's process events (NETLINK_CONNECTOR, linux/connector.h, linux/cn_proc.h), which
+/// have begun to come, if this process may have them. It does not wait. Errors: the kernel has none.
+pub(crate) fn listen_to_process_events() -> io::Result<OwnedFd> {
+    const CN_IDX_PROC: u32 = 1;
+    const PROC_CN_MCAST_LISTEN: u32 = 1;
+    const LENGTH: u32 = 16 + 20 + 4;
+    let flags = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: socket(2) touches no memory.
+    let socket = match unsafe { libc::socket(libc::AF_NETLINK, flags, libc::NETLINK_CONNECTOR) } {
+        fd if fd < 0 => return Err(io::Error::last_os_error()),
+        // SAFETY: it is open, and nothing else owns it.
+        fd => unsafe { OwnedFd::from_raw_fd(fd) },
+    };
+    // SAFETY: a sockaddr_nl of zeros is a valid one.
+    let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+    (address.nl_family, address.nl_groups) = (libc::AF_NETLINK as libc::sa_family_t, CN_IDX_PROC);
+    let size = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+    // SAFETY: the address is of the size that is given, and outlives the call.
+    if unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut request = Vec::new();
+    // nlmsghdr: length, type and flags, sequence, port; cn_msg: index, value, sequence, ack, length and flags.
+    let words = [LENGTH, u32::from(libc::NLMSG_DONE as u16), 0, 0, CN_IDX_PROC, 1, 0, 0, 4, PROC_CN_MCAST_LISTEN];
+    words.iter().for_each(|word| request.extend(word.to_ne_bytes()));
+    rustix::net::send(&socket, &request, rustix::net::SendFlags::empty())?;
+    Ok(socket)
+}
+
+/// Has the kernel pass on to the socket only what a program of classic BPF lets through (SO_ATTACH_FILTER,
+/// socket(7)), in the place of one before. An instruction: code, jt, jf, k.
+pub(crate) fn attach_filter(socket: BorrowedFd<'_>, program: &[(u16, u8, u8, u32)]) -> io::Result<()> {
+    let filter = |&(code, jt, jf, k): &(u16, u8, u8, u32)| libc::sock_filter { code, jt, jf, k };
+    let mut filters: Vec<libc::sock_filter> = program.iter().map(filter).collect();
+    let length = u16::try_from(filters.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len: length, filter: filters.as_mut_ptr() };
+    let size = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+    // SAFETY: the value is of the size that is given, and leads to as many instructions as it says; both
+    // outlive the call. The kernel checks the program.
+    match unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const program).cast(), size) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Whether a process has not been reaped, so that its pid is its own.

@@ -385,9 +385,12 @@ fn a_clients_process_outlives_the_monitor() {
     let args = ["sh", "-c", script].map(str::to_owned).to_vec();
     let (_, streams) = client.call(Request::Exec(ExecProcess { args, ..ExecProcess::default() })).unwrap();
     let mut exec = command(&fixture, "exec");
-    let exec = exec.args(["sh", "-c", &format!("touch /data/exec; {script}")]);
-    let exec = exec.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    fixture.wait_for("exec");
+    let exec = exec.args(["sh", "-c", &format!("echo begun; {script}")]);
+    let mut exec = exec.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Then it has its streams, and not only a process that runs.
+    let mut begun = [0; 6];
+    std::io::Read::read_exact(exec.stdout.as_mut().unwrap(), &mut begun).unwrap();
+    assert_eq!(&begun, b"begun\n");
     first.kill();
     assert_eq!(client.next_event().unwrap(), None);
     adopted(&fixture);

@@ -17,24 +17,30 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+const SHIM: &str = env!("CARGO_BIN_EXE_firn-shim");
 
 /// A directory of state directories, and its keeper.
 struct Base(PathBuf);
 
 impl Base {
     fn new(name: &str) -> Base {
+        Base::kept_by(name, &mut Command::new(SHIM))
+    }
+
+    /// With a keeper that this command starts.
+    fn kept_by(name: &str, command: &mut Command) -> Base {
         let path = std::env::temp_dir().join(format!("firn-shim-test-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).unwrap();
         let base = Base(path);
-        base.keep();
+        base.keep(command);
         base
     }
 
-    fn keep(&self) {
-        let shim = env!("CARGO_BIN_EXE_firn-shim");
-        assert!(Command::new(shim).args(["keep", "--state-dir"]).arg(&self.0).status().unwrap().success());
+    fn keep(&self, command: &mut Command) {
+        assert!(command.args(["keep", "--state-dir"]).arg(&self.0).status().unwrap().success());
     }
 
     fn connect(&self) -> OwnedFd {
@@ -95,7 +101,7 @@ fn hold(socket: &OwnedFd, container: &str, names: &str, fds: &[BorrowedFd<'_>]) 
 fn what_is_held_is_given_back_until_it_is_forgotten() {
     let base = Base::new("keeper");
     // A second one is none.
-    base.keep();
+    base.keep(&mut Command::new(SHIM));
     assert_eq!(base.pids().len(), 1);
     let socket = base.connect();
     let (reader, mut writer) = std::io::pipe().unwrap();
@@ -121,6 +127,54 @@ fn what_is_held_is_given_back_until_it_is_forgotten() {
     drop(socket);
     until("its end, as there is nothing to hold", || base.pids().is_empty());
     assert!(!base.0.join("@keeper/socket").exists());
+}
+
+/// As on a kernel that does not keep it with the pidfd: to the keeper this one is Linux 2.6.
+#[test]
+fn how_a_process_has_ended_is_remembered() {
+    let base = Base::kept_by("ends", Command::new("setarch").args(["--uname-2.6", SHIM]));
+    let socket = base.connect();
+    fs::create_dir(base.0.join("web")).unwrap();
+    fs::create_dir(base.0.join("db")).unwrap();
+    let start = |status: &str| {
+        let mut child =
+            Command::new("sh").args(["-c", "read line; exit $0", status]).stdin(Stdio::piped()).spawn().unwrap();
+        let pid = rustix::process::Pid::from_raw(child.id().cast_signed()).unwrap();
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        let input = child.stdin.take();
+        (child, pidfd, input)
+    };
+    let hold = |container: &str, pidfd: &OwnedFd| {
+        let request = json!({"hold": {"container": container, "names": "init", "process": "init"}});
+        let (reply, _) = call(&socket, &request, &[pidfd.as_fd()]).unwrap();
+        assert_eq!(reply["error"], Value::Null);
+    };
+    let ended = |container: &str| {
+        let (reply, fds) = call(&socket, &json!({"take": {"container": container}}), &[]).unwrap();
+        assert_eq!(fds.len(), 1);
+        reply["ended"].as_i64()
+    };
+    let (mut web, web_pidfd, web_input) = start("7");
+    let (mut db, db_pidfd, db_input) = start("133");
+    hold("web", &web_pidfd);
+    hold("db", &db_pidfd);
+    assert_eq!((ended("web"), ended("db")), (None, None));
+    drop(web_input);
+    web.wait().unwrap();
+    assert_eq!((ended("web"), ended("db")), (Some(7 << 8), None));
+    // Given once more when it is gone, and has no pid.
+    hold("web", &web_pidfd);
+    assert_eq!(ended("web"), Some(7 << 8));
+    drop(db_input);
+    db.wait().unwrap();
+    assert_eq!((ended("web"), ended("db")), (Some(7 << 8), Some(133 << 8)));
+    // Another process in its place.
+    let (mut web, web_pidfd, _input) = start("1");
+    hold("web", &web_pidfd);
+    assert_eq!(ended("web"), None);
+    web.kill().unwrap();
+    web.wait().unwrap();
+    assert_eq!(ended("web"), Some(9));
 }
 
 #[test]
@@ -229,6 +283,11 @@ fn without_a_free_descriptor_clients_are_turned_away() {
     for _ in 0..3 {
         assert_eq!(rustix::io::read(base.connect(), &mut [0; 8]), Ok(0));
     }
+    // It sleeps: it is not told of clients who are gone.
+    until("the keeper sleeps", || {
+        let stat = fs::read_to_string(format!("/proc/{keeper}/stat")).unwrap();
+        stat.rsplit(") ").next().unwrap().starts_with('S')
+    });
     limit(1024);
     assert!(asks(&base.connect()) && asks(&first));
 }

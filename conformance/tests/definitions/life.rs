@@ -152,6 +152,30 @@ fn a_container_whose_monitor_was_killed_goes_on() {
     host.leaves_nothing();
 }
 
+/// By the kernel, or before Linux 6.15 by the keeper.
+#[test]
+fn how_a_container_ends_without_a_monitor_is_known() {
+    let host = Host::new("ctl-unseen");
+    host.scratch.directory("data");
+    host.init("root", "#!/bin/sh\nuntil [ -e /data/go ]; do sleep 0.05; done\nexit 7\n");
+    host.project(json!({"a": {"restart": "no", "volumes": ["./data:/data"]}}));
+    host.up();
+    let status = || -> Value {
+        serde_json::from_str(&host.call(&["status", "--json", &host.name("a")]).succeeds().stdout).unwrap()
+    };
+    let init = rustix::process::Pid::from_raw(status()["pid"].as_i64().unwrap().try_into().unwrap()).unwrap();
+    let lock = host.scratch.join("run/monitors").join(host.name("a")).join("lock");
+    let monitor = std::fs::read_to_string(lock).unwrap().trim().parse().unwrap();
+    let monitor = rustix::process::Pid::from_raw(monitor).unwrap();
+    rustix::process::kill_process(monitor, rustix::process::Signal::KILL).unwrap();
+    wait_until("the monitor is gone", || rustix::process::test_kill_process(monitor).is_err());
+    host.scratch.write("data/go", "");
+    wait_until("init is gone", || rustix::process::test_kill_process(init).is_err());
+    wait_until("it is down", || status()["state"] == "down");
+    assert_eq!(status()["exit"], 7);
+    host.leaves_nothing();
+}
+
 #[test]
 fn firnctl_may_be_killed_at_any_moment() {
     let host = Host::new("ctl-killed");

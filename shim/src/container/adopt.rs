@@ -10,7 +10,7 @@ use crate::control::protocol::State;
 use crate::io::log::Log;
 use crate::io::spool::Spool;
 use crate::io::stdio::{Stdio, held};
-use crate::keeper::client::Keeper;
+use crate::keeper::client::{Held, Keeper};
 use crate::notify::Notification;
 use crate::notify::store::{self, Store};
 use crate::notify::upstream::Upstream;
@@ -50,16 +50,6 @@ pub(crate) enum Found {
     Monitor(Error),
     /// Nothing is left of it; why.
     Nothing(&'static str),
-}
-
-/// What the keeper held, by name.
-struct Held(Vec<(String, OwnedFd)>);
-
-impl Held {
-    fn take(&mut self, name: &str) -> Option<OwnedFd> {
-        let index = self.0.iter().position(|(held, _)| held == name)?;
-        Some(self.0.swap_remove(index).1)
-    }
 }
 
 /// Goes on with the container that a killed monitor has left, with the options that it had, and runs
@@ -124,11 +114,13 @@ impl Container {
             machine.create_anew();
         }
         let stored: Vec<String> = service.stored.iter().map(|(name, _)| name.clone()).collect();
-        let (keeper, held) = match was_started && stored.is_empty() {
+        let (keeper, mut held) = match was_started && stored.is_empty() {
             true => Keeper::find_and_take(&settings.state_dir, &settings.id)?,
-            false => (Keeper::find(&settings.state_dir)?, if was_started { service.stored } else { Vec::new() }),
+            false => {
+                let fds = if was_started { service.stored } else { Vec::new() };
+                (Keeper::find(&settings.state_dir)?, Held { fds, ended: None })
+            }
         };
-        let mut held = Held(held);
         let log = Log::open_as_it_is(&settings.log, &dir.file(LOG), &settings.id)?;
         let spool = match held.take(held::SPOOL) {
             Some(spool) => Spool::of_killed(spool, held.take(held::RELAY)),
@@ -187,8 +179,12 @@ impl Container {
             }
             _ => {}
         }
+        // Before a client is told that it runs.
+        if self.attempt.init_has_ended() {
+            self.on_init_readable();
+        }
         if !is_there {
-            self.on_init_ended(Exit::Unknown);
+            self.on_init_ended(held.ended.map_or(Exit::Unknown, Exit::of_wait_status));
         }
         Ok(())
     }

@@ -169,6 +169,11 @@ impl Attempt {
         self.init.is_some()
     }
 
+    /// Whether init has ended, and nothing was done about it yet.
+    pub(super) fn init_has_ended(&self) -> bool {
+        self.init.as_ref().is_some_and(Process::has_ended)
+    }
+
     /// Remembers a child that was reaped: until the pid file is read, it may have been init.
     pub(super) fn remember_orphan(&mut self, pid: i32, exit: Exit) {
         if self.pid.is_none() && self.orphans.len() < ORPHANS_LIMIT {
@@ -178,10 +183,10 @@ impl Attempt {
 
     /// How init, whose pidfd is readable, ended, where another process reaps it: this monitor has taken
     /// it over, or the runtime keeps a parent of its own for it. `None`: it is our child, or its parent
-    /// has not reaped it yet. Then the pidfd is ready once more, when it has.
-    pub(super) fn exit_elsewhere(&mut self, reactor: &Reactor) -> Option<Exit> {
+    /// has not reaped it yet. Then the pidfd is ready once more, when it has. `told`: what the keeper has heard.
+    pub(super) fn exit_elsewhere(&mut self, reactor: &Reactor, told: impl FnOnce() -> Option<Exit>) -> Option<Exit> {
         let init = self.init.as_ref().filter(|init| init.is_reaped_elsewhere())?;
-        if let Some(exit) = init.exit_if_reaped() {
+        if let Some(exit) = init.exit_if_reaped().or_else(told) {
             return Some(exit);
         }
         if self.zombie.is_some() {

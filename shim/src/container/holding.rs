@@ -4,6 +4,7 @@
 use crate::io::stdio::held;
 use crate::keeper::client::Keeper;
 use crate::notify::store::Store;
+use crate::process::exit::Exit;
 use crate::reactor::timer::Timer;
 use crate::reactor::{Interest, Reactor, Token};
 use firn::error::{Context, Error, Result};
@@ -100,11 +101,17 @@ impl Holding {
             self.set_keeper(Keeper::start(base)?, reactor)?;
         }
         let keeper = self.keeper.as_ref().ok_or_else(|| Error::new("keeper: has ended"))?;
-        keeper.hold(container, held)?;
+        keeper.hold(container, held, INIT)?;
         self.names = held.iter().map(|(name, _)| *name).collect();
         self.since.get_or_insert_with(Instant::now);
         self.failures = 0;
         Ok(())
+    }
+
+    /// How init ended, if the keeper has heard of it.
+    pub(super) fn init_ended(&self, container: &str) -> Option<Exit> {
+        let held = self.keeper.as_ref()?.take(container).ok()?;
+        held.ended.map(Exit::of_wait_status)
     }
 
     /// It was not given anything. One that is being killed takes connections for some time, so it is

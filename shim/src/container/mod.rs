@@ -403,7 +403,8 @@ impl Container {
     /// Init's pidfd is readable: it has ended.
     fn on_init_readable(&mut self) {
         self.reap();
-        match self.attempt.exit_elsewhere(&self.reactor) {
+        let told = || self.holding.init_ended(&self.settings.id);
+        match self.attempt.exit_elsewhere(&self.reactor, told) {
             Some(exit) => self.on_init_ended(exit),
             None if self.attempt.init_runs() => self.reaping.arm(REAP_TIMEOUT),
             None => {}

@@ -17,8 +17,22 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// Attempts to connect: a keeper that was found may be just ending.
 const ATTEMPTS: usize = 5;
 
-/// Descriptors of a container, by their names.
-pub(crate) type Held = Vec<(String, OwnedFd)>;
+/// What is held for a container.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// Descriptors, by their names.
+    pub(crate) fds: Vec<(String, OwnedFd)>,
+    /// The wait status (wait(2)) of its process, if that has ended and the keeper has heard.
+    pub(crate) ended: Option<i32>,
+}
+
+impl Held {
+    /// The descriptor of this name.
+    pub(crate) fn take(&mut self, name: &str) -> Option<OwnedFd> {
+        let index = self.fds.iter().position(|(held, _)| held == name)?;
+        Some(self.fds.swap_remove(index).1)
+    }
+}
 
 /// A connection. The keeper has ended when it is readable.
 #[derive(Debug)]
@@ -41,7 +55,7 @@ impl Keeper {
     pub(crate) fn find_and_take(base: &Path, container: &str) -> Result<(Option<Keeper>, Held)> {
         let mut failed = None;
         for _ in 0..ATTEMPTS {
-            let Some(keeper) = Keeper::find(base)? else { return Ok((None, Vec::new())) };
+            let Some(keeper) = Keeper::find(base)? else { return Ok((None, Held::default())) };
             match keeper.take(container) {
                 Ok(held) => return Ok((Some(keeper), held)),
                 Err(error) => failed = Some(error),
@@ -73,17 +87,19 @@ impl Keeper {
         Ok(Keeper { socket })
     }
 
-    /// Has it hold these descriptors, and no others of the container.
-    pub(crate) fn hold(&self, container: &str, held: &[(&'static str, BorrowedFd<'_>)]) -> Result<()> {
+    /// Has it hold these descriptors, and no others of the container. That of the name `process` is a pidfd.
+    pub(crate) fn hold(&self, container: &str, held: &[(&'static str, BorrowedFd<'_>)], process: &str) -> Result<()> {
         let names: Vec<&str> = held.iter().map(|(name, _)| *name).collect();
         let fds: Vec<BorrowedFd<'_>> = held.iter().map(|(_, fd)| *fd).collect();
-        self.call(&Request::Hold { container: container.into(), names: names.join(" ") }, &fds).map(drop)
+        let (container, process) = (container.to_owned(), Some(process.to_owned()));
+        self.call(&Request::Hold { container, names: names.join(" "), process }, &fds).map(drop)
     }
 
     /// Copies of all that it holds for the container, by their names.
-    fn take(&self, container: &str) -> Result<Held> {
+    pub(crate) fn take(&self, container: &str) -> Result<Held> {
         let (reply, fds) = self.call(&Request::Take { container: container.into() }, &[])?;
-        Ok(reply.names.split_ascii_whitespace().map(str::to_owned).zip(fds).collect())
+        let names = reply.names.split_ascii_whitespace().map(str::to_owned);
+        Ok(Held { fds: names.zip(fds).collect(), ended: reply.ended })
     }
 
     /// Has it close what it holds for the container.

@@ -33,6 +33,9 @@ pub(super) enum Request {
         container: String,
         /// Their names in their order, separated by spaces.
         names: String,
+        /// The name of one that is a pidfd: how that process ends is remembered, also when it was reaped.
+        #[serde(default)]
+        process: Option<String>,
     },
     /// Copies of all descriptors of a container, with the reply.
     Take { container: String },
@@ -47,6 +50,9 @@ pub(super) struct Reply {
     /// Of the descriptors that come along, as in [`Request::Hold`].
     #[serde(default)]
     pub(super) names: String,
+    /// The wait status (wait(2)) of the process of [`Request::Hold`], if it has ended and the keeper has heard.
+    #[serde(default)]
+    pub(super) ended: Option<i32>,
 }
 
 /// Connects to the keeper below `base`. Errors: NOENT and CONNREFUSED where none runs.

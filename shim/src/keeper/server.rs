@@ -1,5 +1,6 @@
 //! The keeper's process: it holds descriptors, answers monitors, and sleeps.
 
+use super::exits::{self, Exits};
 use super::protocol::{DIRECTORY, Reply, Request, SOCKET, connect_to_keeper, is_trusted, receive, send};
 use crate::process::listener::Listener;
 use crate::state::dir;
@@ -20,9 +21,11 @@ use std::path::{Path, PathBuf};
 /// How long one with nothing to hold waits for the next monitor, in milliseconds.
 const GRACE: u16 = 3000;
 
-/// Epoll data: the listening socket, the inotify(7) instance; clients have greater numbers.
+/// Epoll data: the listening socket, the inotify(7) instance, the ends of processes; clients have greater
+/// numbers.
 const LISTENER: u64 = 0;
 const WATCH: u64 = 1;
+const EXITS: u64 = 2;
 
 /// What is held for a container.
 #[derive(Debug)]
@@ -30,6 +33,15 @@ struct Held {
     /// Separated by spaces: a thousand containers have a thousand of these.
     names: Box<str>,
     fds: Box<[OwnedFd]>,
+    process: Option<HeldProcess>,
+}
+
+/// A process whose pidfd is held.
+#[derive(Debug, Clone, Copy)]
+struct HeldProcess {
+    pid: u32,
+    /// Its wait status, once it has ended.
+    ended: Option<i32>,
 }
 
 /// The keeper of a directory of state directories.
@@ -40,6 +52,8 @@ struct Keeper {
     listener: Listener,
     /// Of the directory: a container that is removed by hand is not held for ever.
     watch: Option<OwnedFd>,
+    /// How processes end, where the kernel does not keep that itself.
+    exits: Option<Exits>,
     clients: BTreeMap<u64, OwnedFd>,
     /// The number of the last client.
     last: u64,
@@ -86,8 +100,12 @@ impl Keeper {
         if let Some(watch) = &watch {
             epoll.add(watch, EpollEvent::new(EpollFlags::EPOLLIN, WATCH))?;
         }
+        let exits = if keeps_exits() { None } else { Exits::listen().ok() };
+        if let Some(exits) = &exits {
+            epoll.add(exits, EpollEvent::new(EpollFlags::EPOLLIN, EXITS))?;
+        }
         let (clients, held) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Keeper { base, epoll, listener: Listener::new(listener), watch, clients, last: WATCH, held })
+        Ok(Keeper { base, epoll, listener: Listener::new(listener), watch, exits, clients, last: EXITS, held })
     }
 
     /// Answers monitors until there is nothing to hold.
@@ -117,6 +135,7 @@ impl Keeper {
                             return;
                         }
                     }
+                    EXITS => self.note_ends(),
                     client => self.answer_client(client),
                 }
             }
@@ -163,37 +182,72 @@ impl Keeper {
 
     fn answer(&mut self, socket: &OwnedFd, request: Request, fds: Vec<OwnedFd>) -> io::Result<()> {
         match request {
-            Request::Hold { container, names } => match self.hold(container, names, fds) {
+            Request::Hold { container, names, process } => match self.hold(container, &names, process, fds) {
                 Ok(()) => reply(socket, &Reply::default(), &[]),
                 Err(error) => reply(socket, &Reply { error: Some(error.chain()), ..Reply::default() }, &[]),
             },
-            Request::Take { container } => match self.held.get(container.as_str()) {
-                Some(held) => {
-                    let fds: Vec<BorrowedFd<'_>> = held.fds.iter().map(AsFd::as_fd).collect();
-                    reply(socket, &Reply { names: held.names.to_string(), ..Reply::default() }, &fds)
-                }
-                None => reply(socket, &Reply::default(), &[]),
-            },
+            Request::Take { container } => {
+                // Whoever asks has seen that it has ended: that was told before.
+                self.note_ends();
+                let Some(held) = self.held.get(container.as_str()) else {
+                    return reply(socket, &Reply::default(), &[]);
+                };
+                let fds: Vec<BorrowedFd<'_>> = held.fds.iter().map(AsFd::as_fd).collect();
+                let ended = held.process.and_then(|process| process.ended);
+                reply(socket, &Reply { names: held.names.to_string(), ended, error: None }, &fds)
+            }
             Request::Forget { container } => {
                 if let Some(held) = self.held.remove(container.as_str()) {
                     close(held);
+                    self.choose_processes();
                 }
                 reply(socket, &Reply::default(), &[])
             }
         }
     }
 
-    fn hold(&mut self, container: String, names: String, fds: Vec<OwnedFd>) -> Result<()> {
+    fn hold(&mut self, container: String, names: &str, process: Option<String>, fds: Vec<OwnedFd>) -> Result<()> {
         firn::state::check_id(&container)?;
+        let mut listed = names.split_ascii_whitespace();
         // With fewer the kernel has dropped some: the limit of open files is reached (unix(7)).
-        if names.split_ascii_whitespace().count() != fds.len() {
+        if listed.clone().count() != fds.len() {
             return Err(Error::new("it has too many open files"));
         }
-        let held = Held { names: names.into(), fds: fds.into() };
-        if let Some(before) = self.held.insert(container.into(), held) {
-            close(before);
-        }
+        let pidfd = process.and_then(|process| fds.get(listed.position(|name| name == process)?));
+        let pid = pidfd.filter(|_| self.exits.is_some()).and_then(|pidfd| exits::pid_of(pidfd.as_fd()));
+        let before = self.held.remove(container.as_str());
+        let known = before.as_ref().and_then(|held| held.process);
+        let process = match (pid, known) {
+            // It was reaped, and so has no pid any more.
+            (None, known @ Some(_)) if pidfd.is_some() => known,
+            (Some(pid), Some(known)) if known.pid == pid => Some(known),
+            (pid, _) => pid.map(|pid| HeldProcess { pid, ended: None }),
+        };
+        self.held.insert(container.into(), Held { names: names.into(), fds: fds.into(), process });
+        before.into_iter().for_each(close);
+        self.choose_processes();
         Ok(())
+    }
+
+    /// Has the kernel tell of the ends of those that are held.
+    fn choose_processes(&self) {
+        let pids = self.held.values().filter_map(|held| held.process).map(|process| process.pid);
+        if let Some(exits) = &self.exits {
+            // Without it the filter is the one before, and an end that is not told is unknown.
+            let _ = exits.choose(pids);
+        }
+    }
+
+    /// Remembers how processes have ended.
+    fn note_ends(&mut self) {
+        let Some(exits) = &self.exits else { return };
+        while let Some((pid, status)) = exits.next_ended() {
+            let processes = self.held.values_mut().filter_map(|held| held.process.as_mut());
+            // A pid comes again for another process when the first one has ended.
+            processes
+                .filter(|process| process.pid == pid && process.ended.is_none())
+                .for_each(|process| process.ended = Some(status));
+        }
     }
 
     /// Closes what is held for containers whose state directory is gone.
@@ -207,6 +261,13 @@ impl Keeper {
             close(held);
         }
     }
+}
+
+/// Whether the kernel keeps how a process ended with its pidfd (PIDFD_INFO_EXIT): since Linux 6.15.
+fn keeps_exits() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(15))
 }
 
 fn watch_removals(base: &Path) -> rustix::io::Result<OwnedFd> {

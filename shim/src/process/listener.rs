@@ -27,8 +27,14 @@ impl Listener {
                 Ok(client) => return Some(client),
                 Err(Errno::MFILE | Errno::NFILE) if self.spare.is_some() => {
                     self.spare = None;
-                    let _ = accept(&self.socket);
+                    let turned_away = accept(&self.socket);
+                    let was_there = turned_away.is_ok();
+                    drop(turned_away);
                     self.spare = spare();
+                    // A descriptor is looked for before a client is, who may not be there.
+                    if !was_there {
+                        return None;
+                    }
                 }
                 Err(Errno::CONNABORTED | Errno::INTR) => {}
                 Err(_) => return None,

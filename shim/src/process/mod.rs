@@ -9,6 +9,7 @@ pub(crate) mod reaper;
 use crate::signal::Signal;
 use crate::sys::{has_its_pid, signal_pidfd, wait_status_of_reaped};
 use exit::Exit;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use std::fs;
 use std::io;
@@ -47,6 +48,11 @@ impl Process {
     pub(crate) fn takes(&self, signal: Signal) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         is_caught_or_blocked(&status, signal)
+    }
+
+    /// Whether it has ended, reaped or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|count| count > 0)
     }
 
     /// Whether it, whose pidfd is readable, is no child of ours, so that its wait status goes to
