@@ -114,6 +114,18 @@ impl Host {
         self.call(&["exec", &self.name(name), "sh", "-c", "kill -USR1 1"]);
     }
 
+    /// Kills the monitor of a container, and its init.
+    pub fn kill(&self, name: &str) {
+        let text = self.call(&["status", "--json", &self.name(name)]).succeeds().stdout;
+        let pid = serde_json::from_str::<Value>(&text).unwrap()["pid"].to_string();
+        let monitor = format!("firn-shim.*{}", self.name(name));
+        command(Command::new("pkill").args(["-9", "-f", &monitor])).succeeds();
+        wait_until("it is gone", || command(Command::new("pgrep").args(["-f", &monitor])).code == 1);
+        command(Command::new("kill").args(["-9", &pid])).succeeds();
+        let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        wait_until("init has ended", || stat().is_empty() || stat().contains(") Z "));
+    }
+
     #[track_caller]
     pub fn status(&self, name: &str) -> String {
         self.call(&["status", &self.name(name)]).succeeds().stdout.trim().to_owned()

@@ -2,8 +2,9 @@
 
 use crate::host::Host;
 use firn_conformance::harness::{command, wait_until};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -36,6 +37,12 @@ impl Machine {
         }
         host.network = Some(name.clone());
         Machine { host, name, client, mounts: None }
+    }
+
+    /// Has a mount namespace from now on.
+    pub fn keep_mounts(&mut self, mounts: Mounts) {
+        self.host.mounts = Some(format!("/proc/{}/ns/mnt", mounts.0.id()).into());
+        self.mounts = Some(mounts);
     }
 
     /// What `ip` prints on the machine.
@@ -135,24 +142,31 @@ nc -ll -p 80 -e /answer &
 while :; do sleep 60 & wait $!; done
 ";
 
-/// A mount namespace with a resolv.conf of its own.
-pub struct Mounts(pub Child);
+/// A mount namespace, and the processes in it.
+pub struct Mounts(Child);
 
 impl Mounts {
+    /// With a resolv.conf of its own.
     pub fn new(resolv_conf: &Path) -> Self {
         let script = r#"mount --bind "$0" /etc/resolv.conf && echo ready && exec sleep 1000"#;
         let mut unshare = Command::new("unshare");
-        unshare.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(resolv_conf);
-        let mut holder = unshare.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = [0; 6];
-        holder.stdout.take().unwrap().read_exact(&mut line).unwrap();
-        Mounts(holder)
+        Self::hold(unshare.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(resolv_conf))
+    }
+
+    /// That of a program which says "ready" when all is there.
+    pub fn hold(program: &mut Command) -> Self {
+        let program = program.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut holder = program.spawn().unwrap();
+        let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+        let mounts = Mounts(holder);
+        assert!(lines.map_while(Result::ok).any(|line| line == "ready"));
+        mounts
     }
 }
 
 impl Drop for Mounts {
     fn drop(&mut self) {
-        self.0.kill().unwrap();
+        command(Command::new("kill").args(["-9", "--", &format!("-{}", self.0.id())]));
         self.0.wait().unwrap();
     }
 }

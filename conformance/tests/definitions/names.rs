@@ -81,9 +81,7 @@ fn look_up(inside: &Path, name: &str, stream: bool) -> Option<Vec<u8>> {
 fn names_are_answered_and_loopback_ports_passed_on() {
     let mut machine = Machine::new("net-names-inside");
     let resolv_conf = machine.host.scratch.write("resolv.conf", "search b.example\nnameserver 127.0.0.1\n");
-    let mounts = Mounts::new(&resolv_conf);
-    machine.host.mounts = Some(format!("/proc/{}/ns/mnt", mounts.0.id()).into());
-    machine.mounts = Some(mounts);
+    machine.keep_mounts(Mounts::new(&resolv_conf));
     upstream(&machine.name, "127.0.0.1:53", [192, 0, 2, 77]);
     upstream(&machine.name, "127.0.0.2:53", [192, 0, 2, 78]);
     machine.host.init("root", ANSWER);

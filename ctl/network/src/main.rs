@@ -9,6 +9,7 @@ mod ending;
 mod links;
 mod lockdown;
 mod nft;
+mod others;
 mod pin;
 mod record;
 mod resident;
@@ -34,7 +35,7 @@ use std::time::SystemTime;
 use tokio::runtime::{Builder, Runtime};
 
 const USAGE: &str = "usage: firn-network start FILE | leave NAMESPACE | up FILE (with the container's OCI state on stdin) | down FILE | \
-                     change FILE NEW";
+                     change FILE NEW | blocked FILE";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         ["leave", pin] => leave(Path::new(pin)),
         ["up", file] => up(Path::new(file)),
         ["down", file] => down(Path::new(file)),
+        ["blocked", file] => blocked(Path::new(file)),
         ["change", file, new] => change(Path::new(file), Path::new(new)),
         ["settings"] => settings::serve(),
         ["reside"] => resident::reside(),
@@ -102,6 +104,9 @@ fn up(file: &Path) -> Result<()> {
         true => Some((Nft::start()?, record::open_rules(&network.pin)?)),
         false => None,
     };
+    if rules::are_needed(&network) {
+        others::admit(&network, file)?;
+    }
     let exposing = match network.exposes_localhost {
         Some(_) => Some(in_namespace(&namespace, &host, Nft::start)??),
         None => None,
@@ -166,6 +171,7 @@ fn change(file: &Path, new: &Path) -> Result<()> {
     let nft = Nft::start()?;
     let before = record::rules(&old.pin)?.unwrap_or_default();
     let mut steps = record::open_rules(&old.pin)?;
+    others::admit(&new, file)?;
     let runtime = runtime()?;
     let (own, host) = (pin::own()?, connect(&runtime)?);
     let services = match ask::is_needed(&old) || ask::is_needed(&new) {
@@ -191,6 +197,18 @@ fn change(file: &Path, new: &Path) -> Result<()> {
         runtime.block_on(expose_localhost(&inside, nft, new.exposes_localhost))?;
     }
     services.map_or(Ok(()), |(wish, resident)| resident.serve(&wish))
+}
+
+/// Tells which rules of others drop what the container's options ask for, a line each.
+fn blocked(file: &Path) -> Result<()> {
+    let network = read(file)?;
+    if rules::are_needed(&network) {
+        let (listed, text) = (nft::list(&["ruleset"])?, nft::list_as_text()?);
+        for line in others::blocked::find(&network, &others::blocked::Rules::new(&listed, &text)) {
+            println!("{line}");
+        }
+    }
+    Ok(())
 }
 
 /// As with the host's: the setting is on only as long as the rules are there.
@@ -238,6 +256,9 @@ fn take_away(network: &Network, file: &Path) -> Result<()> {
     }
     if errors.is_empty() {
         errors.extend(pin::release(&network.pin).err());
+    }
+    if record::rules(&network.pin)?.is_some() {
+        errors.extend(others::forget(network, file).err());
     }
     errors.extend(ending::remove_rules(network).err());
     ending::joined(errors)

@@ -51,11 +51,17 @@ fn moved_file(message: &Path) -> PathBuf {
 /// Begins, or goes on with, the record of networks whose elements are in the table.
 pub fn open_rules(pin: &Path) -> Result<File> {
     let path = rules_file(pin);
-    let what = || format!("write {}", path.display());
     if let Some(directory) = path.parent() {
+        let what = || format!("write {}", path.display());
         DirBuilder::new().recursive(true).mode(0o700).create(directory).with_context(what)?;
     }
-    OpenOptions::new().append(true).create(true).mode(0o600).open(&path).with_context(what)
+    append(&path)
+}
+
+/// Begins a record, or goes on with it.
+pub fn append(path: &Path) -> Result<File> {
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    opened.with_context(|| format!("write {}", path.display()))
 }
 
 /// The networks whose elements may be in the table; `None`: the container has never had any.
@@ -66,8 +72,17 @@ pub fn rules(pin: &Path) -> Result<Option<Vec<Network>>> {
 
 /// Forgets them.
 pub fn forget_rules(pin: &Path) -> Result<()> {
-    let path = rules_file(pin);
-    std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))
+    remove(&rules_file(pin))
+}
+
+/// Removes a record, where there is one.
+pub fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether no other container has such a record: then the table is this one's alone.
@@ -89,8 +104,8 @@ pub fn write<T: Serialize>(file: &mut File, step: &T) -> Result<()> {
     file.write_all(format!("{text}\n").as_bytes()).context("record a step")
 }
 
-/// A line that is cut off was not followed by its step.
-fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+/// The lines of a record. One that is cut off was not followed by its step.
+pub fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     match std::fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         result => {

@@ -73,7 +73,7 @@ pub fn write(container: &Container, definition: &Definition) -> Result<()> {
     if let Some(unit) = Unit::of(&container.name, container.places()) {
         unit.serve_network()?;
     }
-    call(&["start".as_ref(), container.network_file().as_os_str()])
+    call(&["start".as_ref(), container.network_file().as_os_str()]).map(drop)
 }
 
 /// Changes the network of a container that runs.
@@ -84,7 +84,9 @@ pub fn change(container: &Container, definition: &Definition) -> Result<()> {
     let text = serde_json::to_vec_pretty(&network).context("write JSON")?;
     std::fs::write(&new, text).with_context(|| format!("write {}", new.display()))?;
     call(&["change".as_ref(), file.as_os_str(), new.as_os_str()])?;
-    container.set_network(&network)
+    container.set_network(&network)?;
+    tell_blocked(container);
+    Ok(())
 }
 
 /// Hooks name a program by its absolute path.
@@ -112,18 +114,36 @@ pub fn take_down(container: &Container) -> Result<()> {
 pub fn leave(container: &Container) -> Result<()> {
     let pins = container.places().networks();
     match pins.with_extension("socket").exists() {
-        true => call(&["leave".as_ref(), pins.join(&container.name).as_os_str()]),
+        true => call(&["leave".as_ref(), pins.join(&container.name).as_os_str()]).map(drop),
         false => Ok(()),
     }
 }
 
-fn call(arguments: &[&OsStr]) -> Result<()> {
+/// Tells which rules of other firewalls drop what the container's options ask for. It runs all the same: they may
+/// be meant, or are about to change.
+pub fn tell_blocked(container: &Container) {
+    let asks = |network: Network| !network.ports.is_empty() || !network.masquerade.is_empty();
+    if !earlier(container).is_some_and(asks) {
+        return;
+    }
+    match call(&["blocked".as_ref(), container.network_file().as_os_str()]) {
+        Ok(said) => {
+            for line in said.lines() {
+                eprintln!("firnctl: container {}: {}", container.name, firn::log::printable(line));
+            }
+        }
+        Err(error) => eprintln!("firnctl: container {}: {error:#}", container.name),
+    }
+}
+
+/// What it prints.
+fn call(arguments: &[&OsStr]) -> Result<String> {
     let mut command = Command::new(find_program()?);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = command.output().context("run firn-network")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("{}", said.trim());
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

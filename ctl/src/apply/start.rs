@@ -14,7 +14,10 @@ use firn_shim::control::protocol::Status;
 pub fn start(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Result<()> {
     unsupported::refuse(&container.name, &run.definition)?;
     let started = begin(container, run, tell);
-    let Err(error) = started else { return Ok(()) };
+    let Err(error) = started else {
+        network::tell_blocked(container);
+        return Ok(());
+    };
     let cleaned =
         network::take_down(container).and_then(|()| network::leave(container)).and_then(|()| container.forget_run());
     match cleaned {
