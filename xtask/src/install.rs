@@ -18,7 +18,32 @@ const UNITS: [&str; 3] = ["firn@.service", "firn-network.socket", "firn-network.
 /// Programs that firnctl is called as.
 const LINKS: [&str; 2] = ["nixos-container", "extra-container"];
 
-pub fn run(prefix: PathBuf, with_links: bool) -> Result<()> {
+/// What is installed where.
+pub struct Options {
+    prefix: PathBuf,
+    links: bool,
+    /// What the host's network managers are told, too.
+    system: bool,
+}
+
+impl Options {
+    /// `None`: a word that is none of them.
+    pub fn parse(words: &[&str]) -> Option<Self> {
+        let mut options = Options { prefix: "/usr/local".into(), links: false, system: false };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--prefix" => options.prefix = PathBuf::from(words.next()?),
+                "--links" => options.links = true,
+                "--system" => options.system = true,
+                _ => return None,
+            }
+        }
+        Some(options)
+    }
+}
+
+pub fn run(Options { prefix, links, system }: &Options) -> Result<()> {
     let binaries = release()?;
     let manuals = workspace().join("target/manuals");
     let made = ["run", "--quiet", "--package", "xtask", "--features", "manuals", "--", "manuals"];
@@ -33,10 +58,13 @@ pub fn run(prefix: PathBuf, with_links: bool) -> Result<()> {
         }
     }
     for unit in UNITS {
-        put_unit(unit, &prefix)?;
+        put_unit(unit, prefix)?;
     }
-    for link in LINKS.iter().filter(|_| with_links) {
+    for link in LINKS.iter().filter(|_| *links) {
         make_link(&prefix.join("bin").join(link))?;
+    }
+    if *system {
+        crate::system::write(Path::new("/"))?;
     }
     println!("installed {} below {}", BINARIES.join(", "), prefix.display());
     Ok(())

@@ -13,10 +13,10 @@ mod manuals;
 mod packages;
 mod structure;
 mod syscalls;
+mod system;
 mod test;
 mod vm;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 const HELP: &str = "\
@@ -33,9 +33,10 @@ usage: cargo xtask COMMAND
                            --quick, --rounds N, --json FILE
   fuzz N                   N damaged archives, blobs, documents and references
   build                    the static release binaries
-  install [--prefix DIR] [--links]
+  install [--prefix DIR] [--links] [--system]
                            binaries, man pages, completions and a unit [/usr/local]; --links: also
-                           nixos-container and extra-container, by firnctl
+                           nixos-container and extra-container, by firnctl; --system: files in
+                           /etc by which the host's network managers leave containers' links alone
   syscalls CRATE HEADERS   the table of system calls, from the unpacked crate
                            `syscalls` and the kernel's asm/ headers
   structure                sizes of source files, and which way their imports point
@@ -57,16 +58,19 @@ fn main() -> ExitCode {
         ["bench", options @ ..] => bench::run(options),
         ["fuzz", number] => test::fuzz(number),
         ["build"] => build::release().map(drop),
-        ["install"] => install::run("/usr/local".into(), false),
-        ["install", "--links"] => install::run("/usr/local".into(), true),
-        ["install", "--prefix", dir] => install::run(PathBuf::from(dir), false),
-        ["install", "--prefix", dir, "--links"] => install::run(PathBuf::from(dir), true),
+        ["install", words @ ..] => match install::Options::parse(words) {
+            Some(options) => install::run(&options),
+            None => {
+                eprint!("{HELP}");
+                return ExitCode::from(2);
+            }
+        },
         ["structure"] => structure::check(),
         ["syscalls", tables, headers] => {
             syscalls::generate(tables.as_ref(), headers.as_ref()).map(|text| print!("{text}")).map_err(Into::into)
         }
         #[cfg(feature = "manuals")]
-        ["manuals", dir] => manuals::write(&PathBuf::from(dir)),
+        ["manuals", dir] => manuals::write(std::path::Path::new(dir)),
         ["help" | "--help" | "-h"] | [] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;
