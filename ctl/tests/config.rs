@@ -296,3 +296,33 @@ fn a_conf_of_nixos_containers_is_a_definition_too() {
     let expected = json!({"path": "/nix/store/x", "bindMounts": {"/srv": {"hostPath": "/srv"}}});
     assert_eq!(project.shown(&["web.conf"], "")["containers"]["web"], expected);
 }
+
+#[test]
+fn containers_of_nixos_container_are_imported() {
+    let project = Project::new("import");
+    project.file("confs/web.conf", "PRIVATE_NETWORK=1\nHOST_ADDRESS=10.233.1.1\nLOCAL_ADDRESS=10.233.1.2\nHOST_PORT=\nSYSTEM_PATH=/nix/system\nFLAKE=path:/f\n");
+    project.file("confs/db.conf", "FLAKE=path:/f#db\nAUTO_START=1\n");
+    project.file("confs/libpod.conf", "[engine]\n");
+    project.file("more/db.conf", "FLAKE=path:/other\n");
+    let text = project.succeeds(&["config", "import", "confs", "more/db.conf"], "");
+    // It is what `up` reads.
+    project.file("firn.toml", &text);
+    let shown = project.shown(&["firn.toml"], "");
+    let expected = json!({
+        "web": {"privateNetwork": true, "hostAddress": "10.233.1.1", "localAddress": "10.233.1.2", "path": "/nix/system"},
+        "db": {"flake": "path:/f#db", "autoStart": true},
+    });
+    assert_eq!(shown["containers"], expected);
+    let json = project.succeeds(&["config", "import", "--json", "confs"], "");
+    assert_eq!(serde_json::from_str::<Value>(&json).expect("JSON")["containers"], expected);
+    // Mistakes of all files are told.
+    project.file("confs/bad.conf", "HOST_ADRESS=1\n");
+    project.file("confs/worse.conf", "AUTO_START=maybe\n");
+    let error = project.fails(&["config", "import", "confs"], "");
+    assert!(
+        error.contains("confs/bad.conf:1:1: no such variable") && error.contains("worse.conf:1:1: \"maybe\""),
+        "{error}"
+    );
+    let error = project.fails(&["config", "import", "."], "");
+    assert!(error.contains("there are no containers of nixos-container"), "{error}");
+}

@@ -6,6 +6,7 @@ mod answers;
 mod declared;
 mod documents;
 mod events;
+mod extra_container;
 mod firewall;
 mod flake;
 mod host;

@@ -9,6 +9,7 @@ mod config;
 mod create;
 mod destroy;
 mod events;
+mod extra_container;
 mod generations;
 mod health;
 mod inspect;
@@ -97,6 +98,7 @@ pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let called = words.first().map(Path::new).and_then(Path::file_name);
     match called.and_then(OsStr::to_str) {
+        Some("extra-container") => extra_container::main(words),
         Some("nixos-container") => nixos_container::main(words),
         _ => run(&mut Arguments::parse_from(words)),
     }
@@ -150,7 +152,7 @@ fn run(arguments: &mut Arguments) -> ExitCode {
         Command::RootLogin(arguments) => access::root_login(arguments, places).map(|never| match never {}),
         Command::Generations(arguments) => generations::list(arguments, places),
         Command::Rollback(arguments) => generations::rollback(arguments, places),
-        Command::Config(arguments) => config::run(arguments),
+        Command::Config(arguments) => config::run(arguments, places),
         Command::Unit(arguments) => unit::run(arguments, places),
     };
     match result {

@@ -26,7 +26,8 @@ use crate::wanted::network::main_link;
 use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
-use conf::{ConfArgs, Confs};
+use conf::ConfArgs;
+pub use conf::Confs;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -165,11 +166,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Verb::Start { name } => start(&find(name)?).context("failed to start container"),
         Verb::Stop { name } => end(&find(name)?, How::Stop(None)).context("failed to stop container"),
         Verb::Terminate { name } => end(&find(name)?, How::Kill).context("failed to terminate container"),
-        Verb::Restart { name } => {
-            let container = find(name)?;
-            end(&container, How::Stop(None)).context("failed to stop container")?;
-            start(&container).context("failed to start container")
-        }
+        Verb::Restart { name } => restart(&find(name)?),
         Verb::Status { name } => match find(name) {
             Ok(container) => print(if Seen::look(&container).word() == "up" { "up\n" } else { "down\n" }),
             Err(error) => {
@@ -292,6 +289,12 @@ fn start(container: &Container) -> Result<()> {
         change::Action::Start => change::apply(&locked, plan, Health::default(), &|_| ()).map(drop),
         _ => Ok(()),
     }
+}
+
+/// Stops it if it runs, and starts it.
+pub fn restart(container: &Container) -> Result<()> {
+    end(container, How::Stop(None)).context("failed to stop container")?;
+    start(container).context("failed to start container")
 }
 
 fn end(container: &Container, how: How) -> Result<()> {

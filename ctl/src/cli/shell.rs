@@ -10,6 +10,7 @@ use crate::definition::nix::Depth;
 use crate::generation::Container;
 use crate::host::become_root;
 use crate::interrupt;
+use crate::view::answer::print;
 use crate::wanted::network::main_link;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -34,7 +35,7 @@ const RUNNING: &str = "runningShellContainer";
 #[command(after_help = EXAMPLES)]
 pub struct ShellArgs {
     #[command(flatten)]
-    source: SourceArgs,
+    pub source: SourceArgs,
     /// Don't destroy the container before and after.
     #[arg(long, short, conflicts_with = "destroy")]
     no_destroy: bool,
@@ -46,6 +47,9 @@ pub struct ShellArgs {
     /// Run this with the shell's commands, instead of a shell; all that follows belongs to it.
     #[arg(long, value_name = "COMMAND", num_args = 1.., allow_hyphen_values = true)]
     run: Vec<String>,
+    /// What is said of the shell is said on standard output, as by extra-container.
+    #[arg(skip)]
+    pub says_on_stdout: bool,
 }
 
 /// Runs the shell; its exit status.
@@ -86,27 +90,40 @@ pub fn run(arguments: &mut ShellArgs, places: &PlaceArgs) -> Result<u8> {
         Err(error) if !interrupt::has_come() || !arguments.run.is_empty() => Err(error),
         Err(error) => {
             eprintln!("firnctl: {error:#}");
-            open(&containers[0], places, &[])
+            open(&containers[0], places, arguments, &[])
         }
-        Ok(()) => open(&containers[0], places, &arguments.run),
+        Ok(()) => open(&containers[0], places, arguments, &arguments.run),
     };
     if throws_away {
-        eprintln!("Destroying container.");
+        // With a command extra-container is silent.
+        if !arguments.says_on_stdout || arguments.run.is_empty() {
+            arguments.say("Destroying container.")?;
+        }
         destroy(&containers[0])?;
     }
     ended
 }
 
+impl ShellArgs {
+    fn say(&self, text: &str) -> Result<()> {
+        if self.says_on_stdout {
+            return print(&format!("{text}\n"));
+        }
+        eprintln!("{text}");
+        Ok(())
+    }
+}
+
 /// A shell, or the command, with the commands for the container.
-fn open(container: &Container, places: &PlaceArgs, command: &[String]) -> Result<u8> {
+fn open(container: &Container, places: &PlaceArgs, arguments: &ShellArgs, command: &[String]) -> Result<u8> {
     let file = Commands::write(container, &commands(container, places)?)?;
     let mut bash = Command::new("bash");
     if command.is_empty() {
-        eprintln!("\nStarting shell.\nEnter \"h\" for documentation.");
+        arguments.say("\nStarting shell.\nEnter \"h\" for documentation.")?;
         // The first is for a terminal, the second for commands from a pipe.
         bash.arg("--rcfile").arg(&file.0).env("BASH_ENV", &file.0);
     } else {
-        eprintln!("\nRunning command.");
+        arguments.say("\nRunning command.")?;
         bash.args(["-c", r#". "$0"; "$@""#]).arg(&file.0).args(command);
     }
     let status = bash.env(RUNNING, &container.name).status().context("run bash")?;

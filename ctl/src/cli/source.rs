@@ -72,6 +72,24 @@ impl SourceArgs {
         }
     }
 
+    /// Whether a file or an expression is given.
+    pub fn is_named(&self) -> bool {
+        self.file.is_some() || self.expr.is_some()
+    }
+
+    /// Names a file.
+    pub fn name(&mut self, file: PathBuf) {
+        self.file = Some(file);
+    }
+
+    /// Whether nothing has to be built: a store path of another build.
+    pub fn is_built(&self) -> bool {
+        self.file.as_deref().is_some_and(|file| {
+            let is_nix = file.extension().is_some_and(|ending| ending == "nix") || file.join("default.nix").exists();
+            file.exists() && !is_nix
+        })
+    }
+
     /// Takes a `--run COMMAND…` that has come after `--build-args`, which takes all that follows.
     pub fn take_run(&mut self) -> Vec<String> {
         let Some(at) = self.build_args.iter().position(|argument| argument == "--run") else { return Vec::new() };

@@ -65,7 +65,7 @@ fn path(file: &Path) -> Result<String> {
 }
 
 /// As a string of Nix.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for character in text.chars() {
         if matches!(character, '"' | '\\' | '$') {

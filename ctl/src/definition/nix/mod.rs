@@ -14,6 +14,7 @@ mod expression;
 mod inputs;
 mod options;
 mod program;
+pub mod store;
 mod systems;
 mod traced;
 

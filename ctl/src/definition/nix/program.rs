@@ -98,7 +98,7 @@ fn common(expression: &Expression, options: &Options) -> Vec<OsString> {
 }
 
 /// Errors: a program is not in PATH.
-fn find(program: &str) -> Result<()> {
+pub fn find(program: &str) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     match std::env::split_paths(&path).any(|directory| directory.join(program).is_file()) {
         true => Ok(()),
