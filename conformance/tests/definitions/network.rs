@@ -275,3 +275,64 @@ fn long_names_have_links_of_nspawns_names_and_users_their_own_network() {
     machine.host.exec("with-a-long-name-2", &["ip", "link", "set", "eth0", "mtu", "1400"]);
     machine.leaves_nothing();
 }
+
+#[test]
+fn addresses_change_while_it_runs() {
+    let machine = Machine::new("net-readdress");
+    machine.host.init("root", ANSWER);
+    let definition = |number: u8, six: Option<&str>| {
+        let mut a = json!({
+            "hostname": "a", "privateNetwork": true, "hostAddress": format!("10.10.{number}.1"),
+            "localAddress": format!("10.10.{number}.2/24"), "forwardPorts": [{"hostPort": 8080, "containerPort": 80}],
+            "extraVeths": {"x1": {"localAddress": format!("10.11.{number}.2"), "hostAddress": "10.11.0.1"}},
+        });
+        if let Some(six) = six {
+            a["localAddress6"] = format!("{six}::2").into();
+            a["hostAddress6"] = format!("{six}::1").into();
+        }
+        json!({"a": a})
+    };
+    machine.host.project(definition(1, None));
+    machine.host.up();
+    let told = |to: &str| machine.call(&machine.name, to);
+    let answer = Some("I am a".to_owned());
+    wait_until("it answers", || told("10.10.1.2:80") == answer);
+    let inside = machine.inside("a");
+    let expect = |number: u8, six: Option<&str>| {
+        let mut own = vec![format!("10.10.{number}.2:80"), format!("10.11.{number}.2:80")];
+        own.extend(six.map(|six| format!("[{six}::2]:80")));
+        for to in own.iter().map(String::as_str).chain(["192.0.2.1:8080", "127.0.0.1:8080"]) {
+            assert_eq!(told(to), answer, "{to}");
+        }
+        assert_eq!(machine.call(&machine.client, "192.0.2.1:8080"), answer);
+        let routes = machine.host.exec("a", &["ip", "route"]);
+        assert!(routes.contains(&format!("default via 10.10.{number}.1 dev eth0")), "{routes}");
+        assert_eq!(routes.lines().count(), 4, "{routes}");
+        assert_eq!(machine.inside("a"), inside, "it runs on");
+    };
+    expect(1, None);
+    machine.host.project(definition(2, Some("fc00:a")));
+    let both = "hostAddress, hostAddress6, localAddress, localAddress6";
+    assert_eq!(machine.host.plan(), format!("a: live: extraVeths, {both}\n"));
+    machine.host.up();
+    expect(2, Some("fc00:a"));
+    assert_eq!(machine.call(&machine.client, "[2001:db8::1]:8080"), answer);
+    // Only what is new is there.
+    let addresses = machine.ip(&["-o", "address"]);
+    assert!(!addresses.contains("10.10.1.1") && addresses.contains("10.10.2.1/32"), "{addresses}");
+    let hosts = std::fs::read_to_string(machine.host.scratch.join("hosts")).unwrap();
+    assert!(hosts.contains("10.10.2.2 ") && hosts.contains("fc00:a::2 ") && !hosts.contains("10.10.1.2 "), "{hosts}");
+    // What can't be is undone.
+    machine.ip(&["route", "add", "10.10.9.2", "dev", "wire0"]);
+    machine.host.project(definition(9, Some("fc00:b")));
+    let error = machine.host.call(&["up", "--detach", "firn.json"]).fails(1).stderr;
+    assert!(error.contains("route to 10.10.9.2: there is one already"), "{error}");
+    expect(2, Some("fc00:a"));
+    machine.host.project(definition(2, Some("fc00:a")));
+    assert_eq!(machine.host.plan(), "a: unchanged\n");
+    machine.host.up();
+    // A restart makes them as they are now.
+    machine.host.call(&["restart", &machine.host.name("a")]).succeeds();
+    wait_until("it answers", || told("10.10.2.2:80") == answer);
+    machine.leaves_nothing();
+}

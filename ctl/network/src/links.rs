@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_core::DefaultNla;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage, MacVlanMode};
-use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{Error, Handle, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -122,6 +122,57 @@ impl Links<'_> {
         Ok(())
     }
 
+    /// Gives the links of a container that runs the addresses and routes of `new`. Said again, it does what is
+    /// left to do.
+    pub async fn change(&self, old: &[Veth], new: &[Veth]) -> Result<()> {
+        for (old, new) in old.iter().zip(new).filter(|(old, new)| old != new) {
+            self.change_veth(old, new).await.with_context(|| format!("link {}", new.host.name))?;
+        }
+        Ok(())
+    }
+
+    async fn change_veth(&self, old: &Veth, new: &Veth) -> Result<()> {
+        let host = link(&self.host, &old.host.name).await?.context("it is not there any more")?;
+        // Whatever root inside calls the other end: IFLA_LINK is its index there.
+        let inside = host.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Link(index) => Some(*index),
+            _ => None,
+        });
+        let (host, inside) = (host.header.index, inside.context("it has no other end")?);
+        let routed = |veth: &Veth| match veth.bridge {
+            Some(_) => Vec::new(),
+            None => veth.addresses.iter().map(|(address, _)| *address).collect(),
+        };
+        let whole = |veth: &Veth| -> Vec<(IpAddr, u8)> {
+            veth.host_addresses.iter().map(|address| (*address, whole(*address))).collect()
+        };
+        let gone = |gone: &[IpAddr], stay: &[IpAddr]| -> Vec<IpAddr> {
+            gone.iter().filter(|address| !stay.contains(address)).copied().collect()
+        };
+        for gateway in gone(&old.gateways, &new.gateways) {
+            remove_route(&self.inside, inside, None, Some(gateway)).await?;
+        }
+        for peer in gone(&old.peers, &new.peers) {
+            remove_route(&self.inside, inside, Some(peer), None).await?;
+        }
+        for address in gone(&routed(old), &routed(new)) {
+            remove_route(&self.host, host, Some(address), None).await?;
+        }
+        change_addresses(&self.host, host, &whole(old), &whole(new)).await?;
+        for address in gone(&routed(new), &routed(old)) {
+            replace_route(&self.host, host, Some(address), None).await?;
+        }
+        change_addresses(&self.inside, inside, &old.addresses, &new.addresses).await?;
+        // With an address the kernel takes away the routes that it is the source of.
+        for peer in &new.peers {
+            replace_route(&self.inside, inside, Some(*peer), None).await?;
+        }
+        for gateway in &new.gateways {
+            replace_route(&self.inside, inside, None, Some(*gateway)).await?;
+        }
+        Ok(())
+    }
+
     /// Its index inside.
     async fn macvlan(&self, macvlan: &Macvlan) -> Result<u32> {
         let parent = index(&self.host, &macvlan.parent).await?;
@@ -220,6 +271,25 @@ async fn add_address(handle: &Handle, index: u32, address: IpAddr, prefix: u8) -
     }
 }
 
+/// Those that stay are not touched.
+async fn change_addresses(handle: &Handle, index: u32, old: &[(IpAddr, u8)], new: &[(IpAddr, u8)]) -> Result<()> {
+    for (address, prefix) in old.iter().filter(|address| !new.contains(address)) {
+        let message = handle.address().add(index, *address, *prefix).message_mut().clone();
+        match handle.address().del(message).execute().await {
+            Err(error) if error_kind(&error) == Some(ErrorKind::AddrNotAvailable) => {}
+            result => result.map_err(plain).with_context(|| format!("remove address {address}/{prefix}"))?,
+        }
+    }
+    for (address, prefix) in new.iter().filter(|address| !old.contains(address)) {
+        match add_address(handle, index, *address, *prefix).await {
+            // A link has an address once.
+            Err(error) if os_error(&error) == Some(libc::EEXIST) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
 /// The link-local address that the kernel would make (RFC 4291, 2.5.6), before the link is up: the kernel's
 /// own can't ask for neighbours until nobody else is known to have it, a second or two later.
 async fn add_link_local(handle: &Handle, link: &LinkMessage) -> Result<()> {
@@ -234,7 +304,31 @@ async fn add_link_local(handle: &Handle, link: &LinkMessage) -> Result<()> {
 
 /// To one address over a link, or by a gateway to all others.
 async fn add_route(handle: &Handle, index: u32, to: Option<IpAddr>, gateway: Option<IpAddr>) -> Result<()> {
-    let message = match to.or(gateway) {
+    let what = || route_words(to, gateway);
+    match handle.route().add(route(index, to, gateway)).execute().await {
+        Err(error) if is(&error, ErrorKind::AlreadyExists) => {
+            bail!("{}: there is one already, of another container with this address or of the host", what())
+        }
+        result => result.map_err(plain).with_context(what),
+    }
+}
+
+/// One that is gone is no error.
+async fn remove_route(handle: &Handle, index: u32, to: Option<IpAddr>, gateway: Option<IpAddr>) -> Result<()> {
+    match handle.route().del(route(index, to, gateway)).execute().await {
+        Err(error) if os_error(&plain(error.clone())) == Some(libc::ESRCH) => Ok(()),
+        result => result.map_err(plain).with_context(|| format!("remove {}", route_words(to, gateway))),
+    }
+}
+
+/// Whether the link has it already or not.
+async fn replace_route(handle: &Handle, index: u32, to: Option<IpAddr>, gateway: Option<IpAddr>) -> Result<()> {
+    remove_route(handle, index, to, gateway).await?;
+    add_route(handle, index, to, gateway).await
+}
+
+fn route(index: u32, to: Option<IpAddr>, gateway: Option<IpAddr>) -> RouteMessage {
+    match to.or(gateway) {
         Some(IpAddr::V6(_)) => {
             let mut route = RouteMessageBuilder::<Ipv6Addr>::new().output_interface(index);
             if let Some(IpAddr::V6(to)) = to {
@@ -255,16 +349,13 @@ async fn add_route(handle: &Handle, index: u32, to: Option<IpAddr>, gateway: Opt
             }
             route.build()
         }
-    };
-    let what = || match (to, gateway) {
+    }
+}
+
+fn route_words(to: Option<IpAddr>, gateway: Option<IpAddr>) -> String {
+    match (to, gateway) {
         (Some(to), _) => format!("route to {to}"),
         (_, gateway) => format!("default route by {}", gateway.map(|address| address.to_string()).unwrap_or_default()),
-    };
-    match handle.route().add(message).execute().await {
-        Err(error) if is(&error, ErrorKind::AlreadyExists) => {
-            bail!("{}: there is one already, of another container with this address or of the host", what())
-        }
-        result => result.map_err(plain).with_context(what),
     }
 }
 

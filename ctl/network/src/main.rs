@@ -160,7 +160,7 @@ fn running_beside(network: &Network, file: &Path) -> Vec<(Network, File)> {
     names.filter_map(of).collect()
 }
 
-/// Makes the ports of a container that runs those of the message `new`.
+/// Makes the addresses and ports of a container that runs those of the message `new`, which has the same links.
 fn change(file: &Path, new: &Path) -> Result<()> {
     let (old, _lock) = read_locked(file)?;
     let new = read(new)?;
@@ -183,18 +183,23 @@ fn change(file: &Path, new: &Path) -> Result<()> {
     };
     let exposing = match old.exposes_localhost == new.exposes_localhost {
         true => None,
-        false => {
-            let nft = in_namespace(&namespace, &own, Nft::start)??;
-            Some((connect_in(&runtime, &namespace, &own)?, nft))
-        }
+        false => Some(in_namespace(&namespace, &own, Nft::start)??),
     };
+    let inside = connect_in(&runtime, &namespace, &own)?;
+    let links = Links { host, inside, inside_namespace: namespace.as_fd() };
     lockdown::enter()?;
-    let gone = old.veths.iter().filter(|veth| veth.reaches_localhost && !new.veths.iter().any(|other| other == *veth));
-    runtime.block_on(links::set_route_localnet(&host, gone.map(|veth| &*veth.host.name), false))?;
+    if let Err(error) = runtime.block_on(links.change(&old.veths, &new.veths)) {
+        // It goes on with those that it had.
+        let back = runtime.block_on(links.change(&new.veths, &old.veths)).err();
+        return ending::joined([error].into_iter().chain(back).collect());
+    }
+    let reaches = |name: &str| to_localhost(&new).any(|other| other == name);
+    let gone = to_localhost(&old).filter(|name| !reaches(name));
+    runtime.block_on(links::set_route_localnet(&links.host, gone, false))?;
     commit(nft, &mut steps, &before, &new)?;
-    runtime.block_on(links::set_route_localnet(&host, to_localhost(&new), true))?;
-    if let Some((inside, nft)) = exposing {
-        runtime.block_on(expose_localhost(&inside, nft, new.exposes_localhost))?;
+    runtime.block_on(links::set_route_localnet(&links.host, to_localhost(&new), true))?;
+    if let Some(nft) = exposing {
+        runtime.block_on(expose_localhost(&links.inside, nft, new.exposes_localhost))?;
     }
     services.map_or(Ok(()), |(wish, resident)| resident.serve(&wish))
 }

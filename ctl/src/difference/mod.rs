@@ -3,7 +3,7 @@
 use crate::definition::schema::{Definition, PrivateUsers};
 use crate::generation::Running;
 use crate::wanted::mounts::{self, Mount};
-use crate::wanted::resources;
+use crate::wanted::{network, resources};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -61,6 +61,9 @@ const SETTINGS: [&str; 8] = [
 const MOUNTS: [&str; 3] = ["bindMounts", "volumes", "volumes-ro"];
 /// Options of a network that can be changed while it is used.
 const NETWORK: [&str; 3] = ["forwardPorts", "extra.enableWAN", "extra.exposeLocalhost"];
+/// Options of addresses, which change while the links stay.
+const ADDRESSES: [&str; 6] =
+    ["hostAddress", "hostAddress6", "localAddress", "localAddress6", "extra.addressPrefix", "extraVeths"];
 /// Options that are limits.
 const LIMITS: [&str; 3] = ["memory", "cpus", "pids"];
 /// Options that are compared by what they lead to.
@@ -70,9 +73,13 @@ const ROOTS: [&str; 4] = ["path", "flake", "storePaths", "rootFS"];
 pub fn between(running: &Running, wanted: &Running) -> Change {
     let changed = changed_options(&running.definition, &wanted.definition);
     let is_of = |list: &[&str], option: &str| list.contains(&option);
+    let addresses: &[&str] =
+        if network::has_same_links(&running.definition, &wanted.definition) { &ADDRESSES } else { &[] };
     let mut restart: Vec<String> = changed
         .iter()
-        .filter(|option| ![&SETTINGS[..], &MOUNTS, &NETWORK, &LIMITS, &ROOTS].iter().any(|list| is_of(list, option)))
+        .filter(|option| {
+            ![&SETTINGS[..], &MOUNTS, &NETWORK, addresses, &LIMITS, &ROOTS].iter().any(|list| is_of(list, option))
+        })
         .cloned()
         .collect();
     let images = |run: &Running| {
@@ -105,7 +112,7 @@ pub fn between(running: &Running, wanted: &Running) -> Change {
         come,
         limit_words: if limits.is_some() { limit_words(&running.definition, &wanted.definition) } else { Vec::new() },
         limits,
-        network: changed.iter().filter(|option| is_of(&NETWORK, option)).cloned().collect(),
+        network: changed.iter().filter(|option| is_of(&NETWORK, option) || is_of(addresses, option)).cloned().collect(),
         settings: changed.into_iter().filter(|option| is_of(&SETTINGS, option)).collect(),
     };
     match (from, to) {
@@ -236,6 +243,16 @@ mod tests {
                 json!({"extra": {"addressPrefix": "10.1.1"}}),
                 json!({"extra": {"addressPrefix": "10.1.1", "enableWAN": true, "exposeLocalhost": true}}),
                 "live: extra.enableWAN, extra.exposeLocalhost",
+            ),
+            (
+                json!({"privateNetwork": true, "hostAddress": "10.1.1.1", "localAddress": "10.1.1.2"}),
+                json!({"privateNetwork": true, "localAddress": "10.1.2.2", "localAddress6": "fc00::2"}),
+                "live: hostAddress, localAddress, localAddress6",
+            ),
+            (
+                json!({"privateNetwork": true, "hostBridge": "br0"}),
+                json!({"privateNetwork": true, "hostBridge": "br0", "localAddress": "10.1.2.2"}),
+                "restart: localAddress",
             ),
             (json!({}), json!({"extra": {"firewallAllowHost": true}}), "restart: extra.firewallAllowHost"),
         ] {

@@ -94,6 +94,17 @@ pub fn of(name: &str, definition: &Definition, place: &Place) -> Result<Option<N
     Ok((!is_empty).then_some(network))
 }
 
+/// Whether two definitions of a container have the same links, whatever their addresses.
+pub fn has_same_links(old: &Definition, new: &Definition) -> bool {
+    let place = Place { pin: PathBuf::new(), table: String::new(), machine: None };
+    // A container's name is part of its links' names alone.
+    let (Ok(Some(old)), Ok(Some(new))) = (of("", old, &place), of("", new, &place)) else { return false };
+    let same = |old: &Veth, new: &Veth| (&old.host, &old.inside, &old.bridge) == (&new.host, &new.inside, &new.bridge);
+    old.admits == new.admits
+        && old.veths.len() == new.veths.len()
+        && old.veths.iter().zip(&new.veths).all(|(old, new)| same(old, new))
+}
+
 /// There is one as soon as one of its options is given.
 fn main_veth(name: &str, link: &Link, place: &Place, ports: &[Port]) -> Result<Option<Veth>> {
     let with_ports_alone = Link { forward_ports: link.forward_ports.clone(), ..Link::default() };
