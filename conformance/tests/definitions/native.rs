@@ -227,3 +227,48 @@ fn what_is_no_system_of_a_container_is_refused() {
     }
     host.leaves_nothing();
 }
+
+/// What is said of the generation that runs.
+fn current(system: &System) -> Value {
+    let text = system.host.call(&["generations", "--json", &system.host.name("a")]).succeeds().stdout;
+    let all: Value = serde_json::from_str(&text).unwrap();
+    all.as_array().unwrap().iter().find(|generation| generation["current"] == true).cloned().unwrap_or_default()
+}
+
+#[test]
+fn an_update_that_was_killed_is_done_by_the_next_call() {
+    let (one, two) = (build("one", 0), build("two", 0));
+    let system = System::new("ctl-update-killed", &one, json!({}));
+    let pid = system.pid();
+    let went = std::time::Instant::now();
+    system.link(&two);
+    system.up(&[]).succeeds();
+    let whole = went.elapsed();
+    // At moments all over it.
+    for round in 0..12_u32 {
+        let (version, path) = if round % 2 == 0 { ("one", &one) } else { ("two", &two) };
+        system.link(path);
+        let mut update = system.host.spawn(&["up", "--detach", "firn.json"]);
+        std::thread::sleep(whole * round / 12);
+        update.kill().unwrap();
+        update.wait().unwrap();
+        system.up(&[]).succeeds();
+        let seen = system.sh(&format!("tail -n 1 /switched; {path}/bin/hello; grep -c ' /nix/store ' /proc/mounts"));
+        assert_eq!(seen, format!("test {version}\nhello of {version}\n1\n"), "round {round}");
+        assert_eq!((system.pid(), system.host.plan()), (pid, "a: unchanged\n".into()), "round {round}");
+        assert_eq!(current(&system)["system"], json!(path), "round {round}");
+    }
+    // While the new system is looked at: it is what runs, and not known to be good.
+    system.link(&one);
+    system.define(json!({"check": ["sh", "-c", "touch /checking; test -e /good || sleep 1000"]}));
+    let mut update = system.host.spawn(&["up", "--detach", "firn.json"]);
+    wait_until("it is checked", || system.sh("test -e /checking && echo yes || echo no") == "yes\n");
+    update.kill().unwrap();
+    update.wait().unwrap();
+    assert_eq!(system.host.plan(), format!("a: update: system {one}\n"));
+    assert_ne!(current(&system)["system"], json!(one));
+    system.sh("touch /good");
+    system.up(&[]).succeeds();
+    assert_eq!((system.host.plan(), current(&system)["system"].clone()), ("a: unchanged\n".into(), json!(one)));
+    system.host.leaves_nothing();
+}

@@ -87,6 +87,10 @@ fn decide(container: &Container, wanted: Running, restarts_always: bool) -> Resu
         Some(Change::Live(_) | Change::Update { .. }) if restarts_always => {
             Action::Change(Change::Restart(vec!["--restart".into()]))
         }
+        // What was interrupted was no switch, then.
+        Some(Change::Update { from, to, live }) if from == to && !update::can_switch(&to) => {
+            Action::Change(Change::Live(live))
+        }
         Some(Change::Update { to, .. }) if !update::can_switch(&to) => {
             Action::Change(Change::Restart(vec!["path".into()]))
         }

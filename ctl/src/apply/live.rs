@@ -47,6 +47,8 @@ pub fn change(container: &Locked<'_>, running: &Running, mut wanted: Running, li
     unmount(container, &live.gone).with_context(what)?;
     change_mounts(container, "add", &live.come).with_context(what)?;
     wanted.generation = running.generation;
+    // Until it is recorded: if firnctl is killed meanwhile, the next one does it again.
+    wanted.is_changing = true;
     container.set_running(&wanted).with_context(what)?;
     // A restart that the container asks for is one of what it is now.
     container.use_bundle(&made).with_context(what)

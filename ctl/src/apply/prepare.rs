@@ -17,6 +17,7 @@ pub fn run_of(definition: &Definition, resolved: Resolved) -> Running {
         layers,
         first_id: None,
         generation: 0,
+        is_changing: false,
     }
 }
 

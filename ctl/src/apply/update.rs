@@ -102,10 +102,12 @@ fn undo(container: &Locked<'_>, earlier: &Running) -> Result<()> {
         Change::Unchanged | Change::Restart(_) => Live::default(),
     };
     live::change(container, &now, earlier.clone(), &changes)?;
-    match switch_once(container, earlier.system.as_deref().context("what ran had a system")?)? {
-        Some(said) => bail!(said),
-        None => Ok(()),
+    if let Some(said) = switch_once(container, earlier.system.as_deref().context("what ran had a system")?)? {
+        bail!(said);
     }
+    // What ran before is no new generation.
+    let now = container.running()?.context("what runs is not recorded")?;
+    container.set_running(&Running { is_changing: false, ..now })
 }
 
 /// Switches; what is wrong afterwards.

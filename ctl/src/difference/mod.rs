@@ -116,7 +116,13 @@ pub fn between(running: &Running, wanted: &Running) -> Change {
         settings: changed.into_iter().filter(|option| is_of(&SETTINGS, option)).collect(),
     };
     match (from, to) {
-        (Some(from), Some(to)) if from != to => Change::Update { from: from.clone(), to: to.clone(), live },
+        // One that was begun and not brought to its end is begun again.
+        (Some(from), Some(to)) if from != to || running.is_changing => {
+            Change::Update { from: from.clone(), to: to.clone(), live }
+        }
+        _ if live.is_empty() && running.is_changing => {
+            Change::Live(Live { settings: vec!["what was interrupted".into()], ..live })
+        }
         _ if live.is_empty() => Change::Unchanged,
         _ => Change::Live(live),
     }
@@ -215,6 +221,7 @@ mod tests {
             layers: Vec::new(),
             first_id: None,
             generation: 1,
+            is_changing: false,
         }
     }
 
@@ -258,6 +265,15 @@ mod tests {
         ] {
             assert_eq!(told(old.clone(), new.clone()), expected, "{old} {new}");
         }
+    }
+
+    #[test]
+    fn what_was_interrupted_is_done_again() {
+        let interrupted = |system| Running { is_changing: true, ..run(json!({}), system) };
+        let between = |running, system| between(&running, &run(json!({}), system)).to_string();
+        assert_eq!(between(interrupted(Some("/a")), Some("/a")), "update: system /a");
+        assert_eq!(between(interrupted(Some("/a")), Some("/b")), "update: system /b");
+        assert_eq!(between(interrupted(None), None), "live: what was interrupted");
     }
 
     #[test]

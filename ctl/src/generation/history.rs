@@ -56,6 +56,7 @@ impl History {
     pub fn record(&self, mut run: Running) -> Result<Running> {
         let list = self.list()?;
         let last = list.last();
+        run.is_changing = false;
         run.generation = last.map_or(0, |last| last.number);
         // What it still sees of earlier ones is no part of it.
         let kept = Running { earlier_systems: Vec::new(), ..run.clone() };

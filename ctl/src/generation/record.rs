@@ -117,6 +117,9 @@ pub struct Running {
     pub first_id: Option<u32>,
     /// The number of its generation.
     pub generation: u32,
+    /// A change to this was begun, and has not come to its end: a system may not have been switched to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_changing: bool,
 }
 
 /// What firnctl has done for a start, before there was a monitor.

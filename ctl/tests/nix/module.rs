@@ -116,7 +116,8 @@ fn a_rebuild_restarts_what_cannot_be_changed_live() {
         let system = definition.path.as_ref().or(definition.flake.as_ref()).map(Into::into);
         let layers = definition.root_fs.iter().map(Into::into).collect();
         let earlier_systems = Vec::new();
-        Running { version: 1, definition, system, earlier_systems, layers, first_id: None, generation: 1 }
+        let is_changing = false;
+        Running { version: 1, definition, system, earlier_systems, layers, first_id: None, generation: 1, is_changing }
     };
     // These change other lines of the unit: its order and its mounts, and whether it may be restarted.
     let by_unit = ["bindMounts", "volumes", "volumes-ro", "dependsOn", "restartIfChanged"];
