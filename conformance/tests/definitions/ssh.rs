@@ -264,3 +264,54 @@ fn a_passwd_that_is_no_file_of_the_containers_is_refused() {
     assert_eq!(host.exec("a", &["--user", "web", "id", "-u"]), "1\n");
     host.leaves_nothing();
 }
+
+/// An sshd that listens for the host, as systemd has it: without any network, and without a key of firnctl's.
+#[test]
+fn cssh_needs_no_network_where_the_containers_sshd_listens_for_the_host() {
+    let ssh = Ssh::new("ctl-cssh");
+    let (host, scratch) = (&ssh.host, &ssh.host.scratch);
+    let sshd = "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n";
+    let passwd = std::fs::read_to_string(scratch.join("users/etc/passwd")).unwrap();
+    scratch.write("users/etc/passwd", &format!("{passwd}{sshd}"));
+    std::fs::copy(scratch.join("key-host"), scratch.join("users/etc/key")).unwrap();
+    scratch.write("users/etc/authorized_keys", &ssh.key("web"));
+    scratch.write(
+        "users/etc/sshd",
+        "HostKey /etc/key\nAuthorizedKeysFile /etc/authorized_keys\nStrictModes no\nUsePAM no\n",
+    );
+    let serve = "import socket, subprocess
+listener = socket.socket(socket.AF_UNIX)
+listener.bind('/run/host/unix-export/ssh')
+listener.listen()
+while True:
+    connection, _ = listener.accept()
+    subprocess.Popen(['/usr/sbin/sshd', '-i', '-f', '/etc/sshd'], stdin=connection, stdout=connection)
+    connection.close()
+";
+    scratch.write("users/etc/serve.py", serve);
+    host.init("users", &INIT.replace("while", "mkdir /run/sshd\npython3 /etc/serve.py &\nwhile"));
+    host.project(json!({"a": {"rootFS": ["./users"], "volumes-ro": ["/usr:/usr"], "privateNetwork": true}}));
+    host.up();
+    let name = host.name("a");
+    let check = || host.call(&["ssh-proxy", "--check", &name]).code == 0;
+    wait_until("its sshd listens", check);
+    // With the user's own keys, of an agent.
+    let agent = scratch.join("agent").display().to_string();
+    let key = scratch.join("key-web").display().to_string();
+    let mut shell = host.firnctl(&["shell", "--no-destroy", "firn.json", "--run", "cssh", "hostname; exit 7"]);
+    let program = shell.get_program().to_owned();
+    let args: Vec<_> = shell.get_args().map(ToOwned::to_owned).collect();
+    let script = "ssh-add -q \"$0\" && exec \"$@\"";
+    let mut in_agent = Command::new("ssh-agent");
+    in_agent.args(["-a", &agent, "sh", "-c", script, &key]).arg(program).args(args);
+    let output = command(in_agent.current_dir(scratch.path())).fails(7);
+    assert_eq!(output.stdout, format!("{name}\n"), "{output:?}");
+    // Nothing listens any more, and there is no address.
+    host.exec("a", &["rm", "/run/host/unix-export/ssh"]);
+    let output = command(shell.current_dir(scratch.path())).fails(1);
+    assert!(output.stderr.contains("has no localAddress"), "{output:?}");
+    // A link to a socket of the host's is followed within the container alone.
+    host.exec("a", &["ln", "-s", &agent, "/run/host/unix-export/ssh"]);
+    assert!(!check());
+    host.leaves_nothing();
+}

@@ -3,7 +3,10 @@
 use crate::generation::Container;
 use anyhow::{Context, Result, bail};
 use firn::path::{InRoot, RootFd};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 
 /// Bytes that are read of either file.
 const LIMIT: u64 = 4 << 20;
@@ -72,6 +75,20 @@ impl Root {
     /// Whether it has a directory there.
     pub fn has_directory(&self, path: &str) -> bool {
         self.0.open(&InRoot::new(path), OFlags::PATH | OFlags::DIRECTORY).is_ok()
+    }
+
+    /// A connection to a socket that listens there; `None`: none does. By a descriptor, so that it is no other
+    /// one: no link is followed but within the root.
+    pub fn connect(&self, path: &str) -> Result<Option<UnixStream>> {
+        let Ok(socket) = self.0.open(&InRoot::new(path), OFlags::PATH | OFlags::NOFOLLOW) else { return Ok(None) };
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&socket).with_context(|| format!("stat {path}"))?.st_mode);
+        if kind != FileType::Socket {
+            return Ok(None);
+        }
+        match UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(None),
+            result => result.map(Some).with_context(|| format!("connect to its socket {path}")),
+        }
     }
 
     /// A file's text; nothing where there is none.

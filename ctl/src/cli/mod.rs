@@ -86,6 +86,7 @@ enum Command {
     #[command(name = "ssh-command")]
     Ssh(ssh::SshCommandArgs),
     SshKeys(ssh::SshKeysArgs),
+    SshProxy(ssh::SshProxyArgs),
     Generations(generations::GenerationsArgs),
     Rollback(generations::RollbackArgs),
     Config(config::ConfigArgs),
@@ -119,6 +120,7 @@ fn run(arguments: &mut Arguments) -> ExitCode {
         },
         Command::Ssh(arguments) => return not_entered(ssh::command(arguments, places), ssh::FAILED),
         Command::SshKeys(arguments) => ssh::keys(arguments, places),
+        Command::SshProxy(arguments) => ssh::proxy(arguments, places),
         Command::Up(arguments) => up::up(arguments, places),
         Command::Down(arguments) => up::down(arguments, places),
         Command::Plan(arguments) => match create::plan(arguments, places) {

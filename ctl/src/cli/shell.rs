@@ -151,8 +151,14 @@ c() {{
   if [ $# -gt 0 ]; then {firnctl} run "$name" -- "$@"; else {firnctl} root-login "$name"; fi
 }}
 cssh() {{
-  if [ -z "$ip" ]; then echo "cssh: $name has no localAddress" >&2; return 1; fi
-  ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "root@$ip" "$@"
+  if {firnctl} ssh-proxy --check "$name" 2>/dev/null; then
+    set -- -o ProxyCommand={proxy} -o ProxyUseFdpass=yes "root@$name" "$@"
+  elif [ -n "$ip" ]; then
+    set -- "root@$ip" "$@"
+  else
+    echo "cssh: $name has no localAddress, and no sshd at /run/host/unix-export/ssh" >&2; return 1
+  fi
+  ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "$@"
 }}
 h() {{
   cat <<'END'
@@ -165,6 +171,8 @@ END
 PS1="[{name}] $PS1"
 "#,
         name = container.name,
+        // ssh replaces what begins with `%`.
+        proxy = quoted(Path::new(&format!("{} ssh-proxy {}", firnctl.replace('%', "%%"), container.name))),
     ))
 }
 

@@ -8,8 +8,11 @@ use crate::host::must_be_root;
 use crate::view::answer::print;
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::convert::Infallible;
-use std::io::IsTerminal;
+use std::io::{IoSlice, IsTerminal};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Log in to a container as one of its users: the command of a key in authorized_keys.
@@ -30,6 +33,22 @@ pub struct SshKeysArgs {
     account: String,
 }
 
+/// Give ssh a connection to the sshd of a container, which needs no network (ProxyUseFdpass of ssh_config(5)).
+///
+/// A system with systemd 256 or newer and an sshd listens for the host at /run/host/unix-export/ssh.
+#[derive(Debug, Args)]
+pub struct SshProxyArgs {
+    /// Container.
+    name: String,
+
+    /// Only tell by the exit status whether there is one to connect to.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Where an sshd in a container listens for the host (systemd-ssh-generator(8)).
+const SOCKET: &str = "/run/host/unix-export/ssh";
+
 fn login(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('@').filter(|(user, name)| !user.is_empty() && !name.is_empty());
     parts.map(|(user, name)| (user.into(), name.into())).ok_or_else(|| "give USER@NAME, as in root@web".into())
@@ -49,6 +68,24 @@ const SFTP_SERVERS: [&str; 5] = [
     "/usr/libexec/sftp-server",
     "/run/current-system/sw/libexec/sftp-server",
 ];
+
+/// Sends the connection over standard output, a socket of ssh's.
+pub fn proxy(arguments: &SshProxyArgs, places: &PlaceArgs) -> Result<()> {
+    must_be_root()?;
+    let name = &arguments.name;
+    let none = || format!("container {name}: nothing listens at {SOCKET}: it takes systemd 256 and an sshd");
+    let connection = Root::of(&find(&places.places()?, name)?)?.connect(SOCKET)?.with_context(none)?;
+    if arguments.check {
+        return Ok(());
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [connection.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    sendmsg(std::io::stdout(), &[IoSlice::new(b"\0")], &mut control, SendFlags::empty())
+        .context("standard output: no socket: ssh calls this with ProxyUseFdpass=yes")?;
+    Ok(())
+}
 
 /// Becomes the user's program.
 pub fn command(arguments: &SshCommandArgs, places: &PlaceArgs) -> Result<Infallible> {

@@ -48,6 +48,10 @@ const API: &[(&str, &str, &[&str])] = &[
     ("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777"]),
 ];
 
+/// Where a system puts sockets for the host (systemd's "The Container Interface"): its sshd's, since systemd
+/// 256.
+const UNIX_EXPORT: &str = "/run/host/unix-export";
+
 /// The group of terminals, which devpts has as an option.
 const TTY: u32 = 5;
 
@@ -84,6 +88,10 @@ pub(super) fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
     }
     for (file, destination) in files.into_iter().filter(|_| plan.has_host_files()) {
         mounts.push(bind(plan, &file, &destination, &["noexec"])?);
+    }
+    if plan.has_host_files() && plan.init.boots() {
+        let options = ["nosuid", "nodev", "noexec", "mode=755", "size=64k", "nr_inodes=64"];
+        mounts.push(mount(UNIX_EXPORT, "tmpfs", "tmpfs", &options)?);
     }
     for Volume { path, mode, uid, gid } in &plan.volumes {
         let owner = [format!("mode={mode:o}"), format!("uid={uid}"), format!("gid={gid}")];

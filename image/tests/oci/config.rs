@@ -83,7 +83,9 @@ fn an_image_of_a_system_is_booted() {
         let (config, firn) = bundle(&json!({ "Cmd": [init] }), &[]);
         assert_eq!(config["process"]["args"], json!([init]));
         assert_eq!(config["annotations"]["org.opencontainers.image.stopSignal"], "SIGRTMIN+3");
-        assert!(destinations(&config).contains(&"/run/host/container-uuid"));
+        for path in ["/run/host/container-uuid", "/run/host/unix-export"] {
+            assert!(destinations(&config).contains(&path), "{path}");
+        }
         assert_eq!(config["linux"]["rootfsPropagation"], "shared");
         assert_eq!(firn["init"]["restartExitCode"], 133);
     }
