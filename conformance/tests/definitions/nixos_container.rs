@@ -195,3 +195,25 @@ fn a_container_is_started_entered_updated_and_destroyed() {
     assert_eq!((call(host, &["list"]).succeeds().stdout, conf(host, &name)), (String::new(), String::new()));
     machine.leaves_nothing();
 }
+
+#[test]
+fn containers_of_firnctl_are_known_too() {
+    let host = Host::new("nixos-others");
+    let name = host.name("a");
+    host.project(serde_json::json!({"a": {}}));
+    host.up();
+    assert_eq!(call(&host, &["list"]).succeeds().stdout, format!("{name}\n"));
+    // A file of that name is another's.
+    host.scratch.directory("state/nixos-containers");
+    host.scratch.write(&format!("state/nixos-containers/{name}.conf"), "AUTO_START=1\n");
+    assert_eq!(call(&host, &["status", &name]).succeeds().stdout, "up\n");
+    assert_eq!(call(&host, &["run", &name, "echo", "inside"]).succeeds().stdout, "inside\n");
+    assert_eq!(host.plan(), "a: unchanged\n");
+    std::fs::remove_file(host.scratch.join("state/nixos-containers").join(format!("{name}.conf"))).unwrap();
+    let error = call(&host, &["update", &name]).fails(1).stderr;
+    assert!(error.contains("`firnctl update` changes it"), "{error}");
+    assert!(call(&host, &["show-ip", &name]).fails(1).stderr.contains("cannot get IP address"));
+    call(&host, &["destroy", &name]).succeeds();
+    assert_eq!(call(&host, &["status", &name]).fails(1).stdout, "gone\n");
+    host.leaves_nothing();
+}

@@ -207,9 +207,12 @@ fn list(places: &Places, confs: &Confs) -> Result<()> {
 fn installed(name: &str, places: &Places, confs: &Confs) -> Result<Container> {
     conf::check_name(name)?;
     let container = Container::new(name, places);
-    if confs.has(name) {
+    let wanted = container.wanted()?;
+    // One that came from elsewhere, as from the host's configuration, is what that says.
+    let is_of_conf = wanted.as_ref().is_none_or(|wanted| wanted.origin.file.as_deref() == Some(&*confs.path(name)));
+    if is_of_conf && confs.has(name) {
         install_conf(name, places, confs)?;
-    } else if container.wanted()?.is_none() {
+    } else if wanted.is_none() {
         bail!("container ‘{name}’ does not exist");
     }
     Ok(container)
@@ -307,16 +310,21 @@ fn update(name: &str, system: &SystemArgs, places: &Places, confs: &Confs) -> Re
     system.check()?;
     conf::check_name(name)?;
     let container = Container::new(name, places);
-    if !confs.has(name) && container.wanted()?.is_none() {
-        bail!("container ‘{name}’ does not exist");
+    if !confs.has(name) {
+        match container.wanted()? {
+            None => bail!("container ‘{name}’ does not exist"),
+            // As its system is not built here.
+            Some(_) => bail!(
+                "container ‘{name}’ has no {}: `firnctl up` or `firnctl update` changes it",
+                confs.path(name).display()
+            ),
+        }
     }
     let flake = confs.flake(name);
     system
         .update(&container, &Profile::of(name, places), flake.as_deref())
         .context("failed to build container configuration")?;
-    if confs.has(name) {
-        install_conf(name, places, confs)?;
-    }
+    install_conf(name, places, confs)?;
     if container.connect()?.is_none() {
         return Ok(());
     }

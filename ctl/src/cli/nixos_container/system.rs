@@ -226,3 +226,28 @@ fn called(nix: &mut Command) -> Result<()> {
         false => bail!("{name} has failed"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Given {
+        #[command(flatten)]
+        system: SystemArgs,
+    }
+
+    #[test]
+    fn options_of_nix_are_passed_on() {
+        let words = "x --log-format raw --option a b --option c d --impure --update-input i --override-input n f --commit-lock-file \
+             --no-registries --no-update-lock-file --no-write-lock-file --no-allow-dirty --recreate-lock-file";
+        let nix = Given::parse_from(words.split_whitespace()).system.nix;
+        assert_eq!(nix.common().join(" "), "--log-format raw --option a b --option c d");
+        assert_eq!(
+            nix.of_flake().join(" "),
+            "--log-format raw --option a b --option c d --update-input i --override-input n f --impure --commit-lock-file \
+             --no-registries --no-update-lock-file --no-write-lock-file --no-allow-dirty --recreate-lock-file"
+        );
+    }
+}
