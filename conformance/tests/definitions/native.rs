@@ -260,14 +260,20 @@ fn an_update_that_was_killed_is_done_by_the_next_call() {
     }
     // While the new system is looked at: it is what runs, and not known to be good.
     system.link(&one);
-    system.define(json!({"check": ["sh", "-c", "touch /checking; test -e /good || sleep 1000"]}));
+    system.define(json!({"check": ["sh", "-c", "touch /checking; sleep 1000"]}));
     let mut update = system.host.spawn(&["up", "--detach", "firn.json"]);
     wait_until("it is checked", || system.sh("test -e /checking && echo yes || echo no") == "yes\n");
     update.kill().unwrap();
     update.wait().unwrap();
     assert_eq!(system.host.plan(), format!("a: update: system {one}\n"));
     assert_ne!(current(&system)["system"], json!(one));
-    system.sh("touch /good");
+    // It goes back to what was.
+    system.define(json!({"check": ["sh", "-c", "exit 1"]}));
+    let error = system.up(&[]).fails(1).stderr;
+    assert!(error.contains("the update is undone: its check has failed"), "{error}");
+    assert_eq!(system.sh("tail -n 2 /switched"), "test one\ntest two\n");
+    assert_eq!(current(&system)["system"], json!(two));
+    system.define(json!({"check": ["true"]}));
     system.up(&[]).succeeds();
     assert_eq!((system.host.plan(), current(&system)["system"].clone()), ("a: unchanged\n".into(), json!(one)));
     system.host.leaves_nothing();

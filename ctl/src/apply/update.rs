@@ -82,7 +82,10 @@ pub fn apply(container: &Locked<'_>, running: &Running, wanted: Running, changes
         Some(Fault::Check(_)) => true,
         Some(Fault::Switch(_)) => health.limit.is_some(),
     };
-    let undone = undoes.then(|| undo(container, running).map_err(|error| format!("{error:#}")));
+    let undone = undoes.then(|| {
+        let back = good(container, running).and_then(|earlier| undo(container, &earlier));
+        back.map_err(|error| format!("{error:#}"))
+    });
     if undone.is_none() {
         live::record(container)?;
     }
@@ -92,6 +95,18 @@ pub fn apply(container: &Locked<'_>, running: &Running, wanted: Running, changes
             Err(UpdateFailed { container: container.name.clone(), fault, undone }.into())
         }
     }
+}
+
+/// What ran before, and was brought to its end: where an update is done again that was interrupted, the
+/// generation before that.
+fn good(container: &Locked<'_>, running: &Running) -> Result<Running> {
+    if !running.is_changing {
+        return Ok(running.clone());
+    }
+    let list = container.history().list()?;
+    let last = list.into_iter().find(|generation| generation.number == running.generation);
+    let run = last.context("what ran before is no generation any more")?.run;
+    Ok(Running { first_id: running.first_id, ..run })
 }
 
 /// Changes back to what ran before.
