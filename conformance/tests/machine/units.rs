@@ -127,7 +127,7 @@ fn a_container_starts_at_boot_and_outlives_the_main_process_of_its_unit() {
     let host = Host::new(
         "unit",
         &[
-            ("web", json!({"autoStart": true, "extra": {"addressPrefix": "10.213.7"}})),
+            ("web", json!({"autoStart": true, "dependsOn": ["a..b"], "extra": {"addressPrefix": "10.213.7"}})),
             ("a..b", json!({"autoStart": true, "hostname": "other"})),
         ],
     );
@@ -161,6 +161,11 @@ fn a_container_starts_at_boot_and_outlives_the_main_process_of_its_unit() {
     machinectl(&["terminate", &host.name("web")]).succeeds();
     wait_until("it has ended", || host.show("web", "ActiveState") == "inactive");
     assert_eq!(host.show("web", "Result"), "success");
+    // What is gone is not started before it.
+    let waits = || host.show("web", "Wants").split(' ').any(|unit| unit == host.unit("a..b"));
+    assert!(waits());
+    host.firnctl(&["destroy", &host.name("a..b")]).succeeds();
+    assert!(!waits());
     host.destroy().succeeds();
     assert_eq!(host.files(), Vec::<PathBuf>::new());
     wait_until("nobody asks for names any more", || network() == "inactive\n");

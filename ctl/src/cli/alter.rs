@@ -330,7 +330,7 @@ pub fn reset(arguments: &NameArgs, places: &PlaceArgs) -> Result<()> {
 /// Installs it, and changes the container if it runs.
 fn install(container: &Container, wanted: &Wanted, places: &PlaceArgs) -> Result<()> {
     container.lock()?.install(wanted)?;
-    tell_host(std::slice::from_ref(container), container.places())?;
+    tell_host(container.places())?;
     if container.connect()?.is_some() {
         update_to_installed(&NameArgs::of(&container.name), places, Health::default())?;
     }

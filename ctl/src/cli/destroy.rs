@@ -1,5 +1,6 @@
 //! `firnctl destroy`: a container goes, with all that it has written.
 
+use super::install::require_of_systemd;
 use super::places::PlaceArgs;
 use super::source::load_names;
 use crate::apply::stop::{self, How};
@@ -7,7 +8,6 @@ use crate::apply::{hosts, keys, live, network};
 use crate::generation::{self, Container};
 use crate::host::become_root;
 use crate::service::files;
-use crate::service::unit::Unit;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::path::Path;
@@ -46,7 +46,9 @@ pub fn run(arguments: &DestroyArgs, places: &PlaceArgs) -> Result<()> {
     // One that fails keeps none of the others.
     let errors: Vec<String> =
         containers.iter().filter_map(|container| Some(format!("{:#}", destroy(container).err()?))).collect();
-    if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("\nfirnctl: ")) }
+    // Others are not started after what is gone.
+    let told = require_of_systemd(&all_places);
+    if errors.is_empty() { told } else { bail!("{}", errors.join("\nfirnctl: ")) }
 }
 
 /// A name is one of a directory of ours.
@@ -74,9 +76,7 @@ pub fn destroy(container: &Container) -> Result<()> {
     // With its monitor's record lost the runtime still knows it.
     killed.or_else(|error| live::delete(&locked).with_context(|| format!("{error:#}; and the runtime")))?;
     network::take_down(&locked).with_context(what)?;
-    if let Some(unit) = Unit::of(&container.name, container.places()) {
-        files::forget(&unit).with_context(what)?;
-    }
+    files::forget(&container.name, container.places()).with_context(what)?;
     locked.remove(&locked).with_context(what)?;
     network::leave(container).with_context(what)?;
     let hosts = hosts::write(container.places());

@@ -108,7 +108,7 @@ pub fn rollback(arguments: &RollbackArgs, places: &PlaceArgs) -> Result<()> {
         let locked = container.lock()?;
         locked.install(&Wanted::new(definition, origin))?;
     }
-    tell_host(std::slice::from_ref(&container), container.places())?;
+    tell_host(container.places())?;
     super::life::update_to_installed(&NameArgs::of(&container.name), places, Health::default())?;
     print(&format!("{}: generation {}\n", container.name, generation.number))
 }

@@ -13,6 +13,7 @@ use crate::service::unit::Unit;
 use crate::wanted::unit::requirements;
 use crate::wanted::unsupported;
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Installs what was loaded, all or nothing as far as errors can be foreseen.
@@ -37,7 +38,7 @@ pub fn declare(directory: &Path, places: &Places) -> Result<()> {
             Some(_) => eprintln!("firnctl: container {}: is not declared any more, and runs", container.name),
         }
     }
-    let Some(loaded) = loaded else { return tell_host(&[], places) };
+    let Some(loaded) = loaded else { return tell_host(places) };
     // One that can't be installed keeps none of the others. What has no effect yet is told when it is started.
     let mut errors = Vec::new();
     let mut found = Vec::new();
@@ -64,29 +65,35 @@ fn install_found(found: Vec<(Container, &Instance, Origin)>, places: &Places) ->
         }
         containers.push(container.clone());
     }
-    tell_host(&containers, places)?;
+    tell_host(places)?;
     Ok(containers)
 }
 
 /// Tells the host's systemd, name look-ups and sshd what is installed now.
-pub fn tell_host(containers: &[Container], places: &Places) -> Result<()> {
-    require_of_systemd(containers, places)?;
+pub fn tell_host(places: &Places) -> Result<()> {
+    require_of_systemd(places)?;
     hosts::write(places)?;
     keys::write(places)
 }
 
-/// Has systemd start them at boot, and after what they depend on, where it runs them.
-fn require_of_systemd(containers: &[Container], places: &Places) -> Result<()> {
-    let with_units = containers.iter().filter_map(|container| Some((container, Unit::of(&container.name, places)?)));
-    let with_units: Vec<_> = with_units.collect();
-    if with_units.is_empty() {
+/// Has systemd start all that is installed at boot, and after what it depends on, where it runs them. What is not
+/// installed is not waited for.
+pub fn require_of_systemd(places: &Places) -> Result<()> {
+    if !Unit::are_used(places) {
         return Ok(());
     }
-    let waits = together::waits(&generation::all(places)?);
-    for (container, unit) in with_units {
-        // Those of the host's configuration have units of it.
-        let Some(wanted) = container.wanted()?.filter(|wanted| !wanted.origin.is_declared) else { continue };
-        let others = waits.get(&container.name).into_iter().flatten().cloned().collect();
+    let all = generation::all(places)?;
+    let installed: BTreeSet<&str> = all.iter().map(|container| &*container.name).collect();
+    let waits = together::waits(&all);
+    for container in &all {
+        let Some(unit) = Unit::of(&container.name, places) else { continue };
+        // Those of the host's configuration have units of it. One that can't be read is told where it is used.
+        let Ok(Some(wanted)) = container.wanted() else { continue };
+        if wanted.origin.is_declared {
+            continue;
+        }
+        let others = waits.get(&container.name).into_iter().flatten();
+        let others = others.filter(|other| installed.contains(&***other)).cloned().collect();
         files::require(&unit, &requirements(&wanted.definition, others))
             .with_context(|| format!("container {}: what systemd is told", container.name))?;
     }

@@ -1,7 +1,8 @@
 //! What systemd finds of a container beside the template: a link by which it starts at boot, and a
 //! drop-in with what must be there before it.
 
-use super::unit::{Unit, name_of, systemctl};
+use super::unit::{Unit, is_booted, name_of, systemctl};
+use crate::host::Places;
 use anyhow::{Context, Result};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ impl Requirements {
 /// Brings the files to what is required, and tells systemd where they have changed.
 pub fn require(unit: &Unit, requirements: &Requirements) -> Result<()> {
     let directory = directory();
-    let link = link_of(unit);
+    let link = link_of(unit.name());
     let is_new_at_boot = requirements.at_boot && std::fs::symlink_metadata(&link).is_err();
     let mut has_changed = is_new_at_boot;
     if is_new_at_boot {
@@ -56,7 +57,7 @@ pub fn require(unit: &Unit, requirements: &Requirements) -> Result<()> {
     } else if !requirements.at_boot {
         has_changed |= remove(&link)?;
     }
-    let drop_in = drop_in_of(unit);
+    let drop_in = drop_in_of(unit.name());
     has_changed |= match requirements.drop_in() {
         Some(text) if std::fs::read(&drop_in).is_ok_and(|old| old == text.as_bytes()) => false,
         Some(text) => {
@@ -67,7 +68,7 @@ pub fn require(unit: &Unit, requirements: &Requirements) -> Result<()> {
                 .with_context(|| format!("write {}", drop_in.display()))?;
             true
         }
-        None => remove_drop_in(unit)?,
+        None => remove_drop_in(unit.name())?,
     };
     match has_changed {
         true => systemctl(&["daemon-reload"]),
@@ -75,11 +76,22 @@ pub fn require(unit: &Unit, requirements: &Requirements) -> Result<()> {
     }
 }
 
-/// Removes them, and what systemd remembers of its end.
-pub fn forget(unit: &Unit) -> Result<()> {
-    require(unit, &Requirements::default())?;
+/// Removes them, and what systemd remembers of its end; also where the template is not installed any more.
+pub fn forget(container: &str, places: &Places) -> Result<()> {
+    if !places.are_default() {
+        return Ok(());
+    }
+    let name = name_of(container);
+    let was_at_boot = remove(&link_of(&name))?;
+    let had_drop_in = remove_drop_in(&name)?;
+    if !is_booted() {
+        return Ok(());
+    }
+    if was_at_boot || had_drop_in {
+        systemctl(&["daemon-reload"])?;
+    }
     // Errors: it is not loaded, as it has not failed.
-    let _ = systemctl(&["reset-failed", unit.name()]);
+    let _ = systemctl(&["reset-failed", &name]);
     Ok(())
 }
 
@@ -92,16 +104,16 @@ fn is_link(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink())
 }
 
-fn link_of(unit: &Unit) -> PathBuf {
-    directory().join(format!("{TARGET}.wants")).join(unit.name())
+fn link_of(unit: &str) -> PathBuf {
+    directory().join(format!("{TARGET}.wants")).join(unit)
 }
 
-fn drop_in_of(unit: &Unit) -> PathBuf {
-    directory().join(format!("{}.d", unit.name())).join(DROP_IN)
+fn drop_in_of(unit: &str) -> PathBuf {
+    directory().join(format!("{unit}.d")).join(DROP_IN)
 }
 
 /// What others have put beside it stays.
-fn remove_drop_in(unit: &Unit) -> Result<bool> {
+fn remove_drop_in(unit: &str) -> Result<bool> {
     let drop_in = drop_in_of(unit);
     let was_there = remove(&drop_in)?;
     if let Some(directory) = drop_in.parent().filter(|_| was_there) {

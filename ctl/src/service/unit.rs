@@ -48,11 +48,13 @@ impl Unit {
     /// own.
     pub fn of(container: &str, places: &Places) -> Option<Self> {
         let name = name_of(container);
-        if !places.are_default() || !Path::new(SYSTEMD).is_dir() || name.len() >= NAME_LIMIT {
-            return None;
-        }
-        let template = LOAD_PATH.iter().map(|directory| Path::new(directory).join(TEMPLATE));
-        Some(Unit { name, template: template.into_iter().find(|path| path.exists())? })
+        let template = template(places).filter(|_| name.len() < NAME_LIMIT)?;
+        Some(Unit { name, template })
+    }
+
+    /// Whether containers are units at all.
+    pub fn are_used(places: &Places) -> bool {
+        template(places).is_some()
     }
 
     /// The file that it is made from.
@@ -106,6 +108,18 @@ impl Unit {
     pub fn stop(&self) -> Result<()> {
         systemctl(&["stop", &self.name])
     }
+}
+
+fn template(places: &Places) -> Option<PathBuf> {
+    if !places.are_default() || !is_booted() {
+        return None;
+    }
+    LOAD_PATH.iter().map(|directory| Path::new(directory).join(TEMPLATE)).find(|path| path.exists())
+}
+
+/// Whether systemd is process 1.
+pub fn is_booted() -> bool {
+    Path::new(SYSTEMD).is_dir()
 }
 
 /// `%i` of the template is the container's name as it is: all its characters may stand in a unit's.
