@@ -68,7 +68,12 @@ fn status_and_events() {
     let line = text_of(&run(&fixture, "status", &[]).stdout);
     assert!(line.starts_with(&format!("{}: running since 20", fixture.id)), "{line}");
 
+    let times = [Some(now.started_at.clone()), now.created_at.clone(), now.init_at.clone(), now.ready_at.clone()];
+    assert!(times.iter().all(Option::is_some) && times.is_sorted(), "{times:?}");
+
     client.call(Request::Subscribe).unwrap();
+    let mut watcher = connect(&fixture);
+    assert_eq!(watcher.call(Request::Watch).unwrap().0.status.as_deref(), Some(&now));
     fs::remove_file(fixture.data("up")).unwrap();
     assert_eq!(run(&fixture, "restart", &[]).status.code(), Some(0));
     fixture.wait_for("up");
@@ -94,6 +99,13 @@ fn status_and_events() {
         seen.iter().filter(|state| state.0 == Running).map(|state| (state.1, state.2)).collect::<Vec<_>>(),
         [(1, true)]
     );
+    let mut happened = Vec::new();
+    while let Some(event) = watcher.next_event().unwrap() {
+        let Event::Happened(event) = event else { panic!("only that was asked for: {event:?}") };
+        happened.push(serde_json::to_value(&event.what).unwrap()["type"].as_str().unwrap().to_owned());
+    }
+    let expected = ["stopping", "exit", "restart", "start", "init", "ready", "stopping", "exit", "down"];
+    assert_eq!(happened, expected);
     assert_eq!(monitor.end().code, Some(0));
     fixture.assert_clean();
     let gone = run(&fixture, "status", &[]);

@@ -295,3 +295,24 @@ fn destroy_named(words: Vec<String>, places: &PlaceArgs) -> Result<()> {
         containers.iter().filter_map(|container| Some(format!("{:#}", destroy(container).err()?))).collect();
     if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("\nextra-container: ")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn verbs_are_found_behind_options_of_places() {
+        let verb_of = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(Into::into).collect();
+            verb(&words).map(|verb| verb.to_string_lossy().into_owned())
+        };
+        assert_eq!(verb_of(&["x", "--state-dir", "list", "run", "web", "create"]).as_deref(), Some("run"));
+        assert_eq!(verb_of(&["x", "-h"]).as_deref(), Some("-h"));
+        assert_eq!(verb_of(&["x"]), None);
+    }
+}

@@ -188,3 +188,11 @@ fn shown(error: &anyhow::Error) -> String {
         None => format!("firnctl: {error:#}").lines().map(firn::log::printable).collect::<Vec<_>>().join("\n"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_holds_together() {
+        super::command().debug_assert();
+    }
+}

@@ -344,3 +344,11 @@ fn show_ip(container: &Container) -> Result<()> {
     let address = link.local_address.as_ref().or(link.local_address6.as_ref()).context("cannot get IP address")?;
     print(&format!("{}\n", address.split('/').next().unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_holds_together() {
+        <super::Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+}
