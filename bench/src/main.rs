@@ -10,6 +10,7 @@
 //! | `statistics`, `row` | times and ratios |
 //! | `table`, `document`, `plot` | how it is shown |
 //! | `trace` | counting system calls and instructions |
+//! | `network` | the network of a container, beside ip and nft |
 //! | `image` | images unpacked, beside other programs |
 
 mod contest;
@@ -17,6 +18,7 @@ mod document;
 mod image;
 mod lifecycle;
 mod machine;
+mod network;
 mod options;
 mod parallel;
 mod place;
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Some((word, rest)) if word == "count" => trace::run(rest),
         Some((word, rest)) if word == "floor" => image::run_floor(rest),
         Some((word, rest)) if word == "image" => Options::of_images(rest).and_then(|options| image::bench(&options)),
+        Some((word, rest)) if word == "network" => Options::parse(rest).and_then(|options| network::bench(&options)),
         _ => Options::parse(&args).and_then(|options| bench(&options)),
     };
     match result {

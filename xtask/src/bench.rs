@@ -14,6 +14,10 @@ const PEERS: &str = "crun,runc";
 /// anew.
 pub fn run(options: &[&str]) -> Result<()> {
     let images = options.first() == Some(&"image");
+    if options.first() == Some(&"network") {
+        packages::install(&["iproute2", "nftables", "util-linux"])?;
+        return call(Command::new(release()?.join("firn-bench")).args(options));
+    }
     packages::install(if images { &packages::BENCH_IMAGE } else { &packages::BENCH })?;
     let binaries = release()?;
     let mut bench = Command::new(binaries.join("firn-bench"));

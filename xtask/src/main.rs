@@ -31,6 +31,8 @@ usage: cargo xtask COMMAND
                            --quick, --rounds N, --runtime NAME=PATH, --json FILE
   bench image [OPTION…]    images unpacked by firn-image and other programs;
                            --quick, --rounds N, --json FILE
+  bench network [OPTION…]  the network of a container, beside ip and nft;
+                           --rounds N, --json FILE
   fuzz N                   N damaged archives, blobs, documents and references
   build                    the static release binaries
   install [--prefix DIR] [--links] [--system]
