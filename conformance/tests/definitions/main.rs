@@ -10,6 +10,7 @@ mod extra_container;
 mod firewall;
 mod flake;
 mod host;
+mod leftovers;
 mod life;
 mod live;
 mod machine;

@@ -8,7 +8,11 @@ use crate::wanted::mounts::Mount;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+/// The runtime's of root (firn(1), --root).
+const RUNTIME_ROOT: &str = "/run/firn";
 
 /// Applies the changes, which are a generation then.
 pub fn apply(container: &Locked<'_>, running: &Running, wanted: Running, live: &Live) -> Result<()> {
@@ -52,6 +56,12 @@ pub fn change(container: &Locked<'_>, running: &Running, mut wanted: Running, li
     container.set_running(&wanted).with_context(what)?;
     // A restart that the container asks for is one of what it is now.
     container.use_bundle(&made).with_context(what)
+}
+
+/// Whether the runtime has something of the container, as where its monitor was killed before the runtime began.
+pub fn is_known(container: &Container) -> bool {
+    let root = container.places().runtime_root().unwrap_or(Path::new(RUNTIME_ROOT));
+    root.join(&container.name).exists()
 }
 
 /// Deletes the container in the runtime, whatever its monitor does.

@@ -4,10 +4,15 @@ use crate::generation::{self, Container};
 use anyhow::{Result, bail};
 use firn_network::message::{Network, Port, Proxy};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 const UNSPECIFIED: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
 /// The process that passes on what comes to loopback addresses, by its name.
 const RESIDENT: &str = "firn-network ";
+
+/// A process that is ending keeps its sockets, and has none that can be seen.
+const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A socket that waits on the host.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,41 +53,62 @@ pub fn check(container: &Container, network: &Network) -> Result<()> {
             bail!("forwardPorts: {}/{} is taken by container {}", proxy.listen, proxy.protocol, other.name);
         }
     }
-    for protocol in ["tcp", "udp"] {
-        let listeners: Vec<Listener> = [protocol.to_owned(), format!("{protocol}6")]
-            .iter()
-            .flat_map(|table| {
-                listeners(&std::fs::read_to_string(format!("/proc/self/net/{table}")).unwrap_or_default(), protocol)
-            })
-            .collect();
-        for port in network.ports.iter().filter(|port| port.protocol == protocol) {
-            let in_the_way = listeners.iter().filter(|listener| is_in_the_way(listener, port));
-            if let Some((listener, owner)) = in_the_way.map(|listener| (listener, owner(listener.inode))).find(is_other)
-            {
-                bail!(
-                    "forwardPorts: {} is taken by {owner} of the host, which listens on {}",
-                    shown(port),
-                    listener.address
-                );
+    for _ in 0..TRIES {
+        match taken(network) {
+            None => return Ok(()),
+            Some(Taken { what, owner: Some(owner), address }) => {
+                bail!("forwardPorts: {what} is taken by {owner} of the host, which listens on {address}")
             }
-        }
-        for proxy in network.proxies.iter().filter(|proxy| proxy.protocol == protocol) {
-            let is_in_the_way = |listener: &&Listener| {
-                let any = if proxy.listen.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::V6(UNSPECIFIED) };
-                listener.port == proxy.listen.port() && [proxy.listen.ip(), any].contains(&listener.address)
-            };
-            let in_the_way = listeners.iter().filter(is_in_the_way);
-            if let Some((_, owner)) = in_the_way.map(|listener| (listener, owner(listener.inode))).find(is_other) {
-                bail!("forwardPorts: {}/{protocol} is taken by {owner} of the host", proxy.listen);
-            }
+            // Its process is ending, or can't be seen.
+            Some(_) => std::thread::sleep(PAUSE),
         }
     }
-    Ok(())
+    match taken(network) {
+        None => Ok(()),
+        Some(Taken { what, address, .. }) => {
+            bail!("forwardPorts: {what} is taken by a program of the host, which listens on {address}")
+        }
+    }
+}
+
+/// A port that a socket of the host has.
+struct Taken {
+    what: String,
+    /// The program, where it is known.
+    owner: Option<String>,
+    address: IpAddr,
+}
+
+fn taken(network: &Network) -> Option<Taken> {
+    ["tcp", "udp"].into_iter().find_map(|protocol| {
+        let tables = [protocol.to_owned(), format!("{protocol}6")];
+        let table = |name: &String| std::fs::read_to_string(format!("/proc/self/net/{name}")).unwrap_or_default();
+        let listeners: Vec<Listener> = tables.iter().flat_map(|name| listeners(&table(name), protocol)).collect();
+        let first = |what: String, is_in_the_way: &dyn Fn(&Listener) -> bool| {
+            let in_the_way = listeners.iter().filter(|listener| is_in_the_way(listener));
+            let others = in_the_way.map(|listener| (listener, find_owner(listener.inode)));
+            let (listener, owner) = others.into_iter().find(|(_, owner)| is_other(owner.as_deref()))?;
+            Some(Taken { what, owner, address: listener.address })
+        };
+        let ports = network.ports.iter().filter(|port| port.protocol == protocol);
+        let proxies = network.proxies.iter().filter(|proxy| proxy.protocol == protocol);
+        ports
+            .map(|port| first(shown(port), &|listener| is_in_the_way(listener, port)))
+            .chain(proxies.map(|proxy| {
+                first(format!("{}/{protocol}", proxy.listen), &|listener| {
+                    let any =
+                        if proxy.listen.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::V6(UNSPECIFIED) };
+                    listener.port == proxy.listen.port() && [proxy.listen.ip(), any].contains(&listener.address)
+                })
+            }))
+            .flatten()
+            .next()
+    })
 }
 
 /// Our own process's sockets are those of containers, which are compared as such.
-fn is_other((_, owner): &(&Listener, String)) -> bool {
-    !owner.starts_with(RESIDENT)
+fn is_other(owner: Option<&str>) -> bool {
+    !owner.is_some_and(|owner| owner.starts_with(RESIDENT))
 }
 
 /// A rule leads away what comes to the address where a process listens. No rule has ::1.
@@ -141,10 +167,6 @@ fn address_of(text: &str) -> Option<IpAddr> {
 }
 
 /// The program that has a socket, as in `nginx (pid 12)`.
-fn owner(inode: u64) -> String {
-    find_owner(inode).unwrap_or_else(|| "a program".into())
-}
-
 fn find_owner(inode: u64) -> Option<String> {
     let link = format!("socket:[{inode}]");
     for process in std::fs::read_dir("/proc").ok()?.flatten() {

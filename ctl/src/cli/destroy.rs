@@ -74,7 +74,11 @@ pub fn destroy(container: &Container) -> Result<()> {
     let locked = container.lock().with_context(what)?;
     let killed = killed.and_then(|()| stop::stop(&locked, How::Kill).map(drop));
     // With its monitor's record lost the runtime still knows it.
-    killed.or_else(|error| live::delete(&locked).with_context(|| format!("{error:#}; and the runtime")))?;
+    match killed {
+        Err(error) => live::delete(&locked).with_context(|| format!("{error:#}; and the runtime"))?,
+        Ok(()) if live::is_known(&locked) => live::delete(&locked).with_context(what)?,
+        Ok(()) => {}
+    }
     network::take_down(&locked).with_context(what)?;
     files::forget(&container.name, container.places()).with_context(what)?;
     locked.remove(&locked).with_context(what)?;
