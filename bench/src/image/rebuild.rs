@@ -76,7 +76,7 @@ fn words(stage: &Stage, directory: &Path, round: usize) -> Result<Vec<String>> {
     let program = path(stage.firn_image.clone());
     let (store, list) = (path(directory.join("nix/store")), path(list));
     let words = [
-        "env",
+        "/usr/bin/env",
         &cache,
         &program,
         "build",
