@@ -125,7 +125,10 @@ fn keys_log_in_as_users_of_containers() {
     refusals(&ssh);
 
     // A key that is removed logs in no more, without a restart.
-    let pid = || host.call(&["status", "--json", &host.name("a")]).succeeds().stdout;
+    let pid = || {
+        let text = host.call(&["status", "--json", &host.name("a")]).succeeds().stdout;
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["pid"].as_u64().unwrap()
+    };
     let before = pid();
     host.project(json!({"a": {"rootFS": ["./users"], "volumes-ro": ["/usr:/usr"]}, "b": of("root", "root")}));
     assert_eq!(host.plan(), "a: live: sshKeys\nb: unchanged\n");

@@ -7,6 +7,7 @@ use crate::host::program;
 use crate::wanted::mounts::Mount;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
+use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -59,9 +60,21 @@ pub fn change(container: &Locked<'_>, running: &Running, mut wanted: Running, li
 }
 
 /// Whether the runtime has something of the container, as where its monitor was killed before the runtime began.
+/// One of this name that has another program's bundle is that program's.
 pub fn is_known(container: &Container) -> bool {
     let root = container.places().runtime_root().unwrap_or(Path::new(RUNTIME_ROOT));
-    root.join(&container.name).exists()
+    if !root.join(&container.name).exists() {
+        return false;
+    }
+    let output = firn(container).args(["state", &container.name]).stdin(Stdio::null()).output();
+    let state = output.ok().and_then(|output| serde_json::from_slice::<Value>(&output.stdout).ok());
+    let ours = [container.run_dir(), container.places().monitors().join(&container.name)];
+    let ours = ours.map(|directory| std::fs::canonicalize(&directory).unwrap_or(directory));
+    // Without a record it was being made.
+    state.as_ref().and_then(|state| state["bundle"].as_str()).is_none_or(|bundle| {
+        let bundle = std::fs::canonicalize(bundle).unwrap_or_else(|_| bundle.into());
+        ours.iter().any(|directory| bundle.starts_with(directory))
+    })
 }
 
 /// Deletes the container in the runtime, whatever its monitor does.
@@ -87,13 +100,18 @@ fn change_mounts(container: &Container, verb: &str, mounts: &[Mount]) -> Result<
     }
 }
 
-/// Calls the runtime, with JSON on its stdin.
-fn runtime<T: Serialize + ?Sized>(container: &Container, arguments: &[&str], input: Option<&T>) -> Result<()> {
+/// The runtime, with its directory.
+fn firn(container: &Container) -> Command {
     let mut firn = Command::new(program("firn"));
     if let Some(root) = container.places().runtime_root() {
         firn.arg("--root").arg(root);
     }
-    let mut child = firn
+    firn
+}
+
+/// Calls the runtime, with JSON on its stdin.
+fn runtime<T: Serialize + ?Sized>(container: &Container, arguments: &[&str], input: Option<&T>) -> Result<()> {
+    let mut child = firn(container)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

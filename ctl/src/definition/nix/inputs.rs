@@ -300,8 +300,8 @@ mod tests {
             listed: [path("d")].into(),
             network: false,
         };
-        let long_ago = SystemTime::now() + Duration::from_secs(60);
-        let inputs = || Inputs::of(&asked, "", long_ago, &Seen::default()).unwrap();
+        let afterwards = SystemTime::now() + Duration::from_secs(60);
+        let inputs = || Inputs::of(&asked, "", afterwards, &Seen::default()).unwrap();
         let first = inputs();
         assert!(first.are_unchanged(&Seen::default()));
         let changes: [(&str, &dyn Fn()); 4] = [
@@ -320,8 +320,9 @@ mod tests {
             assert!(inputs().are_unchanged(&Seen::default()), "{what}");
         }
         // What changed while it was read is not known.
-        assert!(Inputs::of(&asked, "", SystemTime::now(), &Seen::default()).is_none());
-        assert!(Inputs::of(&Asked { network: true, ..asked }, "", long_ago, &Seen::default()).is_none());
+        let before = SystemTime::now() - Duration::from_secs(60);
+        assert!(Inputs::of(&asked, "", before, &Seen::default()).is_none());
+        assert!(Inputs::of(&Asked { network: true, ..asked }, "", afterwards, &Seen::default()).is_none());
         std::fs::remove_dir_all(directory).unwrap();
     }
 }
