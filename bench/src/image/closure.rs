@@ -37,23 +37,11 @@ pub fn measure(place: &mut Place, scratch: &Path) -> Result<Vec<Row>> {
             }
         }
     }
-    let row = |((subject, _), samples): (&(&str, usize), Vec<Sample>)| Row {
-        command: COMMAND,
-        config: "a closure",
-        view: "mounted by firn",
-        subject: (*subject).into(),
-        samples,
-        base: SUBJECTS[0].0,
-        ratio: Summary::default(),
-        cpu_ratio: 0.0,
-    };
-    let mut rows: Vec<Row> = SUBJECTS.iter().zip(samples).map(row).collect();
-    let (times, cpu) = (rows[0].milliseconds(), rows[0].cpu());
-    for row in &mut rows {
-        row.ratio = Summary::of_ratios(&row.milliseconds(), &times);
-        row.cpu_ratio = row.cpu() / cpu;
-    }
-    Ok(rows)
+    Ok(super::beside_first(
+        COMMAND,
+        ("a closure", "mounted by firn"),
+        SUBJECTS.iter().map(|(subject, _)| *subject).zip(samples),
+    ))
 }
 
 /// What a closure adds to the time of a round, and to the processor's, by the number of its paths.

@@ -5,7 +5,6 @@ use super::stage::Stage;
 use crate::Result;
 use crate::place::Sample;
 use crate::row::Row;
-use crate::statistics::Summary;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -40,23 +39,11 @@ pub fn measure(stage: &mut Stage, rounds: usize) -> Result<Vec<Row>> {
             samples.push(sample);
         }
     }
-    let row = |(subject, samples): (&&str, Vec<Sample>)| Row {
-        command: COMMAND,
-        config: "an image of a closure",
-        view: "built and pushed",
-        subject: (*subject).into(),
-        samples,
-        base: SUBJECTS[0],
-        ratio: Summary::default(),
-        cpu_ratio: 0.0,
-    };
-    let mut rows: Vec<Row> = SUBJECTS.iter().zip(samples).map(row).collect();
-    let (times, cpu) = (rows[0].milliseconds(), rows[0].cpu());
-    for row in &mut rows {
-        row.ratio = Summary::of_ratios(&row.milliseconds(), &times);
-        row.cpu_ratio = row.cpu() / cpu;
-    }
-    Ok(rows)
+    Ok(super::beside_first(
+        COMMAND,
+        ("an image of a closure", "built and pushed"),
+        SUBJECTS.iter().copied().zip(samples),
+    ))
 }
 
 /// The command, with a list of the paths that are in the store.
