@@ -142,3 +142,23 @@ impl Report {
         })
     }
 }
+
+/// Rows of subjects that are compared with the first of them.
+pub fn beside_first(
+    command: &'static str,
+    (config, view): (&'static str, &'static str),
+    subjects: impl Iterator<Item = (&'static str, Vec<Sample>)>,
+) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for (subject, samples) in subjects {
+        let (ratio, cpu_ratio) = (Summary::default(), 0.0);
+        let mut row = Row { command, config, view, subject: subject.into(), samples, base: subject, ratio, cpu_ratio };
+        let first = rows.first().unwrap_or(&row);
+        let (ratio, cpu_ratio) =
+            (Summary::of_ratios(&row.milliseconds(), &first.milliseconds()), row.cpu() / first.cpu());
+        let base = first.base;
+        (row.base, row.ratio, row.cpu_ratio) = (base, ratio, cpu_ratio);
+        rows.push(row);
+    }
+    rows
+}

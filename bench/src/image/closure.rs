@@ -37,7 +37,7 @@ pub fn measure(place: &mut Place, scratch: &Path) -> Result<Vec<Row>> {
             }
         }
     }
-    Ok(super::beside_first(
+    Ok(crate::row::beside_first(
         COMMAND,
         ("a closure", "mounted by firn"),
         SUBJECTS.iter().map(|(subject, _)| *subject).zip(samples),

@@ -39,7 +39,7 @@ pub fn measure(stage: &mut Stage, rounds: usize) -> Result<Vec<Row>> {
             samples.push(sample);
         }
     }
-    Ok(super::beside_first(
+    Ok(crate::row::beside_first(
         COMMAND,
         ("an image of a closure", "built and pushed"),
         SUBJECTS.iter().copied().zip(samples),
