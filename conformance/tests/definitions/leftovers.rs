@@ -1,4 +1,4 @@
-//! What is left of networks, whoever is killed and whenever. `FIRN_TEST_NETWORK_ROUNDS` is how often, ten times
+//! What is left of networks when processes of ours are killed at any moment. `FIRN_TEST_NETWORK_ROUNDS` is how often, ten times
 //! where it is not set.
 
 use crate::machine::{ANSWER, Machine};

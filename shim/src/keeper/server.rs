@@ -187,7 +187,7 @@ impl Keeper {
                 Err(error) => reply(socket, &Reply { error: Some(error.chain()), ..Reply::default() }, &[]),
             },
             Request::Take { container } => {
-                // Whoever asks has seen that it has ended: that was told before.
+                // Who asks has seen that it has ended, and the kernel tells of that before.
                 self.note_ends();
                 let Some(held) = self.held.get(container.as_str()) else {
                     return reply(socket, &Reply::default(), &[]);

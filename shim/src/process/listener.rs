@@ -27,12 +27,10 @@ impl Listener {
                 Ok(client) => return Some(client),
                 Err(Errno::MFILE | Errno::NFILE) if self.spare.is_some() => {
                     self.spare = None;
-                    let turned_away = accept(&self.socket);
-                    let was_there = turned_away.is_ok();
-                    drop(turned_away);
+                    let turned_away = accept(&self.socket).map(drop);
                     self.spare = spare();
                     // A descriptor is looked for before a client is, who may not be there.
-                    if !was_there {
+                    if turned_away.is_err() {
                         return None;
                     }
                 }

@@ -44,7 +44,7 @@ pub fn rules(network: &Network) -> Vec<Rule> {
 }
 
 /// Replaces a container's rules by these, where there is the chain. Those that are there are known by their
-/// comment, whoever was killed before.
+/// comment, also those that a killed process has left.
 pub fn set(table: &str, container: &str, rules: &[Rule]) -> Result<()> {
     let comment = format!("{table} {container}");
     for is_v6 in [false, true] {

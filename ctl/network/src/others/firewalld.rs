@@ -38,7 +38,7 @@ pub fn set(message: &Path, wanted: &BTreeSet<IpAddr>) -> Result<()> {
     for address in wanted.difference(&present) {
         record::write(&mut steps, &Step { address: *address, is_there: true })?;
         if !call("addSource", *address, &["ALREADY_", "ZONE_CONFLICT"])? {
-            // It is someone else's.
+            // It is another program's.
             record::write(&mut steps, &Step { address: *address, is_there: false })?;
         }
     }
