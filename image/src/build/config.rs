@@ -17,14 +17,18 @@ pub(super) fn config(plan: &Plan, layers: &[WrittenLayer]) -> Value {
     let created = firn::time::rfc3339(UNIX_EPOCH + Duration::from_secs(seconds.max(0).unsigned_abs()));
     let history: Vec<Value> = plan.layers.iter().map(|layer| history(layer, &created)).collect();
     let diff_ids: Vec<String> = layers.iter().map(|layer| layer.blob.diff_id.to_string()).collect();
-    json!({
+    let mut config = json!({
         "created": created,
-        "architecture": architecture(),
+        "architecture": plan.platform.architecture(),
         "os": "linux",
         "config": options::config(&plan.options),
         "rootfs": { "type": "layers", "diff_ids": diff_ids },
         "history": history,
-    })
+    });
+    if let Some(variant) = plan.platform.variant_given() {
+        config["variant"] = json!(variant);
+    }
+    config
 }
 
 fn history(layer: &LayerSource, created: &str) -> Value {
@@ -52,14 +56,4 @@ pub(super) fn manifest(plan: &Plan, config: Value, layers: &[WrittenLayer]) -> V
 /// A descriptor (image-spec, "descriptor.md").
 pub(super) fn descriptor(media_type: &str, digest: &str, size: u64) -> Value {
     json!({ "mediaType": media_type, "digest": digest, "size": size })
-}
-
-/// This machine's, by the names of Go's GOARCH.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        other => other,
-    }
 }

@@ -3,6 +3,7 @@
 use super::options::Options;
 use crate::layer::compress::Compression;
 use crate::layer::generated::GeneratedFile;
+use crate::oci::platform::Platform;
 use crate::oci::target::Target;
 use crate::source::nix::store_path::{Store, StorePath};
 use crate::store::layer_cache::LayerCache;
@@ -18,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) store: Store,
     /// Store paths that must not be collected until the image is built.
     pub(crate) roots: Vec<StorePath>,
+    /// What its programs are for.
+    pub(crate) platform: Platform,
     pub(crate) options: Options,
     pub(crate) compression: Compression,
     /// What layers became in earlier builds.

@@ -62,7 +62,7 @@ fn send_image(plan: &Plan, name: &RegistryName) -> Result<Built, PublishError> {
     let directory = scratch.layout();
     let built = write_image(plan, &LayoutWriter::temporary(&directory)?, None, &present)?;
     let image = ImageName { tag: None, digest: Some(built.digest.clone()) };
-    let source = ImageSource::open(&Reference::Layout { directory, name: image }, scratch.path())?;
+    let source = ImageSource::open(&Reference::Layout { directory, name: image }, None, scratch.path())?;
     if let Some(manifest) = source.manifest()? {
         push(&manifest, source.blobs(), name)?;
     }

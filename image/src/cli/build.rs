@@ -9,6 +9,7 @@ use crate::caller;
 use crate::layer::compress::Compression;
 use crate::layer::generated::{self, GeneratedFile};
 use crate::layer::plan;
+use crate::oci::platform::Platform;
 use crate::oci::target::Target;
 use crate::source::directory::Layers;
 use crate::source::nix::closure::Graph;
@@ -135,6 +136,10 @@ pub(super) struct BuildArgs {
     #[arg(long, value_name = "DIR", value_parser = parse_inside)]
     volume: Vec<String>,
 
+    /// What the image's programs are for, if not this machine: [linux/]ARCHITECTURE[/VARIANT].
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+
     /// Pack every layer, also those that the layout has from an earlier build.
     #[arg(long)]
     no_cache: bool,
@@ -223,7 +228,9 @@ fn make_plan(args: BuildArgs) -> Result<Plan> {
     let jobs = args.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let packs_all = args.no_cache || args.closures.is_empty();
     let cache = if packs_all { LayerCache::default() } else { LayerCache::of_user() };
-    Ok(Plan { target: args.output, layers, store, roots, options, compression: args.compression, cache, jobs, epoch })
+    let platform = args.platform.unwrap_or_else(Platform::of_this_machine);
+    let (target, compression) = (args.output, args.compression);
+    Ok(Plan { target, layers, store, roots, platform, options, compression, cache, jobs, epoch })
 }
 
 /// The layer of `--etc`.

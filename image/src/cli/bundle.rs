@@ -1,9 +1,10 @@
 //! `firn-image bundle`: plans the bundle and publishes it. All that is asked for is looked up before
 //! anything is made.
 
+use super::bundle_args::BundleArgs;
 use super::pull::fetch;
 use super::store::Name;
-use crate::bundle::identity::{Hostname, Identity};
+use crate::bundle::identity::Identity;
 use crate::bundle::image_config::ImageSettings;
 use crate::bundle::init::Init;
 use crate::bundle::plan::{Plan, Upper, Volume};
@@ -16,154 +17,43 @@ use crate::rootfs::view::{Found, View};
 use crate::source::directory::Layers;
 use crate::source::image::ImageSource;
 use crate::source::nix::closure::Closure;
-use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
+use crate::source::nix::store_path::{Store, StorePath};
 use crate::store::bundle_records::BundleRecord;
 use crate::store::layers::{self, LayerStore};
 use anyhow::{Context, Result, bail};
-use clap::Args;
 use oci_spec::image::Digest;
+use serde_json::{Value, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-
-const EXAMPLES: &str = "\
-Examples:
-  Boot a NixOS system (its init is SYSTEM/init):
-    firn-image bundle --closure ./result --output /run/bundles/web
-  Run one program of a closure, under firn-init:
-    firn-image bundle --closure $(nix build --print-out-paths .#hello) \\
-      --output ./hello -- hello --greeting=hi
-  The same with the programs of another closure in PATH:
-    firn-image bundle --closure ./hello --closure ./debug-tools --output ./hello -- hello
-  Boot a foreign root, a changed layer over a base, and keep what it writes:
-    firn-image bundle --layer ./debian --layer ./site --upper /var/lib/web \\
-      --output /run/bundles/web
-  Run an image of a registry; what it writes goes to a tmpfs:
-    firn-image bundle docker://docker.io/library/nginx:1.29 --output /run/bundles/nginx
-  The same from an image layout:
-    firn-image bundle oci:./images:web --output /run/bundles/web
-  Another command of an image, for any OCI runtime:
-    firn-image bundle oci-archive:./web.tar --copy -o ./web -- web --check
-  Boot a root in a user namespace: its root is user 300000 of the host:
-    firn-image bundle --layer ./debian --private-users 300000 --output /run/bundles/web
-  A shell in a root, with at most 64 MiB of changes:
-    firn-image bundle --layer ./debian --upper tmpfs:size=64m --terminal \\
-      --output ./shell -- /bin/bash
-
-Then: firn run --bundle ./hello hello
-";
-
-/// Make a bundle from an image, layers, a closure, or several of them.
-///
-/// The program of an image is process 1, as with podman run: its entrypoint with its cmd, or with
-/// COMMAND in the place of that; in its working directory, as its user. If it is a system's init
-/// (/sbin/init, systemd), it is booted like one of a layer.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct BundleArgs {
-    /// An image: docker://NAME[:TAG|@DIGEST], oci:DIR[:TAG|@DIGEST], oci-archive:FILE[:TAG|@DIGEST] or
-    /// docker-archive:FILE[:NAME].
-    #[arg(value_name = "REFERENCE")]
-    reference: Option<Reference>,
-
-    /// Directory of a root file system; may be repeated, lowest layer first. Those of an image are below
-    /// them.
-    #[arg(long = "layer", value_name = "DIR", required_unless_present_any = ["closures", "reference"])]
-    layers: Vec<PathBuf>,
-
-    /// Store path (or a link to one) whose closure the container sees at /nix/store; may be repeated.
-    /// The init that is booted is the first one's.
-    #[arg(long = "closure", value_name = "STORE-PATH")]
-    closures: Vec<PathBuf>,
-
-    /// List of the closures, one store path a line (from nix-store -qR, or store-paths of closureInfo);
-    /// Nix is not needed then.
-    #[arg(long, value_name = "FILE", requires = "closures")]
-    store_paths: Option<PathBuf>,
-
-    /// Where to make the bundle.
-    #[arg(long, short, value_name = "BUNDLE")]
-    output: PathBuf,
-
-    /// Where an image's layers are unpacked, once for all bundles, which refer to them there.
-    /// Default: /var/lib/firn/layers, of an ordinary user $XDG_DATA_HOME/firn/layers.
-    #[arg(long, value_name = "DIR")]
-    layer_store: Option<PathBuf>,
-
-    /// Where the container's changes go: tmpfs, tmpfs:OPTIONS, or a directory that keeps them.
-    #[arg(long, value_name = "UPPER", default_value = "tmpfs", value_parser = parse_upper)]
-    upper: Upper,
-
-    /// Copy the root into the bundle, so that any OCI runtime can run it.
-    #[arg(long, conflicts_with = "upper")]
-    copy: bool,
-
-    /// Host name; the bundle's name if not given.
-    #[arg(long, value_name = "NAME", value_parser = Hostname::parse)]
-    hostname: Option<Hostname>,
-
-    /// Environment variable; may be repeated.
-    #[arg(long = "env", short, value_name = "K=V", value_parser = parse_env)]
-    env: Vec<(String, String)>,
-
-    /// Give the container a terminal.
-    #[arg(long, short)]
-    terminal: bool,
-
-    /// Working directory inside; the image's, or / if not given.
-    #[arg(long, value_name = "DIR", value_parser = parse_cwd)]
-    cwd: Option<String>,
-
-    /// Run as this user: a name of the root's /etc/passwd or a number, and likewise a group.
-    #[arg(long, value_name = "USER[:GROUP]")]
-    user: Option<String>,
-
-    /// Give the container a user namespace: its ids from 0 on are SIZE (65536 if not given) ids of the
-    /// host from BASE on, which nobody else should have. Files keep the owners that their layers say.
-    /// An ordinary user's containers have the user's ids.
-    #[arg(long, value_name = "BASE[:SIZE]", value_parser = PrivateUsers::parse, conflicts_with = "copy")]
-    private_users: Option<PrivateUsers>,
-
-    /// Program in the place of the image's entrypoint and cmd; an empty one leaves them out.
-    #[arg(long, value_name = "PROGRAM", requires = "reference")]
-    entrypoint: Option<String>,
-
-    /// Let setuid programs and file capabilities have an effect, as with podman (no_new_privs is not
-    /// set). A root that is booted has them anyway.
-    #[arg(long)]
-    new_privileges: bool,
-
-    /// The root's init, or COMMAND, sends READY=1 to $NOTIFY_SOCKET itself.
-    #[arg(long)]
-    notify: bool,
-
-    /// The store on the host: ROOT/nix/store.
-    #[arg(long, value_name = "DIR", default_value = LOGICAL_STORE)]
-    store: PathBuf,
-
-    /// The firn-init that runs COMMAND; the one beside firn-image if not given. An image's program runs
-    /// under firn-init only if this is given.
-    #[arg(long, value_name = "PATH")]
-    init: Option<PathBuf>,
-
-    /// Replace an existing bundle that firn-image made.
-    #[arg(long, short)]
-    force: bool,
-
-    /// Run this under firn-init, or with an image in the place of its cmd; without it the root's own init is started:
-    /// STORE-PATH/init of a closure, else /init.
-    #[arg(last = true, value_name = "COMMAND")]
-    command: Vec<String>,
-}
 
 /// Makes the bundle.
 pub(super) fn run(args: BundleArgs) -> Result<()> {
-    let force = args.force;
+    let (force, json) = (args.force, args.json);
     let (plan, used) = make_plan(args)?;
     // Its layers are kept for the bundle before there is one; until then by the store, which is open.
     if let Some(UsedStore { store, record }) = used.as_ref().filter(|_| !plan.copy) {
         store.record_bundle(record)?;
     }
     publish(&plan, force)?;
+    if json {
+        let text = format!("{:#}\n", describe(&plan, used.as_ref()));
+        std::io::stdout().write_all(firn::log::printable(&text).as_bytes()).context("print")?;
+    }
     Ok(())
+}
+
+fn describe(plan: &Plan, used: Option<&UsedStore>) -> Value {
+    let image = used.map(|used| &used.record).filter(|record| !record.image.is_empty());
+    let roots: Vec<_> = plan.closure.iter().flat_map(|closure| closure.roots()).map(ToString::to_string).collect();
+    json!({
+        "bundle": plan.output,
+        "image": image.map(|record| &record.image),
+        "digest": image.and_then(|record| record.digest.as_ref()),
+        "layers": plan.layers.paths(),
+        "closures": roots,
+        "storePaths": plan.closure.as_ref().map_or(0, |closure| closure.paths.len()),
+        "copy": plan.copy,
+    })
 }
 
 /// The store whose layers a bundle uses.
@@ -302,15 +192,16 @@ impl ImageRoot {
     /// Errors that the image's config leads to come before its layers are unpacked.
     fn open(reference: &Reference, args: &BundleArgs) -> Result<Self> {
         let store = LayerStore::open(&store_place(args))?;
+        let platform = args.platform.as_ref();
         let fetched = match reference {
             Reference::Registry(name) => {
                 let name = Name(name.clone());
-                fetch(&name, &store)?;
+                fetch(&name, platform, &store)?;
                 Some(name.in_store(&store))
             }
             _ => None,
         };
-        let source = ImageSource::open(fetched.as_ref().unwrap_or(reference), store.root())?;
+        let source = ImageSource::open(fetched.as_ref().unwrap_or(reference), platform, store.root())?;
         let settings = ImageSettings::new(&source.image.config)?;
         settings.args(args.entrypoint.as_deref(), &args.command)?;
         let layers = source.image.distinct_layers();
@@ -379,48 +270,4 @@ fn check_upper(path: &Path, layers: &Layers) -> Result<()> {
 /// The host's os-release(5), for /run/host/os-release.
 fn os_release() -> Option<Vec<u8>> {
     ["/etc/os-release", "/usr/lib/os-release"].iter().find_map(|path| std::fs::read(path).ok())
-}
-
-fn parse_upper(text: &str) -> Result<Upper, String> {
-    match text.split_once(':') {
-        _ if text == "tmpfs" => Ok(Upper::Tmpfs(None)),
-        Some(("tmpfs", "")) => Err("give options after tmpfs:, as in tmpfs:size=64m".into()),
-        Some(("tmpfs", options)) => Ok(Upper::Tmpfs(Some(options.into()))),
-        _ if text.is_empty() => Err("give tmpfs, tmpfs:OPTIONS or a directory".into()),
-        _ => std::path::absolute(text).map(Upper::Directory).map_err(|error| error.to_string()),
-    }
-}
-
-fn parse_env(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
-        _ => Err("give NAME=VALUE".into()),
-    }
-}
-
-fn parse_cwd(text: &str) -> Result<String, String> {
-    if text.starts_with('/') { Ok(text.into()) } else { Err("give an absolute path".into()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uppers_are_parsed() {
-        assert_eq!(parse_upper("tmpfs"), Ok(Upper::Tmpfs(None)));
-        assert_eq!(parse_upper("tmpfs:size=1m,x"), Ok(Upper::Tmpfs(Some("size=1m,x".into()))));
-        assert_eq!(parse_upper("/a:b"), Ok(Upper::Directory("/a:b".into())));
-        assert!(matches!(parse_upper("tmpfsx"), Ok(Upper::Directory(path)) if path.is_absolute()));
-        assert!(parse_upper("tmpfs:").is_err());
-        assert!(parse_upper("").is_err());
-    }
-
-    #[test]
-    fn variables_have_names() {
-        assert_eq!(parse_env("A=b=c"), Ok(("A".into(), "b=c".into())));
-        assert_eq!(parse_env("A="), Ok(("A".into(), String::new())));
-        assert!(parse_env("A").is_err());
-        assert!(parse_env("=b").is_err());
-    }
 }

@@ -1,6 +1,7 @@
 //! `firn-image copy`: an image from one place to another, as it is.
 
 use super::transfer;
+use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::oci::target::Target;
 use anyhow::{Context, Result};
@@ -23,7 +24,7 @@ registries without TLS those of registries.conf (containers-registries.conf(5)).
 
 /// Copy an image between registries, image layouts and archives.
 ///
-/// Of an index, the image for this machine is copied. Every blob is verified; blobs that the target has
+/// Of an index, the image for this machine is copied, or for another platform. Every blob is verified; blobs that the target has
 /// are not copied again. Prints the digest of the image's manifest.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -37,6 +38,10 @@ pub(super) struct CopyArgs {
     #[arg(value_name = "TARGET")]
     target: Target,
 
+    /// The image for this platform instead of this machine's: [linux/]ARCHITECTURE[/VARIANT].
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+
     /// Print the digest and what became of each blob as JSON.
     #[arg(long)]
     json: bool,
@@ -44,6 +49,7 @@ pub(super) struct CopyArgs {
 
 /// Copies the image.
 pub(super) fn run(args: &CopyArgs) -> Result<()> {
-    let transfer = transfer::copy(&args.source, &args.target).with_context(|| format!("copy {}", args.source))?;
+    let copied = transfer::copy(&args.source, args.platform.as_ref(), &args.target);
+    let transfer = copied.with_context(|| format!("copy {}", args.source))?;
     transfer::print(&transfer, args.json)
 }

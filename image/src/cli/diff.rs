@@ -4,6 +4,7 @@ use super::inspect::parse_reference;
 use super::size::{bytes, growth};
 use super::transfer;
 use crate::layer::contents::{self, Contents};
+use crate::oci::platform::Platform;
 use crate::source::nix::closure::Closure;
 use crate::source::nix::difference::{Difference, Side, Sizes, compare};
 use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
@@ -45,6 +46,10 @@ pub(super) struct DiffArgs {
     #[arg(long, value_name = "FILE")]
     new_store_paths: Option<PathBuf>,
 
+    /// Of an index, the image for this platform instead of this machine's: [linux/]ARCHITECTURE[/VARIANT].
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+
     /// The store on the host: ROOT/nix/store.
     #[arg(long, value_name = "DIR", default_value = LOGICAL_STORE)]
     store: PathBuf,
@@ -63,11 +68,10 @@ struct Tree {
 }
 
 impl Tree {
-    fn of(given: &Path, list: Option<&Path>, store: &Store) -> Result<Self> {
+    fn of(given: &Path, list: Option<&Path>, platform: Option<&Platform>, store: &Store) -> Result<Self> {
         match parse_reference(given)? {
             Some((text, reference)) => {
-                let read =
-                    || -> Result<Contents> { Ok(contents::read(&transfer::open(&reference, Parts::All)?.source)?) };
+                let read = || anyhow::Ok(contents::read(&transfer::open(&reference, platform, Parts::All)?.source)?);
                 Ok(Self::of_image(read().with_context(|| format!("image {text}"))?))
             }
             None => Ok(Self { packages: sizes(given, list, store)?, files: Contents::new() }),
@@ -118,8 +122,8 @@ fn compare_files<'a>(old: &'a Contents, new: &'a Contents) -> Vec<FileChange<'a>
 /// Prints the differences.
 pub(super) fn run(args: &DiffArgs) -> Result<()> {
     let store = Store::at(&args.store)?;
-    let old = Tree::of(&args.old, args.old_store_paths.as_deref(), &store)?;
-    let new = Tree::of(&args.new, args.new_store_paths.as_deref(), &store)?;
+    let old = Tree::of(&args.old, args.old_store_paths.as_deref(), args.platform.as_ref(), &store)?;
+    let new = Tree::of(&args.new, args.new_store_paths.as_deref(), args.platform.as_ref(), &store)?;
     let packages = compare(&old.packages, &new.packages);
     let files = compare_files(&old.files, &new.files);
     let text = if args.json {

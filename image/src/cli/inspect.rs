@@ -3,6 +3,7 @@
 use super::inspect_image;
 use super::store::TRANSPORTS;
 use crate::bundle::{init, plan::names};
+use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::source::nix::store_path::{LOGICAL_STORE, Store, StorePath};
 use crate::store::gcroots;
@@ -22,6 +23,10 @@ pub(super) struct InspectArgs {
     #[arg(value_name = "BUNDLE|REFERENCE")]
     what: PathBuf,
 
+    /// Of an index, the image for this platform instead of this machine's: [linux/]ARCHITECTURE[/VARIANT].
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -30,9 +35,12 @@ pub(super) struct InspectArgs {
 /// Prints the description. Errors: a layer or store path is missing.
 pub(super) fn run(args: &InspectArgs) -> Result<()> {
     if let Some((text, reference)) = parse_reference(&args.what)? {
-        let text = inspect_image::describe(text, &reference, args.json)?;
+        let text = inspect_image::describe(text, &reference, args.platform.as_ref(), args.json)?;
         let text = if args.json { firn::log::printable(&text).into_owned() } else { text };
         return std::io::stdout().write_all(text.as_bytes()).context("print");
+    }
+    if let Some(platform) = &args.platform {
+        bail!("--platform {platform}: {} is a bundle, which has one", args.what.display());
     }
     let facts = Facts::read(&args.what)?;
     let text = if args.json {

@@ -3,6 +3,7 @@
 
 use super::size::bytes;
 use super::transfer;
+use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::source::image::ImageSource;
 use crate::store::layout::sorted;
@@ -12,9 +13,9 @@ use oci_spec::image::{Descriptor, History};
 use serde_json::{Value, json};
 
 /// A description of the image, as JSON or as a table.
-pub(super) fn describe(text: &str, reference: &Reference, json: bool) -> Result<String> {
+pub(super) fn describe(text: &str, reference: &Reference, platform: Option<&Platform>, json: bool) -> Result<String> {
     let what = || format!("image {text}");
-    let image = transfer::open(reference, Parts::Documents).with_context(what)?;
+    let image = transfer::open(reference, platform, Parts::Documents).with_context(what)?;
     let facts = facts(text, &image.source)?;
     Ok(if json { format!("{:#}\n", sorted(&facts)) } else { table(&facts) })
 }

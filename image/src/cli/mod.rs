@@ -2,6 +2,7 @@
 
 mod build;
 mod bundle;
+mod bundle_args;
 mod copy;
 mod diff;
 mod gc;
@@ -33,7 +34,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    Bundle(Box<bundle::BundleArgs>),
+    Bundle(Box<bundle_args::BundleArgs>),
     Build(Box<build::BuildArgs>),
     Copy(copy::CopyArgs),
     Pull(pull::PullArgs),

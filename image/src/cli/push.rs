@@ -44,7 +44,7 @@ pub(super) fn run(args: &PushArgs) -> Result<()> {
     }
     let store = args.store.open()?;
     let what = || format!("push {}", args.name.0);
-    let source = ImageSource::open(&args.name.in_store(&store), store.root()).with_context(what)?;
+    let source = ImageSource::open(&args.name.in_store(&store), None, store.root()).with_context(what)?;
     let sent = transfer::copy_local(&source, &Target::Registry(target.clone())).with_context(what)?;
     transfer::print(&sent, args.json)
 }

@@ -3,8 +3,10 @@
 use super::store::{Place, StoreArgs};
 use crate::oci::reference::Reference;
 use crate::store::layout::LayoutWriter;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde_json::{Value, json};
+use std::io::Write;
 
 /// Take images out of the store, or out of a layout.
 ///
@@ -19,24 +21,41 @@ pub(super) struct RemoveArgs {
 
     #[command(flatten)]
     store: StoreArgs,
+
+    /// Print the digests of what was removed as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
-/// Removes them.
+/// Removes them, up to the first that is not there.
 pub(super) fn run(args: &RemoveArgs) -> Result<()> {
-    for image in &args.images {
-        match image {
-            Place::Store(name) => {
-                // Nobody else is between fetching it and reading it.
-                let store = args.store.open_alone()?;
-                remove(&name.in_store(&store))?;
-            }
-            Place::Elsewhere(reference) => remove(reference)?,
-        }
+    let mut removed = Vec::new();
+    let all = args.images.iter().try_for_each(|image| {
+        removed.extend(remove_from(image, &args.store)?);
+        Ok(())
+    });
+    if args.json {
+        let text = format!("{:#}\n", json!({ "removed": removed }));
+        std::io::stdout().write_all(firn::log::printable(&text).as_bytes()).context("print")?;
     }
-    Ok(())
+    all
 }
 
-fn remove(reference: &Reference) -> Result<()> {
+/// What was removed: its name as it was given, and its digest.
+fn remove_from(place: &Place, store: &StoreArgs) -> Result<Vec<Value>> {
+    let (name, digests) = match place {
+        Place::Store(name) => {
+            // Nobody else is between fetching it and reading it.
+            let store = store.open_alone()?;
+            (name.0.whole(), remove(&name.in_store(&store))?)
+        }
+        Place::Elsewhere(reference) => (reference.to_string(), remove(reference)?),
+    };
+    Ok(digests.into_iter().map(|digest| json!({ "name": name, "digest": digest })).collect())
+}
+
+/// The digests of what was removed.
+fn remove(reference: &Reference) -> Result<Vec<String>> {
     let Reference::Layout { directory, name } = reference else {
         bail!("remove {reference}: an archive has one image: delete the file");
     };
@@ -47,8 +66,9 @@ fn remove(reference: &Reference) -> Result<()> {
         bail!("remove {reference}: there is no such image");
     }
     let layout = LayoutWriter::open(directory)?;
-    match &layout.remove_images(name.tag.as_deref(), name.digest.as_ref())?[..] {
-        [] => bail!("remove {reference}: there is no such image"),
-        _ => Ok(()),
+    let removed = layout.remove_images(name.tag.as_deref(), name.digest.as_ref())?;
+    if removed.is_empty() {
+        bail!("remove {reference}: there is no such image");
     }
+    Ok(removed)
 }

@@ -1,12 +1,13 @@
 //! Images from place to place, for `copy`, `pull` and `push`.
 
+use crate::oci::platform::Platform;
 use crate::oci::reference::{ImageName, Reference, RegistryName};
 use crate::oci::target::Target;
 use crate::source::image::ImageSource;
 use crate::store::archive::make_archive;
 use crate::store::import::import;
 use crate::store::layout::LayoutWriter;
-use crate::store::pull::{Parts, pull, pull_parts};
+use crate::store::pull::{Parts, Wanted, pull};
 use crate::store::push::push;
 use crate::store::scratch::{self, Scratch};
 use crate::store::transfer::Transfer;
@@ -14,13 +15,14 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::io::Write;
 
-/// Copies an image as it is.
-pub(super) fn copy(source: &Reference, target: &Target) -> Result<Transfer> {
+/// Copies an image as it is; of an index the one for `platform`, or for this machine.
+pub(super) fn copy(source: &Reference, platform: Option<&Platform>, target: &Target) -> Result<Transfer> {
     match (source, target) {
         (Reference::Registry(name), Target::Layout { directory, tag }) => {
-            Ok(pull(name, &LayoutWriter::open(directory)?, Some(tag))?)
+            let wanted = Wanted { name, platform, parts: Parts::All };
+            Ok(pull(wanted, &LayoutWriter::open(directory)?, Some(tag), None)?)
         }
-        _ => copy_local(&open(source, Parts::All)?.source, target),
+        _ => copy_local(&open(source, platform, Parts::All)?.source, target),
     }
 }
 
@@ -32,15 +34,17 @@ pub(super) struct OpenImage {
 }
 
 /// Opens an image, wherever it is.
-pub(super) fn open(reference: &Reference, parts: Parts) -> Result<OpenImage> {
+pub(super) fn open(reference: &Reference, platform: Option<&Platform>, parts: Parts) -> Result<OpenImage> {
     let Reference::Registry(name) = reference else {
-        return Ok(OpenImage { source: ImageSource::open(reference, &scratch::place())?, _scratch: None });
+        let source = ImageSource::open(reference, platform, &scratch::place())?;
+        return Ok(OpenImage { source, _scratch: None });
     };
     let scratch = Scratch::new()?;
     let directory = scratch.layout();
-    let fetched = pull_parts(name, &LayoutWriter::temporary(&directory)?, None, parts, None)?;
+    let wanted = Wanted { name, platform, parts };
+    let fetched = pull(wanted, &LayoutWriter::temporary(&directory)?, None, None)?;
     let name = ImageName { tag: None, digest: Some(fetched.digest) };
-    let source = ImageSource::open(&Reference::Layout { directory, name }, scratch.path())?;
+    let source = ImageSource::open(&Reference::Layout { directory, name }, None, scratch.path())?;
     Ok(OpenImage { source, _scratch: Some(scratch) })
 }
 
@@ -62,7 +66,7 @@ fn send(source: &ImageSource, name: &RegistryName) -> Result<Transfer> {
     let directory = scratch.layout();
     let made = import(source, &LayoutWriter::temporary(&directory)?, None)?;
     let image = ImageName { tag: None, digest: Some(made.digest) };
-    let made = ImageSource::open(&Reference::Layout { directory, name: image }, scratch.path())?;
+    let made = ImageSource::open(&Reference::Layout { directory, name: image }, None, scratch.path())?;
     let manifest = made.manifest()?.context("the image has no manifest")?;
     Ok(push(&manifest, made.blobs(), name)?)
 }

@@ -73,7 +73,7 @@ fn check_layout(directory: &Path, store: Option<&LayerStore>, findings: &mut Fin
 }
 
 fn check_image(reference: &Reference, store: Option<&LayerStore>, findings: &mut Findings) -> Result<()> {
-    let source = match ImageSource::open(reference, &scratch::place()) {
+    let source = match ImageSource::open(reference, None, &scratch::place()) {
         Ok(source) => source,
         Err(error) => {
             findings.add(format!("image {reference}"), &error);

@@ -182,7 +182,8 @@ fn damaged_documents_are_read_or_refused() {
     for number in 0..count() {
         let mut text = [&manifest, &index, &config][number % 3].clone().into_bytes();
         damage(&mut random, &mut text);
-        let _ = serde_json::from_slice::<ImageIndex>(&text).map(|index| drop(crate::oci::platform::choose(&index)));
+        let _ =
+            serde_json::from_slice::<ImageIndex>(&text).map(|index| drop(crate::oci::platform::choose(&index, None)));
         let manifest = serde_json::from_slice::<ImageManifest>(&text);
         if let Ok(config) = serde_json::from_slice::<ImageConfiguration>(&text) {
             let layers =

@@ -3,7 +3,7 @@
 
 use super::blob::{BlobError, VerifyingReader, parse_digest};
 use super::file_range::FileRange;
-use super::platform::{NoPlatform, choose};
+use super::platform::{NoPlatform, Platform, choose};
 use oci_spec::image::{Descriptor, Digest, ImageConfiguration, ImageIndex, ImageManifest, MediaType, Os};
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
@@ -78,18 +78,30 @@ pub(crate) enum GraphError {
     Blob(#[from] BlobError),
 }
 
-/// The image that `top` leads to, of this machine's platform where it is an index.
-pub(crate) fn find_image(blobs: &dyn Blobs, top: &Descriptor) -> Result<Image, GraphError> {
+/// The image that `top` leads to. Of an index the one for `platform`, or for this machine; any other
+/// image must be for `platform` where there is one.
+pub(crate) fn find_image(
+    blobs: &dyn Blobs,
+    top: &Descriptor,
+    platform: Option<&Platform>,
+) -> Result<Image, GraphError> {
     let mut descriptor = top.clone();
+    let mut unsure = platform;
+    let wrong = |source| GraphError::NoPlatform { place: blobs.path(), source };
     for _ in 0..DEPTH_LIMIT {
         match descriptor.media_type() {
             _ if is_index(&descriptor) => {
                 let index = read_document(blobs, &descriptor, "index")?;
-                let chosen = choose(&index).cloned();
-                descriptor = chosen.map_err(|source| GraphError::NoPlatform { place: blobs.path(), source })?;
+                descriptor = choose(&index, platform).cloned().map_err(wrong)?;
+                // Else it has one image, and names no platform.
+                if descriptor.platform().is_some() {
+                    unsure = None;
+                }
             }
-            MediaType::ImageManifest => return read_image(blobs, &descriptor),
-            MediaType::Other(name) if name == DOCKER_MANIFEST => return read_image(blobs, &descriptor),
+            other if is_manifest(other) => {
+                let image = read_image(blobs, &descriptor)?;
+                return unsure.map_or(Ok(()), |wanted| wanted.check(&image.config)).map_err(wrong).map(|()| image);
+            }
             other => {
                 return Err(GraphError::NoImage { digest: descriptor.digest().clone(), media_type: other.clone() });
             }
@@ -157,6 +169,14 @@ pub(crate) fn find_digest(
         }
     }
     Ok(None)
+}
+
+fn is_manifest(media_type: &MediaType) -> bool {
+    match media_type {
+        MediaType::ImageManifest => true,
+        MediaType::Other(name) => name == DOCKER_MANIFEST,
+        _ => false,
+    }
 }
 
 fn is_index(descriptor: &Descriptor) -> bool {

@@ -1,6 +1,7 @@
 //! Which image of a layout is meant.
 
 use super::graph::{Blobs, GraphError, Image, find_digest, find_image};
+use super::platform::Platform;
 use super::reference::ImageName;
 use oci_spec::image::{Descriptor, Digest, ImageIndex};
 use std::path::PathBuf;
@@ -25,8 +26,14 @@ pub(crate) enum IndexError {
     Graph(#[from] GraphError),
 }
 
-/// The image of the index of a layout with this name; the only one if there is none.
-pub(crate) fn choose_image(blobs: &dyn Blobs, index: &ImageIndex, name: &ImageName) -> Result<Image, IndexError> {
+/// The image of the index of a layout with this name, the only one if there is none; for `platform`, or for
+/// this machine.
+pub(crate) fn choose_image(
+    blobs: &dyn Blobs,
+    index: &ImageIndex,
+    name: &ImageName,
+    platform: Option<&Platform>,
+) -> Result<Image, IndexError> {
     let place = || blobs.path();
     let descriptor = match (&name.tag, &name.digest) {
         (Some(tag), wanted) => {
@@ -45,7 +52,7 @@ pub(crate) fn choose_image(blobs: &dyn Blobs, index: &ImageIndex, name: &ImageNa
             _ => return Err(IndexError::Ambiguous { place: place(), known: known(index) }),
         },
     };
-    Ok(find_image(blobs, &descriptor)?)
+    Ok(find_image(blobs, &descriptor, platform)?)
 }
 
 fn by_tag<'a>(index: &'a ImageIndex, tag: &str) -> Option<&'a Descriptor> {

@@ -5,6 +5,7 @@ use super::tar_file::{TarFile, TarFileError};
 use crate::oci::file_range::FileRange;
 use crate::oci::graph::{Blobs, DOCUMENT_LIMIT, GraphError, Image};
 use crate::oci::index::{IndexError, choose_image};
+use crate::oci::platform::{NoPlatform, Platform};
 use crate::oci::reference::ImageName;
 use oci_spec::image::{Digest, ImageConfiguration, ImageIndex};
 use serde::Deserialize;
@@ -31,6 +32,8 @@ pub(crate) enum ArchiveError {
     #[error(transparent)]
     Index(#[from] IndexError),
     #[error("{path}")]
+    Platform { path: PathBuf, source: NoPlatform },
+    #[error("{path}")]
     Graph { path: PathBuf, source: Box<GraphError> },
 }
 
@@ -42,10 +45,10 @@ impl LayoutArchive {
         Ok(Self(TarFile::open(file, scratch)?))
     }
 
-    /// The image of this name; the only one if none is given.
-    pub(crate) fn image(&self, name: &ImageName) -> Result<Image, ArchiveError> {
+    /// The image of this name, the only one if none is given; for `platform`, or for this machine.
+    pub(crate) fn image(&self, name: &ImageName, platform: Option<&Platform>) -> Result<Image, ArchiveError> {
         let index: ImageIndex = document(&self.0, "index.json", INDEX_LIMIT)?;
-        Ok(choose_image(self, &index, name)?)
+        Ok(choose_image(self, &index, name, platform)?)
     }
 }
 
@@ -83,9 +86,11 @@ impl DockerImage {
 
 impl DockerArchive {
     /// The archive, its image of this name, the only one if none is given, and the bytes of its config.
+    /// Errors: the image is not for `platform`, where there is one.
     pub(crate) fn open(
         file: &Path,
         name: Option<&str>,
+        platform: Option<&Platform>,
         scratch: &Path,
     ) -> Result<(Self, Image, Vec<u8>), ArchiveError> {
         let tar = TarFile::open(file, scratch)?;
@@ -96,6 +101,8 @@ impl DockerArchive {
         let config: ImageConfiguration = parse(&tar, member, &text)?;
         let graph = |error| ArchiveError::Graph { path: file.to_owned(), source: Box::new(error) };
         let image = Image::new(config, vec![None; found.layers.len()]).map_err(graph)?;
+        let checked = platform.map_or(Ok(()), |wanted| wanted.check(&image.config));
+        checked.map_err(|source| ArchiveError::Platform { path: file.to_owned(), source })?;
         let ids = image.layers.iter().map(|layer| layer.diff_id.to_string());
         let layers = ids.zip(found.layers.iter().map(|name| name.trim_start_matches("./").to_owned())).collect();
         Ok((Self { tar, layers }, image, text))

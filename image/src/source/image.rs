@@ -3,6 +3,7 @@
 use super::archive::{ArchiveError, DockerArchive, LayoutArchive};
 use super::oci_layout::{Layout, LayoutError};
 use crate::oci::graph::{Blobs, GraphError, Image, parse_document, read_bytes};
+use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, RegistryName};
 use oci_spec::image::{Descriptor, ImageManifest};
 use std::path::Path;
@@ -34,21 +35,25 @@ pub(crate) enum SourceError {
 }
 
 impl ImageSource {
-    /// Reads the image's manifest and config. A compressed archive is unpacked into a file without a
+    /// Reads the manifest and the config of the image, for `platform` or, of an index, for this machine. A compressed archive is unpacked into a file without a
     /// name in the directory `scratch`.
-    pub(crate) fn open(reference: &Reference, scratch: &Path) -> Result<Self, SourceError> {
+    pub(crate) fn open(
+        reference: &Reference,
+        platform: Option<&Platform>,
+        scratch: &Path,
+    ) -> Result<Self, SourceError> {
         match reference {
             Reference::Layout { directory, name } => {
                 let layout = Layout::new(directory);
-                Ok(Self { image: layout.image(name)?, blobs: Box::new(layout), config: None })
+                Ok(Self { image: layout.image(name, platform)?, blobs: Box::new(layout), config: None })
             }
             Reference::LayoutArchive { file, name } => {
                 let archive = LayoutArchive::open(file, scratch)?;
-                Ok(Self { image: archive.image(name)?, blobs: Box::new(archive), config: None })
+                Ok(Self { image: archive.image(name, platform)?, blobs: Box::new(archive), config: None })
             }
             Reference::Registry(name) => Err(SourceError::Registry(name.clone())),
             Reference::DockerArchive { file, name } => {
-                let (archive, image, config) = DockerArchive::open(file, name.as_deref(), scratch)?;
+                let (archive, image, config) = DockerArchive::open(file, name.as_deref(), platform, scratch)?;
                 Ok(Self { image, blobs: Box::new(archive), config: Some(config) })
             }
         }

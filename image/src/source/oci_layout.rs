@@ -3,6 +3,7 @@
 use crate::oci::file_range::FileRange;
 use crate::oci::graph::{Blobs, Image};
 use crate::oci::index::{IndexError, choose_image};
+use crate::oci::platform::Platform;
 use crate::oci::reference::ImageName;
 use oci_spec::image::{Digest, ImageIndex};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -35,9 +36,9 @@ impl Layout {
         Self { directory: directory.to_owned() }
     }
 
-    /// The image of this name; the only one if none is given.
-    pub(crate) fn image(&self, name: &ImageName) -> Result<Image, LayoutError> {
-        Ok(choose_image(self, &self.index()?, name)?)
+    /// The image of this name, the only one if none is given; for `platform`, or for this machine.
+    pub(crate) fn image(&self, name: &ImageName, platform: Option<&Platform>) -> Result<Image, LayoutError> {
+        Ok(choose_image(self, &self.index()?, name, platform)?)
     }
 
     /// What the layout has.

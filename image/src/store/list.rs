@@ -50,7 +50,7 @@ pub(crate) fn list(directory: &Path) -> Result<Vec<ListedImage>, LayoutError> {
 }
 
 fn facts(reference: &Reference, scratch: &Path) -> Result<Facts, String> {
-    let source = ImageSource::open(reference, scratch).map_err(|error| with_sources(&error))?;
+    let source = ImageSource::open(reference, None, scratch).map_err(|error| with_sources(&error))?;
     let manifest = source.manifest().map_err(|error| with_sources(&error))?;
     let blobs = manifest.iter().flat_map(|manifest| {
         std::iter::once(manifest.document.config()).chain(manifest.document.layers()).map(Descriptor::size)

@@ -5,7 +5,7 @@ use super::arriving::Arrival;
 use super::blob_places::BlobPlaces;
 use super::layout::{BlobWriter, LayoutError, LayoutWriter};
 use super::transfer::{MovedBlob, Transfer, Way, distinct};
-use crate::oci::platform::{NoPlatform, choose};
+use crate::oci::platform::{NoPlatform, Platform, choose};
 use crate::progress::Progress;
 use crate::source::registry::client::{
     MANIFESTS, Purpose, Session, TRIES, describe, is_unanswered, may_pass, pause, retried, schemes, wants_tls,
@@ -16,8 +16,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use oci_client::Reference;
 use oci_client::client::BlobResponse;
 use oci_client::errors::OciDistributionError;
-use oci_spec::image::{Descriptor, Digest, ImageIndex, ImageManifest, MediaType};
-use std::io::{self, Write};
+use oci_spec::image::{Descriptor, Digest, ImageConfiguration, ImageIndex, ImageManifest, MediaType};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 
@@ -25,6 +25,15 @@ use std::sync::mpsc::Sender;
 const PARALLEL: usize = 3;
 /// Bytes of a manifest at most.
 const MANIFEST_LIMIT: usize = 4 << 20;
+
+/// Which image is fetched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) name: &'a Reference,
+    /// Of an index the image for this machine where there is none; else any image must be for it.
+    pub(crate) platform: Option<&'a Platform>,
+    pub(crate) parts: Parts,
+}
 
 /// What is fetched of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +60,7 @@ pub(crate) enum PullError {
     Blob { digest: Digest, image: String, reason: String },
     #[error("write blob {digest}")]
     Write { digest: Digest, source: io::Error },
-    #[error("index of {image}")]
+    #[error("{image}")]
     Platform { image: String, source: NoPlatform },
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -59,20 +68,15 @@ pub(crate) enum PullError {
     Runtime(#[source] io::Error),
 }
 
-/// Fetches the image `name` into `layout`, in which it gets the tag `tag`. From the first place that
-/// has it: mirrors first.
-pub(crate) fn pull(name: &Reference, layout: &LayoutWriter, tag: Option<&str>) -> Result<Transfer, PullError> {
-    pull_parts(name, layout, tag, Parts::All, None)
-}
-
-/// The same of some of its parts. What comes is told to `arrivals`, which can read it while it comes.
-pub(crate) fn pull_parts(
-    name: &Reference,
+/// Fetches an image into `layout`, in which it gets the tag `tag`. From the first place that has it: mirrors
+/// first. What comes is told to `arrivals`, which can read it while it comes.
+pub(crate) fn pull(
+    wanted: Wanted<'_>,
     layout: &LayoutWriter,
     tag: Option<&str>,
-    parts: Parts,
     arrivals: Option<&Sender<Arrival>>,
 ) -> Result<Transfer, PullError> {
+    let name = wanted.name;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PullError::Runtime)?;
     let registries = Registries::read()?;
     let endpoints = registries.endpoints(name.registry(), name.repository(), name.digest().is_some())?;
@@ -81,7 +85,7 @@ pub(crate) fn pull_parts(
         let before = failures.len();
         let schemes = schemes(endpoint);
         for (number, is_plain) in schemes.iter().enumerate() {
-            match runtime.block_on(pull_from(endpoint, *is_plain, name, layout, (parts, arrivals))) {
+            match runtime.block_on(pull_from(endpoint, *is_plain, wanted, layout, arrivals)) {
                 Ok((manifest, blobs)) => {
                     let value = serde_json::to_value(&manifest)
                         .map_err(|error| PullError::Manifest { image: name.whole(), reason: error.to_string() })?;
@@ -110,27 +114,33 @@ pub(crate) fn pull_parts(
 async fn pull_from(
     endpoint: &Endpoint,
     is_plain: bool,
-    name: &Reference,
+    Wanted { name, platform, parts }: Wanted<'_>,
     layout: &LayoutWriter,
-    (parts, arrivals): (Parts, Option<&Sender<Arrival>>),
+    arrivals: Option<&Sender<Arrival>>,
 ) -> Result<(Descriptor, Vec<MovedBlob>), PullError> {
     let credentials = credentials::find(&credentials::files(), &endpoint.registry, &endpoint.repository)?;
     let failed =
         |source| PullError::Request { what: "connection".into(), image: name.whole(), source: Box::new(source) };
     let session = Session::new(endpoint, name, credentials, is_plain, Purpose::Pull).map_err(failed)?;
-    let (manifest, bytes) = session.image_manifest().await?;
+    let (manifest, bytes, unsure) = session.image_manifest(platform).await?;
     let parsed: ImageManifest = session.parse(&bytes)?;
     let layers = if parts == Parts::All { &parsed.layers()[..] } else { &[] };
     let wanted = distinct(std::iter::once(parsed.config()).chain(layers));
     let progress = Progress::of_bytes("fetch", wanted.iter().map(|blob| blob.size()).sum());
     let place = Place { layout, progress: &progress, arrivals };
+    let known = match unsure {
+        Some(platform) => Some(session.fetch_config_for(platform, parsed.config(), &place).await?),
+        None => None,
+    };
     place.tell(Arrival::Manifest(Box::new(parsed.clone())));
-    let fetches = wanted.into_iter().map(async |blob| {
+    let rest = wanted.into_iter().skip(known.iter().len());
+    let fetches = rest.map(async |blob| {
         let moved = session.fetch(blob, &place).await?;
         place.tell(Arrival::Whole(blob.digest().clone()));
         Ok::<_, PullError>(moved)
     });
-    let moved: Vec<_> = futures_util::stream::iter(fetches).buffered(PARALLEL).try_collect().await?;
+    let mut moved: Vec<_> = futures_util::stream::iter(fetches).buffered(PARALLEL).try_collect().await?;
+    moved.splice(..0, known);
     // After what it leads to.
     layout.add_bytes(&bytes)?;
     let places = BlobPlaces::of_user();
@@ -165,19 +175,44 @@ impl Place<'_> {
 }
 
 impl Session {
-    /// The manifest for this machine, and its bytes.
-    async fn image_manifest(&self) -> Result<(Descriptor, Vec<u8>), PullError> {
+    /// The manifest for the platform, or for this machine, its bytes, and the platform if it is yet to
+    /// be seen that it is for that.
+    async fn image_manifest<'a>(
+        &self,
+        platform: Option<&'a Platform>,
+    ) -> Result<(Descriptor, Vec<u8>, Option<&'a Platform>), PullError> {
         let (top, bytes) = self.manifest(&self.image).await?;
         let is_index = matches!(top.media_type(), MediaType::ImageIndex)
             || top.media_type().to_string().ends_with("manifest.list.v2+json");
         if !is_index {
-            return Ok((top, bytes));
+            return Ok((top, bytes, platform));
         }
         let index: ImageIndex = self.parse(&bytes)?;
-        let chosen = choose(&index);
-        let chosen = chosen.map_err(|source| PullError::Platform { image: self.image.whole(), source })?;
+        let chosen = choose(&index, platform).map_err(|source| self.wrong_platform(source))?;
         let (manifest, bytes) = self.manifest(&self.image.clone_with_digest(chosen.digest().to_string())).await?;
-        Ok((manifest, bytes))
+        Ok((manifest, bytes, platform.filter(|_| chosen.platform().is_none())))
+    }
+
+    fn wrong_platform(&self, source: NoPlatform) -> PullError {
+        PullError::Platform { image: self.image.whole(), source }
+    }
+
+    /// Fetches the config of an image, before anything else of it. Errors: it is not for the platform.
+    async fn fetch_config_for(
+        &self,
+        platform: &Platform,
+        config: &Descriptor,
+        place: &Place<'_>,
+    ) -> Result<MovedBlob, PullError> {
+        let moved = self.fetch(config, place).await?;
+        let read = || {
+            let blob = place.layout.find_blob(config.digest(), config.size()).ok_or(io::ErrorKind::NotFound)?;
+            serde_json::from_reader::<_, ImageConfiguration>(blob.take(MANIFEST_LIMIT as u64)).map_err(io::Error::from)
+        };
+        let wrong =
+            |error: io::Error| PullError::Manifest { image: self.image.whole(), reason: format!("config: {error}") };
+        platform.check(&read().map_err(wrong)?).map_err(|source| self.wrong_platform(source))?;
+        Ok(moved)
     }
 
     /// A manifest or index by its tag or digest, verified.

@@ -76,6 +76,22 @@ fn an_index_gives_the_image_of_this_machine() {
     // Asked for by its digest, it is taken.
     let digest = arm["digest"].as_str().expect("a digest");
     assert_eq!(which(&temp, &format!("oci:img@{digest}"), "3"), "arm");
+    let args = |reference, platform| {
+        ["--platform", platform, reference, "--layer-store", "store", "--copy", "-o", "4", "--force"]
+    };
+    for (reference, platform) in [("oci:img:all", "linux/arm64"), ("oci:img:foreign", "aarch64")] {
+        temp.made(&args(reference, platform));
+        assert_eq!(std::fs::read_to_string(temp.path("4/rootfs/which")).expect("read"), "arm");
+        std::fs::remove_dir_all(temp.path("4")).expect("remove");
+    }
+    let refused = |reference, platform| temp.refused(&args(reference, platform));
+    assert!(
+        refused("oci:img:all", "arm/v6").contains("no image for linux/arm/v6: it has unknown/unknown, linux/arm64")
+    );
+    assert!(refused("oci:img:all", "windows/amd64").contains("only images for linux"));
+    assert!(refused("oci:img:nested", "arm64").contains("no image for linux/arm64: it has linux/amd64"));
+    layout.add("alone", &[layer("alone")]);
+    assert!(refused("oci:img:alone", "arm64").contains("no image for linux/arm64: it has linux/amd64"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod common;
 mod fixture;
 
 mod liar;
+mod platforms;
 mod push;
 mod server;
 mod store;

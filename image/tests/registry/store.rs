@@ -77,7 +77,8 @@ fn what_neither_an_image_nor_a_bundle_uses_is_removed() {
     // The image and the bundle use everything.
     assert_eq!(removed(&temp, &[]), [""; 0]);
     // The bundle needs the layers, and no blobs.
-    done(&temp, &["remove", &name]);
+    let removed_image = parsed(&temp, &["remove", &name]);
+    assert_eq!(removed_image, json!({ "removed": [{ "name": name, "digest": digest }] }));
     assert!(text(&run(&temp, &["remove", &name]).stderr).contains("there is no such image"));
     let four = ["blob"; 4];
     assert_eq!(removed(&temp, &["--dry-run"]), four);
