@@ -1,7 +1,7 @@
 //! docs/BENCHMARKS.md and its plots.
 
 use crate::Result;
-use crate::image::HEADING as IMAGES;
+use crate::parts;
 use crate::plot::{self, Bar, Group, Line};
 use crate::row::{Point, Report, Row};
 use crate::table;
@@ -31,12 +31,7 @@ pub fn write(report: &Report, docs: &Path) -> Result<()> {
     let parallel = lines(&report.parallel, "run");
     let title = "Runs per second by runs at a time";
     std::fs::write(plots.join("parallel.svg"), plot::lines(title, &names, &parallel, false))?;
-    let file = docs.join("BENCHMARKS.md");
-    // The part about images is another run's.
-    let old = std::fs::read_to_string(&file).unwrap_or_default();
-    let images = old.split_once(IMAGES).map_or(String::new(), |(_, part)| format!("{IMAGES}{part}"));
-    std::fs::write(file, text(report) + &images)?;
-    Ok(())
+    parts::write_rest(&text(report), docs)
 }
 
 fn groups(report: &Report, commands: &[&str], bar: impl Fn(&Row) -> Bar) -> Vec<Group> {

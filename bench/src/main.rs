@@ -8,9 +8,10 @@
 //! | `contest` | subjects in turns, round after round |
 //! | `runs`, `lifecycle`, `scale`, `parallel` | what is measured |
 //! | `statistics`, `row` | times and ratios |
-//! | `table`, `document`, `plot` | how it is shown |
+//! | `table`, `document`, `parts`, `plot` | how it is shown |
 //! | `trace` | counting system calls and instructions |
 //! | `network` | the network of a container, beside ip and nft |
+//! | `monitors` | memory of what stays with idle containers, beside conmon and containerd |
 //! | `image` | images unpacked, beside other programs |
 
 mod contest;
@@ -18,9 +19,11 @@ mod document;
 mod image;
 mod lifecycle;
 mod machine;
+mod monitors;
 mod network;
 mod options;
 mod parallel;
+mod parts;
 mod place;
 mod plot;
 mod row;
@@ -47,6 +50,8 @@ fn main() -> ExitCode {
         Some((word, rest)) if word == "count" => trace::run(rest),
         Some((word, rest)) if word == "floor" => image::run_floor(rest),
         Some((word, rest)) if word == "image" => Options::of_images(rest).and_then(|options| image::bench(&options)),
+        Some((word, [next, rest @ ..])) if word == "monitors" && next == "inside" => monitors::inside(rest),
+        Some((word, rest)) if word == "monitors" => Options::parse(rest).and_then(|options| monitors::bench(&options)),
         Some((word, rest)) if word == "network" => Options::parse(rest).and_then(|options| network::bench(&options)),
         _ => Options::parse(&args).and_then(|options| bench(&options)),
     };

@@ -3,8 +3,11 @@
 
 use crate::Result;
 use crate::contest::Scratch;
+use crate::machine::Machine;
 use crate::options::Options;
+use crate::parts::{self, Part};
 use crate::statistics::Summary;
+use crate::table;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::json;
 use std::fs::File;
@@ -69,12 +72,31 @@ pub fn bench(options: &Options) -> Result<()> {
         let text = json!({"firn": own.json(), "ip_and_nft": theirs.json(), "ratio": ratio.json()});
         std::fs::write(path, format!("{text:#}\n"))?;
     }
+    if let Some(docs) = &options.docs {
+        parts::write(Part::Network, &text(&own, &theirs, &ratio, options.rounds), docs)?;
+    }
     if ratio.median > MOST {
         return Err(
             format!("firn-network takes {:.2} times as long, and at most {MOST} is wanted", ratio.median).into()
         );
     }
     Ok(())
+}
+
+const TEXT: &str = "
+`cargo xtask bench network` writes this part: a veth pair with an address on each side, routes both ways and one forwarded port, made by `firn-network` for one container, and in turns by two runs of `ip -batch` and one of `nft -j -f -` with the same rules. The ratio is the median of those of the same round, with its quartiles.
+";
+
+fn text(own: &Summary, theirs: &Summary, ratio: &Summary, rounds: usize) -> String {
+    let machine = Machine::here();
+    let row = |name: &str, ratio: String, times: &Summary| {
+        let times = [times.min, times.median, times.p90].map(|time| format!("{time:.2}"));
+        [name.to_owned(), ratio].into_iter().chain(times).collect::<Vec<_>>()
+    };
+    let spread = format!("{:.2} ({:.2}–{:.2})", ratio.median, ratio.lower, ratio.upper);
+    let rows = [row("firn-network", spread, own), row("ip and nft", "1".into(), theirs)];
+    let table = table::table(&["", "ratio to ip and nft (quartiles)", "min ms", "median ms", "90 % ms"], &rows);
+    format!("{TEXT}\n{}: Linux {}; {rounds} rounds.\n\n{table}", machine.date, machine.kernel)
 }
 
 impl Stand {

@@ -7,7 +7,8 @@ pub const HELP: &str = "\
 usage: firn-bench [--quick] [--rounds N] [--runtime NAME=PATH]… [--newest ROOT]
                   [--json FILE] [--docs FOLDER]
        firn-bench image [--quick] [--rounds N] [--json FILE] [--docs FOLDER]
-       firn-bench network [--quick] [--rounds N] [--json FILE]
+       firn-bench network [--quick] [--rounds N] [--json FILE] [--docs FOLDER]
+       firn-bench monitors [--quick] [--json FILE] [--docs FOLDER]
        firn-bench count calls|instructions FILE -- COMMAND…
 
 Its neighbours firn and firn-floor are measured, and crun and runc where they are

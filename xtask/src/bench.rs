@@ -10,29 +10,59 @@ use std::process::Command;
 const SUITE: &str = "forky";
 const PEERS: &str = "crun,runc";
 
+/// What is measured, by the first word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Measured {
+    Runtimes,
+    Images,
+    Network,
+    Monitors,
+}
+
+impl Measured {
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Measured::Runtimes => &packages::BENCH,
+            Measured::Images => &packages::BENCH_IMAGE,
+            Measured::Network => &["iproute2", "nftables", "util-linux"],
+            Measured::Monitors => &["conmon", "containerd", "util-linux"],
+        }
+    }
+
+    /// The file beside the programs that gets the samples.
+    fn samples(self) -> &'static str {
+        match self {
+            Measured::Runtimes => "bench.json",
+            Measured::Images => "image.json",
+            Measured::Network => "network.json",
+            Measured::Monitors => "monitors.json",
+        }
+    }
+}
+
 /// `options` are firn-bench's. Without `--quick`, docs/BENCHMARKS.md is written
 /// anew.
 pub fn run(options: &[&str]) -> Result<()> {
-    let images = options.first() == Some(&"image");
-    if options.first() == Some(&"network") {
-        packages::install(&["iproute2", "nftables", "util-linux"])?;
-        return call(Command::new(release()?.join("firn-bench")).args(options));
-    }
-    packages::install(if images { &packages::BENCH_IMAGE } else { &packages::BENCH })?;
+    let measured = match options.first() {
+        Some(&"image") => Measured::Images,
+        Some(&"network") => Measured::Network,
+        Some(&"monitors") => Measured::Monitors,
+        _ => Measured::Runtimes,
+    };
+    packages::install(measured.packages())?;
     let binaries = release()?;
     let mut bench = Command::new(binaries.join("firn-bench"));
     bench.args(options);
     let has = |option| options.contains(&option);
     if !has("--quick") {
-        let newest = if images { Err("images need none".into()) } else { newest() };
-        match newest {
-            Ok(root) if !has("--newest") => drop(bench.arg("--newest").arg(root)),
-            Ok(_) => {}
-            Err(_) if images => {}
-            Err(error) => println!("without the runtimes of Debian {SUITE}: {error}"),
+        if measured == Measured::Runtimes && !has("--newest") {
+            match newest() {
+                Ok(root) => drop(bench.arg("--newest").arg(root)),
+                Err(error) => println!("without the runtimes of Debian {SUITE}: {error}"),
+            }
         }
         if !has("--json") {
-            bench.arg("--json").arg(binaries.join(if images { "image.json" } else { "bench.json" }));
+            bench.arg("--json").arg(binaries.join(measured.samples()));
         }
         bench.arg("--docs").arg(workspace().join("docs"));
     }

@@ -33,6 +33,9 @@ usage: cargo xtask COMMAND
                            --quick, --rounds N, --json FILE
   bench network [OPTION…]  the network of a container, beside ip and nft;
                            --rounds N, --json FILE
+  bench monitors [OPTION…]
+                           memory of firn-shim, conmon and containerd's shim with 1, 100
+                           and 1,000 idle containers; --quick, --json FILE
   fuzz N                   N damaged archives, blobs, documents and references
   build                    the static release binaries
   install [--prefix DIR] [--links] [--system]

@@ -35,7 +35,6 @@ use std::path::Path;
 use subject::{SUBJECTS, Source, Subject};
 
 pub use floor::run as run_floor;
-pub use report::HEADING;
 
 /// Rounds before those that count, of which a single one has none.
 const WARM_UP: usize = 1;

@@ -3,13 +3,11 @@
 use super::{closure, rebuild};
 use crate::Result;
 use crate::machine::Machine;
+use crate::parts::{self, Part};
 use crate::plot::{self, Bar};
 use crate::row::Row;
 use crate::table;
 use std::path::Path;
-
-/// The first line of the part, which is the last of the file.
-pub const HEADING: &str = "\n## Images\n";
 
 const TEXT: &str = "
 `cargo xtask bench image` writes this part. Images that the bench makes (gzip, always the same bytes) are unpacked into an empty ext4 in memory, from an image layout and from docker-registry on loopback. All subjects take turns. *floor: decompress* is the decoder that firn-image uses, alone, and *floor: write* a plain writer of the files from layers without compression, with one syncfs(2) at the end, as firn-image does; both take two layers at a time. A ratio is to the slower of them. Of two processors the decoder and the writer have one each when they are measured apart, and firn-image has both for both, and for the digests. *pigz and tar* is `pigz -dc | tar -x`, as many layers at a time as there are processors, and one sync at the end: what people write in a shell, without any digest. CPU is that of all processes, containerd's daemon too; the peak is that of the largest process. firn-image verifies both digests, and so do containerd, podman, buildah and skopeo; umoci does too. Only firn-image waits until all files are on the disk. From a registry firn-image, umoci (after skopeo) and containerd keep the compressed layers, the others don't. *An image of a closure* has 90 store paths of 400 kB, each in a layer of its own; firn-image alone is measured, and the registry keeps what was pushed before. The last table is of `firn run` of a program that ends at once, under firn-init, in a root without and with a closure: what is mounted is one EROFS image over the store, however many paths it has.
@@ -64,7 +62,7 @@ pub fn write(rows: &[Row], machine: &Machine, docs: &Path) -> Result<()> {
         .collect();
     std::fs::write(docs.join("bench/image.svg"), plot::bars("Unpacking an image", "ms", &names, &groups, true))?;
     let mut part = format!(
-        "{HEADING}{TEXT}\n{}: Linux {}, {}, {} cores; {}.\n\n![image](bench/image.svg)\n",
+        "{TEXT}\n{}: Linux {}, {}, {} cores; {}.\n\n![image](bench/image.svg)\n",
         machine.date,
         machine.kernel,
         machine.processor,
@@ -75,9 +73,5 @@ pub fn write(rows: &[Row], machine: &Machine, docs: &Path) -> Result<()> {
         part += &format!("\n{title}\n\n{}", table::commands(&rows));
     }
     part += &closure::sentence(rows).map_or(String::new(), |sentence| format!("\n{sentence}"));
-    let file = docs.join("BENCHMARKS.md");
-    let old = std::fs::read_to_string(&file)?;
-    let before = old.split(HEADING).next().unwrap_or_default();
-    std::fs::write(file, format!("{before}{part}"))?;
-    Ok(())
+    parts::write(Part::Images, &part, docs)
 }
