@@ -11,7 +11,7 @@ use crate::source::nix::store_path::StorePath;
 use crate::store::closure_cache::CachedImage;
 use firn::spec::firn_config;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, openat};
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -167,6 +167,27 @@ fn write_host_files(plan: &Plan, host: &Path) -> Result<(), FilesError> {
     write_file(&host.join(names::UUID), uuid.as_bytes(), 0o644)?;
     if let Some(text) = &plan.os_release {
         write_file(&host.join(names::OS_RELEASE), text, 0o644)?;
+    }
+    if plan.has_inaccessible_files() {
+        make_inaccessible_files(&host.join(names::INACCESSIBLE))?;
+    }
+    Ok(())
+}
+
+/// One file of each kind, which a system's manager mounts over what a service must not open.
+fn make_inaccessible_files(directory: &Path) -> Result<(), FilesError> {
+    make_directory(directory, 0o755)?;
+    make_directory(&directory.join("dir"), 0)?;
+    for (name, kind) in [
+        ("reg", FileType::RegularFile),
+        ("fifo", FileType::Fifo),
+        ("sock", FileType::Socket),
+        ("chr", FileType::CharacterDevice),
+        ("blk", FileType::BlockDevice),
+    ] {
+        let path = directory.join(name);
+        // Of no device that there is.
+        mknodat(CWD, &path, kind, Mode::empty(), 0).map_err(|errno| io_error("make", &path)(errno.into()))?;
     }
     Ok(())
 }

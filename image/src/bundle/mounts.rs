@@ -86,6 +86,9 @@ pub(super) fn mounts(plan: &Plan) -> Result<Vec<Mount>, OciSpecError> {
     if plan.os_release.is_some() {
         files.push(host(names::OS_RELEASE));
     }
+    if plan.has_inaccessible_files() {
+        files.push(host(names::INACCESSIBLE));
+    }
     for (file, destination) in files.into_iter().filter(|_| plan.has_host_files()) {
         mounts.push(bind(plan, &file, &destination, &["noexec"])?);
     }

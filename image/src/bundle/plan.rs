@@ -2,7 +2,7 @@
 
 use super::identity::Identity;
 use super::init::Init;
-use crate::caller::IdMaps;
+use crate::caller::{self, IdMaps};
 use crate::rootfs::users::User;
 use crate::source::directory::Layers;
 use crate::source::nix::closure::Closure;
@@ -72,6 +72,12 @@ impl Plan {
         !self.from_image || self.init.boots()
     }
 
+    /// Whether it gets files of each kind that nobody can open, which only the host's root can make. They would
+    /// not be copied with the bundle as other files are.
+    pub(crate) fn has_inaccessible_files(&self) -> bool {
+        self.has_host_files() && self.init.boots() && !self.copy && caller::is_host_root()
+    }
+
     /// The path of the bundle's file `name`, at its place.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.output.join(name)
@@ -96,4 +102,6 @@ pub(crate) mod names {
     pub(crate) const MANAGER: &str = "container-manager";
     pub(crate) const UUID: &str = "container-uuid";
     pub(crate) const OS_RELEASE: &str = "os-release";
+    /// A directory in [`HOST`], likewise.
+    pub(crate) const INACCESSIBLE: &str = "inaccessible";
 }

@@ -125,6 +125,34 @@ fn a_command_runs_under_firn_init() {
 }
 
 /// A layer may call a user or a group of id 0 by a number (CVE-2016-3697).
+/// systemd, "The Container Interface".
+#[test]
+fn a_system_has_a_file_of_each_kind_that_nobody_can_open() {
+    let temp = Temp::new("inaccessible");
+    temp.layer("low");
+    temp.file("low/init", "#!/bin/sh\n", 0o755);
+    temp.made(&["--layer", "low", "-o", "system"]);
+    let directory = temp.path("system/host/inaccessible");
+    let kinds = [("blk", 'b'), ("chr", 'c'), ("dir", 'd'), ("fifo", 'p'), ("reg", '-'), ("sock", 's')];
+    let listed = std::process::Command::new("ls").arg("-l").arg(&directory).output().expect("run ls");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let lines = listed.lines().skip(1).map(|line| (&line[line.len() - 4..], &line[..10]));
+    for ((name, kind), (end, mode)) in kinds.iter().zip(lines) {
+        assert!(end.trim().ends_with(name), "{listed}");
+        assert_eq!(mode, format!("{kind}---------"), "{name}");
+    }
+    assert_eq!(listed.lines().count(), kinds.len() + 1);
+    let config = temp.json("system/config.json");
+    let mount =
+        config["mounts"].as_array().unwrap().iter().find(|mount| mount["destination"] == "/run/host/inaccessible");
+    assert_eq!(mount.expect("a mount")["source"], json!(directory));
+    // It is replaced like any other bundle, and copies have none.
+    temp.made(&["--layer", "low", "-o", "system", "--force"]);
+    temp.made(&["--layer", "low", "-o", "copy", "--copy"]);
+    assert!(!temp.path("copy/host/inaccessible").exists());
+    assert!(!temp.json("copy/config.json").to_string().contains("/run/host/inaccessible"));
+}
+
 #[test]
 fn a_number_is_never_a_name_of_the_image() {
     let temp = Temp::new("numbers");
