@@ -4,7 +4,7 @@ let
   lib = import ./nixpkgs/lib.nix;
   host = import ./nixpkgs/nixos/lib/eval-config.nix { modules = [ ../nixos module { nixpkgs.hostPlatform = "x86_64-linux"; } ]; };
   inherit (host) config;
-  isOurs = name: _: lib.hasPrefix "firn/" name;
+  isOurs = name: _: lib.hasPrefix "firn/containers/" name;
 
   # A unit's text, as NixOS writes it.
   textOf = service:
@@ -22,6 +22,7 @@ let
     "[Unit]\n"
     + lines (words { After = "after"; Before = "before"; Description = "description"; Documentation = "documentation"; PartOf = "partOf"; Wants = "wants"; }
       // service.unitConfig)
+    + lib.optionalString ((service.restartTriggers or [ ]) != [ ]) "X-Restart-Triggers=${toString service.restartTriggers}\n"
     + "\n[Service]\n"
     + lib.concatMapStrings (name: "Environment=\"${name}=${variables.${name}}\"\n") (builtins.attrNames variables)
     + flag "restartIfChanged" "X-RestartIfChanged" + flag "stopIfChanged" "X-StopIfChanged"

@@ -8,6 +8,7 @@ mod controllers;
 mod engines;
 mod limits;
 mod podman;
+mod rebuild;
 mod rootless;
 mod systemd;
 mod units;

@@ -1,0 +1,268 @@
+//! Containers of a NixOS host's configuration, through rebuilds: the units and definitions that our module makes,
+//! evaluated by real Nix, and what NixOS's `switch-to-configuration` does with units that have changed.
+
+use firn_conformance::harness::place::program;
+use firn_conformance::harness::{Output, Scratch, binary, command, wait_until};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+macro_rules! files {
+    ($($path:literal),* $(,)?) => { [$(($path, include_str!(concat!("../../../", $path)))),*] };
+}
+
+/// Guests have the tests' programs, and not their files.
+const FILES: [(&str, &str); 26] = files![
+    "ctl/firn@.service",
+    "ctl/firn-network.service",
+    "ctl/firn-network.socket",
+    "nix/options.nix",
+    "nix/schema.json",
+    "nix/nixos/container.nix",
+    "nix/nixos/containers.nix",
+    "nix/nixos/default.nix",
+    "nix/nixos/definitions.nix",
+    "nix/nixos/live.nix",
+    "nix/nixos/mistakes.nix",
+    "nix/nixos/names.nix",
+    "nix/nixos/network.nix",
+    "nix/nixos/nspawn-flags.nix",
+    "nix/nixos/oci.nix",
+    "nix/nixos/ssh.nix",
+    "nix/nixos/take-over.nix",
+    "nix/nixos/units.nix",
+    "nix/tests/host.nix",
+    "nix/tests/lib.nix",
+    "nix/tests/nixpkgs/lib.nix",
+    "nix/tests/nixpkgs/nixos/lib/eval-config.nix",
+    "nix/tests/nixpkgs/nixos/options.nix",
+    "nix/tests/nixpkgs/nixos/pkgs.nix",
+    "conformance/tests/definitions/system.nix",
+    "nix/package.nix",
+];
+
+const UNITS: &str = "/run/systemd/system";
+const DEFINITIONS: &str = "/etc/firn/containers";
+/// Where NixOS has the programs of its system.
+const PROGRAMS: &str = "/run/current-system/sw/bin";
+
+/// What a host's configuration comes to.
+struct Configuration {
+    definitions: BTreeMap<String, String>,
+    units: BTreeMap<String, String>,
+}
+
+struct Host {
+    scratch: Scratch,
+}
+
+impl Host {
+    fn new(test: &str) -> Self {
+        assert!(Path::new(UNITS).exists(), "these tests run in guests: cargo xtask vm");
+        let host = Host { scratch: Scratch::new(test) };
+        for (path, content) in FILES {
+            host.scratch.directory(path.rsplit_once('/').map_or("", |(parent, _)| parent));
+            host.scratch.write(path, content);
+        }
+        std::fs::create_dir_all(PROGRAMS).unwrap();
+        let ours = ["firn", "firn-image", "firn-init", "firn-shim", "firnctl", "firn-network"].map(binary);
+        let others = [("nix-store", "nix-bin"), ("nft", "nftables")].map(|(name, package)| program(name, package));
+        for path in ours.into_iter().chain(others) {
+            let link = Path::new(PROGRAMS).join(path.file_name().unwrap());
+            let _ = std::fs::remove_file(&link);
+            std::os::unix::fs::symlink(path, link).unwrap();
+        }
+        host
+    }
+
+    fn name(&self) -> String {
+        format!("{}-web", self.scratch.id())
+    }
+
+    fn unit(&self) -> String {
+        format!("firn@{}.service", self.name())
+    }
+
+    /// Calls a program of Nix, without a daemon.
+    fn nix(&self, name: &str, arguments: &[&str]) -> String {
+        let mut nix = Command::new(program(name, "nix-bin"));
+        nix.args(["--option", "sandbox", "false", "--option", "substitute", "false"]);
+        nix.args(["--option", "build-users-group", ""]).args(arguments);
+        command(&mut nix).succeeds().stdout
+    }
+
+    /// Builds a system; its store path.
+    fn system(&self, version: &str) -> String {
+        let busybox = program("busybox", "busybox-static");
+        let file = self.scratch.join("conformance/tests/definitions/system.nix");
+        let words = [file.to_str().unwrap(), "--no-out-link", "--argstr", "version", version, "--argstr", "busybox"];
+        self.nix("nix-build", &[&words[..], &[busybox.to_str().unwrap()]].concat()).trim().to_owned()
+    }
+
+    /// What configurations come to, each of which is a module.
+    fn configurations(&self, modules: &[String]) -> Vec<Configuration> {
+        let host = self.scratch.join("nix/tests/host.nix");
+        let text = format!(
+            "map (module: let host = import {} module; in
+               assert host.mistakes == [ ]; {{ inherit (host) definitions units; }}) [ {} ]",
+            host.display(),
+            modules.join(" ")
+        );
+        let evaluate = ["--eval", "--strict", "--json", "--read-write-mode", "--expr", &text];
+        let found: Value = serde_json::from_str(&self.nix("nix-instantiate", &evaluate)).unwrap();
+        let texts = |value: &Value| {
+            let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            value.as_object().unwrap().iter().map(|(name, value)| (name.clone(), text(value))).collect()
+        };
+        let of = |found: &Value| {
+            let mut units: BTreeMap<_, _> = texts(&found["units"]);
+            // Other tests have these too, with paths of their own.
+            units.retain(|name, _| *name == self.unit() || name == "firn-declare.service");
+            Configuration { definitions: texts(&found["definitions"]), units }
+        };
+        found.as_array().unwrap().iter().map(of).collect()
+    }
+
+    /// The module of a host with the container.
+    fn module(&self, system: &str, more: &str) -> String {
+        format!("({{ firn.containers.\"{}\" = {{ path = \"{system}\"; notify = false; {more} }}; }})", self.name())
+    }
+
+    /// `switch-to-configuration`, as far as units go: what is gone is stopped, then files are changed. Of the units
+    /// that are active and differ, those are reloaded that differ in X-Reload-Triggers= alone, and the others
+    /// restarted, but for those that say X-RestartIfChanged=false. What was done, and whether it has failed, which
+    /// is its exit status 4.
+    fn switch(&self, from: &Configuration, to: &Configuration) -> (Vec<String>, bool) {
+        let is_active = |unit: &str| systemctl(&["is-active", "--quiet", unit]).code == 0;
+        let mut jobs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut is_failed = false;
+        for (unit, old) in from.units.iter().filter(|(unit, _)| is_active(unit)) {
+            let without_triggers =
+                |text: &str| text.lines().filter(|line| !line.starts_with("X-Reload-Triggers=")).collect::<String>();
+            match to.units.get(unit) {
+                None => is_failed |= !systemctl(&["stop", unit]).code == 0,
+                Some(new) if new == old => {}
+                Some(new) if without_triggers(new) == without_triggers(old) => {
+                    jobs.entry("reload").or_default().push(unit);
+                }
+                Some(new) if new.contains("\nX-RestartIfChanged=false\n") => {}
+                Some(_) => jobs.entry("restart").or_default().push(unit),
+            }
+        }
+        for (directory, old, new) in [("/etc", &from.definitions, &to.definitions), (UNITS, &from.units, &to.units)] {
+            for name in old.keys().filter(|name| !new.contains_key(*name)) {
+                std::fs::remove_file(Path::new(directory).join(name)).unwrap();
+            }
+            // NixOS has no empty directories in /etc.
+            let _ = std::fs::remove_dir(DEFINITIONS);
+            for (name, text) in new {
+                std::fs::create_dir_all(DEFINITIONS).unwrap();
+                std::fs::write(Path::new(directory).join(name), text).unwrap();
+            }
+        }
+        systemctl(&["daemon-reload"]).succeeds();
+        // Reloads come first there, too.
+        for (verb, units) in &jobs {
+            is_failed |= !systemctl(&[&[*verb], &units[..]].concat()).code == 0;
+        }
+        let done = jobs.iter().flat_map(|(verb, units)| units.iter().map(move |unit| format!("{verb} {unit}")));
+        (done.map(|job| job.replace(&self.unit(), "web")).collect(), is_failed)
+    }
+
+    fn firnctl(&self, args: &[&str]) -> Output {
+        command(Command::new(binary("firnctl")).args(args))
+    }
+
+    fn listed(&self) -> Option<Value> {
+        let list: Value = serde_json::from_str(&self.firnctl(&["list", "--json"]).succeeds().stdout).unwrap();
+        let mut all = list.as_array().unwrap().iter();
+        all.find(|container| container["name"] == *self.name()).cloned()
+    }
+
+    fn pid(&self) -> u64 {
+        self.listed().and_then(|container| container["pid"].as_u64()).expect("it runs")
+    }
+
+    fn pending(&self) -> Value {
+        self.listed().expect("it is installed")["pending"].clone()
+    }
+
+    fn sh(&self, script: &str) -> String {
+        self.firnctl(&["exec", &self.name(), "sh", "-c", script]).succeeds().stdout
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        systemctl(&["stop", &self.unit(), "firn-declare.service"]);
+        let _ = std::fs::remove_dir_all("/etc/firn");
+        for unit in [self.unit(), "firn-declare.service".into()] {
+            let _ = std::fs::remove_file(Path::new(UNITS).join(unit));
+        }
+        systemctl(&["daemon-reload"]);
+        self.firnctl(&["destroy", &self.name()]);
+    }
+}
+
+fn systemctl(args: &[&str]) -> Output {
+    command(Command::new("systemctl").args(args))
+}
+
+#[test]
+fn a_rebuild_updates_a_system_live_and_restarts_for_what_else_has_changed() {
+    let host = Host::new("rebuild");
+    let (one, two) = (host.system("one"), host.system("two"));
+    let keeps = "restartIfChanged = false;";
+    let found = host.configurations(&[
+        "{ }".into(),
+        host.module(&one, ""),
+        host.module(&two, ""),
+        host.module(&two, "memory = \"64M\";"),
+        host.module(&two, "memory = \"64M\"; hostname = \"x\";"),
+        host.module(&two, &format!("memory = \"64M\"; hostname = \"y\"; {keeps}")),
+        host.module(&one, &format!("memory = \"64M\"; hostname = \"y\"; {keeps}")),
+    ]);
+    let [nothing, first, updated, limited, renamed, kept, both] = &found[..] else { panic!("seven") };
+    assert_eq!(nothing.units.len(), 0);
+    let declare = || "restart firn-declare.service".to_owned();
+    let done = |words: &[&str]| (words.iter().map(|word| (*word).to_owned()).chain([declare()]).collect(), false);
+
+    assert_eq!(host.switch(nothing, first), (vec![], false));
+    systemctl(&["start", &host.unit()]).succeeds();
+    let pid = host.pid();
+    assert_eq!(host.sh("test -e /switched || echo booted"), "booted\n");
+
+    // Its system alone.
+    assert_eq!(host.switch(first, updated), done(&["reload web"]));
+    assert_eq!((host.pid(), host.sh("cat /switched")), (pid, "test two\n".into()));
+    assert_eq!(host.pending(), Value::Null);
+    // A limit.
+    assert_eq!(host.switch(updated, limited), done(&["reload web"]));
+    assert_eq!(host.pid(), pid);
+    let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let limit = format!("/sys/fs/cgroup{}/memory.max", cgroup.trim().trim_start_matches("0::"));
+    assert_eq!(std::fs::read_to_string(&limit).unwrap(), "67108864\n", "{limit}");
+
+    // What takes a restart.
+    let (jobs, is_failed) = host.switch(limited, renamed);
+    assert_eq!((jobs, is_failed), (vec![declare(), "restart web".into()], false));
+    assert_ne!(host.pid(), pid);
+    assert_eq!(host.sh("hostname"), "x\n");
+
+    // What takes one, and shall get none: pending, and no failure of the rebuild.
+    let pid = host.pid();
+    assert_eq!(host.switch(renamed, kept), done(&[]));
+    assert_eq!((host.pid(), host.pending()), (pid, "restart".into()));
+    assert_eq!(host.switch(kept, both), done(&["reload web"]));
+    assert_eq!((host.pid(), host.pending()), (pid, "restart".into()));
+    assert_eq!(host.sh("hostname; cat /switched"), "x\ntest two\n");
+    systemctl(&["restart", &host.unit()]).succeeds();
+    assert_eq!((host.sh("hostname"), host.pending()), ("y\n".into(), Value::Null));
+
+    // One that is gone is stopped, and keeps its files.
+    assert!(!host.switch(both, nothing).1);
+    wait_until("it has ended", || host.listed().is_none());
+    let root = Path::new("/var/lib/firnctl/containers").join(host.name()).join("root/upper/switched");
+    assert_eq!(std::fs::read_to_string(root).unwrap(), "test two\n");
+}
