@@ -139,6 +139,40 @@ fn keys_log_in_as_users_of_containers() {
     assert_eq!(std::fs::read_to_string(scratch.join("authorized_keys")).unwrap(), "# root's own\n");
 }
 
+/// As on NixOS: its own list has the keys of what it declares, and sshd asks firnctl for all others'.
+#[test]
+fn keys_that_are_in_no_file_are_asked_of_firnctl() {
+    let ssh = Ssh::new("ctl-ssh-asked");
+    let (host, scratch) = (&ssh.host, &ssh.host.scratch);
+    let name = host.name("a");
+    let definition = json!({
+        "rootFS": [scratch.join("users")], "volumes-ro": ["/usr:/usr"], "sshKeys": {"web": [ssh.key("web")]},
+    });
+    scratch.directory("declared");
+    scratch.write(&format!("declared/{name}.json"), &json!({"containers": {&name: definition}}).to_string());
+    host.call(&["unit", "declare", "declared"]).succeeds();
+    host.call(&["start", &name]).succeeds();
+    assert!(!scratch.join("authorized_keys").exists());
+    // The words in which the module of NixOS calls it. sshd takes no program that others could replace.
+    let asks = format!("/run/firn-{}-keys", scratch.id());
+    let call = host.firnctl(&[]);
+    let words: Vec<_> = std::iter::once(call.get_program()).chain(call.get_args()).collect();
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    let script = format!("#!/bin/sh\ncd {}\nexec {} ssh-keys -- \"$1\"\n", scratch.path().display(), words.join(" "));
+    std::fs::write(&asks, script).unwrap();
+    sh(&format!("chmod 755 {asks}"));
+    let config = std::fs::read_to_string(scratch.join("sshd_config")).unwrap();
+    let own = format!("AuthorizedKeysFile {}", scratch.join("authorized_keys").display());
+    let asked = format!("AuthorizedKeysFile none\nAuthorizedKeysCommand {asks} %u\nAuthorizedKeysCommandUser root");
+    scratch.write("sshd_config", &config.replace(&own, &asked));
+    let told = ssh.ssh("web", "hostname; id -u");
+    std::fs::remove_file(&asks).unwrap();
+    assert_eq!(told.succeeds().stdout, format!("{name}\n1000\n"));
+    assert!(ssh.ssh("root", "true").fails(255).stderr.contains("Permission denied"));
+    std::fs::remove_dir_all(scratch.join("declared")).unwrap();
+    host.leaves_nothing();
+}
+
 fn identity(ssh: &Ssh) {
     let (a, b) = (ssh.host.name("a"), ssh.host.name("b"));
     let facts = "hostname; id -u; id -g; id -G; echo $HOME $USER $LOGNAME $SHELL $PWD";

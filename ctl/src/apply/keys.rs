@@ -3,7 +3,7 @@
 use super::block::{Block, Written};
 use crate::access::keys::{logins, shared};
 use crate::definition::schema::Definition;
-use crate::generation;
+use crate::generation::{self, Container, Origin};
 use crate::host::Places;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -24,7 +24,8 @@ pub fn check<'a>(places: &Places, more: impl IntoIterator<Item = (&'a str, &'a D
     }
 }
 
-/// Writes the lines of all containers that are installed; the block goes with the last of them.
+/// Writes the lines of the containers that are installed; the block goes with the last of them. Those of the host's
+/// configuration are in what that writes.
 pub fn write(places: &Places) -> Result<()> {
     let file = places.authorized_keys();
     let (lock, table) = (places.hosts_lock(), places.table());
@@ -32,7 +33,7 @@ pub fn write(places: &Places) -> Result<()> {
     let block = Block { file, lock: &lock, owner: &table, is_ours, mode: 0o600 };
     let mut are_some = false;
     let written = block.write(|| {
-        let lines = lines(places)?;
+        let lines = lines(places, |origin| !origin.is_declared)?;
         are_some = !lines.is_empty();
         if let Some(parent) = file.parent().filter(|parent| are_some && !parent.exists()) {
             DirBuilder::new().mode(0o700).create(parent).with_context(|| parent.display().to_string())?;
@@ -48,16 +49,28 @@ pub fn write(places: &Places) -> Result<()> {
     Ok(())
 }
 
-/// The lines.
-pub fn lines(places: &Places) -> Result<Vec<String>> {
+/// The lines of all.
+pub fn all_lines(places: &Places) -> Result<Vec<String>> {
+    lines(places, |_| true)
+}
+
+fn lines(places: &Places, is_meant: impl Fn(&Origin) -> bool) -> Result<Vec<String>> {
     let call = places.call()?;
-    let all = installed(places)?;
+    let all = of_installed(places, is_meant)?;
     let logins = all.iter().flat_map(|(name, definition)| logins(name, definition));
     Ok(logins.map(|login| login.line(&call)).collect())
 }
 
 fn installed(places: &Places) -> Result<BTreeMap<String, Definition>> {
+    of_installed(places, |_| true)
+}
+
+fn of_installed(places: &Places, is_meant: impl Fn(&Origin) -> bool) -> Result<BTreeMap<String, Definition>> {
+    let definition = |container: &Container| {
+        // One that can't be read is told where it is used.
+        let wanted = container.wanted().ok()??;
+        is_meant(&wanted.origin).then_some(wanted.definition)
+    };
     let all = generation::all(places)?.into_iter();
-    // One that can't be read is told where it is used.
-    Ok(all.filter_map(|container| Some((container.name.clone(), container.wanted().ok()??.definition))).collect())
+    Ok(all.filter_map(|container| Some((container.name.clone(), definition(&container)?))).collect())
 }

@@ -150,7 +150,7 @@ pub fn keys(arguments: &SshKeysArgs, places: &PlaceArgs) -> Result<()> {
     if arguments.account != "root" {
         return Ok(());
     }
-    let lines = keys::lines(&places.places()?)?;
+    let lines = keys::all_lines(&places.places()?)?;
     print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())
 }
 

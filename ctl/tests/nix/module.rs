@@ -78,7 +78,11 @@ fn a_native_and_a_foreign_container_become_definitions() {
 fn host_of_samples(what: &str) -> Value {
     let samples = samples().into_iter().map(|(option, sample)| (option, Value::Object(with(&sample))));
     let all: Map<String, Value> = samples.chain([("base".into(), Value::Object(with(&json!({}))))]).collect();
-    host(&format!("{{ firn.containers = builtins.fromJSON ''{}''; }}", Value::Object(all)), what)
+    let module = format!(
+        "{{ firn.containers = builtins.fromJSON ''{}''; services.openssh.enable = true; }}",
+        Value::Object(all)
+    );
+    host(&module, what)
 }
 
 #[test]
@@ -284,6 +288,52 @@ fn a_host_name_that_is_no_label_is_left_to_the_outside() {
         "builtins.mapAttrs (_: container: container.config.networking.hostName) host.config.firn.containers",
     );
     assert_eq!(found, json!({"a.b": "", "mail": "post", "plain": "plain", "web": ""}));
+}
+
+#[test]
+fn keys_of_containers_are_roots_of_the_host() {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBUdmuPHqLCSkGPCUvRk4Vs1BAJBzRbzLzyuVQXuDvCF me";
+    let container =
+        format!("firn.containers.web = {{ path = \"/x\"; sshKeys.deploy = [ \"{key}\" ]; instances = 2; }};");
+    let found = |more: &str| {
+        host(
+            &format!("{{ {container} {more} }}"),
+            "{ inherit (host) mistakes; inherit (host.config) warnings; inherit (host.config.services) openssh;
+               keys = host.config.users.users.root.openssh.authorizedKeys.keys;
+               command = { inherit (host.config.environment.etc.\"firn/ssh-keys\") mode text; }; }",
+        )
+    };
+    let on = found("services.openssh.enable = true;");
+    let line = |number: u32| {
+        format!("restrict,pty,command=\"/run/current-system/sw/bin/firnctl ssh-command deploy@web-{number}\" {key}")
+    };
+    assert_eq!(on["keys"], json!([line(1), line(2)]));
+    assert_eq!((&on["mistakes"], &on["warnings"]), (&json!([]), &json!(["another"])));
+    // Of containers that the configuration doesn't have, by a program that is no one else's to write.
+    assert_eq!(on["openssh"]["authorizedKeysCommand"], "/etc/firn/ssh-keys %u");
+    assert_eq!(on["openssh"]["authorizedKeysCommandUser"], "root");
+    assert_eq!(on["command"]["mode"], "0755");
+    assert_eq!(on["command"]["text"], "#!/bin/sh\nexec /run/current-system/sw/bin/firnctl ssh-keys -- \"$1\"\n");
+    // One that the host has already stays.
+    let other = found("services.openssh = { enable = true; authorizedKeysCommand = \"/etc/keys %u\"; };");
+    assert_eq!(other["openssh"]["authorizedKeysCommand"], "/etc/keys %u");
+
+    // A host on which nobody could log in so.
+    let off = found("");
+    let told = "firn.containers.web.sshKeys: services.openssh.enable is false: nobody can log in with these keys";
+    assert_eq!(off["warnings"], json!(["another", told]));
+    for (setting, expected) in [
+        (
+            "PermitRootLogin = \"no\";",
+            "services.openssh.settings.PermitRootLogin is \"no\": give \"forced-commands-only\"",
+        ),
+        ("AllowUsers = [ \"me\" ];", "services.openssh.settings.AllowUsers has no root"),
+        ("DenyUsers = [ \"root\" ];", "services.openssh.settings.DenyUsers has root"),
+    ] {
+        let found = found(&format!("services.openssh = {{ enable = true; settings.{setting} }};"));
+        let told = found["mistakes"][0].as_str().unwrap_or_default();
+        assert!(told.starts_with(&format!("firn.containers.web.sshKeys: {expected}")), "{setting} {told}");
+    }
 }
 
 #[test]

@@ -45,7 +45,11 @@ in
         // lib.genAttrs [ "interfaces" "macvlans" "tmpfs" "additionalCapabilities" ] (_: texts);
     }))) { };
     environment = {
-      etc = option (types.attrsOf (types.submodule { options.source = mkOption { type = types.raw; }; })) { };
+      etc = option (types.attrsOf (types.submodule { options = {
+        source = mkOption { type = types.raw; };
+        text = option (types.nullOr types.lines) null;
+        mode = option types.str "symlink";
+      }; })) { };
       systemPackages = option (types.listOf types.unspecified) [ ];
       variables = option (types.attrsOf types.str) { };
     };
@@ -60,7 +64,15 @@ in
       hostPlatform = mkOption { type = types.str; };
       localSystem = option types.str "x86_64-linux";
     };
-    services.udev.extraRules = option types.lines "";
+    services = {
+      openssh = {
+        enable = option types.bool false;
+        authorizedKeysCommand = option types.str "none";
+        authorizedKeysCommandUser = option types.str "nobody";
+        settings = anything;
+      };
+      udev.extraRules = option types.lines "";
+    };
     system = {
       build = anything;
       checks = option (types.listOf types.unspecified) [ ];
