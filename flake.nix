@@ -3,6 +3,15 @@
 
   # No inputs: what needs nixpkgs takes it as an argument, so that no second one is fetched.
   outputs = { self }: {
+    # firn itself, for those who have no flake: `nix profile install`, `nix run`. nixos-25.11 is fetched for these
+    # alone.
+    packages.x86_64-linux = rec {
+      default = firn;
+      firn = self.lib.makePackage {
+        pkgs = import (builtins.fetchTree (builtins.fromJSON (builtins.readFile ./nix/nixpkgs.json))) { system = "x86_64-linux"; };
+      };
+    };
+
     lib = {
       # The options of a container and its definition, for any module system: `containerOptions { inherit lib; }`.
       containerOptions = import ./nix/options.nix;

@@ -25,5 +25,5 @@ in
     };
   };
 
-  config = lib.mkIf cfg.enable { environment.systemPackages = [ cfg.package ]; };
+  config = lib.mkIf cfg.enable { environment.systemPackages = [ (cfg.package.out or cfg.package) ]; };
 }

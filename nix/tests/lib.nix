@@ -36,6 +36,13 @@ let
     literalExpression = text: { _type = "literalExpression"; inherit text; };
     showOption = builtins.concatStringsSep ".";
     getExe' = package: name: "${package}/bin/${name}";
+    sourceByRegex = source: patterns: builtins.path {
+      name = "source";
+      path = source;
+      filter = path: _: any (pattern: match pattern (lib.removePrefix (toString source + "/") path) != null) patterns;
+    };
+    licenses.asl20 = { spdxId = "Apache-2.0"; };
+    platforms.linux = [ "x86_64-linux" "aarch64-linux" ];
 
     # What a definition may be wrapped in.
     mkIf = condition: content: { _type = "if"; inherit condition content; };

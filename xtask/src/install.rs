@@ -1,7 +1,7 @@
 //! `cargo xtask install`.
 
 use crate::Result;
-use crate::build::{self, BINARIES, cargo, release, workspace};
+use crate::build::{self, BINARIES, release, workspace};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -24,16 +24,19 @@ pub struct Options {
     links: bool,
     /// What the host's network managers are told, too.
     system: bool,
+    /// Where the programs are already, as packagers have built them.
+    built: Option<PathBuf>,
 }
 
 impl Options {
     /// `None`: a word that is none of them.
     pub fn parse(words: &[&str]) -> Option<Self> {
-        let mut options = Options { prefix: "/usr/local".into(), links: false, system: false };
+        let mut options = Options { prefix: "/usr/local".into(), links: false, system: false, built: None };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match *word {
                 "--prefix" => options.prefix = PathBuf::from(words.next()?),
+                "--built" => options.built = Some(PathBuf::from(words.next()?)),
                 "--links" => options.links = true,
                 "--system" => options.system = true,
                 _ => return None,
@@ -43,11 +46,10 @@ impl Options {
     }
 }
 
-pub fn run(Options { prefix, links, system }: &Options) -> Result<()> {
-    let binaries = release()?;
+pub fn run(Options { prefix, links, system, built }: &Options) -> Result<()> {
+    let binaries = built.clone().map_or_else(release, Ok)?;
     let manuals = workspace().join("target/manuals");
-    let made = ["run", "--quiet", "--package", "xtask", "--features", "manuals", "--", "manuals"];
-    build::run(cargo().args(made).arg(&manuals))?;
+    write_manuals(&manuals)?;
     for name in BINARIES {
         put(&binaries.join(name), &prefix.join("bin").join(name), "755")?;
     }
@@ -68,6 +70,18 @@ pub fn run(Options { prefix, links, system }: &Options) -> Result<()> {
     }
     println!("installed {} below {}", BINARIES.join(", "), prefix.display());
     Ok(())
+}
+
+#[cfg(feature = "manuals")]
+fn write_manuals(directory: &Path) -> Result<()> {
+    crate::manuals::write(directory)
+}
+
+/// By another one of ourselves, which has them.
+#[cfg(not(feature = "manuals"))]
+fn write_manuals(directory: &Path) -> Result<()> {
+    let made = ["run", "--quiet", "--package", "xtask", "--features", "manuals", "--", "manuals"];
+    build::run(build::cargo().args(made).arg(directory))
 }
 
 /// A unit, or the template of containers' units, which systemd finds there below /usr and /usr/local.

@@ -38,10 +38,11 @@ usage: cargo xtask COMMAND
                            and 1,000 idle containers; --quick, --json FILE
   fuzz N                   N damaged archives, blobs, documents and references
   build                    the static release binaries
-  install [--prefix DIR] [--links] [--system]
+  install [--prefix DIR] [--links] [--system] [--built DIR]
                            binaries, man pages, completions and a unit [/usr/local]; --links: also
                            nixos-container and extra-container, by firnctl; --system: files in
-                           /etc by which the host's network managers leave containers' links alone
+                           /etc by which the host's network managers leave containers' links alone;
+                           --built: the binaries are in DIR already
   syscalls CRATE HEADERS   the table of system calls, from the unpacked crate
                            `syscalls` and the kernel's asm/ headers
   structure                sizes of source files, and which way their imports point

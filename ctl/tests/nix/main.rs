@@ -5,5 +5,6 @@ mod documents;
 mod evaluate;
 mod module;
 mod options;
+mod package;
 mod samples;
 mod take_over;
