@@ -2,6 +2,7 @@
 [
   "path"
   "storePaths"
+  "rootFrom"
   "flake"
   "memory"
   "cpus"

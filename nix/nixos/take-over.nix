@@ -15,12 +15,17 @@ let
     else if builtins.isAttrs value then one.${name} or { } // value
     else value) other) { };
 
-  definitionOf = container: combine ([
+  # Where NixOS keeps what its containers have written.
+  directory = if builtins.compareVersions (config.system.stateVersion or "22.05") "22.05" >= 0
+    then "/var/lib/nixos-containers" else "/var/lib/containers";
+
+  definitionOf = name: container: combine ([
     (same container)
     {
       bindMounts = builtins.mapAttrs (_: bind: { inherit (bind) mountPoint hostPath isReadOnly; }) container.bindMounts;
       allowedDevices = map (device: { inherit (device) node modifier; }) container.allowedDevices;
     }
+    (lib.optionalAttrs (!container.ephemeral) { rootFrom = lib.mkDefault "${directory}/${name}"; })
     (if container.flake or null != null then { inherit (container) flake; } else {
       path = "${container.path}";
     } // lib.optionalAttrs (builtins.hasContext "${container.path}") {
@@ -47,7 +52,7 @@ in
   config = lib.mkIf cfg.takeOver {
     # NixOS makes neither units nor files for them then; the options stay.
     boot.enableContainers = lib.mkForce false;
-    firn.containers = builtins.mapAttrs (_: definitionOf) config.containers;
+    firn.containers = builtins.mapAttrs definitionOf config.containers;
     assertions = lib.concatMap (name: map (flag: {
       assertion = false;
       message = "containers.${name}.extraFlags: no option of firn is ${flag} of systemd-nspawn; firn.containers.${name}.ociConfig may say it";

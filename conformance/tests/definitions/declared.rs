@@ -136,3 +136,73 @@ fn a_root_that_was_moved_in_is_the_containers() {
     std::fs::remove_dir_all(host.scratch.join("declared")).unwrap();
     host.leaves_nothing();
 }
+
+/// As `firn.takeOver` has it: what NixOS's container has written is firn's container's, and can be given back.
+#[test]
+fn the_root_of_a_container_of_systemd_nspawn_is_taken_over_once() {
+    let host = Host::new("ctl-taken");
+    let of_nixos = host.scratch.directory("nixos-containers");
+    let from = of_nixos.join(host.name("a"));
+    std::fs::create_dir_all(from.join("var/lib")).unwrap();
+    std::fs::write(from.join("var/lib/data"), "kept\n").unwrap();
+    declare(&host, "a", json!({"rootFrom": from}));
+    hand_over(&host);
+    let start = || host.call(&["start", &host.name("a")]);
+
+    // One that systemd-nspawn runs, or whose files belong to others, stays what it is.
+    let lock = std::fs::File::create(of_nixos.join(format!(".#{}.lck", host.name("a")))).unwrap();
+    rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let error = start().fails(1).stderr;
+    assert!(error.contains("systemd-nspawn runs it: stop it first"), "{error}");
+    rustix::fs::fcntl_lock(&lock, rustix::fs::FlockOperation::Unlock).unwrap();
+    std::os::unix::fs::chown(&from, Some(524_288), Some(524_288)).unwrap();
+    let error = start().fails(1).stderr;
+    assert!(error.contains("belongs to user 524288 and group 524288"), "{error}");
+    std::os::unix::fs::chown(&from, Some(0), Some(0)).unwrap();
+    assert!(!from.is_symlink() && from.join("var/lib/data").exists());
+
+    start().succeeds();
+    assert_eq!(host.exec("a", &["cat", "/var/lib/data"]), "kept\n");
+    host.exec("a", &["sh", "-c", "echo new > /var/lib/data"]);
+    // Where it was it is still found, by whom the container may be given back to.
+    assert_eq!(std::fs::read_to_string(from.join("var/lib/data")).unwrap(), "new\n");
+    host.call(&["stop", &host.name("a")]).succeeds();
+    std::fs::write(from.join("var/lib/data"), "of another\n").unwrap();
+    start().succeeds();
+    assert_eq!(host.exec("a", &["cat", "/var/lib/data"]), "of another\n");
+
+    // What the container has already is not replaced.
+    host.call(&["stop", &host.name("a")]).succeeds();
+    std::fs::remove_file(&from).unwrap();
+    std::fs::create_dir_all(from.join("other")).unwrap();
+    start().succeeds();
+    assert_eq!(host.exec("a", &["cat", "/var/lib/data"]), "of another\n");
+    assert!(from.join("other").exists());
+
+    std::fs::remove_dir_all(host.scratch.join("declared")).unwrap();
+    host.leaves_nothing();
+    assert!(from.join("other").exists());
+}
+
+#[test]
+fn a_root_on_another_file_system_is_left_where_it_is() {
+    let host = Host::new("ctl-taken-far");
+    let from = host.scratch.directory("far/a");
+    let far = host.scratch.join("far");
+    rustix::mount::mount("none", &far, "tmpfs", rustix::mount::MountFlags::empty(), None).unwrap();
+    std::fs::create_dir_all(from.join("etc")).unwrap();
+    std::fs::write(from.join("etc/data"), "kept\n").unwrap();
+    declare(&host, "a", json!({"rootFrom": from}));
+    hand_over(&host);
+    let error = host.call(&["start", &host.name("a")]).fails(1).stderr;
+    let data = std::fs::read_to_string(from.join("etc/data"));
+    // Begun with none: the option was left out.
+    declare(&host, "a", json!({}));
+    hand_over(&host);
+    host.call(&["start", &host.name("a")]).succeeds();
+    rustix::mount::unmount(&far, rustix::mount::UnmountFlags::empty()).unwrap();
+    assert!(error.contains("is on another file system than ") && error.contains("leave rootFrom out"), "{error}");
+    assert_eq!(data.unwrap(), "kept\n");
+    std::fs::remove_dir_all(host.scratch.join("declared")).unwrap();
+    host.leaves_nothing();
+}

@@ -84,7 +84,7 @@ fn make_sources(run: &Running) -> Result<()> {
 
 /// For root alone, though what is in it is the container's root: a set-uid program there must be no program
 /// of the host's users (CVE-2021-41091).
-fn make_root(upper: &Path) -> Result<()> {
+pub fn make_root(upper: &Path) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(upper);
     made.and_then(|()| std::fs::set_permissions(upper, Permissions::from_mode(0o700)))
         .with_context(|| format!("create directory {}", upper.display()))

@@ -5,6 +5,7 @@ mod block;
 mod bundle;
 pub mod change;
 pub mod end;
+pub mod first_root;
 pub mod hosts;
 mod ids;
 mod inside;

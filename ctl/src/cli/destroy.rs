@@ -4,7 +4,7 @@ use super::install::require_of_systemd;
 use super::places::PlaceArgs;
 use super::source::load_names;
 use crate::apply::stop::{self, How};
-use crate::apply::{hosts, keys, live, network};
+use crate::apply::{first_root, hosts, keys, live, network};
 use crate::generation::{self, Container};
 use crate::host::become_root;
 use crate::service::files;
@@ -81,6 +81,7 @@ pub fn destroy(container: &Container) -> Result<()> {
     }
     network::take_down(&locked).with_context(what)?;
     files::forget(&container.name, container.places()).with_context(what)?;
+    first_root::forget(&locked).with_context(what)?;
     locked.remove(&locked).with_context(what)?;
     network::leave(container).with_context(what)?;
     let hosts = hosts::write(container.places());

@@ -22,6 +22,7 @@ pub fn of_definition(mut definition: Definition, directory: &Path) -> Definition
     definition.path.iter_mut().for_each(at);
     definition.store_paths.iter_mut().for_each(at);
     definition.network_namespace.iter_mut().for_each(at);
+    definition.root_from.iter_mut().for_each(at);
     for layer in &mut definition.root_fs {
         *layer = match FILES.iter().find_map(|kind| Some((kind, layer.strip_prefix(kind)?))) {
             Some((kind, path)) => format!("{kind}{}", join(directory, path)),

@@ -46,6 +46,10 @@ pub struct Definition {
     /// Foreign container: keep what it writes for good, and not just until the host reboots.
     #[serde(skip_serializing_if = "is_false")]
     pub persistent: bool,
+    /// Root directory of a container that systemd-nspawn has run: at the first start it becomes what this
+    /// one has written. It is moved, and a link is left in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_from: Option<String>,
     /// Host name; the container's name where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,

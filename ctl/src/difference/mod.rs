@@ -47,7 +47,8 @@ impl Live {
 
 /// Options that take effect without the container being touched: they concern its next start, its
 /// stop, later execs, or firnctl alone.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
+    "rootFrom",
     "autoStart",
     "restartIfChanged",
     "dependsOn",

@@ -168,6 +168,11 @@ impl Container {
         }
     }
 
+    /// Says which directory has become what it has written (`rootFrom`).
+    pub fn taken_root_file(&self) -> PathBuf {
+        self.state_dir().join("root-from")
+    }
+
     /// What is wanted of it; `None`: it is not installed.
     pub fn wanted(&self) -> Result<Option<Wanted>> {
         files::read(&self.wanted_file())

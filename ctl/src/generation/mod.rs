@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `wanted.json` | the definition as it was installed last |
 //! | `root/` | what the container has written, where that stays |
+//! | `root-from` | where that was before it was taken over |
 //! | `first-id` | the first of the ids that were picked for it |
 //! | `log`, `log.1` | its output |
 //! | `generations/N.json`, `generations/N` | what has run, and its system as a garbage collector root |

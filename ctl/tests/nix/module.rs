@@ -218,6 +218,8 @@ fn each_wrong_combination_is_named() {
         ("path = \"/x\"; rootFS = [ \"/y\" ];", "firn.containers.a.rootFS: "),
         ("rootFS = [ \"/y\" ]; persistent = true; ephemeral = true;", "firn.containers.a.persistent: ephemeral"),
         ("persistent = true;", "firn.containers.a.persistent: is for rootFS"),
+        ("rootFrom = \"/y\"; ephemeral = true;", "firn.containers.a.rootFrom: ephemeral"),
+        ("rootFS = [ \"/y\" ]; rootFrom = \"/z\";", "firn.containers.a.rootFrom: needs firn.containers.a.persistent"),
         ("rootFS = [ \"/y\" ]; nixDaemon = true;", "firn.containers.a.nixDaemon: "),
         ("flake = \"/y\"; storePaths = \"/x\";", "firn.containers.a.storePaths: "),
         ("hostAddress = \"10.0.0.1\";", "firn.containers.a.hostAddress: needs firn.containers.a.privateNetwork"),

@@ -122,6 +122,7 @@ fn shown(args: &[&str], input: &str) -> Map<String, Value> {
     let shown = json_of_firnctl(&[&["config", "show", "--json"], args].concat(), input);
     let mut definition = shown["containers"]["a"].as_object().expect("a container").clone();
     // Of what is the same, one form.
+    definition.remove("rootFrom");
     let time = definition.remove("timeoutStartSec");
     assert!(time.is_none_or(|time| time == "1min"), "NixOS's default is ours");
     for (name, bind) in
@@ -177,7 +178,7 @@ fn nixos_makes_no_units_for_what_firn_serves() {
     assert!(found["programs"].as_array().expect("a list").contains(&json!("nixos-container")));
     assert_eq!(
         found["definitions"]["firn/containers/db.json"]["containers"]["db"],
-        json!({"flake": "/etc/nixos#db", "timeoutStartSec": "1min"})
+        json!({"flake": "/etc/nixos#db", "rootFrom": "/var/lib/nixos-containers/db", "timeoutStartSec": "1min"})
     );
 }
 

@@ -28,6 +28,10 @@ pub fn check(definition: &Definition, container: &mut Container<'_>) {
     if definition.persistent && is_native {
         container.tell("persistent", "is for rootFS: a native container keeps its root unless it is ephemeral");
     }
+    if definition.root_from.is_some() && (definition.ephemeral || !is_native && !definition.persistent) {
+        let other = if definition.ephemeral { "ephemeral is set too" } else { "needs persistent = true" };
+        container.tell("rootFrom", format!("{other}: it becomes what the container keeps"));
+    }
     if definition.nix_daemon && !is_native {
         container.tell("nixDaemon", "needs path or flake: a foreign container has no Nix store");
     }
