@@ -48,7 +48,11 @@ let
       ".extraVeths.${interface}" "the name of an interface has at most 15 characters")
     ++ each (builtins.attrNames container.bindMounts) (mountPoint:
       wrong (container.bindMounts.${mountPoint}.idmap != null && container.privateUsers == "no")
-        ".bindMounts.\"${mountPoint}\".idmap" "needs firn.containers.${name}.privateUsers")
+        ".bindMounts.\"${mountPoint}\".idmap" "needs firn.containers.${name}.privateUsers"
+      ++ wrong (builtins.elem container.bindMounts.${mountPoint}.idmap [ "rootidmap" "owneridmap" ])
+        ".bindMounts.\"${mountPoint}\".idmap" "${container.bindMounts.${mountPoint}.idmap} has no effect yet: give idmap or noidmap")
+    ++ wrong container.linkJournal ".linkJournal"
+      "has no effect yet: leave it out; `firnctl logs` and `journalctl -M ${name}` show what it logs"
     ++ each container.dependsOn (other: wrong (!(cfg.containers ? ${other})) ".dependsOn" "there is no container ${other}");
 in
 {

@@ -28,24 +28,95 @@ let
     let first = lib.head (lib.splitString ":" value); in
     { privateUsers = if builtins.match "[0-9]+" first != null then builtins.fromJSON first else value; };
   isYes = value: builtins.elem value [ "yes" "true" "1" "on" ];
+  isNo = value: builtins.elem value [ "no" "false" "0" "off" ];
+  # Nothing that firn would do otherwise.
+  none = _: { };
+  only = is: options: value: if is value then options else null;
+  isOneOf = values: value: builtins.elem value values;
+  isNumber = value: builtins.match "-?[0-9]{1,18}" value != null;
+  number = value:
+    if value == "infinity" then 9223372036854775807
+    else if isNumber value then builtins.fromJSON value
+    else null;
+
+  # `PROTOCOL:HOST:CONTAINER`, with the first and the last left out where they are usual.
+  port = value:
+    let
+      fields = lib.splitString ":" value;
+      hasProtocol = builtins.elem (lib.head fields) [ "tcp" "udp" "sctp" ];
+      ports = if hasProtocol then lib.tail fields else fields;
+    in
+    if ports == [ ] || builtins.length ports > 2 || !(lib.all isNumber ports) then null
+    else {
+      forwardPorts = [ ({
+        protocol = if hasProtocol then lib.head fields else "tcp";
+        hostPort = builtins.fromJSON (lib.head ports);
+      } // lib.optionalAttrs (builtins.length ports == 2) { containerPort = builtins.fromJSON (lib.last ports); }) ];
+    };
+  veth = value:
+    let fields = lib.splitString ":" value; in
+    { extraVeths.${lib.last fields}.hostInterface = lib.head fields; };
+  # A property of the scope's (systemd.resource-control(5)) that is a limit.
+  property = text:
+    let
+      inherit (parts text) name value;
+      percent = builtins.match "([0-9]+)%" value;
+    in
+    if name == "MemoryMax" && value != "" then { memory = value; }
+    else if name == "CPUQuota" && percent != null then { cpus = builtins.fromJSON (lib.head percent) / 100.0; }
+    else if name == "TasksMax" && isNumber value then { pids = builtins.fromJSON value; }
+    else null;
+  # `NAME=SOFT[:HARD]`.
+  rlimit = text:
+    let
+      inherit (parts text) name value;
+      fields = lib.splitString ":" value;
+      soft = number (lib.head fields);
+      hard = number (lib.last fields);
+    in
+    if soft == null || hard == null then null
+    else { ociConfig.process.rlimits = [ { type = if lib.hasPrefix "RLIMIT_" name then name else "RLIMIT_${name}"; inherit soft hard; } ]; };
 
   table = {
     "-U" = _: { privateUsers = "pick"; };
     "--private-users" = users;
+    "-q" = none;
+    "--quiet" = none;
+    "--boot" = none;
+    "--keep-unit" = none;
+    # As far as there is a journal to link to.
+    "-j" = none;
+    "--register" = only (value: isYes value || value == "auto") { };
+    "--settings" = only isNo { };
+    "--timezone" = only (isOneOf [ "off" ]) { };
     # Nothing is changed on the disk: ids are mapped.
-    "--private-users-ownership" = value: if builtins.elem value [ "map" "auto" ] then { } else null;
+    "--private-users-ownership" = only (isOneOf [ "map" "auto" "off" "chown" ]) { };
+    "-x" = _: { ephemeral = true; };
+    "--ephemeral" = _: { ephemeral = true; };
     "--bind" = bind false;
     "--bind-ro" = bind true;
     "--capability" = value: { additionalCapabilities = lib.splitString "," value; };
     "--tmpfs" = value: { tmpfs = [ value ]; };
     "--setenv" = pair "=" "environment";
     "--load-credential" = pair ":" "credentials";
-    "--link-journal" = value: if builtins.elem value [ "no" "auto" ] then { } else { linkJournal = true; };
+    "--link-journal" = value: if isOneOf [ "no" "auto" "try-guest" "try-host" ] value then { } else { linkJournal = true; };
     "--hostname" = value: { hostname = value; };
     "--notify-ready" = value: { notify = isYes value; };
     "--resolv-conf" = value: { copyResolvConf = value != "off"; };
     "--network-macvlan" = value: { macvlans = [ value ]; };
     "--network-interface" = value: { interfaces = [ value ]; };
+    "--network-namespace-path" = value: { networkNamespace = value; };
+    "--network-bridge" = value: { privateNetwork = true; hostBridge = value; };
+    "--network-veth-extra" = veth;
+    "--private-network" = _: { privateNetwork = true; };
+    "--port" = port;
+    "--property" = property;
+    "--rlimit" = rlimit;
+    "--kill-signal" = value: { ociConfig.annotations."org.opencontainers.image.stopSignal" = value; };
+    "--no-new-privileges" = value:
+      if isNo value then { } else if isYes value then { ociConfig.process.noNewPrivileges = true; } else null;
+    "--oom-score-adjust" = value: if isNumber value then { ociConfig.process.oomScoreAdj = builtins.fromJSON value; } else null;
+    "--cpu-affinity" = value: { ociConfig.linux.resources.cpu.cpus = value; };
   };
   meaning = flag: let inherit (parts flag) name value; in if table ? ${name} then table.${name} value else null;
 in

@@ -10,22 +10,26 @@ let
     (builtins.intersectAttrs (removeAttrs firn [ "path" "flake" "storePaths" "bindMounts" "allowedDevices" ]) container);
 
   # In NixOS's order: of two values the later one counts, and lists grow.
-  combine = builtins.foldl' (one: other: one // builtins.mapAttrs (name: value:
+  both = one: other: one // builtins.mapAttrs (name: value:
     if builtins.isList value then one.${name} or [ ] ++ value
-    else if builtins.isAttrs value then one.${name} or { } // value
-    else value) other) { };
+    else if builtins.isAttrs value then both (one.${name} or { }) value
+    else value) other;
+  combine = builtins.foldl' both { };
 
   # Where NixOS keeps what its containers have written.
   directory = if builtins.compareVersions (config.system.stateVersion or "22.05") "22.05" >= 0
     then "/var/lib/nixos-containers" else "/var/lib/containers";
 
-  definitionOf = name: container: combine ([
+  definitionOf = name: container:
+    let definition = written container; in
+    definition // lib.optionalAttrs (!(definition.ephemeral or false)) { rootFrom = lib.mkDefault "${directory}/${name}"; };
+
+  written = container: combine ([
     (same container)
     {
       bindMounts = builtins.mapAttrs (_: bind: { inherit (bind) mountPoint hostPath isReadOnly; }) container.bindMounts;
       allowedDevices = map (device: { inherit (device) node modifier; }) container.allowedDevices;
     }
-    (lib.optionalAttrs (!container.ephemeral) { rootFrom = lib.mkDefault "${directory}/${name}"; })
     (if container.flake or null != null then { inherit (container) flake; } else {
       path = "${container.path}";
     } // lib.optionalAttrs (builtins.hasContext "${container.path}") {

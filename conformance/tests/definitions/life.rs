@@ -61,7 +61,7 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
         (json!({"allowedDevices": [{"node": "/dev/no", "modifier": "rw"}]}), "the host has no /dev/no"),
         (json!({"networkNamespace": "/run/netns/no-such"}), "there is no /run/netns/no-such"),
         (json!({"credentials": {"key": "./no-key"}}), "credentials.key: read "),
-        (json!({"linkJournal": true}), "linkJournal has no effect yet"),
+        (json!({"linkJournal": true}), "linkJournal: has no effect yet"),
         (json!({"privateNetwork": true, "hostBridge": "no-bridge"}), "the host has no interface no-bridge"),
         (json!({"interfaces": ["no-such0"]}), "interfaces: the host has no interface no-such0"),
     ] {

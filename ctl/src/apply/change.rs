@@ -8,7 +8,7 @@ use super::{bundle, live, starting};
 use crate::definition::schema::Definition;
 use crate::difference::{self, Change};
 use crate::generation::{Container, Locked, Running};
-use crate::wanted::{root, unsupported};
+use crate::wanted::root;
 use anyhow::{Context, Result};
 use firn_shim::control::protocol::{Event, Request, State, Status};
 use std::fmt;
@@ -48,7 +48,6 @@ impl fmt::Display for Action {
 /// What has to be done for a definition. Nothing is changed, and what can be wrong with it is found.
 pub fn plan(container: &Container, definition: &Definition) -> Result<Plan> {
     let what = || format!("container {}", container.name);
-    unsupported::refuse(&container.name, definition)?;
     let wanted = run_of(definition, root::resolve(definition).with_context(what)?);
     bundle::check(container, &wanted).with_context(what)?;
     decide(container, wanted, false)

@@ -5,14 +5,12 @@ use super::starting::Starting;
 use super::{network, unit};
 use crate::generation::{Locked, Running};
 use crate::service::unit::Unit;
-use crate::wanted::unsupported;
 use anyhow::Result;
 use firn_shim::control::protocol::Status;
 
 /// Starts a container that does not run, and waits until it is ready. On failure nothing of the start
 /// stays but what the container has written, and its log.
 pub fn start(container: &Locked<'_>, run: Running, tell: &dyn Fn(&Status)) -> Result<()> {
-    unsupported::refuse(&container.name, &run.definition)?;
     let started = begin(container, run, tell);
     let Err(error) = started else {
         network::tell_blocked(container);

@@ -6,7 +6,7 @@ use super::starting::{first_message, told_failure, wait_for_another};
 use crate::generation::{Container, Locked, Running};
 use crate::host::program;
 use crate::service::unit::{Started, Unit};
-use crate::wanted::{monitor, root, unsupported};
+use crate::wanted::{monitor, root};
 use anyhow::{Context, Result, anyhow, bail};
 use firn_shim::control::client::Client;
 use rustix::fs::{FlockOperation, flock};
@@ -73,7 +73,6 @@ pub fn run(container: &Container) -> Result<Infallible> {
 fn prepare_installed(container: &Locked<'_>) -> Result<Running> {
     let what = || format!("container {}", container.name);
     let wanted = container.wanted()?.with_context(|| format!("container {}: is not installed", container.name))?;
-    unsupported::refuse(&container.name, &wanted.definition)?;
     let resolved = root::resolve(&wanted.definition).with_context(what)?;
     prepare(container, run_of(&wanted.definition, resolved))
 }

@@ -11,7 +11,6 @@ use crate::host::Places;
 use crate::service::files;
 use crate::service::unit::Unit;
 use crate::wanted::unit::requirements;
-use crate::wanted::unsupported;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -39,7 +38,7 @@ pub fn declare(directory: &Path, places: &Places) -> Result<()> {
         }
     }
     let Some(loaded) = loaded else { return tell_host(places) };
-    // One that can't be installed keeps none of the others. What has no effect yet is told when it is started.
+    // One that can't be installed keeps none of the others.
     let mut errors = Vec::new();
     let mut found = Vec::new();
     for instance in &loaded.instances {
@@ -100,12 +99,11 @@ pub fn require_of_systemd(places: &Places) -> Result<()> {
     Ok(())
 }
 
-/// What would be installed. Errors: an option without effect; a container of another project, which is not
+/// What would be installed. Errors: a container of another project, which is not
 /// taken over.
 pub fn check<'a>(loaded: &'a Loaded, places: &Places) -> Result<Vec<(Container, &'a Instance, Origin)>> {
     let mut found = Vec::new();
     for instance in &loaded.instances {
-        unsupported::refuse(&instance.name, &instance.definition)?;
         found.push(owned(instance, loaded, places)?);
     }
     check_keys(loaded, places)?;

@@ -9,5 +9,4 @@ pub mod network;
 pub mod resources;
 pub mod root;
 pub mod unit;
-pub mod unsupported;
 pub mod users;

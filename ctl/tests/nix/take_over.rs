@@ -74,7 +74,31 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("extraFlags = [ \"--setenv=A=b=c\" \"--setenv=D=e\" ];", "EXTRA_NSPAWN_FLAGS=\" --setenv=A=b=c --setenv=D=e\""),
     ("extraFlags = [ \"--load-credential=id:/run/key\" ];", "EXTRA_NSPAWN_FLAGS=\" --load-credential=id:/run/key\""),
-    ("extraFlags = [ \"--link-journal=host\" ];", "EXTRA_NSPAWN_FLAGS=\" --link-journal=host\""),
+    ("extraFlags = [ \"--link-journal=try-guest\" ];", "EXTRA_NSPAWN_FLAGS=\" --link-journal=try-guest\""),
+    (
+        "extraFlags = [ \"-q --keep-unit\" \"--register=yes\" \"--settings=no\" \"--timezone=off\" \"-j\" ];",
+        "EXTRA_NSPAWN_FLAGS=\" -q --keep-unit --register=yes --settings=no --timezone=off -j\"",
+    ),
+    (
+        "extraFlags = [ \"--network-bridge=br0\" \"--port=8080:80\" \"--port=udp:53\" \"--network-veth-extra=vb-x:back\" ];",
+        "EXTRA_NSPAWN_FLAGS=\" --network-bridge=br0 --port=8080:80 --port=udp:53 --network-veth-extra=vb-x:back\"",
+    ),
+    (
+        "extraFlags = [ \"--network-namespace-path=/run/netns/a\" \"--private-users-ownership=chown\" ];",
+        "EXTRA_NSPAWN_FLAGS=\" --network-namespace-path=/run/netns/a --private-users-ownership=chown\"",
+    ),
+    (
+        "extraFlags = [ \"--property=MemoryMax=1G\" \"--property=CPUQuota=150%\" \"--property=TasksMax=64\" ];",
+        "EXTRA_NSPAWN_FLAGS=\" --property=MemoryMax=1G --property=CPUQuota=150% --property=TasksMax=64\"",
+    ),
+    (
+        "extraFlags = [ \"--rlimit=RLIMIT_NOFILE=1024:4096\" \"--rlimit=CORE=infinity\" \"--oom-score-adjust=-5\" ];",
+        "EXTRA_NSPAWN_FLAGS=\" --rlimit=RLIMIT_NOFILE=1024:4096 --rlimit=CORE=infinity --oom-score-adjust=-5\"",
+    ),
+    (
+        "extraFlags = [ \"--no-new-privileges=yes\" \"--kill-signal=SIGTERM\" \"--cpu-affinity=0-3\" \"-x\" ];",
+        "EXTRA_NSPAWN_FLAGS=\" --no-new-privileges=yes --kill-signal=SIGTERM --cpu-affinity=0-3 -x\"",
+    ),
     (
         "extraFlags = [ \"--link-journal=auto --hostname=other\" ];",
         "EXTRA_NSPAWN_FLAGS=\" --link-journal=auto --hostname=other\"",

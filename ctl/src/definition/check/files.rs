@@ -2,7 +2,7 @@
 
 use super::report::{Container, inside};
 use crate::definition::document::Step;
-use crate::definition::schema::{Definition, PrivateUsers, UserNamespace};
+use crate::definition::schema::{Definition, Idmap, PrivateUsers, UserNamespace};
 use crate::definition::values;
 use std::collections::BTreeMap;
 
@@ -25,6 +25,10 @@ pub fn check(definition: &Definition, container: &mut Container<'_>) {
         let users = definition.private_users;
         if bind.idmap.is_some() && users == PrivateUsers::Kind(UserNamespace::No) {
             within.tell("idmap", "needs privateUsers: without a user namespace ids are the host's");
+        }
+        if let Some(idmap @ (Idmap::Rootidmap | Idmap::Owneridmap)) = bind.idmap {
+            let name = if idmap == Idmap::Rootidmap { "rootidmap" } else { "owneridmap" };
+            within.tell("idmap", format!("{name} has no effect yet: give idmap or noidmap"));
         }
     }
     for (option, volumes) in [("volumes", &definition.volumes), ("volumes-ro", &definition.volumes_ro)] {

@@ -6,6 +6,10 @@ use crate::definition::mistake::hint;
 use crate::definition::schema::{Definition, PrivateUsers};
 
 pub fn check(definition: &Definition, container: &mut Container<'_>) {
+    if definition.link_journal {
+        let message = "has no effect yet: leave it out; `firnctl logs` and `journalctl -M NAME` show what it logs";
+        container.tell("linkJournal", message);
+    }
     for (index, device) in definition.allowed_devices.iter().enumerate() {
         let mut within = container.within("allowedDevices", Step::Index(index));
         let is_device = inside(&device.node).and_then(|()| match device.node.starts_with("/dev/") {

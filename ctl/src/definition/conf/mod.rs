@@ -2,6 +2,8 @@
 //! what `nixos-container create` and NixOS's module write for their unit's EnvironmentFile=. Each variable
 //! and each flag of systemd-nspawn(1) becomes the option that means it.
 
+mod nspawn;
+
 use super::document::{Document, Member, Node, Value};
 use super::mistake::{Mistake, hint};
 use std::ops::Range;
@@ -83,25 +85,6 @@ const VARIABLES: [&str; 16] = [
     "AUTO_START",
     "PRIVATE_USERS",
     "EXTRA_NSPAWN_FLAGS",
-];
-
-/// Flags with an option of the same meaning, or none to have.
-const FLAGS: [&str; 15] = [
-    "-U",
-    "--bind",
-    "--bind-ro",
-    "--capability",
-    "--private-users",
-    "--private-users-ownership",
-    "--tmpfs",
-    "--setenv",
-    "--load-credential",
-    "--link-journal",
-    "--hostname",
-    "--notify-ready",
-    "--resolv-conf",
-    "--network-macvlan",
-    "--network-interface",
 ];
 
 /// The options so far.
@@ -224,64 +207,6 @@ impl Conf<'_> {
         };
         let value = Value::Object(members.into_iter().map(member).collect());
         self.push("forwardPorts", Node { value, span: Some(span.clone()) });
-    }
-
-    fn nspawn(&mut self, flag: &str, span: Range<usize>) {
-        let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
-        match name {
-            "-U" => self.text("privateUsers", "pick", span),
-            "--private-users" => self.users(value, span),
-            // Binds and the root are mapped, and never changed on the disk.
-            "--private-users-ownership" if ["map", "auto"].contains(&value) => {}
-            "--bind" | "--bind-ro" => self.bind(value, name == "--bind-ro", span),
-            "--capability" => {
-                value.split(',').for_each(|capability| self.item("additionalCapabilities", capability, span.clone()));
-            }
-            "--tmpfs" => self.item("tmpfs", value, span),
-            "--setenv" => match value.split_once('=') {
-                Some((key, value)) => self.entry("environment", key, Value::String(value.into()), span),
-                None => self.tell(span.start, format!("{flag}: give a value, as in --setenv=NAME=VALUE")),
-            },
-            "--load-credential" => match value.split_once(':') {
-                Some((id, path)) => self.entry("credentials", id, Value::String(path.into()), span),
-                None => self.tell(span.start, format!("{flag}: give a file, as in --load-credential=ID:PATH")),
-            },
-            "--link-journal" if ["no", "auto"].contains(&value) => {}
-            "--link-journal" => self.set("linkJournal", Value::Bool(true), span),
-            "--hostname" => self.text("hostname", value, span),
-            "--notify-ready" => self.set("notify", Value::Bool(["yes", "true", "1", "on"].contains(&value)), span),
-            "--resolv-conf" => self.set("copyResolvConf", Value::Bool(value != "off"), span),
-            "--network-macvlan" => self.item("macvlans", value, span),
-            "--network-interface" => self.item("interfaces", value, span),
-            _ => {
-                let hint = hint(name, FLAGS);
-                self.tell(span.start, format!("no option is {name} of systemd-nspawn{hint}; ociConfig may say it"));
-            }
-        }
-    }
-
-    /// `SOURCE[:PLACE[:OPTIONS]]`.
-    fn bind(&mut self, text: &str, is_read_only: bool, span: Range<usize>) {
-        let mut words = text.split(':');
-        let source = words.next().unwrap_or_default();
-        let place = words.next().filter(|place| !place.is_empty()).unwrap_or(source);
-        let mut members = vec![("hostPath", Value::String(source.into())), ("isReadOnly", Value::Bool(is_read_only))];
-        for option in words.flat_map(|options| options.split(',')) {
-            match option {
-                "rbind" | "" => {}
-                "idmap" | "noidmap" | "rootidmap" | "owneridmap" => {
-                    members.push(("idmap", Value::String(option.into())));
-                }
-                other => self.tell(span.start, format!("bind {text}: no option is {other:?}; ociConfig may say it")),
-            }
-        }
-        let member = |(name, value): (&str, Value)| Member {
-            name: name.into(),
-            name_span: Some(span.clone()),
-            node: Node { value, span: Some(span.clone()) },
-        };
-        let value = Value::Object(members.into_iter().map(member).collect());
-        self.entry("bindMounts", place, value, span.clone());
     }
 }
 
