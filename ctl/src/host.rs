@@ -64,6 +64,11 @@ impl Places {
         self.state.join("evaluations")
     }
 
+    /// The key with which `cssh` logs in to containers.
+    pub fn ssh_key(&self) -> PathBuf {
+        self.state.join("ssh/key")
+    }
+
     /// What is kept of a container until the host reboots.
     pub fn running(&self, name: &str) -> PathBuf {
         self.run.join("containers").join(name)

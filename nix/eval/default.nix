@@ -17,6 +17,9 @@
   modules ? [ ],
   # Further options of a container, as modules of its own.
   containerModules ? [ ],
+  # Public key with which root logs in to systems that have `extra.enableSSH`, and whether all do that don't say no.
+  sshKey ? null,
+  enableSSH ? false,
   # What becomes of a container's system.
   systemOf ? (_: _: toplevel: toplevel),
 }:
@@ -52,10 +55,22 @@ let
   }).config.containers;
 
   outer.options.containers = lib.mkOption {
-    type = lib.types.attrsOf (lib.types.submodule ([ { options = firn.options // ownOptions; } ] ++ containerModules));
+    type = lib.types.attrsOf (lib.types.submodule (
+      [ { options = firn.options // ownOptions; } ] ++ lib.optional enableSSH sshByDefault ++ containerModules
+    ));
     default = { };
     description = "The containers by name.";
   };
+
+  sshByDefault = { config, ... }: {
+    config = lib.mkIf (all (root: elem config.${root} [ null [ ] ]) roots) { extra.enableSSH = lib.mkDefault true; };
+  };
+  # sshd's port is the container's own.
+  sshKeyOf = name: definition:
+    let inherit (definition) extra privateNetwork networkNamespace; in
+    if sshKey == null then throw "containers.${name}.extra.enableSSH: give evalContainers sshKey, a public key"
+    else if privateNetwork || extra.addressPrefix != null || networkNamespace != null then sshKey
+    else throw "containers.${name}.extra.enableSSH: needs privateNetwork or extra.addressPrefix: without it port 22 is the host's";
 
   ownOptions = {
     config = lib.mkOption {
@@ -117,6 +132,10 @@ let
       }
       # Without it, `boot.isContainer` is not enough since 2026.
       (lib.optionalAttrs (options.boot ? isNspawnContainer) { boot.isNspawnContainer = true; })
+      (lib.optionalAttrs definition.extra.enableSSH {
+        services.openssh.enable = true;
+        users.users.root.openssh.authorizedKeys.keys = [ (sshKeyOf name definition) ];
+      })
       # There is no older state whose version would be asked for.
       (lib.optionalAttrs (options ? system && options.system ? stateVersion && options.system ? nixos) {
         system.stateVersion = lib.mkDefault config.system.nixos.release;
@@ -137,7 +156,11 @@ let
     }).config.system.build.toplevel;
 
   systems = listToAttrs (map (name: { inherit name; value = toplevel name; }) withSystem);
-  containers = mapAttrs (_: firn.definition) evaluated;
+  withSSH = if isPlain then [ ] else filter (name: evaluated.${name}.extra.enableSSH) withSystem;
+  # What the system says already is not said again.
+  containers = mapAttrs (name: container:
+    let definition = firn.definition container; in
+    if elem name withSSH then definition // { extra = removeAttrs definition.extra [ "enableSSH" ]; } else definition) evaluated;
 
   # Paths stay where they are, and are not copied to the store.
   inPlace = it:
@@ -155,6 +178,7 @@ in
     {
       inherit definitions;
       systems = withSystem;
+      ssh = withSSH;
       # What of the store they name: derivations to build, and files.
       needs = attrNames (builtins.getContext (builtins.toJSON definitions));
     };

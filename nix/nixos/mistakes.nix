@@ -51,6 +51,8 @@ let
         ".bindMounts.\"${mountPoint}\".idmap" "needs firn.containers.${name}.privateUsers"
       ++ wrong (builtins.elem container.bindMounts.${mountPoint}.idmap [ "rootidmap" "owneridmap" ])
         ".bindMounts.\"${mountPoint}\".idmap" "${container.bindMounts.${mountPoint}.idmap} has no effect yet: give idmap or noidmap")
+    ++ wrong extra.enableSSH ".extra.enableSSH"
+      "is for containers that firnctl evaluates: firn.containers.${name}.sshKeys lets in by the host's sshd"
     ++ wrong container.linkJournal ".linkJournal"
       "has no effect yet: leave it out; `firnctl logs` and `journalctl -M ${name}` show what it logs"
     ++ each container.dependsOn (other: wrong (!(cfg.containers ? ${other})) ".dependsOn" "there is no container ${other}");

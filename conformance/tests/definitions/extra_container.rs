@@ -2,7 +2,8 @@
 
 use crate::host::Host;
 use crate::native::build;
-use firn_conformance::harness::{Output, command};
+use crate::nix::Nix;
+use firn_conformance::harness::{Output, command, wait_until};
 use std::io::Write;
 use std::process::Stdio;
 
@@ -125,6 +126,74 @@ fn a_shell_runs_a_command_and_ends_with_its_status() {
         call_with(&host, &["shell", "-E", &one(&a, &system, "")], "c echo inside </dev/null\necho $name\nexit 3\n");
     let expected = format!("\nStarting shell.\nEnter \"h\" for documentation.\ninside\n{a}\nDestroying container.\n");
     assert_eq!((output.code, &*output.stdout), (3, &*expected), "{output:?}");
-    assert!(call(&host, &["shell", "--ssh", "-E", "{ }"]).fails(1).stderr.contains("sshKeys.root"));
+    host.leaves_nothing();
+}
+
+/// An sshd of the host's programs, at the socket where systemd has it.
+const SSHD: &str = "\
+set -e
+ln -s usr/lib usr/lib64 /
+mkdir -p /run/sshd /etc /root
+printf 'root:x:0:0::/root:/bin/sh\\nsshd:x:100:65534::/run/sshd:/bin/false\\n' > /etc/passwd
+cp /nix/store/*-firn-test-system-one/keys /etc/keys
+/usr/bin/ssh-keygen -q -t ed25519 -N '' -f /etc/key
+printf 'HostKey /etc/key\\nAuthorizedKeysFile /etc/keys\\nStrictModes no\\nUsePAM no\\n' > /etc/sshd
+cat > /etc/serve.py <<'END'
+import socket, subprocess
+listener = socket.socket(socket.AF_UNIX)
+listener.bind('/run/host/unix-export/ssh')
+listener.listen()
+while True:
+    connection, _ = listener.accept()
+    subprocess.Popen(['/usr/sbin/sshd', '-i', '-f', '/etc/sshd'], stdin=connection, stdout=connection)
+    connection.close()
+END
+setsid /usr/bin/python3 /etc/serve.py < /dev/null > /dev/null 2>&1 &
+";
+
+#[test]
+fn ssh_logs_in_with_a_key_that_the_system_has() {
+    let nix = Nix::new("extra-ssh");
+    let host = &nix.host;
+    let a = host.name("a");
+    let definition = |more: &str| {
+        format!("{{ containers.{a} = {{ notify = false; volumes-ro = [ \"/usr:/usr\" ]; config = {{ }}; {more} }}; }}")
+    };
+    let call = |verb: &[&str], more: &str, run: &[&str]| {
+        let text = definition(more);
+        let options = ["-E", &text, "--nixpkgs-path", "./nixpkgs", "--build-args", "--option", "sandbox", "false"];
+        let no_users = ["--option", "substitute", "false", "--option", "build-users-group", ""];
+        call(host, &[verb, &options, &no_users, run].concat())
+    };
+    // Its port would be the host's.
+    let error = call(&["create", "--ssh"], "", &[]).fails(1).stderr;
+    assert!(error.contains("extra.enableSSH: needs privateNetwork or extra.addressPrefix"), "{error}");
+    let private = "privateNetwork = true;";
+    call(&["create", "-s", "--ssh"], private, &[]).succeeds();
+    host.exec("a", &["sh", "-c", SSHD]);
+    wait_until("its sshd listens", || host.call(&["ssh-proxy", "--check", &a]).code == 0);
+    let run = ["--run", "cssh", "id -u; exit 7"];
+    let output = call(&["shell", "-n", "--ssh"], private, &run).fails(7);
+    assert_eq!(output.stdout, "\nRunning command.\n0\n", "{output:?}");
+    let key = |name: &str| std::fs::metadata(host.scratch.join("state/ssh").join(name)).unwrap();
+    let mode = |name: &str| std::os::unix::fs::PermissionsExt::mode(&key(name).permissions()) & 0o777;
+    assert_eq!((mode(""), mode("key")), (0o700, 0o600));
+    // As the definition says it, it is the same; without it, it is another system, which has no key.
+    assert!(
+        call(&["create", "-s"], "privateNetwork = true; extra.enableSSH = true;", &[])
+            .succeeds()
+            .stdout
+            .contains("unchanged")
+    );
+    assert!(
+        call(&["create", "-s", "--ssh"], "privateNetwork = true; extra.enableSSH = false;", &[])
+            .succeeds()
+            .stdout
+            .contains("Updating")
+    );
+    // Of what Nix has not evaluated firnctl can't change the system.
+    let foreign = format!("{{ containers.{a} = {{ rootFS = [ \"/x\" ]; extra.enableSSH = true; }}; }}");
+    let error = host.call(&["config", "check", "-E", &foreign]).fails(1).stderr;
+    assert!(error.contains("extra.enableSSH: is for containers with config") && error.contains("sshKeys"), "{error}");
     host.leaves_nothing();
 }

@@ -1,8 +1,8 @@
 # A system as firnctl takes it, without nixpkgs: an init, and a program that switches to it while
 # another version runs. The programs are the closure's own static busybox.
 #
-# version: what tells one system from another. status: exit status of the switch.
-{ busybox, version, status ? "0", system ? builtins.currentSystem }:
+# version: what tells one system from another. status: exit status of the switch. keys: of root.
+{ busybox, version, status ? "0", keys ? [ ], system ? builtins.currentSystem }:
 let
   shell = builtins.path { name = "busybox"; path = busybox; };
   tools = derivation {
@@ -55,6 +55,7 @@ derivation {
     echo "warning: of ${version}" >&2
     exit ${status}
   '';
+  keys = builtins.concatStringsSep "\n" keys;
   passAsFile = [ "init" "switch" ];
   args = [ "-euc" ''
     PATH=${tools}/bin
@@ -62,6 +63,7 @@ derivation {
     cp $initPath $out/init
     cp $switchPath $out/bin/switch-to-configuration
     chmod 755 $out/init $out/bin/switch-to-configuration
+    [ -z "$keys" ] || echo "$keys" > $out/keys
     ln -s ${tools} $out/sw
     ln -s ${hello}/bin/hello $out/bin/hello
   '' ];

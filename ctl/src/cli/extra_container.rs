@@ -83,8 +83,6 @@ struct ChangeArgs {
     /// Restart those that run and have changed.
     #[arg(long, short)]
     restart_changed: bool,
-    #[arg(long, hide = true)]
-    ssh: bool,
 }
 
 /// The store path of a flake's containers.
@@ -143,8 +141,7 @@ fn run(arguments: Arguments) -> Result<u8> {
     match arguments.verb {
         Verb::Create(create_arguments) => create(create_arguments, places).map(|()| 0),
         Verb::Build { source } => build(source, places).map(|()| 0),
-        Verb::Shell { mut shell, more } => {
-            refuse_ssh(&more)?;
+        Verb::Shell { mut shell, .. } => {
             shell.says_on_stdout = true;
             if !shell.source.is_named() {
                 bail!("reading the container config from standard input is not supported for command 'shell'");
@@ -159,13 +156,6 @@ fn run(arguments: Arguments) -> Result<u8> {
             names.iter().try_for_each(|name| restart(&super::places::find(&places, name)?)).map(|()| 0)
         }
         Verb::Destroy { words } => destroy_named(words, places).map(|()| 0),
-    }
-}
-
-fn refuse_ssh(changes: &ChangeArgs) -> Result<()> {
-    match changes.ssh {
-        true => bail!("--ssh: give the definition keys instead: sshKeys.root = [ \"ssh-ed25519 …\" ]"),
-        false => Ok(()),
     }
 }
 
@@ -187,7 +177,6 @@ fn build(source: SourceArgs, places: &PlaceArgs) -> Result<()> {
 
 fn create(arguments: CreateArgs, places: &PlaceArgs) -> Result<()> {
     let CreateArgs { source, changes } = arguments;
-    refuse_ssh(&changes)?;
     interrupt::watch()?;
     let loaded = load(source, places, Depth::Built)?;
     let places = places.places()?;

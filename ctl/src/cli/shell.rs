@@ -139,6 +139,7 @@ fn commands(container: &Container, places: &PlaceArgs) -> Result<String> {
     for (option, path) in places.options() {
         firnctl += &format!(" {option} {}", quoted(&std::path::absolute(path).context(option)?));
     }
+    let key = container.places().ssh_key();
     let definition = container.wanted()?.map(|wanted| wanted.definition);
     let address = definition.and_then(|definition| main_link(&definition).local_address.clone()).unwrap_or_default();
     let ip = address.split('/').next().unwrap_or_default();
@@ -158,7 +159,7 @@ cssh() {{
   else
     echo "cssh: $name has no localAddress, and no sshd at /run/host/unix-export/ssh" >&2; return 1
   fi
-  ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "$@"
+  ssh {key}-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "$@"
 }}
 h() {{
   cat <<'END'
@@ -171,6 +172,8 @@ END
 PS1="[{name}] $PS1"
 "#,
         name = container.name,
+        // Of extra.enableSSH; ssh has others too.
+        key = if key.exists() { format!("-i {} ", quoted(&key)) } else { String::new() },
         // ssh replaces what begins with `%`.
         proxy = quoted(Path::new(&format!("{} ssh-proxy {}", firnctl.replace('%', "%%"), container.name))),
     ))

@@ -35,6 +35,10 @@ pub struct SourceArgs {
     #[arg(long, value_name = "EXPRESSION", help_heading = "Definitions in Nix")]
     nixos_path: Option<String>,
 
+    /// Have extra.enableSSH in each container with a system: `cssh` in `firnctl shell` logs in by SSH.
+    #[arg(long, help_heading = "Definitions in Nix")]
+    ssh: bool,
+
     /// Pass all that follows to Nix's programs (`--builders`, `--option`, `--show-trace`, …).
     #[arg(long, value_name = "ARGUMENT", num_args = 1.., allow_hyphen_values = true, help_heading = "Definitions in Nix")]
     build_args: Vec<String>,
@@ -48,8 +52,9 @@ impl SourceArgs {
 
     /// The same for containers that are kept in `places`, where Nix's answers are kept too.
     pub fn load_for(&self, depth: Depth, places: &PlaceArgs) -> Result<Loaded> {
-        let cache = Some(places.places()?.evaluations());
-        let options = nix::Options { cache, ..self.options(depth) };
+        let kept = places.places()?;
+        let options =
+            nix::Options { cache: Some(kept.evaluations()), ssh_key: Some(kept.ssh_key()), ..self.options(depth) };
         let project = places.project()?;
         if let (Some(project), Depth::Built) = (&project, depth) {
             make_state(&project.join(PROJECT_DIR))?;
@@ -66,6 +71,8 @@ impl SourceArgs {
             attribute: self.attr.clone(),
             nixpkgs: self.nixpkgs_path.clone(),
             nixos: self.nixos_path.clone(),
+            enables_ssh: self.ssh,
+            ssh_key: None,
             arguments: self.build_args.clone(),
             depth,
             cache: None,

@@ -302,6 +302,10 @@ pub struct Extra {
     /// Let what comes from hostAddress through the container's own firewall.
     #[serde(skip_serializing_if = "is_false")]
     pub firewall_allow_host: bool,
+    /// A container with `config` that firnctl evaluates: sshd in it, and a key of firnctl's for its root, with
+    /// which `cssh` in `firnctl shell` logs in.
+    #[serde(rename = "enableSSH", skip_serializing_if = "is_false")]
+    pub enable_ssh: bool,
 }
 
 /// `no`, `identity`, `pick` or the first id of a range.

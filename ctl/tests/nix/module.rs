@@ -257,6 +257,7 @@ fn each_wrong_combination_is_named() {
             "privateUsers = \"pick\"; bindMounts.\"/a\".idmap = \"rootidmap\";",
             "firn.containers.a.bindMounts.\"/a\".idmap: rootidmap has no effect yet",
         ),
+        ("extra.enableSSH = true;", "firn.containers.a.extra.enableSSH: is for containers that firnctl evaluates"),
         ("linkJournal = true;", "firn.containers.a.linkJournal: has no effect yet"),
         ("dependsOn = [ \"b\" ];", "firn.containers.a.dependsOn: there is no container b"),
     ];

@@ -14,6 +14,7 @@ let
       systemd.services = mkOption { type = types.attrsOf types.unspecified; default = { }; };
       nixpkgs.pkgs = mkOption { type = types.unspecified; default = null; };
       system.build = mkOption { type = types.attrsOf types.unspecified; default = { }; };
+      users.users = mkOption { type = types.attrsOf types.unspecified; default = { }; };
       test.version = mkOption { type = types.str; default = "one"; };
     };
   };
@@ -23,7 +24,7 @@ let
     inherit prefix;
   };
   inherit (evaluated) config;
-  toplevel = import ../../system.nix { busybox = import ../../busybox.nix; inherit system; inherit (config.test) version; };
+  toplevel = import ../../system.nix { busybox = import ../../busybox.nix; inherit system; inherit (config.test) version; keys = config.users.users.root.openssh.authorizedKeys.keys or [ ]; };
 in
 evaluated // {
   config = config // {

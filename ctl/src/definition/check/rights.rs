@@ -6,6 +6,10 @@ use crate::definition::mistake::hint;
 use crate::definition::schema::{Definition, PrivateUsers};
 
 pub fn check(definition: &Definition, container: &mut Container<'_>) {
+    if definition.extra.enable_ssh {
+        let message = "is for containers with config, in Nix, that firnctl evaluates: give sshKeys, by which the host's sshd lets in";
+        container.tell("extra.enableSSH", message);
+    }
     if definition.link_journal {
         let message = "has no effect yet: leave it out; `firnctl logs` and `journalctl -M NAME` show what it logs";
         container.tell("linkJournal", message);

@@ -21,7 +21,7 @@ pub struct Expression {
 
 impl Expression {
     /// Errors: the attribute is no attribute path.
-    pub fn new(text: &Text, options: &Options) -> Result<Self> {
+    pub fn new(text: &Text, options: &Options, ssh_key: Option<&str>) -> Result<Self> {
         let source = match &text.file {
             Some(file) => format!("import (/. + {})", quoted(&path(file)?)),
             None => text.content.clone(),
@@ -35,11 +35,13 @@ impl Expression {
         let whole = format!(
             "let firnSource = {source}\n; firnEvaluate =\n{EVALUATE}\n; firnOptions =\n{OPTIONS}\n;
              in firnEvaluate {{
-               {} {}
+               {} {} {}
                options = {{ lib }}: firnOptions {{ inherit lib; schema = builtins.fromJSON {}; }};
              }} (firnSource{attribute})",
             argument("nixpkgs", &options.nixpkgs),
             argument("nixosPath", &options.nixos),
+            argument("enableSSH", &options.enables_ssh.then(|| "true".into()))
+                + &argument("sshKey", &ssh_key.map(quoted)),
             quoted(&structure::schema().to_string()),
         );
         let here = std::env::current_dir().context("find the working directory")?;

@@ -12,6 +12,7 @@
 mod cache;
 mod expression;
 mod inputs;
+mod key;
 mod options;
 mod program;
 pub mod store;
@@ -33,6 +34,9 @@ struct Outline {
     definitions: serde_json::Value,
     /// The containers that have a system.
     systems: Vec<String>,
+    /// Those of them that have `extra.enableSSH`.
+    #[serde(default)]
+    ssh: Vec<String>,
     /// Derivations and store paths that the definitions name.
     #[serde(default)]
     needs: Vec<String>,
@@ -40,7 +44,7 @@ struct Outline {
 
 /// Evaluates the text, which yields `{ containers.NAME = …; }` or is a module that does.
 pub fn evaluate(text: &Text, options: &Options) -> Result<Document> {
-    let expression = Expression::new(text, options)?;
+    let expression = Expression::new(text, options, None)?;
     let cache = Cache::new(options.cache.as_deref());
     let outline = |cache: &Cache| -> Result<(Outline, String)> {
         let answer = program::evaluate(&expression, "outline", options, cache)
@@ -61,6 +65,14 @@ pub fn evaluate(text: &Text, options: &Options) -> Result<Document> {
                 .with_context(|| format!("{}: what it names", text.origin))?;
         }
     }
+    let expression = match outline.ssh.as_slice() {
+        [first, ..] if options.depth != Depth::Names => {
+            let of = || format!("containers.{first}.extra.enableSSH");
+            let key = options.ssh_key.as_deref().with_context(|| format!("{}: `firnctl create` makes a key", of()))?;
+            Expression::new(text, options, Some(&key::public(key).with_context(of)?))?
+        }
+        _ => expression,
+    };
     let paths = systems::paths(&expression, &outline.systems, options, &cache)?;
     for (name, path) in outline.systems.iter().zip(paths) {
         let containers = outline.definitions.get_mut("containers");

@@ -11,6 +11,10 @@ pub struct Options {
     pub nixpkgs: Option<String>,
     /// Nix expression of NixOS's path; that in nixpkgs if `None`.
     pub nixos: Option<String>,
+    /// `extra.enableSSH` is on in each container with a system, where it is not off.
+    pub enables_ssh: bool,
+    /// The key of `extra.enableSSH`, which may be made; `None`: there is no place for one.
+    pub ssh_key: Option<PathBuf>,
     /// Passed to Nix's programs.
     pub arguments: Vec<String>,
     /// How far systems are needed.
