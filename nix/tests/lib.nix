@@ -44,6 +44,16 @@ let
     licenses.asl20 = { spdxId = "Apache-2.0"; };
     platforms.linux = [ "x86_64-linux" "aarch64-linux" ];
 
+    setAttrByPath = path: value: if path == [ ] then value else { ${head path} = lib.setAttrByPath (tail path) value; };
+    attrByPath = path: default: set:
+      if path == [ ] then set else if set ? ${head path} then lib.attrByPath (tail path) default set.${head path} else default;
+    mkAliasOptionModule = from: to: { options, ... }:
+      let alias = lib.attrByPath from (throw "no option") options; in
+      {
+        options = lib.setAttrByPath from (lib.mkOption { type = types.unspecified; });
+        config = lib.setAttrByPath to (lib.mkIf alias.isDefined (lib.mkMerge alias.definitions));
+      };
+
     # What a definition may be wrapped in.
     mkIf = condition: content: { _type = "if"; inherit condition content; };
     mkMerge = contents: { _type = "merge"; inherit contents; };
@@ -128,6 +138,17 @@ let
       merge = loc: definitions:
         if all (d: isAttrs d.value && !(d.value ? outPath)) definitions then (types.attrsOf types.anything).merge loc definitions
         else same loc definitions;
+    };
+    attrs = lib.mkOptionType {
+      name = "attribute set";
+      check = isAttrs;
+      merge = _: foldl' (one: other: one // other.value) { };
+    };
+    functionTo = type: lib.mkOptionType {
+      name = "function to ${type.name}";
+      check = isFunction;
+      merge = loc: definitions: argument:
+        mergeBy type loc (map (definition: definition // { value = definition.value argument; }) definitions);
     };
     nullOr = type: lib.mkOptionType {
       name = "null or ${type.name}";

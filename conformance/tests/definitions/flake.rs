@@ -162,6 +162,69 @@ fn containers_of_a_flake_are_commands_of_its_project() {
     project.firnctl(&["destroy", "--all"]).succeeds();
 }
 
+/// As an ordinary user, who has a store of their own: root is needed for containers that run, and by no more.
+#[test]
+fn a_flake_is_shown_and_developed_by_an_ordinary_user() {
+    let project = Project::new("ctl-flake-user", "{ NAME-web.configuration = { }; }");
+    let id = project.nix.host.scratch.id();
+    let home = project.nix.host.scratch.path().display().to_string();
+    let script = format!(
+        "cd {home} && export HOME={home} NIX_STATE_DIR={home}/var NIX_LOG_DIR={home}/log NIX_CONFIG='sandbox = false
+substitute = false
+experimental-features = nix-command flakes' && nix flake show --store {home}/store path:{home}"
+    );
+    std::os::unix::fs::chown(project.nix.host.scratch.path(), Some(65534), Some(65534)).unwrap();
+    let mut user = Command::new(program("setpriv", "util-linux"));
+    user.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs", "sh", "-c", &script]);
+    let shown = command(&mut user).succeeds();
+    assert!(shown.stdout.contains(&format!("package '{id}-web-up'")), "{}", shown.stdout);
+    assert!(!shown.stderr.contains("trace: evaluated"), "{}", shown.stderr);
+    std::os::unix::fs::chown(project.nix.host.scratch.path(), Some(0), Some(0)).unwrap();
+    std::fs::remove_dir_all(project.nix.host.scratch.join("store")).unwrap();
+
+    // The commands are in PATH.
+    let develop = ["develop", "path:.#flake-containers", "--command"];
+    let found = project
+        .nix(&[&develop[..], &["sh", "-c", &format!("command -v {id}-web-up && command -v {id}-web-logs")]].concat());
+    let places: Vec<String> = found.succeeds().stdout.lines().map(String::from).collect();
+    assert_eq!(places.len(), 2);
+    assert!(places[0].ends_with(&format!("/bin/{id}-web-up")), "{places:?}");
+}
+
+#[test]
+fn flake_parts_has_the_same() {
+    let project = Project::with_firn("ctl-flake-parts");
+    let id = project.nix.host.scratch.id();
+    let module = blocks(include_str!("../../../docs/flakes.md"), "nix")[1]
+        .replacen("enable = true;", "enable = true; package = null;", 1)
+        .replace("web.configuration", &format!("{id}-web.configuration"));
+    project.nix.write("flake-parts.nix", include_str!("nixpkgs/flake-parts.nix"));
+    let flake = |module: &str| {
+        format!(
+            "{{
+               outputs = {{ self }}:
+                 let
+                   firn = (import ./firn/flake.nix).outputs {{ self = firn; }};
+                   inputs = {{ inherit firn; nixpkgs = ./nixpkgs; }};
+                 in
+                 import ./flake-parts.nix {{ nixpkgs = ./nixpkgs; inherit inputs; systems = [ \"x86_64-linux\" ]; }} {module};
+             }}"
+        )
+    };
+    project.nix.write("flake.nix", &flake(&module));
+    let shown = project.nix(&["flake", "show", "path:."]).succeeds();
+    assert!(!shown.stderr.contains("trace: evaluated"), "{}", shown.stderr);
+    assert!(shown.stdout.contains("development environment"), "{}", shown.stdout);
+    for verb in ["up", "down", "shell", "logs"] {
+        assert!(shown.stdout.contains(&format!("package '{id}-web-{verb}'")), "{}", shown.stdout);
+    }
+    let built = project.build(&format!("{id}-web-up"));
+    assert!(std::fs::read_to_string(&built).unwrap().contains("--only"));
+    // By the name that flake-containers has for its options.
+    project.nix.write("flake.nix", &flake(&module.replace("  firn = {", "  flake-containers = {")));
+    assert!(project.build(&format!("{id}-web-up")).exists());
+}
+
 #[test]
 fn a_system_may_be_a_flakes() {
     let nix = Nix::in_flake("ctl-flake-option");

@@ -332,7 +332,7 @@ fn keys_of_containers_are_roots_of_the_host() {
     // A host on which nobody could log in so.
     let off = found("");
     let told = "firn.containers.web.sshKeys: services.openssh.enable is false: nobody can log in with these keys";
-    assert_eq!(off["warnings"], json!(["another", told]));
+    assert!(off["warnings"].as_array().expect("a list").contains(&json!(told)), "{}", off["warnings"]);
     for (setting, expected) in [
         (
             "PermitRootLogin = \"no\";",

@@ -25,5 +25,13 @@ rec {
     executable = true;
     destination = "/bin/${name}";
   };
-  mkShell = { packages }: write { name = "nix-shell"; text = toString packages; };
+  # `nix develop` takes derivations of bash alone, whose environment it asks for.
+  mkShell = { packages }: derivation {
+    name = "nix-shell";
+    inherit system;
+    outputs = [ "out" ];
+    builder = "/bin/bash";
+    args = [ "-c" "echo > $out" ];
+    PATH = builtins.concatStringsSep ":" (map (package: "${package}/bin") packages ++ [ "${tools}/bin" ]);
+  };
 }
