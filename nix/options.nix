@@ -47,6 +47,13 @@ let
 
   optionsOf = kind: builtins.mapAttrs optionOf kind.properties;
 
+  # A path as it is meant: where it is, unless that is the store, which keeps it then. A copy in the store would
+  # have neither owners nor devices.
+  inPlace = value:
+    if !builtins.isPath value then value
+    else if lib.hasPrefix "${builtins.storeDir}/" (toString value) then "${value}"
+    else toString value;
+
   # A value without what is its default, also inside: an option that a later firn adds changes no definition.
   without = kind: value:
     if builtins.isAttrs value && kind ? properties then
@@ -59,7 +66,7 @@ let
     else if builtins.isAttrs value && builtins.isAttrs (kind.additionalProperties or null) then
       builtins.mapAttrs (_: without kind.additionalProperties) value
     else if builtins.isList value then map (without kind.items) value
-    else value;
+    else inPlace value;
 in
 {
   # For a submodule: `types.attrsOf (types.submodule { options = …; })`.

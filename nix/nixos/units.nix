@@ -69,15 +69,15 @@ let
   unitsOf = name: map (instance: "firn@${instance.name}.service")
     (if cfg.containers ? ${name} then names.instances name cfg.containers.${name} else [ { inherit name; } ]);
 
-  needs = container:
+  needs = text: container:
     [ "firn-declare.service" ] ++ lib.concatMap unitsOf container.dependsOn
-    ++ lib.optionals container.autoStart (map deviceOf container.interfaces);
+    ++ lib.optionals container.autoStart (map (interface: deviceOf (text interface)) container.interfaces);
 
   serviceOf = { name, text, definition, ... }:
     let changes = triggers definition; in
     service // {
-      wants = service.wants ++ needs definition;
-      after = service.after ++ needs definition;
+      wants = service.wants ++ needs text definition;
+      after = service.after ++ needs text definition;
       wantedBy = lib.optional definition.autoStart "machines.target";
       aliases = lib.optional cfg.takeOver "container@${name}.service";
       unitConfig = service.unitConfig // {

@@ -287,13 +287,19 @@ fn what_a_definition_names_of_the_store_is_built() {
     )
     .succeeds()
     .stdout;
-    let roots = nix.host.scratch.join("state/evaluations");
-    for entry in std::fs::read_dir(roots).unwrap().flatten() {
-        if std::fs::read_link(entry.path()).is_ok() {
-            std::fs::remove_file(entry.path()).unwrap();
+    let forget = |directory: &str| {
+        for entry in std::fs::read_dir(nix.host.scratch.join(directory)).unwrap().flatten() {
+            if std::fs::read_link(entry.path()).is_ok() {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
         }
-    }
-    command(Command::new("nix-store").args(["--delete", path.trim()])).succeeds();
+    };
+    let delete = || command(Command::new("nix-store").args(["--delete", path.trim()]));
+    forget("state/evaluations");
+    // The generation that has run keeps it, to go back to.
+    assert!(delete().fails(1).stderr.contains("still alive"));
+    forget(&format!("state/containers/{name}/generations"));
+    delete().succeeds();
     create();
     assert_eq!(read(), "made\na file\n");
     nix.host.leaves_nothing();

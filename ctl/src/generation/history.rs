@@ -3,7 +3,10 @@
 
 use super::files;
 use super::record::Running;
+use crate::definition::schema::Definition;
 use anyhow::{Context, Result};
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,8 +72,14 @@ impl History {
         if let Some(system) = &run.system {
             root(system, &self.0.join(run.generation.to_string()))?;
         }
+        for (index, path) in named(&run.definition)?.iter().enumerate() {
+            root(path, &self.0.join(format!("{}.{index}", run.generation)))?;
+        }
         files::write(&self.0.join(format!("{}.json", run.generation)), &kept)?;
         for old in list.iter().rev().skip(KEPT - 1) {
+            for index in 0..named(&old.run.definition)?.len() {
+                files::remove(&self.0.join(format!("{}.{index}", old.number)))?;
+            }
             files::remove(&self.0.join(format!("{}.json", old.number)))?;
             files::remove(&self.0.join(old.number.to_string()))?;
         }
@@ -78,9 +87,27 @@ impl History {
     }
 }
 
+/// The store paths that a definition names, as `storePaths` and `hostPath` do: a text that begins with one.
+fn named(definition: &Definition) -> Result<BTreeSet<PathBuf>> {
+    fn collect(value: &Value, paths: &mut BTreeSet<PathBuf>) {
+        match value {
+            Value::String(text) => {
+                let name = text.strip_prefix("/nix/store/").and_then(|rest| rest.split(['/', ':']).next());
+                paths.extend(name.filter(|name| !name.is_empty()).map(|name| Path::new("/nix/store").join(name)));
+            }
+            Value::Array(items) => items.iter().for_each(|item| collect(item, paths)),
+            Value::Object(members) => members.values().for_each(|member| collect(member, paths)),
+            _ => {}
+        }
+    }
+    let mut paths = BTreeSet::new();
+    collect(&serde_json::to_value(definition).context("what a definition names of the store")?, &mut paths);
+    Ok(paths)
+}
+
 /// Makes a garbage collector root of Nix, where there is a store that is collected.
 fn root(system: &Path, link: &Path) -> Result<()> {
-    if !Path::new("/nix/var/nix/db").exists() || !system.starts_with("/nix/store") {
+    if !Path::new("/nix/var/nix/db").exists() || !system.starts_with("/nix/store") || !system.exists() {
         return Ok(());
     }
     let mut nix = Command::new("nix-store");

@@ -154,7 +154,9 @@ fn units_are_the_templates_with_what_the_definition_adds() {
               path = "/nix/store/system"; dependsOn = [ "db" ]; interfaces = [ "eth-1" ]; autoStart = true;
               bindMounts."/b\"%" = { }; volumes = [ "/a:b:/c" "./relative:/d" ]; restartIfChanged = false;
             };
-            firn.containers.db = { rootFS = [ "/srv/a" "docker://b" ]; instances = 2; }; }"#,
+            firn.containers.db = {
+              rootFS = [ "/srv/a" "docker://b" ]; instances = 2; interfaces = [ "lan%i" ]; autoStart = true;
+            }; }"#,
         "{ inherit (host) units; inherit (host.config.systemd) services;
            resident = host.config.systemd.units.\"firn-network.service\".text;
            wanted = host.config.systemd.services.\"firn@web\".wantedBy; }",
@@ -198,7 +200,9 @@ fn units_are_the_templates_with_what_the_definition_adds() {
     );
     assert_eq!(added("firn@.service"), [] as [&str; 0]);
     assert!(text("firn@web.service").contains("\nX-RestartIfChanged=false\n"));
-    assert!(added("firn@db-1.service").contains(&"RequiresMountsFor=\"/srv/a\"".to_owned()));
+    let db = added("firn@db-2.service");
+    assert!(db.contains(&"RequiresMountsFor=\"/srv/a\"".to_owned()), "{db:?}");
+    assert!(db.iter().any(|line| line.ends_with("sys-subsystem-net-devices-lan2.device")), "{db:?}");
     assert_eq!(found["wanted"], json!(["machines.target"]));
     let resident = include_str!("../../firn-network.service").replace("@bindir@", "/run/current-system/sw/bin");
     assert_eq!(found["resident"], json!(resident));
@@ -345,6 +349,19 @@ fn keys_of_containers_are_roots_of_the_host() {
         let told = found["mistakes"][0].as_str().unwrap_or_default();
         assert!(told.starts_with(&format!("firn.containers.web.sshKeys: {expected}")), "{setting} {told}");
     }
+}
+
+/// A path that is written as one is where it is: in the store there would be neither owners nor devices.
+#[test]
+fn paths_stay_where_they_are() {
+    let found = host(
+        r#"{ firn.containers.a = {
+               rootFS = [ /srv/debian (/. + "/srv/b") "/srv/c" ]; bindMounts."/x".hostPath = "/srv/x"; persistent = true;
+             }; }"#,
+        "host.definitions",
+    );
+    let definition = &found["firn/containers/a.json"]["containers"]["a"];
+    assert_eq!(definition["rootFS"], json!(["/srv/debian", "/srv/b", "/srv/c"]));
 }
 
 #[test]

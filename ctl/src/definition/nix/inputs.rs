@@ -37,10 +37,13 @@ impl Inputs {
     /// Those of a program that began at `began`. `None`: something that it depends on can't be known.
     pub fn of(asked: &Asked, expression: &str, began: SystemTime, seen: &Seen) -> Option<Self> {
         let places = Places::new();
-        if asked.network || asked.paths.iter().any(|path| places.is_fetched(path)) {
+        if asked.network || asked.processes || asked.paths.iter().any(|path| places.is_fetched(path)) {
             return None;
         }
         let texts = Texts::new(asked)?;
+        if asked.paths.iter().any(|path| is_hidden_code(path)) {
+            return None;
+        }
         let mut names = variables(expression, false)?;
         names.extend(texts.variables()?);
         let mut inputs = Inputs::default();
@@ -201,6 +204,24 @@ fn changed_since(path: &Path, began: SystemTime) -> bool {
     })
 }
 
+/// Whether a file of another name has Nix code that reads variables or the time.
+fn is_hidden_code(path: &Path) -> bool {
+    let is_small = |meta: &std::fs::Metadata| meta.is_file() && meta.len() <= MOST_HASHED;
+    if path.extension().is_some_and(|ending| ending == "nix")
+        || !std::fs::metadata(path).is_ok_and(|meta| is_small(&meta))
+    {
+        return false;
+    }
+    let text = std::fs::read(path).unwrap_or_default();
+    // No program has zeros in its text.
+    if text.contains(&0) {
+        return false;
+    }
+    let text = String::from_utf8_lossy(&text);
+    let reads = |prefix: &str| ["getEnv", "currentTime"].iter().any(|word| text.contains(&format!("{prefix}{word}")));
+    reads("__") || reads("") && text.contains("builtins")
+}
+
 /// The Nix code that was read.
 struct Texts(Vec<(PathBuf, String)>);
 
@@ -298,7 +319,7 @@ mod tests {
         let asked = Asked {
             paths: ["file", "link", "absent", "d"].map(path).into(),
             listed: [path("d")].into(),
-            network: false,
+            ..Asked::default()
         };
         let afterwards = SystemTime::now() + Duration::from_secs(60);
         let inputs = || Inputs::of(&asked, "", afterwards, &Seen::default()).unwrap();
@@ -322,7 +343,15 @@ mod tests {
         // What changed while it was read is not known.
         let before = SystemTime::now() - Duration::from_secs(60);
         assert!(Inputs::of(&asked, "", before, &Seen::default()).is_none());
-        assert!(Inputs::of(&Asked { network: true, ..asked }, "", afterwards, &Seen::default()).is_none());
+        // Nor what a file of another name says as Nix code, what another machine says, or a program.
+        std::fs::write(path("file"), "builtins . getEnv \"A\"").unwrap();
+        assert!(Inputs::of(&asked, "", afterwards, &Seen::default()).is_none());
+        std::fs::write(path("file"), "the video's currentTime").unwrap();
+        assert!(Inputs::of(&asked, "", afterwards, &Seen::default()).is_some());
+        let asked = Asked { network: true, ..asked };
+        assert!(Inputs::of(&asked, "", afterwards, &Seen::default()).is_none());
+        let asked = Asked { network: false, processes: true, ..asked };
+        assert!(Inputs::of(&asked, "", afterwards, &Seen::default()).is_none());
         std::fs::remove_dir_all(directory).unwrap();
     }
 }

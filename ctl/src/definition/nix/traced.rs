@@ -29,6 +29,8 @@ pub struct Asked {
     pub listed: BTreeSet<PathBuf>,
     /// Whether it has spoken to another machine.
     pub network: bool,
+    /// Whether it has started processes, of which it is not known what they have asked for.
+    pub processes: bool,
 }
 
 /// Runs the program with this text as standard input; `watches`: what it asks for is to be known.
@@ -86,7 +88,7 @@ mod watch {
     use nix::sys::ptrace::{self, Event, Options};
     use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     use nix::unistd::Pid;
-    use std::collections::HashMap;
+    use std::collections::{BTreeSet, HashMap};
     use std::ffi::OsStr;
     use std::fs::File;
     use std::os::unix::ffi::OsStrExt;
@@ -97,6 +99,8 @@ mod watch {
         let pid = pid_of(child);
         let options = Options::PTRACE_O_TRACESYSGOOD
             | Options::PTRACE_O_TRACECLONE
+            | Options::PTRACE_O_TRACEFORK
+            | Options::PTRACE_O_TRACEVFORK
             | Options::PTRACE_O_TRACEEXEC
             | Options::PTRACE_O_EXITKILL;
         ptrace::seize(pid, options).ok()?;
@@ -112,6 +116,7 @@ mod watch {
         let main = pid_of(child);
         let mut asked = Asked::default();
         let mut memories = HashMap::new();
+        let mut processes = BTreeSet::new();
         loop {
             // Other threads of firnctl have children too.
             let status = match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)) {
@@ -129,12 +134,21 @@ mod watch {
                     if event == Event::PTRACE_EVENT_EXEC as i32 {
                         memories.remove(&pid);
                     }
+                    if [Event::PTRACE_EVENT_FORK as i32, Event::PTRACE_EVENT_VFORK as i32].contains(&event) {
+                        processes.extend(ptrace::getevent(pid));
+                        asked.processes = true;
+                    }
                     (pid, None)
                 }
                 WaitStatus::Stopped(pid, signal) => (pid, Some(signal)),
                 _ => continue,
             };
-            match ptrace::syscall(pid, signal) {
+            // A process of its own, as a builder of Nix's, goes on untraced.
+            let went_on = match processes.remove(&i64::from(pid.as_raw())) {
+                true => ptrace::detach(pid, signal),
+                false => ptrace::syscall(pid, signal),
+            };
+            match went_on {
                 // Killed meanwhile: its end comes next.
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(errno) => return Err(errno).context("trace a program"),
@@ -173,7 +187,7 @@ mod watch {
         if registers.rax.cast_signed() != -i64::from(libc::ENOSYS) {
             return;
         }
-        let arguments = [registers.rdi, registers.rsi];
+        let arguments = [registers.rdi, registers.rsi, registers.rdx];
         let call = registers.orig_rax.cast_signed();
         let mut read = |address: u64| {
             let memory = match memories.entry(pid) {
@@ -186,9 +200,14 @@ mod watch {
         };
         match (call, path_arguments(call)) {
             (_, Some((directory, path))) => {
-                let Some(path) = read(arguments[path]) else { return };
+                let Some(path_text) = read(arguments[path]) else { return };
                 let from = directory.map(|at| descriptor(arguments[at]));
-                asked.paths.extend(absolute(pid, from, Path::new(OsStr::from_bytes(&path))));
+                let path = absolute(pid, from, Path::new(OsStr::from_bytes(&path_text)));
+                // By the path that it has, which may lead through links, and not only where that is.
+                if is_listed(call, &arguments) {
+                    asked.listed.extend(path.clone());
+                }
+                asked.paths.extend(path);
             }
             (libc::SYS_getdents | libc::SYS_getdents64, _) => {
                 asked.listed.extend(std::fs::read_link(format!("/proc/{pid}/fd/{}", descriptor(arguments[0]))));
@@ -199,6 +218,16 @@ mod watch {
             }
             _ => {}
         }
+    }
+
+    /// A directory is opened to be listed (opendir(3)).
+    fn is_listed(call: i64, arguments: &[u64; 3]) -> bool {
+        let flags = match call {
+            libc::SYS_open => arguments[1],
+            libc::SYS_openat => arguments[2],
+            _ => return false,
+        };
+        descriptor(flags) & libc::O_DIRECTORY != 0
     }
 
     /// The lower half of a register is an int.
@@ -255,10 +284,14 @@ mod tests {
         // cat and ls are processes of their own, as builders are of Nix's.
         let asked = ended.asked.unwrap();
         assert!(asked.paths.contains(&directory.join("absent")), "{asked:?}");
-        assert!(!asked.network);
+        assert!(asked.processes && !asked.network);
 
         let ended = run("cat", &["read".into()], &directory, "", true).unwrap();
-        assert!(ended.asked.unwrap().paths.contains(&directory.join("read")));
+        let asked = ended.asked.unwrap();
+        assert!(asked.paths.contains(&directory.join("read")) && !asked.processes, "{asked:?}");
+        std::os::unix::fs::symlink("d", directory.join("link")).unwrap();
+        let ended = run("ls", &["link/".into()], &directory, "", true).unwrap();
+        assert!(ended.asked.unwrap().listed.contains(&directory.join("link/")));
         let ended = run("ls", &["d".into()], &directory, "", true).unwrap();
         assert!(ended.asked.unwrap().listed.contains(&std::fs::canonicalize(directory.join("d")).unwrap()));
         assert!(ended.succeeded);
