@@ -11,6 +11,8 @@
   system ? builtins.currentSystem,
   # The options of a container.
   options ? import ../options.nix,
+  # What a system needs to be a container.
+  base ? import ../base.nix,
   # Arguments of every container's modules, beside its own.
   specialArgs ? { },
   # NixOS modules of every container.
@@ -111,27 +113,11 @@ let
     else isConfigured || other == [ ];
   withSystem = if isPlain then [ ] else filter hasSystem (attrNames evaluated);
 
-  # What a NixOS system needs to be a container.
-  base = name: definition: { lib, options, config, ... }: {
+  # What firn adds to a container's system.
+  ofFirn = name: definition: { lib, options, config, ... }: {
     _file = "firn";
+    imports = [ (base name definition) ];
     config = lib.mkMerge [
-      {
-        boot.isContainer = true;
-        # Without one it is that from the outside: of several, each has its own, and NixOS takes none but a label.
-        networking.hostName = lib.mkDefault (
-          let
-            ofName = builtins.replaceStrings [ "_" ] [ "-" ] name;
-            hostname = if definition.hostname != null then definition.hostname else ofName;
-            isLabel = builtins.match "[[:alnum:]]([[:alnum:]_-]{0,61}[[:alnum:]])?" hostname != null;
-          in
-          if definition.instances == null && isLabel then hostname else ""
-        );
-        networking.useDHCP = lib.mkDefault false;
-        # `boot.isContainer` means the host's daemon, which a container with its own closure alone doesn't see.
-        environment.variables = lib.mkIf (!definition.nixDaemon) { NIX_REMOTE = lib.mkOverride 90 ""; };
-      }
-      # Without it, `boot.isContainer` is not enough since 2026.
-      (lib.optionalAttrs (options.boot ? isNspawnContainer) { boot.isNspawnContainer = true; })
       (lib.optionalAttrs definition.extra.enableSSH {
         services.openssh.enable = true;
         users.users.root.openssh.authorizedKeys.keys = [ (sshKeyOf name definition) ];
@@ -150,7 +136,7 @@ let
     in
     systemOf name container (import (ofContainer + "/lib/eval-config.nix") {
       inherit system;
-      modules = [ (base name container) ] ++ modules ++ container.modules ++ container.config;
+      modules = [ (ofFirn name container) ] ++ modules ++ container.modules ++ container.config;
       prefix = [ "containers" name ];
       specialArgs = specialArgs // container.specialArgs;
     }).config.system.build.toplevel;

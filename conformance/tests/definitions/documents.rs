@@ -57,6 +57,7 @@ fn what_extra_containers_users_read_is_so() {
     nix.host.scratch.directory("eval");
     nix.host.scratch.write("eval/default.nix", include_str!("../../../nix/eval/default.nix"));
     nix.host.scratch.write("options.nix", include_str!("../../../nix/options.nix"));
+    nix.host.scratch.write("base.nix", include_str!("../../../nix/base.nix"));
     nix.host.scratch.write("schema.json", include_str!("../../../nix/schema.json"));
     let evaluate = format!("nix-instantiate --eval --strict --json -E 'with {{ nixpkgs = <nixpkgs>; }}; {expression}'");
     let definitions = shell(&nix, &evaluate).succeeds().stdout;

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Guests have the tests' programs, and not their files.
-const FIRN: [(&str, &str); 7] = [
+const FIRN: [(&str, &str); 8] = [
     ("flake.nix", include_str!("../../../flake.nix")),
+    ("nix/base.nix", include_str!("../../../nix/base.nix")),
     ("nix/options.nix", include_str!("../../../nix/options.nix")),
     ("nix/schema.json", include_str!("../../../nix/schema.json")),
     ("nix/eval/default.nix", include_str!("../../../nix/eval/default.nix")),

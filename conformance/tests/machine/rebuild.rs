@@ -13,10 +13,11 @@ macro_rules! files {
 }
 
 /// Guests have the tests' programs, and not their files.
-const FILES: [(&str, &str); 26] = files![
+const FILES: [(&str, &str); 27] = files![
     "ctl/firn@.service",
     "ctl/firn-network.service",
     "ctl/firn-network.socket",
+    "nix/base.nix",
     "nix/options.nix",
     "nix/schema.json",
     "nix/nixos/container.nix",

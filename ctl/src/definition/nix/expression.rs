@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// The part of the Nix code that evaluates definitions.
 const EVALUATE: &str = include_str!("../../../../nix/eval/default.nix");
+/// What a system needs to be a container.
+const BASE: &str = include_str!("../../../../nix/base.nix");
 /// Makes the module system's options of the schema.
 const OPTIONS: &str = include_str!("../../../../nix/options.nix");
 
@@ -33,9 +35,10 @@ impl Expression {
         };
         // The text comes first, so that lines in Nix's errors are its own.
         let whole = format!(
-            "let firnSource = {source}\n; firnEvaluate =\n{EVALUATE}\n; firnOptions =\n{OPTIONS}\n;
+            "let firnSource = {source}\n; firnEvaluate =\n{EVALUATE}\n; firnOptions =\n{OPTIONS}\n; firnBase =\n{BASE}\n;
              in firnEvaluate {{
                {} {} {}
+               base = firnBase;
                options = {{ lib }}: firnOptions {{ inherit lib; schema = builtins.fromJSON {}; }};
              }} (firnSource{attribute})",
             argument("nixpkgs", &options.nixpkgs),
