@@ -22,6 +22,8 @@
   # Public key with which root logs in to systems that have `extra.enableSSH`, and whether all do that don't say no.
   sshKey ? null,
   enableSSH ? false,
+  # By container, the release with which it began to write: `system.stateVersion` where the system says none.
+  stateVersions ? { },
   # What becomes of a container's system.
   systemOf ? (_: _: toplevel: toplevel),
 }:
@@ -122,26 +124,31 @@ let
         services.openssh.enable = true;
         users.users.root.openssh.authorizedKeys.keys = [ (sshKeyOf name definition) ];
       })
-      # There is no older state whose version would be asked for.
+      # Without older state there is none whose version would be asked for.
       (lib.optionalAttrs (options ? system && options.system ? stateVersion && options.system ? nixos) {
-        system.stateVersion = lib.mkDefault config.system.nixos.release;
+        system.stateVersion = lib.mkDefault (stateVersions.${name} or config.system.nixos.release);
       })
     ];
   };
 
-  toplevel = name:
+  evaluation = name:
     let
       container = evaluated.${name};
       ofContainer = if container.nixpkgs == null then nixosPath else container.nixpkgs + "/nixos";
     in
-    systemOf name container (import (ofContainer + "/lib/eval-config.nix") {
+    (import (ofContainer + "/lib/eval-config.nix") {
       inherit system;
       modules = [ (ofFirn name container) ] ++ modules ++ container.modules ++ container.config;
       prefix = [ "containers" name ];
       specialArgs = specialArgs // container.specialArgs;
-    }).config.system.build.toplevel;
+    }).config;
 
-  systems = listToAttrs (map (name: { inherit name; value = toplevel name; }) withSystem);
+  evaluations = listToAttrs (map (name: { inherit name; value = evaluation name; }) withSystem);
+  systems = mapAttrs (name: config: systemOf name evaluated.${name} config.system.build.toplevel) evaluations;
+  # The release, where that is the version of the system's state, as it is if nobody has said one.
+  releases = mapAttrs (_: config:
+    let inherit (config) system; in
+    if (system.stateVersion or null) == (system.nixos.release or "") then system.stateVersion else null) evaluations;
   withSSH = if isPlain then [ ] else filter (name: evaluated.${name}.extra.enableSSH) withSystem;
   # What the system says already is not said again.
   containers = mapAttrs (name: container:
@@ -157,7 +164,7 @@ let
 in
 {
   # By container: the derivation of its system.
-  inherit systems;
+  inherit systems releases;
   # What firnctl asks for first: the definitions, and which of them have a system to be evaluated.
   outline =
     let definitions = inPlace (if isPlain then value else { inherit containers; }); in

@@ -31,6 +31,7 @@ impl Nix {
         }
         // The machine's own, so that what is made of it is built once.
         nix.host.scratch.write("nixpkgs/busybox.nix", &format!("{busybox:?}"));
+        nix.host.scratch.write("nixpkgs/release.nix", "\"24.05\"");
         nix
     }
 
@@ -302,5 +303,37 @@ fn what_a_definition_names_of_the_store_is_built() {
     delete().succeeds();
     create();
     assert_eq!(read(), "made\na file\n");
+    nix.host.leaves_nothing();
+}
+
+/// What services take their files for stays what it was when they began to write them.
+#[test]
+fn the_version_of_a_containers_state_is_that_of_its_first_start() {
+    let nix = Nix::new("ctl-nix-state");
+    let (kept, ephemeral, said) = (nix.host.name("kept"), nix.host.name("ephemeral"), nix.host.name("said"));
+    let definition = format!(
+        "{{ containers.{kept} = {{ notify = false; config = {{ }}; }};
+            containers.{ephemeral} = {{ notify = false; ephemeral = true; config = {{ }}; }};
+            containers.{said} = {{ notify = false; config.system.stateVersion = \"23.11\"; }}; }}"
+    );
+    let create = || nix.call(&["create", "-s", "-E", &definition]).succeeds();
+    let version = |name: &str| {
+        let script = "cd $(ls -dt /nix/store/*-firn-test-system-* | head -n 1) && cat nixos-version state-version";
+        nix.host.exec(name, &["sh", "-c", script])
+    };
+    create();
+    assert_eq!(version("kept"), "24.05.20990101.abcdef\n24.05\n");
+    nix.host.scratch.write("nixpkgs/release.nix", "\"25.11\"");
+    create();
+    nix.host.call(&["restart", "--all"]).succeeds();
+    assert_eq!(version("kept"), "25.11.20990101.abcdef\n24.05\n");
+    assert_eq!(version("ephemeral"), "25.11.20990101.abcdef\n25.11\n");
+    assert_eq!(version("said"), "25.11.20990101.abcdef\n23.11\n");
+    assert!(create().stdout.contains("unchanged, skipped"));
+    assert_eq!(evaluated(&create()), [] as [&str; 0], "both answers are kept");
+    // A container that begins anew is of the release.
+    nix.host.call(&["destroy", &kept]).succeeds();
+    create();
+    assert_eq!(version("kept"), "25.11.20990101.abcdef\n25.11\n");
     nix.host.leaves_nothing();
 }

@@ -1,8 +1,8 @@
 # A system as firnctl takes it, without nixpkgs: an init, and a program that switches to it while
 # another version runs. The programs are the closure's own static busybox.
 #
-# version: what tells one system from another. status: exit status of the switch. keys: of root.
-{ busybox, version, status ? "0", keys ? [ ], system ? builtins.currentSystem }:
+# version: what tells one system from another. status: exit status of the switch. keys: of root. release and stateVersion: of NixOS.
+{ busybox, version, status ? "0", keys ? [ ], release ? null, stateVersion ? null, system ? builtins.currentSystem }:
 let
   shell = builtins.path { name = "busybox"; path = busybox; };
   tools = derivation {
@@ -56,6 +56,7 @@ derivation {
     exit ${status}
   '';
   keys = builtins.concatStringsSep "\n" keys;
+  inherit release stateVersion;
   passAsFile = [ "init" "switch" ];
   args = [ "-euc" ''
     PATH=${tools}/bin
@@ -63,6 +64,8 @@ derivation {
     cp $initPath $out/init
     cp $switchPath $out/bin/switch-to-configuration
     chmod 755 $out/init $out/bin/switch-to-configuration
+    [ -z "$release" ] || echo "$release.20990101.abcdef" > $out/nixos-version
+    [ -z "$stateVersion" ] || echo "$stateVersion" > $out/state-version
     [ -z "$keys" ] || echo "$keys" > $out/keys
     ln -s ${tools} $out/sw
     ln -s ${hello}/bin/hello $out/bin/hello

@@ -17,6 +17,7 @@ mod ports;
 mod prepare;
 pub mod start;
 mod starting;
+mod state_version;
 pub mod stop;
 pub mod unit;
 pub mod update;

@@ -1,6 +1,6 @@
 //! What a start needs before there is a monitor: the bundle, and the record of what runs.
 
-use super::{bundle, first_root, ids, network};
+use super::{bundle, first_root, ids, network, state_version};
 use crate::definition::schema::Definition;
 use crate::generation::{Locked, Running, Start, VERSION};
 use crate::wanted::root::Resolved;
@@ -32,6 +32,7 @@ pub fn prepare(container: &Locked<'_>, mut run: Running) -> Result<Running> {
     start.step("clean up");
     run.first_id = ids::first_id(container, &run.definition).with_context(what)?;
     first_root::take(container, &run.definition, run.first_id).with_context(what)?;
+    state_version::record(container, &run.definition, run.system.as_deref()).with_context(what)?;
     let made = bundle::make(container, &run).with_context(what)?;
     start.step("bundle");
     network::write(container, &run.definition).with_context(what)?;

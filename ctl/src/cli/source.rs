@@ -4,9 +4,11 @@ use super::places::PlaceArgs;
 use crate::definition::nix::{self, Depth};
 use crate::definition::source::Source;
 use crate::definition::{self, Loaded};
+use crate::generation;
 use crate::host::PROJECT_DIR;
 use anyhow::{Context, Result};
 use clap::Args;
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -53,8 +55,12 @@ impl SourceArgs {
     /// The same for containers that are kept in `places`, where Nix's answers are kept too.
     pub fn load_for(&self, depth: Depth, places: &PlaceArgs) -> Result<Loaded> {
         let kept = places.places()?;
-        let options =
-            nix::Options { cache: Some(kept.evaluations()), ssh_key: Some(kept.ssh_key()), ..self.options(depth) };
+        let options = nix::Options {
+            cache: Some(kept.evaluations()),
+            ssh_key: Some(kept.ssh_key()),
+            state_versions: generation::state_versions(&kept),
+            ..self.options(depth)
+        };
         let project = places.project()?;
         if let (Some(project), Depth::Built) = (&project, depth) {
             make_state(&project.join(PROJECT_DIR))?;
@@ -73,6 +79,7 @@ impl SourceArgs {
             nixos: self.nixos_path.clone(),
             enables_ssh: self.ssh,
             ssh_key: None,
+            state_versions: BTreeMap::new(),
             arguments: self.build_args.clone(),
             depth,
             cache: None,

@@ -11,6 +11,7 @@ use firn_network::message::{Network, Times, times_file};
 use firn_shim::control::client::Client;
 use nix::fcntl::{Flock, FlockArg};
 use rustix::fs::{FlockOperation, flock};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::ops::Deref;
@@ -79,6 +80,17 @@ pub fn all(places: &Places) -> Result<Vec<Container>> {
     }
     containers.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(containers)
+}
+
+/// By container, the release of NixOS with which it began to write, where that is known.
+pub fn state_versions(places: &Places) -> BTreeMap<String, String> {
+    let entries = std::fs::read_dir(places.containers()).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let version = |name: String| {
+        let text = std::fs::read_to_string(Container::new(&name, places).state_version_file()).ok()?;
+        Some((name, text.trim().to_owned()))
+    };
+    names.filter_map(version).collect()
 }
 
 impl Container {
@@ -171,6 +183,11 @@ impl Container {
     /// Says which directory has become what it has written (`rootFrom`).
     pub fn taken_root_file(&self) -> PathBuf {
         self.state_dir().join("root-from")
+    }
+
+    /// The release of NixOS with which it began to write.
+    pub fn state_version_file(&self) -> PathBuf {
+        self.state_dir().join("state-version")
     }
 
     /// What is wanted of it; `None`: it is not installed.

@@ -5,6 +5,7 @@
 //! | `wanted.json` | the definition as it was installed last |
 //! | `root/` | what the container has written, where that stays |
 //! | `root-from` | where that was before it was taken over |
+//! | `state-version` | the release of NixOS with which it began to write |
 //! | `first-id` | the first of the ids that were picked for it |
 //! | `log`, `log.1` | its output |
 //! | `generations/N.json`, `generations/N` | what has run, and its system as a garbage collector root |
@@ -24,7 +25,7 @@ mod history;
 mod record;
 mod tree;
 
-pub use container::{Container, Locked, all, lock, remove_tree};
+pub use container::{Container, Locked, all, lock, remove_tree, state_versions};
 pub use files::make_directory;
 pub use history::Generation;
 pub use record::{Origin, Running, Start, VERSION, Wanted};

@@ -13,6 +13,8 @@ let
       services = mkOption { type = types.attrsOf types.unspecified; default = { }; };
       systemd.services = mkOption { type = types.attrsOf types.unspecified; default = { }; };
       nixpkgs.pkgs = mkOption { type = types.unspecified; default = null; };
+      system.nixos.release = mkOption { type = types.str; default = import ../../release.nix; };
+      system.stateVersion = mkOption { type = types.str; default = import ../../release.nix; };
       system.build = mkOption { type = types.attrsOf types.unspecified; default = { }; };
       users.users = mkOption { type = types.attrsOf types.unspecified; default = { }; };
       test.version = mkOption { type = types.str; default = "one"; };
@@ -24,12 +26,12 @@ let
     inherit prefix;
   };
   inherit (evaluated) config;
-  toplevel = import ../../system.nix { busybox = import ../../busybox.nix; inherit system; inherit (config.test) version; keys = config.users.users.root.openssh.authorizedKeys.keys or [ ]; };
+  toplevel = import ../../system.nix { busybox = import ../../busybox.nix; inherit system; inherit (config.test) version; inherit (config.system) stateVersion; inherit (config.system.nixos) release; keys = config.users.users.root.openssh.authorizedKeys.keys or [ ]; };
 in
 evaluated // {
   config = config // {
-    system.build.toplevel =
+    system = config.system // { build.toplevel =
       assert config.boot.isContainer;
-      builtins.trace "evaluated ${lib.showOption prefix}, host ${config.networking.hostName}" toplevel;
+      builtins.trace "evaluated ${lib.showOption prefix}, host ${config.networking.hostName}" toplevel; };
   };
 }

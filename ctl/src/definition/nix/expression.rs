@@ -36,7 +36,8 @@ impl Expression {
         // The text comes first, so that lines in Nix's errors are its own.
         let whole = format!(
             "let firnSource = {source}\n; firnEvaluate =\n{EVALUATE}\n; firnOptions =\n{OPTIONS}\n; firnBase =\n{BASE}\n;
-             in firnEvaluate {{
+             in stateVersions: firnEvaluate {{
+               inherit stateVersions;
                {} {} {}
                base = firnBase;
                options = {{ lib }}: firnOptions {{ inherit lib; schema = builtins.fromJSON {}; }};
@@ -51,16 +52,21 @@ impl Expression {
         Ok(Expression { text: whole, here })
     }
 
-    /// What is asked of it, as the whole text for Nix.
-    pub fn asking(&self, what: &str) -> String {
-        match what.split_once('/') {
-            None => format!("({}).{what}", self.text),
-            Some((_, name)) => format!(
-                "let system = ({}).systems.${{{}}}; in {{ derivation = system.drvPath; path = system.outPath; }}",
-                self.text,
-                quoted(name)
-            ),
-        }
+    /// The outline, as the whole text for Nix.
+    pub fn outline(&self) -> String {
+        format!("(({}) {{ }}).outline", self.text)
+    }
+
+    /// A container's system, with the release that its state is of where that is said.
+    pub fn system(&self, name: &str, state_version: Option<&str>) -> String {
+        let name = quoted(name);
+        let versions = state_version.map(|version| format!("${{{name}}} = {};", quoted(version)));
+        format!(
+            "let all = ({}) {{ {} }}; system = all.systems.${{{name}}}; in
+             {{ derivation = system.drvPath; path = system.outPath; release = all.releases.${{{name}}}; }}",
+            self.text,
+            versions.unwrap_or_default()
+        )
     }
 }
 

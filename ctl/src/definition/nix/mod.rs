@@ -47,7 +47,7 @@ pub fn evaluate(text: &Text, options: &Options) -> Result<Document> {
     let expression = Expression::new(text, options, None)?;
     let cache = Cache::new(options.cache.as_deref());
     let outline = |cache: &Cache| -> Result<(Outline, String)> {
-        let answer = program::evaluate(&expression, "outline", options, cache)
+        let answer = program::evaluate(&expression, &expression.outline(), options, cache)
             .with_context(|| format!("{}: Nix can't evaluate it", text.origin))?;
         let read =
             serde_json::from_str(&answer.text).with_context(|| format!("{}: read what Nix printed", text.origin))?;

@@ -1,5 +1,6 @@
 //! What is asked of Nix besides the definition.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What the command line says of Nix.
@@ -15,6 +16,8 @@ pub struct Options {
     pub enables_ssh: bool,
     /// The key of `extra.enableSSH`, which may be made; `None`: there is no place for one.
     pub ssh_key: Option<PathBuf>,
+    /// The release of NixOS with which each container began to write.
+    pub state_versions: BTreeMap<String, String>,
     /// Passed to Nix's programs.
     pub arguments: Vec<String>,
     /// How far systems are needed.

@@ -23,11 +23,10 @@ pub struct Answer {
     pub is_kept: bool,
 }
 
-/// Evaluates what is asked of an expression, to JSON.
-pub fn evaluate(expression: &Expression, what: &str, options: &Options, cache: &Cache) -> Result<Answer> {
+/// Evaluates a text that asks an expression for something, to JSON.
+pub fn evaluate(expression: &Expression, text: &str, options: &Options, cache: &Cache) -> Result<Answer> {
     let arguments = common(expression, options);
-    let text = expression.asking(what);
-    let name = name(&arguments, expression, &text);
+    let name = name(&arguments, expression, text);
     if let Some(text) = cache.answer(&name) {
         return Ok(Answer { text, name, is_kept: true });
     }
@@ -36,7 +35,7 @@ pub fn evaluate(expression: &Expression, what: &str, options: &Options, cache: &
     all.push("-".into());
     find("nix-instantiate")?;
     let began = SystemTime::now();
-    let ended = traced::run("nix-instantiate", &all, &expression.here, &text, cache.keeps())?;
+    let ended = traced::run("nix-instantiate", &all, &expression.here, text, cache.keeps())?;
     if !ended.succeeded {
         bail!("{}", reason(&ended.stderr));
     }
@@ -46,7 +45,7 @@ pub fn evaluate(expression: &Expression, what: &str, options: &Options, cache: &
         eprintln!("{}", firn::log::printable(line));
     }
     let answer = String::from_utf8(ended.stdout).context("read what Nix printed")?;
-    let inputs = ended.asked.and_then(|asked| Inputs::of(&asked, &text, began, &cache.seen));
+    let inputs = ended.asked.and_then(|asked| Inputs::of(&asked, text, began, &cache.seen));
     if let Some(inputs) = inputs {
         cache.keep(&name, &answer, inputs)?;
     }

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 struct System {
     derivation: String,
     path: String,
+    /// Its release, where that is also what its state is of.
+    release: Option<String>,
 }
 
 /// The store paths of the containers' systems. Every error is told.
@@ -58,13 +60,21 @@ pub fn paths(expression: &Expression, names: &[String], options: &Options, cache
 }
 
 fn one(expression: &Expression, name: &str, options: &Options, cache: &Cache) -> Result<String> {
-    let question = format!("systems/{name}");
-    let evaluate = |cache: &Cache| -> Result<(System, Answer)> {
-        let answer = program::evaluate(expression, &question, options, cache)
+    let ask = |state_version: Option<&str>, cache: &Cache| -> Result<(System, Answer)> {
+        let answer = program::evaluate(expression, &expression.system(name, state_version), options, cache)
             .with_context(|| format!("container {name}: Nix can't evaluate its system"))?;
         let system =
             serde_json::from_str(&answer.text).with_context(|| format!("container {name}: read what Nix printed"))?;
         Ok((system, answer))
+    };
+    let evaluate = |cache: &Cache| -> Result<(System, Answer)> {
+        let (system, answer) = ask(None, cache)?;
+        match state_version(name, options) {
+            Some(version) if system.release.as_deref().is_some_and(|release| release != version) => {
+                ask(Some(version), cache)
+            }
+            _ => Ok((system, answer)),
+        }
     };
     let (mut system, answer) = evaluate(cache)?;
     let link = cache.link(&answer.name)?;
@@ -78,6 +88,12 @@ fn one(expression: &Expression, name: &str, options: &Options, cache: &Cache) ->
             .with_context(|| format!("container {name}: its system"))?;
     }
     Ok(system.path)
+}
+
+/// The release that the state of a container is of; of several, that of the first.
+fn state_version<'a>(name: &str, options: &'a Options) -> Option<&'a str> {
+    let versions = &options.state_versions;
+    versions.get(name).or_else(|| versions.get(&format!("{name}-1"))).map(String::as_str)
 }
 
 /// Whether a link leads to a store path that is there.
