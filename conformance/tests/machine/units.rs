@@ -50,7 +50,9 @@ impl Host {
     fn create(&self, containers: &[(&str, Value)]) {
         let named = containers.iter().map(|(name, definition)| {
             let mut definition = definition.clone();
-            definition["rootFS"] = json!(["./root"]);
+            if definition["rootFS"].is_null() {
+                definition["rootFS"] = json!(["./root"]);
+            }
             for other in definition.get_mut("dependsOn").and_then(Value::as_array_mut).into_iter().flatten() {
                 *other = self.name(other.as_str().unwrap()).into();
             }
@@ -191,4 +193,59 @@ fn units_are_started_by_firnctl_and_a_failed_one_says_why() {
     let failed = host.firnctl(&["restart", &host.name("db")]).fails(1);
     assert!(failed.stderr.contains("/init"), "{failed:?}");
     assert_eq!(host.show("db", "ActiveState"), "failed");
+}
+
+/// What Debian's units mount that the root of the tests leaves out, as the machine itself may lack it.
+const MASKED: [&str; 8] = [
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "systemd-remount-fs.service",
+    "systemd-udev-trigger.service",
+];
+
+#[test]
+fn debian_is_a_machine_that_machinectl_and_journalctl_know() {
+    let scratch = Scratch::new("unmasked");
+    let units = scratch.directory("layer/etc/systemd/system");
+    for unit in MASKED {
+        // A whiteout: the unit is not masked.
+        let path = units.join(unit);
+        command(Command::new("mknod").arg(path).args(["c", "0", "0"])).succeeds();
+    }
+    let debian = std::env::var("FIRN_DEBIAN_ROOT").expect("FIRN_DEBIAN_ROOT");
+    let definition = json!({
+        "rootFS": [debian, scratch.join("layer")],
+        "extra": {"addressPrefix": "10.213.9"}, "persistent": true,
+    });
+    let host = Host::new("debian", &[("web", definition)]);
+    let (name, unit) = (host.name("web"), host.unit("web"));
+    systemctl(&["stop", "systemd-machined.service"]).succeeds();
+    systemctl(&["start", &unit]).succeeds();
+    let state = || systemctl(&["--machine", &name, "is-system-running", "--wait"]).stdout;
+    let failed = || systemctl(&["--machine", &name, "--failed"]).stdout;
+    assert_eq!(state(), "running\n", "{}", failed());
+
+    let show = |property: &str| machinectl(&["show", "--value", "--property", property, &name]).succeeds().stdout;
+    let link = std::fs::read_to_string(format!("/sys/class/net/ve-{name}/ifindex")).unwrap_or_default();
+    assert_eq!(show("NetworkInterfaces"), link);
+    assert_eq!(show("Service"), "firn\n");
+    assert!(machinectl(&["status", &name]).succeeds().stdout.contains("10.213.9.2"));
+    let shell = machinectl(&["shell", "--quiet", &name, "/bin/sh", "-c", "logger -t shell in-$(hostname)"]);
+    shell.succeeds();
+    let journal = || command(Command::new("journalctl").args(["-M", &name, "-t", "shell", "-o", "cat"])).stdout;
+    wait_until("the journal has the line", || journal() == format!("in-{name}\n"));
+
+    // machined forgets nothing when it is started anew.
+    systemctl(&["restart", "systemd-machined.service"]).succeeds();
+    assert_eq!(host.leader("web"), Some(host.pid("web").to_string()));
+    for turn in 0..5 {
+        systemctl(&["restart", &unit]).succeeds();
+        assert_eq!(host.leader("web"), Some(host.pid("web").to_string()), "{turn}");
+    }
+    host.destroy().succeeds();
+    assert_eq!(host.files(), Vec::<PathBuf>::new());
 }

@@ -12,6 +12,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// With the links by which `machinectl` shows the machine's network.
+const REGISTER: &str = "RegisterMachineWithNetwork";
 /// What machined shows as the manager of the machine.
 const SERVICE: &str = "firn";
 /// For the answer of machined, which the call may start.
@@ -66,16 +68,20 @@ fn state() -> Result<State> {
 }
 
 fn call_register(state: &State) -> Result<()> {
-    let uuid = uuid(&state.bundle)?;
-    let mut args = vec!["sayssus".to_owned(), state.id.clone(), uuid.len().to_string()];
+    let config = read_json(&state.bundle.join("config.json"))?;
+    let uuid = uuid(&config);
+    let mut args = vec!["sayssusai".to_owned(), state.id.clone(), uuid.len().to_string()];
     args.extend(uuid.iter().map(u8::to_string));
     // The root is in the container's mount namespace alone: no path of the host's.
     args.extend([SERVICE.into(), "container".into(), state.pid.to_string(), String::new()]);
-    match manager_call("RegisterMachine", &args) {
+    let links = links(&config)?;
+    args.push(links.len().to_string());
+    args.extend(links);
+    match manager_call(REGISTER, &args) {
         Ok(()) => Ok(()),
         // Of the run before, whose end machined has not seen.
         Err(error) => match remove_own(&state.id) {
-            Ok(()) => manager_call("RegisterMachine", &args),
+            Ok(()) => manager_call(REGISTER, &args),
             Err(_) => Err(error),
         },
     }
@@ -103,14 +109,30 @@ fn manager_call(method: &str, args: &[String]) -> Result<()> {
     Ok(())
 }
 
+fn read_json(path: &Path) -> Result<Value> {
+    let read = || anyhow::Ok(serde_json::from_slice(&std::fs::read(path)?)?);
+    read().with_context(|| format!("read {}", path.display()))
+}
+
 /// The 16 bytes of what the container has as its machine id; none where it has no UUID.
-fn uuid(bundle: &Path) -> Result<Vec<u8>> {
-    let path = bundle.join("config.json");
-    let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    let config: Value = serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))?;
+fn uuid(config: &Value) -> Vec<u8> {
     let variables = config["process"]["env"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let uuid = variables.filter_map(|variable| variable.strip_prefix("container_uuid=")).next_back();
-    Ok(uuid.and_then(bytes).unwrap_or_default())
+    uuid.and_then(bytes).unwrap_or_default()
+}
+
+/// The indexes of the host's ends of the container's links: of what the hook before this one was told to make.
+fn links(config: &Value) -> Result<Vec<String>> {
+    let hooks = config["hooks"].as_object().into_iter().flatten().flat_map(|(_, hooks)| hooks.as_array());
+    let mut words = hooks.flatten().map(|hook| &hook["args"]);
+    let Some(told) = words.find(|words| words[0] == "firn-network").and_then(|words| words[2].as_str()) else {
+        return Ok(Vec::new());
+    };
+    let told = read_json(Path::new(told))?;
+    let names = told["veths"].as_array().into_iter().flatten().filter_map(|veth| veth["host"]["name"].as_str());
+    // One that has been deleted since is not told.
+    let index = |name| std::fs::read_to_string(Path::new("/sys/class/net").join(name).join("ifindex")).ok();
+    Ok(names.filter_map(index).map(|index| index.trim().to_owned()).collect())
 }
 
 fn bytes(uuid: &str) -> Option<Vec<u8>> {
@@ -136,6 +158,18 @@ fn log(tried: Result<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_are_those_that_there_are() {
+        let told = std::env::temp_dir().join(format!("firn-told-{}", std::process::id()));
+        let veth = |name: &str| json!({"host": {"name": name}});
+        std::fs::write(&told, json!({"veths": [veth("lo"), veth("no-such-link")]}).to_string()).unwrap();
+        let hook = json!({"path": "/bin/x", "args": ["firn-network", "up", told]});
+        let found = links(&json!({"hooks": {"createRuntime": [{"path": "/bin/y"}, hook], "poststop": []}}));
+        std::fs::remove_file(told).unwrap();
+        assert_eq!(found.unwrap(), ["1"]);
+        assert_eq!(links(&json!({})).unwrap(), [""; 0]);
+    }
 
     #[test]
     fn a_uuid_has_16_bytes() {
