@@ -51,6 +51,12 @@ pub fn run(arguments: &DestroyArgs, places: &PlaceArgs) -> Result<()> {
     if errors.is_empty() { told } else { bail!("{}", errors.join("\nfirnctl: ")) }
 }
 
+/// Systemd's files of it go. Not beside others who tell systemd what is installed.
+fn forget(container: &Container) -> Result<()> {
+    let _lock = generation::lock(&container.places().hosts_lock())?;
+    files::forget(&container.name, container.places())
+}
+
 /// A name is one of a directory of ours.
 fn checked(name: &str) -> Result<()> {
     firn::state::check_id(name).with_context(|| format!("container {name}"))
@@ -80,9 +86,11 @@ pub fn destroy(container: &Container) -> Result<()> {
         Ok(()) => {}
     }
     network::take_down(&locked).with_context(what)?;
-    files::forget(&container.name, container.places()).with_context(what)?;
+    forget(container).with_context(what)?;
     first_root::forget(&locked).with_context(what)?;
     locked.remove(&locked).with_context(what)?;
+    // Another firnctl may have told systemd of it in between, for which it was installed still.
+    forget(container).with_context(what)?;
     network::leave(container).with_context(what)?;
     let hosts = hosts::write(container.places());
     keys::write(container.places()).and(hosts)

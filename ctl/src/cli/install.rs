@@ -81,9 +81,12 @@ pub fn require_of_systemd(places: &Places) -> Result<()> {
     if !Unit::are_used(places) {
         return Ok(());
     }
+    // Others do the same at the same time.
+    let _lock = generation::lock(&places.hosts_lock())?;
     let all = generation::all(places)?;
     let installed: BTreeSet<&str> = all.iter().map(|container| &*container.name).collect();
     let waits = together::waits(&all);
+    let mut has_changed = false;
     for container in &all {
         let Some(unit) = Unit::of(&container.name, places) else { continue };
         // Those of the host's configuration have units of it. One that can't be read is told where it is used.
@@ -93,10 +96,10 @@ pub fn require_of_systemd(places: &Places) -> Result<()> {
         }
         let others = waits.get(&container.name).into_iter().flatten();
         let others = others.filter(|other| installed.contains(&***other)).cloned().collect();
-        files::require(&unit, &requirements(&wanted.definition, others))
+        has_changed |= files::require(&unit, &requirements(&wanted.definition, others))
             .with_context(|| format!("container {}: what systemd is told", container.name))?;
     }
-    Ok(())
+    if has_changed { files::reload() } else { Ok(()) }
 }
 
 /// What would be installed. Errors: a container of another project, which is not

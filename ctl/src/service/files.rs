@@ -39,8 +39,9 @@ impl Requirements {
     }
 }
 
-/// Brings the files to what is required, and tells systemd where they have changed.
-pub fn require(unit: &Unit, requirements: &Requirements) -> Result<()> {
+/// Brings the files to what is required. Whether they have changed, which systemd is to be told by [`reload`]. Only
+/// one process may do so at a time.
+pub fn require(unit: &Unit, requirements: &Requirements) -> Result<bool> {
     let directory = directory();
     let link = link_of(unit.name());
     let is_new_at_boot = requirements.at_boot && std::fs::symlink_metadata(&link).is_err();
@@ -70,10 +71,12 @@ pub fn require(unit: &Unit, requirements: &Requirements) -> Result<()> {
         }
         None => remove_drop_in(unit.name())?,
     };
-    match has_changed {
-        true => systemctl(&["daemon-reload"]),
-        false => Ok(()),
-    }
+    Ok(has_changed)
+}
+
+/// Has systemd read its units anew.
+pub fn reload() -> Result<()> {
+    systemctl(&["daemon-reload"])
 }
 
 /// Removes them, and what systemd remembers of its end; also where the template is not installed any more.
@@ -88,7 +91,7 @@ pub fn forget(container: &str, places: &Places) -> Result<()> {
         return Ok(());
     }
     if was_at_boot || had_drop_in {
-        systemctl(&["daemon-reload"])?;
+        reload()?;
     }
     // Errors: it is not loaded, as it has not failed.
     let _ = systemctl(&["reset-failed", &name]);
