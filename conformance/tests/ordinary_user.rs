@@ -208,3 +208,20 @@ fn a_container_that_waits_for_start_can_be_joined() {
         assert_eq!((output.code, output.stdout.as_str()), (0, "joined\n"), "{runtime}: {output:?}");
     }
 }
+
+/// As pasta does, and CNI's plugins: of a process that is not dumpable they are closed to the user (ptrace(2)).
+#[test]
+fn a_create_runtime_hook_may_open_the_namespaces_of_init() {
+    let fixture = Fixture::new("userhook", "echo ran");
+    let hook = fixture.scratch.write(
+        "hook",
+        "#!/bin/sh\npid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/')\nexec 3</proc/$pid/ns/net 4</proc/$pid/ns/user\n\
+         own=$(readlink /proc/self/ns/user)\n[ \"$(readlink /proc/$pid/ns/user)\" != \"$own\" ] && echo opened >${0%/*}/opened\n",
+    );
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    give_to(fixture.scratch.path(), USER);
+    let hooks = json!({"createRuntime": [{"path": hook, "env": ["PATH=/usr/bin:/bin"]}]});
+    let with = |bundle: Bundle| bundle.set("/linux/cgroupsPath", json!("")).set("/hooks", hooks);
+    assert_eq!(fixture.run("firn", "true", with).succeeds().stdout, "ran\n");
+    assert_eq!(std::fs::read_to_string(fixture.scratch.join("opened")).unwrap(), "opened\n");
+}

@@ -1,5 +1,6 @@
 //! Where firnctl keeps things on this host, and the programs that act for it.
 
+use crate::xdg;
 use anyhow::{Context, Result, bail};
 use firn_network::names;
 use std::ffi::OsString;
@@ -21,9 +22,20 @@ pub const AUTHORIZED_KEYS: &str = "/root/.ssh/authorized_keys";
 /// The monitors' own default.
 const MONITORS: &str = "/run/firn/shim";
 
+/// Whose containers they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Owner {
+    /// Those of the machine.
+    #[default]
+    Root,
+    /// Those of an ordinary user, in user namespaces.
+    User,
+}
+
 /// The directories of a host.
 #[derive(Debug, Clone)]
 pub struct Places {
+    owner: Owner,
     state: PathBuf,
     run: PathBuf,
     monitors: PathBuf,
@@ -38,15 +50,20 @@ pub struct Places {
 impl Places {
     /// What `firn`, `firn-shim` and `firn-image` know without options, unless firnctl has directories of its
     /// own.
-    pub fn new(state: &Path, run: &Path, hosts_file: &Path, authorized_keys: &Path) -> Result<Self> {
+    pub fn new(owner: Owner, state: &Path, run: &Path, hosts_file: &Path, authorized_keys: &Path) -> Result<Self> {
         let absolute = |path: &Path| std::path::absolute(path).with_context(|| path.display().to_string());
         let (state, run) = (absolute(state)?, absolute(run)?);
         let is_own = run != Path::new(RUN_DIR);
         let monitors = if is_own { run.join("monitors") } else { MONITORS.into() };
-        let layer_store = (state != Path::new(STATE_DIR)).then(|| state.join("layers"));
+        let layer_store = (state != state_dir(owner)?).then(|| state.join("layers"));
         let (hosts_file, authorized_keys) = (absolute(hosts_file)?, absolute(authorized_keys)?);
         let runtime_root = is_own.then(|| run.join("runtime"));
-        Ok(Places { state, monitors, runtime_root, layer_store, run, hosts_file, authorized_keys })
+        Ok(Places { owner, state, monitors, runtime_root, layer_store, run, hosts_file, authorized_keys })
+    }
+
+    /// Whose containers these are.
+    pub fn owner(&self) -> Owner {
+        self.owner
     }
 
     /// Whether they are those of the whole machine, which firnctl has without options.
@@ -140,8 +157,24 @@ impl Places {
 }
 
 /// The state and run directories of a project. What goes with a reboot is not kept in its own directory.
-pub fn of_project(project: &Path) -> (PathBuf, PathBuf) {
-    (project.join(PROJECT_DIR), Path::new(RUN_DIR).join("projects").join(names::table(project)))
+pub fn of_project(owner: Owner, project: &Path) -> Result<(PathBuf, PathBuf)> {
+    Ok((project.join(PROJECT_DIR), run_dir(owner)?.join("projects").join(names::table(project))))
+}
+
+/// The directory of what stays when the host reboots.
+pub fn state_dir(owner: Owner) -> Result<PathBuf> {
+    match owner {
+        Owner::Root => Ok(STATE_DIR.into()),
+        Owner::User => Ok(xdg::state_home()?.join("firnctl")),
+    }
+}
+
+/// The directory of what does not.
+pub fn run_dir(owner: Owner) -> Result<PathBuf> {
+    match owner {
+        Owner::Root => Ok(RUN_DIR.into()),
+        Owner::User => Ok(xdg::runtime_dir()?.join("firnctl")),
+    }
 }
 
 /// A program of firn's: the one beside this, else in PATH.
@@ -149,6 +182,17 @@ pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().ok();
     let beside = own.and_then(|exe| Some(exe.parent()?.join(name))).filter(|path| path.is_file());
     beside.unwrap_or_else(|| name.into())
+}
+
+/// `firn-network` by its absolute path, by which hooks name a program.
+pub fn network_program() -> Result<PathBuf> {
+    let name = program("firn-network");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).map(|directory| directory.join(&name));
+    std::iter::once(name.clone())
+        .chain(places)
+        .find(|path| path.is_absolute() && path.is_file())
+        .context("the program firn-network is not installed: it belongs beside firnctl")
 }
 
 /// The path by which firnctl is found tomorrow too: that in PATH's usual directories, rather than one of a
@@ -203,7 +247,7 @@ pub fn become_root() -> Result<()> {
         true => std::path::absolute(&called).context("find our own path")?,
         false => called.into(),
     };
-    eprintln!("firnctl: containers are root's: running this by sudo");
+    eprintln!("firnctl: containers of the machine are root's: running this by sudo (--rootless: your own)");
     let mut sudo = Command::new("sudo");
     sudo.args(["--", "env"]);
     for name in KEPT_BY_SUDO {
@@ -215,7 +259,10 @@ pub fn become_root() -> Result<()> {
     }
     let error = sudo.arg(program).args(words).exec();
     match error.kind() {
-        ErrorKind::NotFound => bail!("containers are root's, and sudo is not installed: run this as root"),
+        ErrorKind::NotFound => bail!(
+            "containers of the machine are root's, and sudo is not installed: run this as root, or with --rootless for \
+             containers of your own"
+        ),
         _ => Err(error).context("run sudo"),
     }
 }

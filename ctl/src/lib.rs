@@ -24,3 +24,4 @@ pub mod log;
 pub mod service;
 pub mod view;
 pub mod wanted;
+pub mod xdg;

@@ -209,13 +209,13 @@ fn cgroups(id: &str) -> Vec<PathBuf> {
 }
 
 /// Programs of firn's that name the test's directory.
-fn processes(id: &str) -> Vec<String> {
+pub fn processes(id: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let line = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
         // The keeper, which all monitors share, outlives the last of them for a moment.
         let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if (line.contains("firn-shim") || line.contains("firn-network"))
+        if ["firn-shim", "firn-network", "pasta", "slirp4netns"].iter().any(|program| line.contains(program))
             && line.contains(id)
             && name.trim() != "firn-keeper"
         {

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A resolver of the host's that knows one address for all names, by datagrams and by streams.
-fn upstream(machine: &str, at: &str, address: [u8; 4]) {
+pub fn upstream(machine: &str, at: &str, address: [u8; 4]) {
     let (datagrams, streams) = within(machine, || (UdpSocket::bind(at).unwrap(), TcpListener::bind(at).unwrap()));
     let answer = move |query: &[u8]| {
         let end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 5;

@@ -29,7 +29,10 @@ fn sudo_runs_it_again_where_root_is_needed() {
     std::fs::set_permissions(&empty, std::fs::Permissions::from_mode(0o755)).unwrap();
     let error = call(&firnctl, &empty, &["list"]).fails(1).stderr;
     assert!(
-        error.ends_with("firnctl: containers are root's, and sudo is not installed: run this as root\n"),
+        error.ends_with(
+            "firnctl: containers of the machine are root's, and sudo is not installed: run this as root, or with --rootless \
+             for containers of your own\n"
+        ),
         "{error}"
     );
     let sudo = scratch.write("bin/sudo", "#!/bin/sh\nprintf '[%s]' \"$@\"\nexit 7\n");
@@ -40,7 +43,10 @@ fn sudo_runs_it_again_where_root_is_needed() {
         let output = call(program, &bin, &["status", "a b"]).fails(7);
         let expected = ["--", "env", &path, "NIX_PATH=nixpkgs=/n", program.to_str().unwrap(), "status", "a b"];
         assert_eq!(output.stdout, expected.map(|word| format!("[{word}]")).concat());
-        assert_eq!(output.stderr, "firnctl: containers are root's: running this by sudo\n");
+        assert_eq!(
+            output.stderr,
+            "firnctl: containers of the machine are root's: running this by sudo (--rootless: your own)\n"
+        );
     }
     // What needs no root asks for none; and keys' commands are for root's sshd alone.
     scratch.write("firn.json", "{\"containers\": {}}");

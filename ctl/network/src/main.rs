@@ -13,6 +13,7 @@ mod others;
 mod pin;
 mod record;
 mod resident;
+mod rootless;
 mod rules;
 mod settings;
 
@@ -35,7 +36,7 @@ use std::time::SystemTime;
 use tokio::runtime::{Builder, Runtime};
 
 const USAGE: &str = "usage: firn-network start FILE | leave NAMESPACE | up FILE (with the container's OCI state on stdin) | down FILE | \
-                     change FILE NEW | blocked FILE";
+                     change FILE NEW | blocked FILE | user-up FILE | user-down FILE";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -48,6 +49,9 @@ fn main() -> ExitCode {
         ["change", file, new] => change(Path::new(file), Path::new(new)),
         ["settings"] => settings::serve(),
         ["reside"] => resident::reside(),
+        ["user-up", file] => rootless::up(Path::new(file)),
+        ["user-down", file] => rootless::down(Path::new(file)),
+        ["user-serve", file, init] => rootless::serve::serve(Path::new(file), init),
         ["admit", _, ref addresses @ ..] => admit::admit(addresses),
         _ => {
             eprintln!("{USAGE}");

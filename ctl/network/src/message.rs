@@ -69,6 +69,47 @@ pub struct Network {
     pub admits: Vec<IpAddr>,
 }
 
+/// The network of an ordinary user's container: another program makes it, which needs no rights on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UserNetwork {
+    pub version: u32,
+    /// The container's name.
+    pub container: String,
+    pub helper: Helper,
+    /// The program's path.
+    pub program: PathBuf,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<UserPort>,
+}
+
+/// A program that makes such a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Helper {
+    Pasta,
+    Slirp4netns,
+}
+
+/// A port of the host on which such a program listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UserPort {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// On this address of the host; on all if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_address: Option<IpAddr>,
+    pub host_port: u16,
+    pub port: u16,
+}
+
+/// Addresses in a [`UserNetwork`], those of slirp4netns(1): the container's, of /24, the host's end, and where names are
+/// asked for.
+pub const USER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 100);
+pub const USER_GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+pub const USER_RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
+
 /// A veth pair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

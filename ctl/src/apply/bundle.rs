@@ -1,11 +1,12 @@
 //! The bundle of a start: made by `firn-image`, then changed as the definition says.
 
 use super::network;
+use crate::definition::schema::Definition;
 use crate::generation::{Container, Running, make_directory};
-use crate::host::program;
+use crate::host::{Owner, program};
 use crate::service::unit::Unit;
 use crate::wanted::config::{Prepared, patch};
-use crate::wanted::{self, devices, mounts, root};
+use crate::wanted::{self, devices, mounts, resources, root};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs::{DirBuilder, OpenOptions, Permissions};
@@ -19,6 +20,7 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Finds what would be wrong with the bundle, but for what `firn-image` finds. Nothing is made.
 pub fn check(container: &Container, run: &Running) -> Result<()> {
     devices::find(&run.definition)?;
+    check_limits(container.places().owner(), &run.definition)?;
     network::check(container, &run.definition)?;
     check_sources(run)?;
     read_credentials(run).map(drop)
@@ -45,18 +47,31 @@ pub fn make(container: &Container, run: &Running) -> Result<PathBuf> {
         Some(_) => Some(std::env::current_exe().context("find our own path")?),
         None => None,
     };
-    let network = network::hooks(container, definition)?;
     let prepared = Prepared {
         devices,
         cgroup: container.places().cgroup(&container.name),
         first_id: run.first_id,
         resolv_conf: resolv_conf.as_deref(),
-        network: network.as_ref().map(|(program, message)| (&**program, &**message)),
+        network: network::hooks(container, definition)?,
         credentials: credentials.as_deref(),
         registrar: registrar.as_deref(),
     };
     change_config(&bundle.join("config.json"), |config| patch(config, definition, &prepared))?;
     Ok(bundle)
+}
+
+/// Limits are a cgroup's, and an ordinary user has none to give.
+fn check_limits(owner: Owner, definition: &Definition) -> Result<()> {
+    let limits = resources::of(definition);
+    let names = [("memory", "memory"), ("cpu", "cpus"), ("pids", "pids")];
+    let set: Vec<&str> = names.iter().filter(|(key, _)| limits.get(key).is_some()).map(|(_, option)| *option).collect();
+    if owner == Owner::User && !set.is_empty() {
+        bail!(
+            "{}: an ordinary user's container has no cgroup of its own, and so no limits: leave them out, or run it as root",
+            set.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// What is bound must be there, or is to be made.
@@ -128,8 +143,8 @@ fn copy_resolv_conf(container: &Container, bundle: &Path, run: &Running) -> Resu
     }
     let copy = bundle.with_file_name("resolv.conf");
     let mut text = std::fs::read(RESOLV_CONF).with_context(|| format!("copyResolvConf: read {RESOLV_CONF}"))?;
-    if network::has_resolver(container, &run.definition)? {
-        text = wanted::network::resolv_conf(&String::from_utf8_lossy(&text)).into_bytes();
+    if let Some(resolver) = network::resolver(container, &run.definition)? {
+        text = wanted::network::resolv_conf(&String::from_utf8_lossy(&text), resolver).into_bytes();
     }
     std::fs::write(&copy, text).with_context(|| format!("write {}", copy.display()))?;
     Ok(Some(copy))

@@ -80,7 +80,7 @@ fn runs(container: &Container) -> Result<bool> {
 
 fn decide(container: &Container, wanted: Running, restarts_always: bool) -> Result<Plan> {
     let running = if runs(container)? { container.running()? } else { None };
-    let change = running.as_ref().map(|running| difference::between(running, &wanted));
+    let change = running.as_ref().map(|running| difference::between(running, &wanted, container.places().owner()));
     let action = match change {
         None => Action::Start,
         Some(Change::Live(_) | Change::Update { .. }) if restarts_always => {
@@ -109,7 +109,7 @@ pub fn pending(container: &Container, definition: &Definition) -> Option<Change>
         // What it leads to is gone: that is told when it is started.
         false => root::resolve(definition).ok()?,
     };
-    match difference::between(&running, &run_of(definition, resolved)) {
+    match difference::between(&running, &run_of(definition, resolved), container.places().owner()) {
         Change::Unchanged => None,
         change => Some(change),
     }

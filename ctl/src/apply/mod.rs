@@ -21,3 +21,4 @@ mod state_version;
 pub mod stop;
 pub mod unit;
 pub mod update;
+mod user_network;

@@ -1,17 +1,19 @@
 //! The network of a start: the message for `firn-network`, which the runtime calls, and what is left of an
 //! earlier run.
 
-use super::ports;
+use super::{ports, user_network};
 use crate::definition::schema::Definition;
 use crate::generation::Container;
-use crate::host::{self, program};
+use crate::host::{self, Owner};
 use crate::service::unit::Unit;
+use crate::wanted::config::NetworkHooks;
 use crate::wanted::network::{self, Place};
 use anyhow::{Context, Result, bail};
-use firn_network::message::Network;
+use firn_network::message::{Network, RESOLVER, USER_RESOLVER};
 use nix::net::if_::if_nametoindex;
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Finds what a network would lack on this host. Nothing is made.
@@ -21,8 +23,11 @@ pub fn check(container: &Container, definition: &Definition) -> Result<()> {
     {
         bail!("networkNamespace: there is no {path}: `ip netns add NAME` makes /run/netns/NAME");
     }
+    if container.places().owner() == Owner::User {
+        return user_network::check(container, definition);
+    }
     let Some(network) = wanted(container, definition)? else { return Ok(()) };
-    find_program()?;
+    host::network_program()?;
     ports::check(container, &network)?;
     let is_missing = |name: &&str| if_nametoindex(*name).is_err();
     if let Some(bridge) = network.veths.iter().filter_map(|veth| veth.bridge.as_deref()).find(is_missing) {
@@ -53,21 +58,29 @@ fn wanted(container: &Container, definition: &Definition) -> Result<Option<Netwo
     network::of(&container.name, definition, &place)
 }
 
-/// The program that makes the network, and the file from which it reads what is wanted.
-pub fn hooks(container: &Container, definition: &Definition) -> Result<Option<(PathBuf, PathBuf)>> {
-    match wanted(container, definition)? {
-        Some(_) => Ok(Some((find_program()?, container.network_file()))),
-        None => Ok(None),
-    }
+/// What the runtime calls.
+pub fn hooks(container: &Container, definition: &Definition) -> Result<Option<NetworkHooks>> {
+    let (up, down) = match container.places().owner() {
+        Owner::Root if wanted(container, definition)?.is_some() => ("up", "down"),
+        Owner::User if network::is_private(definition) => ("user-up", "user-down"),
+        _ => return Ok(None),
+    };
+    Ok(Some(NetworkHooks { program: host::network_program()?, message: container.network_file(), up, down }))
 }
 
-/// Whether it asks for names at an address of its own.
-pub fn has_resolver(container: &Container, definition: &Definition) -> Result<bool> {
-    Ok(wanted(container, definition)?.is_some_and(|network| network.resolver))
+/// Where it asks for names, if that is an address of its own.
+pub fn resolver(container: &Container, definition: &Definition) -> Result<Option<Ipv4Addr>> {
+    Ok(match container.places().owner() {
+        Owner::Root => wanted(container, definition)?.and_then(|network| network.resolver.then_some(RESOLVER)),
+        Owner::User => network::is_private(definition).then_some(USER_RESOLVER),
+    })
 }
 
 /// Writes what a start wants, and starts what must be there before the container's monitor.
 pub fn write(container: &Container, definition: &Definition) -> Result<()> {
+    if container.places().owner() == Owner::User {
+        return user_network::of(container, definition)?.map_or(Ok(()), |network| container.set_network(&network));
+    }
     let Some(network) = wanted(container, definition)? else { return Ok(()) };
     container.set_network(&network)?;
     if let Some(unit) = Unit::of(&container.name, container.places()) {
@@ -89,24 +102,14 @@ pub fn change(container: &Container, definition: &Definition) -> Result<()> {
     Ok(())
 }
 
-/// Hooks name a program by its absolute path.
-fn find_program() -> Result<PathBuf> {
-    let name = program("firn-network");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).map(|directory| directory.join(&name));
-    std::iter::once(name.clone())
-        .chain(places)
-        .find(|path| path.is_absolute() && path.is_file())
-        .context("the program firn-network is not installed: it belongs beside firnctl")
-}
-
 /// Takes away what an earlier run may have left: links, rules, interfaces that moved in.
 pub fn take_down(container: &Container) -> Result<()> {
     let file = container.network_file();
     if !file.exists() {
         return Ok(());
     }
-    call(&["down".as_ref(), file.as_os_str()])?;
+    let verb = if container.places().owner() == Owner::User { "user-down" } else { "down" };
+    call(&[verb.as_ref(), file.as_os_str()])?;
     container.forget_network()
 }
 
@@ -138,7 +141,7 @@ pub fn tell_blocked(container: &Container) {
 
 /// What it prints.
 fn call(arguments: &[&OsStr]) -> Result<String> {
-    let mut command = Command::new(find_program()?);
+    let mut command = Command::new(host::network_program()?);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = command.output().context("run firn-network")?;
     if !output.status.success() {

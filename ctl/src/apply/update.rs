@@ -112,7 +112,7 @@ fn good(container: &Locked<'_>, running: &Running) -> Result<Running> {
 /// Changes back to what ran before.
 fn undo(container: &Locked<'_>, earlier: &Running) -> Result<()> {
     let now = container.running()?.context("what runs is not recorded")?;
-    let changes = match difference::between(&now, earlier) {
+    let changes = match difference::between(&now, earlier, container.places().owner()) {
         Change::Live(live) | Change::Update { live, .. } => live,
         Change::Unchanged | Change::Restart(_) => Live::default(),
     };

@@ -3,7 +3,7 @@
 
 use super::places::{PlaceArgs, find};
 use crate::access::user::Root;
-use crate::host::{become_root, program};
+use crate::host::program;
 use anyhow::{Result, bail};
 use clap::Args;
 use std::convert::Infallible;
@@ -85,7 +85,7 @@ pub fn exec(arguments: &ExecArgs, places: &PlaceArgs) -> Result<Infallible> {
     options.extend(arguments.cwd.iter().flat_map(|cwd| ["--cwd".into(), cwd.clone()]));
     if let Some(user) = &arguments.user {
         options.extend(user_options(user, || {
-            become_root()?;
+            places.become_owner()?;
             Root::of(&find(&places.places()?, &arguments.name)?)
         })?);
     }
@@ -130,7 +130,7 @@ pub fn root_login(arguments: &LoginArgs, places: &PlaceArgs) -> Result<Infallibl
 
 /// The console.
 pub fn login(arguments: &LoginArgs, places: &PlaceArgs) -> Result<Infallible> {
-    become_root()?;
+    places.become_owner()?;
     let container = find(&places.places()?, &arguments.name)?;
     let mut shim = Command::new(program("firn-shim"));
     shim.arg("attach").arg("--state-dir").arg(container.places().monitors()).arg(&container.name);
@@ -146,7 +146,7 @@ fn root_options() -> Vec<String> {
 
 /// Has `firn-shim exec` take our place.
 pub fn enter(name: &str, places: &PlaceArgs, options: &[String], command: &[String]) -> Result<Infallible> {
-    become_root()?;
+    places.become_owner()?;
     let container = find(&places.places()?, name)?;
     if container.connect()?.is_none() {
         bail!("container {name}: does not run; `firnctl start {name}` starts it");

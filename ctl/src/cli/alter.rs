@@ -10,7 +10,6 @@ use crate::definition::schema::{BindMount, Definition, ForwardPort, OnByDefault,
 use crate::definition::{self, paths, values};
 use crate::difference::Change;
 use crate::generation::{Container, Wanted};
-use crate::host::become_root;
 use crate::view::answer::{Form, json_of};
 use crate::wanted::mounts::{self, Mount};
 use anyhow::{Context, Result, bail};
@@ -297,7 +296,7 @@ fn alter<T>(
     shown: impl Fn(&Definition) -> Result<(Value, String)>,
     act: impl FnOnce(&mut Definition, &T) -> Result<()>,
 ) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let container = find(&places.places()?, name)?;
     let installed = container.wanted()?.with_context(|| format!("container {name}: is not installed"))?;
     let Some(wanted) = wanted else {
@@ -306,7 +305,7 @@ fn alter<T>(
     };
     let mut definition = installed.definition.clone();
     act(&mut definition, wanted)?;
-    definition::check_one(name, &definition)?;
+    definition::check_one(name, &definition, container.places().owner())?;
     if let Action::Change(Change::Restart(options)) | Action::Pending(Change::Restart(options)) =
         change::plan(&container, &definition)?.action
     {

@@ -3,7 +3,6 @@
 use super::places::{PlaceArgs, find};
 use crate::apply::end::Ended;
 use crate::generation::Container;
-use crate::host::become_root;
 use crate::view::analyze::{Marks, Timeline};
 use crate::view::answer::{Form, print};
 use anyhow::{Context, Result};
@@ -33,7 +32,7 @@ pub struct AnalyzeArgs {
 
 /// Prints it.
 pub fn run(arguments: &AnalyzeArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let container = find(&places.places()?, &arguments.name)?;
     let marks = marks(&container)?.with_context(|| format!("container {}: has not been started", container.name))?;
     // A monitor that has started it again by itself has needed nothing of firnctl.

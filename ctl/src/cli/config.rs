@@ -9,6 +9,7 @@ use crate::definition::nix::Depth;
 use crate::definition::nix::{Options, store};
 use crate::definition::source::Source;
 use crate::definition::{self, structure};
+use crate::host::Owner;
 use crate::view::answer::{Form, json_of, print, print_json};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -74,16 +75,16 @@ enum ConfigCommand {
 /// Runs the verb.
 pub fn run(arguments: &ConfigArgs, places: &PlaceArgs) -> Result<()> {
     match &arguments.command {
-        ConfigCommand::Check { source, form } => check(source, *form),
-        ConfigCommand::Show { source, form } => show(source, *form),
+        ConfigCommand::Check { source, form } => check(source, *form, places.owner()?),
+        ConfigCommand::Show { source, form } => show(source, *form, places.owner()?),
         ConfigCommand::Build { source, form } => build(source, *form, places),
         ConfigCommand::Import { files, form } => import(files, *form),
         ConfigCommand::Schema => print_json(&structure::schema()),
     }
 }
 
-fn check(source: &SourceArgs, form: Form) -> Result<()> {
-    let loaded = source.load(Depth::Evaluated);
+fn check(source: &SourceArgs, form: Form, owner: Owner) -> Result<()> {
+    let loaded = source.load(Depth::Evaluated, owner);
     if form.json {
         let mistakes = match &loaded {
             Ok(_) => vec![],
@@ -111,8 +112,8 @@ fn mistake_json(mistake: &Mistake) -> Value {
     })
 }
 
-fn show(source: &SourceArgs, form: Form) -> Result<()> {
-    print_definitions(source.load(Depth::Evaluated)?.instances, form)
+fn show(source: &SourceArgs, form: Form, owner: Owner) -> Result<()> {
+    print_definitions(source.load(Depth::Evaluated, owner)?.instances, form)
 }
 
 fn print_definitions(instances: Vec<Instance>, form: Form) -> Result<()> {
@@ -128,7 +129,7 @@ fn build(source: &SourceArgs, form: Form, places: &PlaceArgs) -> Result<()> {
     // What root has evaluated is kept.
     let loaded = match nix::unistd::geteuid().is_root() {
         true => source.load_for(Depth::Built, places)?,
-        false => source.load(Depth::Built)?,
+        false => source.load(Depth::Built, places.owner()?)?,
     };
     match form.json {
         true => print_definitions(loaded.instances, form),
@@ -155,7 +156,7 @@ fn import(files: &[PathBuf], form: Form) -> Result<()> {
     let mut mistakes = Vec::new();
     let mut instances: Vec<Instance> = Vec::new();
     for source in sources {
-        match definition::load(&Source::Path(source), &Options::default(), None) {
+        match definition::load(&Source::Path(source), &Options::default(), None, Owner::Root) {
             // In both places it is the newer one's.
             Ok(loaded) => {
                 let new = loaded.instances.into_iter();

@@ -9,7 +9,6 @@ use crate::apply::change::{self, Action};
 use crate::definition::nix::Depth;
 use crate::difference::Change;
 use crate::generation::{Container, Origin};
-use crate::host::become_root;
 use crate::interrupt;
 use crate::view::answer::{Form, print};
 use anyhow::{Result, bail};
@@ -59,7 +58,7 @@ pub struct PlanArgs {
 
 /// Installs, and does what the options say.
 pub fn create(arguments: &CreateArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     interrupt::watch()?;
     let loaded = arguments.source.load_for(Depth::Built, places)?;
     let containers = install(&loaded, &places.places()?)?;
@@ -83,7 +82,7 @@ fn waits_of(plans: &Plans, containers: &[Container]) -> Result<crate::apply::ord
 
 /// Tells what would be done; the exit status.
 pub fn plan(arguments: &PlanArgs, places: &PlaceArgs) -> Result<u8> {
-    become_root()?;
+    places.become_owner()?;
     let loaded = arguments.source.load_for(Depth::Built, places)?;
     let places = places.places()?;
     let mut lines = Vec::new();

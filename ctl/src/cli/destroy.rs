@@ -6,7 +6,7 @@ use super::source::load_names;
 use crate::apply::stop::{self, How};
 use crate::apply::{first_root, hosts, keys, live, network};
 use crate::generation::{self, Container};
-use crate::host::become_root;
+use crate::host::Owner;
 use crate::service::files;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -27,7 +27,7 @@ pub struct DestroyArgs {
 
 /// Removes them.
 pub fn run(arguments: &DestroyArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let all_places = places.places()?;
     let mut containers = Vec::new();
     for name in &arguments.names {
@@ -92,6 +92,9 @@ pub fn destroy(container: &Container) -> Result<()> {
     // Another firnctl may have told systemd of it in between, for which it was installed still.
     forget(container).with_context(what)?;
     network::leave(container).with_context(what)?;
+    if container.places().owner() == Owner::User {
+        return Ok(());
+    }
     let hosts = hosts::write(container.places());
     keys::write(container.places()).and(hosts)
 }

@@ -1,7 +1,6 @@
 //! `firnctl events`: what happens to containers, as it happens.
 
 use super::places::{PlaceArgs, find};
-use crate::host::become_root;
 use crate::interrupt;
 use crate::view::answer::{Form, stream};
 use crate::view::events;
@@ -23,7 +22,7 @@ pub struct EventsArgs {
 
 /// Prints them.
 pub fn run(arguments: &EventsArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let places = places.places()?;
     for name in &arguments.names {
         find(&places, name)?;

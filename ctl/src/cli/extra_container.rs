@@ -15,7 +15,7 @@ use crate::definition::mistake::Mistakes;
 use crate::definition::nix::{Depth, store};
 use crate::difference::Change;
 use crate::generation::{self, Container, Origin};
-use crate::host::{Places, become_root};
+use crate::host::Places;
 use crate::interrupt;
 use crate::view::answer::print;
 use anyhow::{Context, Result, bail};
@@ -126,6 +126,7 @@ fn verb(words: &[OsString]) -> Option<&OsString> {
         let word = rest.next()?;
         match PLACES.iter().any(|option| word == option) {
             true => drop(rest.next()),
+            false if word == "--rootless" => {}
             false => return Some(word),
         }
     }
@@ -136,7 +137,7 @@ fn printable(error: &anyhow::Error) -> String {
 }
 
 fn run(arguments: Arguments) -> Result<u8> {
-    become_root()?;
+    arguments.places.become_owner()?;
     let places = &arguments.places;
     match arguments.verb {
         Verb::Create(create_arguments) => create(create_arguments, places).map(|()| 0),

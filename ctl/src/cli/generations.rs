@@ -8,7 +8,6 @@ use crate::apply::update::Health;
 use crate::definition::paths;
 use crate::difference::options_between;
 use crate::generation::{Generation, Wanted};
-use crate::host::become_root;
 use crate::view::answer::{Form, dash, print, seconds, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -37,7 +36,7 @@ type Row<'a> = (&'a Generation, Option<Vec<String>>);
 
 /// Prints them.
 pub fn list(arguments: &GenerationsArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let container = find(&places.places()?, &arguments.name)?;
     let current = container.running()?.map(|run| run.generation);
     let list = container.history().list()?;
@@ -73,7 +72,7 @@ pub fn list(arguments: &GenerationsArgs, places: &PlaceArgs) -> Result<()> {
 
 /// Installs an earlier generation, and changes the container to it if it runs.
 pub fn rollback(arguments: &RollbackArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let container = find(&places.places()?, &arguments.name)?;
     let list = container.history().list()?;
     let current = container.running()?.map(|run| run.generation).or_else(|| list.last().map(|last| last.number));

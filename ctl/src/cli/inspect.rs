@@ -3,7 +3,6 @@
 use super::places::{PlaceArgs, find};
 use crate::access::user::Root;
 use crate::generation::Container;
-use crate::host::become_root;
 use crate::view::answer::{Form, json_of, print_json};
 use crate::view::state::Seen;
 use anyhow::{Context, Result, bail};
@@ -35,7 +34,7 @@ const HOST_KEYS: [&str; 2] = ["/etc/ssh/ssh_host_ed25519_key.pub", "/etc/ssh/ssh
 
 /// Prints an array.
 pub fn inspect(arguments: &InspectArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let places = places.places()?;
     let all = arguments.names.iter().map(|name| known(&find(&places, name)?)).collect::<Result<Vec<_>>>()?;
     print_json(&Value::Array(all))
@@ -55,7 +54,7 @@ fn known(container: &Container) -> Result<Value> {
 
 /// Prints the key.
 pub fn show_host_key(arguments: &ShowHostKeyArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let container = find(&places.places()?, &arguments.name)?;
     let Some(key) = host_key(&container)? else { bail!("container {}: has no host key of SSH", container.name) };
     arguments.form.answer(|| Ok(json!({"name": container.name, "key": key.trim_end()})), || key.clone())

@@ -7,7 +7,7 @@ use crate::definition::nix::Options;
 use crate::definition::source::{self, Source};
 use crate::definition::{self, Loaded};
 use crate::generation::{self, Container, Origin};
-use crate::host::Places;
+use crate::host::{Owner, Places};
 use crate::service::files;
 use crate::service::unit::Unit;
 use crate::wanted::unit::requirements;
@@ -25,7 +25,7 @@ pub fn install(loaded: &Loaded, places: &Places) -> Result<Vec<Container>> {
 pub fn declare(directory: &Path, places: &Places) -> Result<()> {
     // NixOS makes none where there are no containers.
     let loaded = match directory.exists() && !source::json_files(directory)?.is_empty() {
-        true => Some(definition::load(&Source::Path(directory.to_owned()), &Options::default(), None)?),
+        true => Some(definition::load(&Source::Path(directory.to_owned()), &Options::default(), None, Owner::Root)?),
         false => None,
     };
     let full = std::path::absolute(directory).with_context(|| directory.display().to_string())?;
@@ -68,8 +68,11 @@ fn install_found(found: Vec<(Container, &Instance, Origin)>, places: &Places) ->
     Ok(containers)
 }
 
-/// Tells the host's systemd, name look-ups and sshd what is installed now.
+/// Tells the host's systemd, name look-ups and sshd what is installed now: of containers of the machine.
 pub fn tell_host(places: &Places) -> Result<()> {
+    if places.owner() == Owner::User {
+        return Ok(());
+    }
     require_of_systemd(places)?;
     hosts::write(places)?;
     keys::write(places)

@@ -7,7 +7,6 @@ use crate::apply::change::Action;
 use crate::apply::stop::How;
 use crate::apply::update::Health;
 use crate::generation::Container;
-use crate::host::become_root;
 use crate::interrupt;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -49,7 +48,7 @@ impl NameArgs {
     }
 
     pub fn find(&self, places: &PlaceArgs) -> Result<Vec<Container>> {
-        become_root()?;
+        places.become_owner()?;
         find_all(&places.places()?, &self.names, self.all)
     }
 }

@@ -2,7 +2,6 @@
 
 use super::places::PlaceArgs;
 use crate::generation::{self, Container};
-use crate::host::become_root;
 use crate::view::answer::{Form, dash, print, seconds, table};
 use crate::view::state::Seen;
 use anyhow::{Result, bail};
@@ -30,7 +29,7 @@ pub struct StatusArgs {
 
 /// Prints the table.
 pub fn list(arguments: &ListArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let containers = generation::all(&places.places()?)?;
     if arguments.quiet {
         return print(&containers.iter().map(|container| format!("{}\n", container.name)).collect::<String>());
@@ -60,7 +59,7 @@ pub fn list(arguments: &ListArgs, places: &PlaceArgs) -> Result<()> {
 
 /// Prints the state.
 pub fn status(arguments: &StatusArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let container = Container::new(&arguments.name, &places.places()?);
     if container.wanted()?.is_none() {
         print("gone\n")?;

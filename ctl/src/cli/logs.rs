@@ -2,7 +2,6 @@
 
 use super::places::{PlaceArgs, find};
 use crate::generation::Container;
-use crate::host::become_root;
 use crate::interrupt;
 use crate::log::read::tail;
 use crate::view::answer::{Form, stream};
@@ -32,7 +31,7 @@ pub struct LogsArgs {
 
 /// Prints them.
 pub fn run(arguments: &LogsArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let places = places.places()?;
     let containers = arguments.names.iter().map(|name| find(&places, name)).collect::<Result<Vec<_>>>()?;
     let width = containers.iter().map(|container| container.name.len()).max().unwrap_or(0);

@@ -18,7 +18,7 @@ use crate::definition::nix::Options;
 use crate::definition::source::Source;
 use crate::definition::{self, mistake::Mistakes};
 use crate::generation::{self, Container};
-use crate::host::{Places, become_root};
+use crate::host::Places;
 use crate::interrupt;
 use crate::view::answer::print;
 use crate::view::state::Seen;
@@ -152,7 +152,7 @@ fn told(error: &anyhow::Error) -> String {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    become_root()?;
+    arguments.places.become_owner()?;
     interrupt::watch()?;
     let places = arguments.places.places()?;
     let confs = Confs::of(&places);
@@ -219,7 +219,7 @@ fn installed(name: &str, places: &Places, confs: &Confs) -> Result<Container> {
 }
 
 fn install_conf(name: &str, places: &Places, confs: &Confs) -> Result<()> {
-    let loaded = definition::load(&Source::Path(confs.path(name)), &Options::default(), None)?;
+    let loaded = definition::load(&Source::Path(confs.path(name)), &Options::default(), None, places.owner())?;
     install(&loaded, places).map(drop)
 }
 

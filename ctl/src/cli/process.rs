@@ -1,7 +1,7 @@
 //! `firnctl kill` and `top`: processes of a container, by `firn-shim` and `firn`.
 
 use super::places::{PlaceArgs, find};
-use crate::host::{become_root, program};
+use crate::host::program;
 use crate::view::answer::Form;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -33,7 +33,7 @@ pub struct TopArgs {
 
 /// Sends the signal.
 pub fn kill(arguments: &KillArgs, places: &PlaceArgs) -> Result<Infallible> {
-    become_root()?;
+    places.become_owner()?;
     let container = find(&places.places()?, &arguments.name)?;
     refuse_down(container.connect()?.is_some(), &container.name)?;
     let mut shim = Command::new(program("firn-shim"));
@@ -43,7 +43,7 @@ pub fn kill(arguments: &KillArgs, places: &PlaceArgs) -> Result<Infallible> {
 
 /// Prints the processes.
 pub fn top(arguments: &TopArgs, places: &PlaceArgs) -> Result<Infallible> {
-    become_root()?;
+    places.become_owner()?;
     let container = find(&places.places()?, &arguments.name)?;
     refuse_down(container.connect()?.is_some(), &container.name)?;
     let mut firn = Command::new(program("firn"));

@@ -8,7 +8,7 @@ use super::source::SourceArgs;
 use super::together;
 use crate::definition::nix::Depth;
 use crate::generation::Container;
-use crate::host::become_root;
+use crate::host::Owner;
 use crate::interrupt;
 use crate::view::answer::print;
 use crate::wanted::network::main_link;
@@ -57,7 +57,7 @@ pub fn run(arguments: &mut ShellArgs, places: &PlaceArgs) -> Result<u8> {
     if arguments.run.is_empty() {
         arguments.run = arguments.source.take_run();
     }
-    become_root()?;
+    places.become_owner()?;
     interrupt::watch()?;
     let loaded = arguments.source.load_for(Depth::Built, places)?;
     let [instance] = loaded.instances.as_slice() else {
@@ -136,6 +136,9 @@ fn commands(container: &Container, places: &PlaceArgs) -> Result<String> {
     let own = std::env::current_exe().context("find our own path")?;
     let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
     let mut firnctl = quoted(&own);
+    if container.places().owner() == Owner::User {
+        firnctl += " --rootless";
+    }
     for (option, path) in places.options() {
         firnctl += &format!(" {option} {}", quoted(&std::path::absolute(path).context(option)?));
     }

@@ -1,7 +1,6 @@
 //! `firnctl show-ip`: the address of a container.
 
 use super::places::{PlaceArgs, find};
-use crate::host::become_root;
 use crate::view::answer::Form;
 use crate::wanted::network::main_link;
 use anyhow::{Context, Result};
@@ -19,7 +18,7 @@ pub struct ShowIpArgs {
 
 /// Prints it without its prefix.
 pub fn run(arguments: &ShowIpArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let container = find(&places.places()?, &arguments.name)?;
     let wanted = container.wanted()?.context("it is not installed")?;
     let link = main_link(&wanted.definition);

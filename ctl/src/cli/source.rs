@@ -5,7 +5,7 @@ use crate::definition::nix::{self, Depth};
 use crate::definition::source::Source;
 use crate::definition::{self, Loaded};
 use crate::generation;
-use crate::host::PROJECT_DIR;
+use crate::host::{Owner, PROJECT_DIR};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::collections::BTreeMap;
@@ -48,8 +48,8 @@ pub struct SourceArgs {
 
 impl SourceArgs {
     /// Reads and checks them, with systems so far.
-    pub fn load(&self, depth: Depth) -> Result<Loaded> {
-        definition::load(&self.source(), &self.options(depth), None)
+    pub fn load(&self, depth: Depth, owner: Owner) -> Result<Loaded> {
+        definition::load(&self.source(), &self.options(depth), None, owner)
     }
 
     /// The same for containers that are kept in `places`, where Nix's answers are kept too.
@@ -65,7 +65,7 @@ impl SourceArgs {
         if let (Some(project), Depth::Built) = (&project, depth) {
             make_state(&project.join(PROJECT_DIR))?;
         }
-        definition::load(&self.source(), &options, project.as_deref())
+        definition::load(&self.source(), &options, project.as_deref(), places.owner()?)
     }
 
     fn source(&self) -> Source {
@@ -114,7 +114,7 @@ impl SourceArgs {
 /// The containers that a file or directory defines, whose systems are not asked for.
 pub fn load_names(path: &Path, places: &PlaceArgs) -> Result<Loaded> {
     let options = nix::Options { cache: Some(places.places()?.evaluations()), ..nix::Options::default() };
-    definition::load(&Source::Path(path.to_owned()), &options, places.project()?.as_deref())
+    definition::load(&Source::Path(path.to_owned()), &options, places.project()?.as_deref(), places.owner()?)
 }
 
 /// Makes the directory of a project's state. It can be listed, and git leaves it out.

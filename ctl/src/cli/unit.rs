@@ -6,6 +6,7 @@ use crate::apply::change::Action;
 use crate::apply::unit;
 use crate::apply::update::Health;
 use crate::difference::Change;
+use crate::generation::remove_tree;
 use crate::host::must_be_root;
 use crate::service::machine;
 use anyhow::{Result, bail};
@@ -32,11 +33,15 @@ enum Verb {
     Register,
     /// Remove it from machined.
     Unregister,
+    /// Remove a directory, in the user namespace of its files.
+    RemoveTree { directory: PathBuf },
 }
 
 pub fn run(arguments: &UnitArgs, places: &PlaceArgs) -> Result<()> {
+    // In a user namespace the caller is root too.
     must_be_root()?;
     match &arguments.verb {
+        Verb::RemoveTree { directory } => remove_tree(directory),
         Verb::Run { name } => unit::run(&find(&places.places()?, name)?).map(|never| match never {}),
         Verb::Reload { name } => reload(name, places),
         Verb::Declare { directory } => install::declare(directory, &places.places()?),

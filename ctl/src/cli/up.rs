@@ -12,7 +12,7 @@ use crate::definition::Loaded;
 use crate::definition::mistake::hint;
 use crate::definition::nix::Depth;
 use crate::generation::Container;
-use crate::host::{Places, become_root};
+use crate::host::Places;
 use crate::interrupt;
 use crate::view::answer::print;
 use crate::view::output::{self, Said, Shown};
@@ -69,7 +69,7 @@ pub struct DownArgs {
 
 /// Brings the project up.
 pub fn up(arguments: &UpArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     // From here on Ctrl-C is ours.
     interrupt::watch()?;
     let loaded = arguments.source.load_for(Depth::Built, places)?;
@@ -93,7 +93,7 @@ pub fn up(arguments: &UpArgs, places: &PlaceArgs) -> Result<()> {
 
 /// Stops the project's containers.
 pub fn down(arguments: &DownArgs, places: &PlaceArgs) -> Result<()> {
-    become_root()?;
+    places.become_owner()?;
     let loaded = arguments.source.load_for(Depth::Names, places)?;
     let places = places.places()?;
     let all = loaded.instances.iter().map(|instance| Container::new(&instance.name, &places));

@@ -22,6 +22,7 @@ pub mod structure;
 pub mod toml;
 pub mod values;
 
+use crate::host::Owner;
 use anyhow::{Context, Result};
 use document::Document;
 use instances::Instance;
@@ -48,15 +49,16 @@ pub struct Loaded {
 }
 
 /// Reads and checks definitions; `options` are those in Nix. An error that is [`Mistakes`] is the writer's: all of them.
-/// In a `project` relative paths count from its directory, and the definitions are a part of it.
-pub fn load(source: &Source, options: &nix::Options, project_directory: Option<&Path>) -> Result<Loaded> {
+/// In a `project` relative paths count from its directory, and the definitions are a part of it. The containers are
+/// to be `owner`'s.
+pub fn load(source: &Source, options: &nix::Options, project_directory: Option<&Path>, owner: Owner) -> Result<Loaded> {
     let text = source.read()?;
     let (origin, file, directory) = match project_directory {
         Some(directory) => (text.origin.clone(), Some(directory.to_owned()), directory.to_owned()),
         None => (text.origin.clone(), text.file.clone(), text.directory.clone()),
     };
     let document = parse(text, options)?;
-    let (project, instances) = check(&document)?;
+    let (project, instances) = check(&document, owner)?;
     let project = paths::absolute(project, &directory);
     let instances = instances
         .into_iter()
@@ -84,16 +86,16 @@ fn parse(text: Text, options: &nix::Options) -> Result<Document> {
 }
 
 /// Checks a container's definition by itself, after a change. Errors: [`Mistakes`].
-pub fn check_one(name: &str, definition: &schema::Definition) -> Result<()> {
+pub fn check_one(name: &str, definition: &schema::Definition, owner: Owner) -> Result<()> {
     // Those that it waits for are not here.
     let definition = schema::Definition { depends_on: Vec::new(), ..definition.clone() };
     let json = serde_json::json!({"containers": {name: definition}});
     let root = document::Node::from_json(json);
-    check(&Document { origin: "firnctl".into(), text: String::new(), root }).map(drop)
+    check(&Document { origin: "firnctl".into(), text: String::new(), root }, owner).map(drop)
 }
 
 /// What the structure allows goes on to the checks of meaning, so that one reading finds all.
-fn check(document: &Document) -> Result<(Project, Vec<Instance>)> {
+fn check(document: &Document, owner: Owner) -> Result<(Project, Vec<Instance>)> {
     let json = document.root.to_json();
     let mut findings = Structure::new()?.findings(&json);
     let rest = structure::without(&json, &findings);
@@ -101,7 +103,8 @@ fn check(document: &Document) -> Result<(Project, Vec<Instance>)> {
     let instances = instances::expand(&project)?;
     // An option that is gone for its type is no option that is missing.
     let broken = |path: &document::Path| findings.iter().any(|finding| finding.path.starts_with(path));
-    let meant: Vec<_> = check::findings(&instances).into_iter().filter(|finding| !broken(&finding.path)).collect();
+    let meant: Vec<_> =
+        check::findings(&instances, owner).into_iter().filter(|finding| !broken(&finding.path)).collect();
     findings.extend(meant);
     match Mistakes::new(findings.iter().map(|finding| Mistake::of(finding, document)).collect()) {
         Some(mistakes) => Err(mistakes.into()),

@@ -2,6 +2,7 @@
 
 use crate::definition::schema::{Definition, PrivateUsers};
 use crate::generation::Running;
+use crate::host::Owner;
 use crate::wanted::mounts::{self, Mount};
 use crate::wanted::{network, resources};
 use serde_json::{Map, Value};
@@ -70,8 +71,8 @@ const LIMITS: [&str; 3] = ["memory", "cpus", "pids"];
 /// Options that are compared by what they lead to.
 const ROOTS: [&str; 4] = ["path", "flake", "storePaths", "rootFS"];
 
-/// What leads from `running` to `wanted`.
-pub fn between(running: &Running, wanted: &Running) -> Change {
+/// What leads from `running` to `wanted`, of a container of `owner`'s.
+pub fn between(running: &Running, wanted: &Running, owner: Owner) -> Change {
     let changed = changed_options(&running.definition, &wanted.definition);
     let is_of = |list: &[&str], option: &str| list.contains(&option);
     let addresses: &[&str] =
@@ -99,10 +100,15 @@ pub fn between(running: &Running, wanted: &Running) -> Change {
         restart.push("path".into());
     }
     let (gone, come) = mounts::difference(&mounts::of(&running.definition), &mounts::of(&wanted.definition));
-    // The ids of a mount can only be mapped before the container has it.
-    let has_users = running.definition.private_users != PrivateUsers::default();
+    // The ids of a mount can only be mapped before the container has it, and an ordinary user may mount nothing
+    // from outside (mount_namespaces(7)).
+    let has_users = running.definition.private_users != PrivateUsers::default() || owner == Owner::User;
     if has_users && !(gone.is_empty() && come.is_empty()) {
         restart.extend(changed.iter().filter(|option| is_of(&MOUNTS, option)).cloned());
+    }
+    // pasta and slirp4netns are told of ports when they start.
+    if owner == Owner::User {
+        restart.extend(changed.iter().filter(|option| is_of(&NETWORK, option)).cloned());
     }
     if !restart.is_empty() {
         return Change::Restart(restart);
@@ -227,7 +233,7 @@ mod tests {
     }
 
     fn told(old: Value, new: Value) -> String {
-        between(&run(old, None), &run(new, None)).to_string()
+        between(&run(old, None), &run(new, None), Owner::Root).to_string()
     }
 
     #[test]
@@ -269,9 +275,17 @@ mod tests {
     }
 
     #[test]
+    fn an_ordinary_users_container_gets_binds_and_ports_by_a_restart() {
+        for (option, value) in [("volumes", json!(["/a:/x"])), ("forwardPorts", json!([{"hostPort": 8080}]))] {
+            let change = between(&run(json!({}), None), &run(json!({option: value}), None), Owner::User);
+            assert_eq!(change.to_string(), format!("restart: {option}"));
+        }
+    }
+
+    #[test]
     fn what_was_interrupted_is_done_again() {
         let interrupted = |system| Running { is_changing: true, ..run(json!({}), system) };
-        let between = |running, system| between(&running, &run(json!({}), system)).to_string();
+        let between = |running, system| between(&running, &run(json!({}), system), Owner::Root).to_string();
         assert_eq!(between(interrupted(Some("/a")), Some("/a")), "update: system /a");
         assert_eq!(between(interrupted(Some("/a")), Some("/b")), "update: system /b");
         assert_eq!(between(interrupted(None), None), "live: what was interrupted");
@@ -280,10 +294,13 @@ mod tests {
     #[test]
     fn a_system_is_compared_by_what_the_link_leads_to() {
         let old = run(json!({"path": "/result"}), Some("/nix/store/a"));
-        assert_eq!(between(&old, &run(json!({"path": "/other"}), Some("/nix/store/a"))), Change::Unchanged);
+        assert_eq!(
+            between(&old, &run(json!({"path": "/other"}), Some("/nix/store/a")), Owner::Root),
+            Change::Unchanged
+        );
         let new = run(json!({"path": "/result", "pids": 5}), Some("/nix/store/b"));
-        assert_eq!(between(&old, &new).to_string(), "update: system /nix/store/b, pids none → 5");
+        assert_eq!(between(&old, &new, Owner::Root).to_string(), "update: system /nix/store/b, pids none → 5");
         let new = run(json!({"path": "/result", "hostname": "x"}), Some("/nix/store/b"));
-        assert_eq!(between(&old, &new).to_string(), "restart: hostname");
+        assert_eq!(between(&old, &new, Owner::Root).to_string(), "restart: hostname");
     }
 }

@@ -3,14 +3,16 @@
 use super::files;
 use super::history::History;
 use super::record::{Origin, Running, Start, Wanted};
+use super::tree::remove_tree;
 use crate::definition::schema::Definition;
 use crate::host::{Places, program};
 use crate::service::unit::Unit;
 use anyhow::{Context, Result, bail};
-use firn_network::message::{Network, Times, times_file};
+use firn_network::message::{Times, times_file};
 use firn_shim::control::client::Client;
 use nix::fcntl::{Flock, FlockArg};
 use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
@@ -298,7 +300,7 @@ impl Container {
     }
 
     /// Records what `firn-network` is told, at once.
-    pub fn set_network(&self, network: &Network) -> Result<()> {
+    pub fn set_network<T: Serialize>(&self, network: &T) -> Result<()> {
         files::write(&self.network_file(), network)
     }
 
@@ -325,6 +327,8 @@ impl Container {
     pub fn forget_network(&self) -> Result<()> {
         files::remove(&self.network_file().with_extension("changed"))?;
         files::remove(&times_file(&self.network_file()))?;
+        files::remove(&self.network_file().with_extension("serves"))?;
+        files::remove(&self.network_file().with_extension("namespace"))?;
         files::remove(&self.network_file())?;
         files::remove(&self.network_file().with_extension("moved"))
     }
@@ -407,13 +411,5 @@ pub fn lock(path: &Path) -> Result<Flock<File>> {
             Ok(now) if now.ino() == inode => return Ok(locked),
             _ => files::make_passable(path.parent().with_context(what)?)?,
         }
-    }
-}
-
-/// Removes a directory, if it is there. What is mounted in it is unmounted first, and keeps its files.
-pub fn remove_tree(path: &Path) -> Result<()> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        _ => super::tree::remove(path).with_context(|| format!("remove {}", path.display())),
     }
 }

@@ -25,7 +25,8 @@ mod history;
 mod record;
 mod tree;
 
-pub use container::{Container, Locked, all, lock, remove_tree, state_versions};
+pub use container::{Container, Locked, all, lock, state_versions};
 pub use files::make_directory;
 pub use history::Generation;
 pub use record::{Origin, Running, Start, VERSION, Wanted};
+pub use tree::remove_tree;

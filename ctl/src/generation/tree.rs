@@ -1,13 +1,16 @@
 //! Directories are removed without what is mounted in them, whatever a container has made of them.
 
+use crate::host::program;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use std::ffi::{CStr, CString, OsString};
+use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// Directories deeper than this are moved up before they are removed: each level takes a descriptor.
 const DEPTH: usize = 32;
@@ -15,10 +18,41 @@ const DEPTH: usize = 32;
 /// How often what is mounted meanwhile is unmounted.
 const TRIES: usize = 5;
 
+/// Removes a directory, if it is there. What is mounted in it is unmounted first, and keeps its files.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        _ => match remove(path) {
+            Err(error) if !nix::unistd::geteuid().is_root() && is_denied(&error) => remove_as_root_inside(path),
+            result => result,
+        }
+        .with_context(|| format!("remove {}", path.display())),
+    }
+}
+
+fn is_denied(error: &anyhow::Error) -> bool {
+    let of_errno = error.downcast_ref::<Errno>().map(|errno| errno.kind());
+    let kind = of_errno.or_else(|| error.downcast_ref::<io::Error>().map(io::Error::kind));
+    kind == Some(ErrorKind::PermissionDenied)
+}
+
+/// What an ordinary user's container has written belongs to other ids of the user's: they are those of a user
+/// namespace, whose root may remove it.
+fn remove_as_root_inside(path: &Path) -> Result<()> {
+    let own = std::env::current_exe().context("find our own path")?;
+    let mut unshare = Command::new(program("firn-image"));
+    unshare.arg("unshare").arg(own).args(["unit", "remove-tree"]).arg(path);
+    let output = unshare.stdin(Stdio::null()).output().context("run firn-image")?;
+    if !output.status.success() {
+        bail!("firn-image: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
 /// Removes a directory and what is in it. What is mounted there is unmounted first, so that files of
 /// other places are never removed; immutable files (NixOS's var/empty) are made mutable. No link is
 /// followed.
-pub fn remove(path: &Path) -> Result<()> {
+fn remove(path: &Path) -> Result<()> {
     for _ in 0..TRIES {
         unmount_all(path)?;
         match Removal::of(path).and_then(|mut removal| removal.run()) {

@@ -6,7 +6,7 @@ use crate::definition::schema::Definition;
 use crate::service::machine;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Files of the host that a start has prepared.
 #[derive(Debug, Default)]
@@ -18,12 +18,25 @@ pub struct Prepared<'a> {
     pub first_id: Option<u32>,
     /// A copy of the host's resolv.conf.
     pub resolv_conf: Option<&'a Path>,
-    /// The program that makes the network, and what it is told.
-    pub network: Option<(&'a Path, &'a Path)>,
+    /// Who makes the network.
+    pub network: Option<NetworkHooks>,
     /// A directory with the credentials.
     pub credentials: Option<&'a Path>,
     /// The program that registers the container with machined, where it is a unit.
     pub registrar: Option<&'a Path>,
+}
+
+/// What the runtime calls for a network.
+#[derive(Debug)]
+pub struct NetworkHooks {
+    /// `firn-network`.
+    pub program: PathBuf,
+    /// What it is told: a file.
+    pub message: PathBuf,
+    /// Its verb when the namespaces are there and init has not begun.
+    pub up: &'static str,
+    /// When all of them have ended.
+    pub down: &'static str,
 }
 
 /// Where a container finds its credentials (systemd, "Container Interface").
@@ -35,8 +48,8 @@ pub fn patch(config: &mut Value, definition: &Definition, prepared: &Prepared<'_
     if let Some(cgroup) = &prepared.cgroup {
         config["linux"]["cgroupsPath"] = cgroup.as_str().into();
     }
-    if let Some((program, message)) = prepared.network {
-        hooks(config, program, message)?;
+    if let Some(network) = &prepared.network {
+        hooks(config, network)?;
     }
     if let Some(first) = prepared.first_id {
         list(config, "/linux", "namespaces")?.push(json!({"type": "user"}));
@@ -88,10 +101,8 @@ fn namespace(config: &mut Value, definition: &Definition) -> Result<()> {
     Ok(())
 }
 
-/// The runtime calls the program when the namespaces are there and init has not begun, and when all of them
-/// have ended.
-fn hooks(config: &mut Value, program: &Path, message: &Path) -> Result<()> {
-    let (program, message) = (program.to_str(), message.to_str());
+fn hooks(config: &mut Value, network: &NetworkHooks) -> Result<()> {
+    let (program, message) = (network.program.to_str(), network.message.to_str());
     let (program, message) = program.zip(message).context("a path of firnctl's is no UTF-8")?;
     let path = std::env::var("PATH").unwrap_or_default();
     let hook = |verb: &str| {
@@ -101,7 +112,7 @@ fn hooks(config: &mut Value, program: &Path, message: &Path) -> Result<()> {
             "env": [format!("PATH={path}:/usr/sbin:/sbin:/run/current-system/sw/bin")],
         }])
     };
-    add_hooks(config, json!({"createRuntime": hook("up"), "poststop": hook("down")}))
+    add_hooks(config, json!({"createRuntime": hook(network.up), "poststop": hook(network.down)}))
 }
 
 /// Adds lists of hooks by their kind.

@@ -263,29 +263,32 @@ fn port(forwarded: &ForwardPort, host: Option<IpAddr>, address: IpAddr) -> Port 
     }
 }
 
-/// The resolv.conf of a container with a resolver: the host's, with that one server. Names without a dot may be
-/// containers'.
-pub fn resolv_conf(host: &str) -> String {
-    let mut search = vec![DOMAIN];
+/// The resolv.conf of a container with a resolver: the host's, with that one server. Of firn's own, names without a dot
+/// may be containers'.
+pub fn resolv_conf(host: &str, resolver: Ipv4Addr) -> String {
+    let own: &[&str] = if resolver == RESOLVER { &[DOMAIN] } else { &[] };
+    let mut search = own.to_vec();
     let mut options = String::new();
     for line in host.lines() {
         let mut words = line.split_ascii_whitespace();
         match words.next() {
             // The last one counts (resolv.conf(5)).
             Some("search" | "domain") => {
-                search = vec![DOMAIN];
+                search = own.to_vec();
                 search.extend(words.filter(|domain| *domain != "."));
             }
             Some("options") => options += &format!("{}\n", line.trim()),
             _ => {}
         }
     }
-    format!("nameserver {RESOLVER}\nsearch {}\n{options}", search.join(" "))
+    let search = if search.is_empty() { String::new() } else { format!("search {}\n", search.join(" ")) };
+    format!("nameserver {resolver}\n{search}{options}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firn_network::message::USER_RESOLVER;
     use serde_json::{Value, json};
 
     fn network(definition: Value) -> Option<Network> {
@@ -343,8 +346,10 @@ mod tests {
     fn a_container_asks_one_server() {
         let host = "# comment\ndomain old\nsearch a.example b\nnameserver 192.0.2.53\noptions edns0 trust-ad\n";
         let expected = "nameserver 127.0.0.11\nsearch containers a.example b\noptions edns0 trust-ad\n";
-        assert_eq!(resolv_conf(host), expected);
-        assert_eq!(resolv_conf(""), "nameserver 127.0.0.11\nsearch containers\n");
+        assert_eq!(resolv_conf(host, RESOLVER), expected);
+        assert_eq!(resolv_conf("", RESOLVER), "nameserver 127.0.0.11\nsearch containers\n");
+        let expected = "nameserver 10.0.2.3\nsearch a.example b\noptions edns0 trust-ad\n";
+        assert_eq!(resolv_conf(host, USER_RESOLVER), expected);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::samples::{samples, with};
 use firnctl::definition::schema::Definition;
 use firnctl::difference::{self, Change};
 use firnctl::generation::Running;
+use firnctl::host::Owner;
 use serde_json::{Map, Value, json};
 
 /// What comes of a host's configuration; `what` selects from it.
@@ -132,7 +133,7 @@ fn a_rebuild_restarts_what_cannot_be_changed_live() {
         // What it needs beside it is no change; another root is one.
         let mut others = sample.as_object().expect("an object").clone();
         others.retain(|name, _| name != option && sample.get("path") != Some(&Value::Null));
-        let change = difference::between(&run(&Value::Object(others.clone())), &run(sample));
+        let change = difference::between(&run(&Value::Object(others.clone())), &run(sample), Owner::Root);
         let is_alone = others.is_empty();
         let is_restart = compared(option) != compared("base");
         match change {

@@ -15,6 +15,7 @@ mod remove;
 mod size;
 mod store;
 mod transfer;
+mod unshare;
 mod verify;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -45,6 +46,7 @@ enum Verb {
     Verify(verify::VerifyArgs),
     Inspect(inspect::InspectArgs),
     Diff(diff::DiffArgs),
+    Unshare(unshare::UnshareArgs),
 }
 
 /// The definition of the command line, from which man pages and completions are made.
@@ -68,6 +70,7 @@ pub fn main() -> ExitCode {
         Verb::Verify(args) => verify::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Diff(args) => diff::run(&args),
+        Verb::Unshare(args) => unshare::run(&args).map(|never| match never {}),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,15 +7,26 @@ use crate::error::{Context, Result};
 use crate::ipc::protocol::Message;
 use crate::state::Status;
 use crate::state::oci_state::state_json;
-use crate::sys::clone;
+use crate::sys::{clone, prctl};
 
 /// Lets the runtime run prestart and createRuntime, then runs createContainer.
 pub fn run_create_hooks(init: &mut Init<'_>) -> Result<()> {
     let hooks = &init.plan.hooks;
     let all = [&hooks.prestart, &hooks.create_runtime, &hooks.create_container];
     if all.iter().any(|hooks| !hooks.is_empty()) {
+        // An ordinary user's hook may open the namespaces of init's that it is to change, as pasta does: /proc/PID/ns
+        // of a process that is not dumpable takes CAP_SYS_PTRACE in the user namespace of its memory, which is the
+        // caller's (ptrace(2), "Ptrace access mode checking"). In namespaces that are new no other process sees init.
+        let is_shown =
+            init.record.owner != 0 && init.plan.namespaces.makes(clone::NEWUSER) && !init.plan.namespaces.joins_pid();
+        let show = |shown: bool| {
+            let set = if is_shown { prctl::set_dumpable(shown) } else { Ok(()) };
+            set.doing(|| "PR_SET_DUMPABLE for hooks")
+        };
+        show(true)?;
         init.channel.send(&Message::Hooks)?;
         init.channel.expect(&Message::HooksDone)?;
+        show(false)?;
     }
     if hooks.create_container.is_empty() {
         return Ok(());

@@ -14,7 +14,7 @@ const LAYERS: [(&str, &[&str]); 4] = [
         "cli", "container", "control", "keeper", "state", "bundle", "runtime", "notify", "io", "reactor", "process", "signal", "stream", "sys",
     ]),
     ("ctl", &[
-        "main", "cli", "view", "apply", "access", "difference", "wanted", "log", "generation", "service", "definition", "host", "interrupt",
+        "main", "cli", "view", "apply", "access", "difference", "wanted", "log", "generation", "service", "definition", "host", "xdg", "interrupt",
     ]),
 ];
 

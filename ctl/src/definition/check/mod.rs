@@ -8,6 +8,7 @@
 //! | [`files`] | binds, volumes, tmpfs |
 //! | [`rights`] | devices, capabilities, keys, environment |
 //! | [`life`] | times, limits, order |
+//! | [`rootless`] | what an ordinary user's container can't have |
 //! | [`together`] | names, addresses and ports that two containers would share |
 
 mod files;
@@ -16,23 +17,28 @@ pub mod network;
 mod report;
 mod rights;
 mod root;
+mod rootless;
 mod together;
 
 use super::instances::Instance;
 use super::mistake::Finding;
+use crate::host::Owner;
 use report::Report;
 
 /// Everything that is wrong with the containers of a project.
-pub fn findings(instances: &[Instance]) -> Vec<Finding> {
+pub fn findings(instances: &[Instance], owner: Owner) -> Vec<Finding> {
     let mut report = Report::default();
     for instance in instances {
         let mut container = report.container(&instance.definition_name);
         container.keep("", name(&instance.name));
         root::check(&instance.definition, &mut container);
-        network::check(&instance.definition, &mut container);
+        network::check(&instance.definition, owner, &mut container);
         files::check(&instance.definition, &mut container);
         rights::check(&instance.definition, &mut container);
         life::check(&instance.definition, &mut container);
+        if owner == Owner::User {
+            rootless::check(&instance.definition, &mut container);
+        }
     }
     together::check(instances, &mut report);
     // Instances of one definition share its mistakes.

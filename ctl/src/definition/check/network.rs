@@ -4,8 +4,9 @@ use super::report::Container;
 use crate::definition::document::Step;
 use crate::definition::schema::{Definition, ForwardPort, Link};
 use crate::definition::values::{self, Family};
+use crate::host::Owner;
 
-pub fn check(definition: &Definition, container: &mut Container<'_>) {
+pub fn check(definition: &Definition, owner: Owner, container: &mut Container<'_>) {
     let Definition { link: main, extra, extra_veths, .. } = definition;
     check_link(main, container);
     for (name, veth) in extra_veths {
@@ -34,9 +35,13 @@ pub fn check(definition: &Definition, container: &mut Container<'_>) {
     if extra.address_prefix.is_some() {
         check_prefix(definition, container);
     } else if definition.private_network {
-        check_ports(main, container);
+        // An ordinary user's container has its address from pasta or slirp4netns.
+        if owner == Owner::Root {
+            check_ports(main, container);
+        }
     } else {
-        for option in set_options(main) {
+        // All others are told of an ordinary user's container for themselves.
+        for option in set_options(main).filter(|option| owner == Owner::Root || *option == "forwardPorts") {
             container.tell(option, "needs privateNetwork = true: without it the container has the host's network");
         }
     }
