@@ -1,9 +1,11 @@
 //! Containers of an ordinary user, without root.
 
+use crate::native;
 use crate::user::{SUBIDS, USER, User};
+use firn_conformance::harness::place::program;
 use firn_conformance::harness::{binary, command, wait_until};
 use serde_json::{Value, json};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 #[test]
 fn a_container_lives_and_changes_without_root() {
@@ -90,6 +92,39 @@ fn an_image_runs_as_a_root_and_is_thrown_away_by_shell() {
     user.call(&["--project", ".", "destroy", "a"]).succeeds();
     user.succeeds("firn-image unshare rm -rf .firn");
     user.leaves_nothing();
+}
+
+/// With the Nix daemon, as ordinary users have Nix.
+#[test]
+fn a_system_of_the_store_boots_and_changes_by_a_restart() {
+    let (one, two) = (native::build("one", 0), native::build("two", 0));
+    let mut user = User::new("rootless-native");
+    let socket = user.scratch.join("nix-daemon.socket");
+    let mut daemon = Command::new(program("nix-daemon", "nix-bin"));
+    daemon.args(["--daemon", "--option", "build-users-group", ""]).env("NIX_DAEMON_SOCKET_PATH", &socket);
+    let mut daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the daemon listens", || socket.exists());
+    user.env = vec![format!("NIX_DAEMON_SOCKET_PATH={}", socket.display())];
+    for (system, version) in [(&one, "one"), (&two, "two")] {
+        user.project(&json!({"a": {"path": system, "notify": false}}));
+        if version == "two" {
+            let plan = user.call(&["plan", "firn.json"]).stdout;
+            assert_eq!(plan, "a: restart: path\n");
+        }
+        user.call(&["up", "-d", "firn.json"]).succeeds();
+        let booted = format!("booted {version}\n");
+        wait_until("it is booted", || user.call(&["logs", "a"]).succeeds().stdout.ends_with(&booted));
+        let store = user.call(&["exec", "a", "ls", "/nix/store"]).succeeds().stdout;
+        assert_eq!(store.lines().filter(|path| path.contains("firn-test-system")).count(), 1, "{store}");
+        // The user's generations keep their systems.
+        let roots = command(Command::new("nix-store").args(["-q", "--roots", system])).succeeds().stdout;
+        assert!(roots.contains(&*user.scratch.id()), "{roots}");
+    }
+    user.call(&["rollback", "a"]).succeeds();
+    wait_until("it is booted", || user.call(&["logs", "a"]).succeeds().stdout.ends_with("booted one\n"));
+    user.leaves_nothing();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
 }
 
 /// As on a host where nobody has given the user any.

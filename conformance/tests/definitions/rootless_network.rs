@@ -30,7 +30,8 @@ fn definition(ports: &Value) -> Value {
 fn lives_in_a_network_of(helper: &str) {
     let (machine, mut user) = on_machine(&format!("rootless-{helper}"));
     user.env = vec![format!("FIRNCTL_NETWORK={helper}")];
-    upstream(&machine.client, "192.0.2.9:53", [192, 0, 2, 77]);
+    // As systemd-resolved listens.
+    upstream(&machine.name, "127.0.0.53:53", [192, 0, 2, 77]);
     let ports = json!([
         {"hostPort": 8080, "containerPort": 80}, {"hostPort": 8081, "containerPort": 80, "hostAddress": "127.0.0.1"},
         {"hostPort": 8053, "containerPort": 53, "protocol": "udp"},

@@ -36,7 +36,7 @@ impl User {
         scratch.write("passwd", &format!("{passwd}firn-test:x:{USER}:{USER}::/:/bin/sh\n"));
         scratch.write("subids", &format!("firn-test:{SUBIDS}:65536\n"));
         scratch.write("none", "");
-        scratch.write("resolv.conf", "search b.example\nnameserver 192.0.2.9\n");
+        scratch.write("resolv.conf", "search b.example\nnameserver 127.0.0.53\n");
         let tun = scratch.join("tun");
         command(Command::new("mknod").args(["-m", "0666"]).arg(&tun).args(["c", "10", "200"])).succeeds();
         let user = User { scratch, network: None, has_subids: true, env: Vec::new() };

@@ -53,6 +53,9 @@ pub fn run(arguments: &DestroyArgs, places: &PlaceArgs) -> Result<()> {
 
 /// Systemd's files of it go. Not beside others who tell systemd what is installed.
 fn forget(container: &Container) -> Result<()> {
+    if container.places().owner() == Owner::User {
+        return Ok(());
+    }
     let _lock = generation::lock(&container.places().hosts_lock())?;
     files::forget(&container.name, container.places())
 }

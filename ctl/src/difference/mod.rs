@@ -106,8 +106,9 @@ pub fn between(running: &Running, wanted: &Running, owner: Owner) -> Change {
     if has_users && !(gone.is_empty() && come.is_empty()) {
         restart.extend(changed.iter().filter(|option| is_of(&MOUNTS, option)).cloned());
     }
-    // pasta and slirp4netns are told of ports when they start.
+    // pasta and slirp4netns are told of ports when they start, and another view of the store is a mount.
     if owner == Owner::User {
+        restart.extend((from.is_some() && to.is_some() && from != to).then(|| "path".into()));
         restart.extend(changed.iter().filter(|option| is_of(&NETWORK, option)).cloned());
     }
     if !restart.is_empty() {
@@ -275,11 +276,13 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_users_container_gets_binds_and_ports_by_a_restart() {
+    fn an_ordinary_users_container_gets_binds_ports_and_systems_by_a_restart() {
         for (option, value) in [("volumes", json!(["/a:/x"])), ("forwardPorts", json!([{"hostPort": 8080}]))] {
             let change = between(&run(json!({}), None), &run(json!({option: value}), None), Owner::User);
             assert_eq!(change.to_string(), format!("restart: {option}"));
         }
+        let change = between(&run(json!({}), Some("/a")), &run(json!({}), Some("/b")), Owner::User);
+        assert_eq!(change.to_string(), "restart: path");
     }
 
     #[test]
