@@ -65,8 +65,9 @@ in
       assertion = !(config.systemd.services ? "container@${name}");
       message = "systemd.services.\"container@${name}\": the unit is firn's: write systemd.services.\"firn@${name}\"";
     }]) (builtins.attrNames config.containers);
+    # Its verbs and outputs are those of the name that it is called by.
     environment.systemPackages = [
-      (pkgs.writeShellScriptBin "nixos-container" ''exec ${cfg.package}/bin/firnctl "$@"'')
+      (pkgs.writeShellScriptBin "nixos-container" ''exec -a nixos-container ${cfg.package}/bin/firnctl "$@"'')
     ];
   };
 }

@@ -38,13 +38,17 @@ let
   };
 
   # Options that `systemctl reload` changes in a container that runs (`firnctl plan` says live or update).
-  live = import ./live.nix;
+  live = container: lib.filter (option: canSwitch container || !(builtins.elem option [ "path" "storePaths" ])) (import ./live.nix);
+  # A system without switch-to-configuration is restarted. `config` may not be defined.
+  canSwitch = container:
+    let asked = builtins.tryEval (container.config.system.switch.enable or true); in
+    !asked.success || asked.value;
   trigger = value: builtins.hashString "sha256" (builtins.toJSON value);
   triggers = container:
     let given = definition container; in
     {
-      restart = trigger (removeAttrs given live // { isNative = names.isNative container; });
-      reload = trigger (builtins.intersectAttrs (lib.genAttrs live (_: null)) given);
+      restart = trigger (removeAttrs given (live container) // { isNative = names.isNative container; });
+      reload = trigger (builtins.intersectAttrs (lib.genAttrs (live container) (_: null)) given);
     };
 
   # A path as one word (systemd.syntax(7)), without specifiers (systemd.unit(5)).

@@ -5,6 +5,7 @@ use firn_conformance::harness::place::program;
 use firn_conformance::harness::{Output, Scratch, binary, command, wait_until};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
@@ -49,19 +50,32 @@ const DEFINITIONS: &str = "/etc/firn/containers";
 const PROGRAMS: &str = "/run/current-system/sw/bin";
 
 /// What a host's configuration comes to.
+#[derive(Default)]
 struct Configuration {
     definitions: BTreeMap<String, String>,
     units: BTreeMap<String, String>,
+    /// Other names of units.
+    aliases: BTreeMap<String, String>,
+}
+
+impl Configuration {
+    fn text(&self, unit: &str) -> Option<&String> {
+        self.units.get(self.aliases.get(unit).map_or(unit, String::as_str))
+    }
 }
 
 struct Host {
     scratch: Scratch,
+    /// A machine has one configuration: held as long as this is its host.
+    _lock: File,
 }
 
 impl Host {
     fn new(test: &str) -> Self {
         assert!(Path::new(UNITS).exists(), "these tests run in guests: cargo xtask vm");
-        let host = Host { scratch: Scratch::new(test) };
+        let lock = File::create("/run/firn-test-rebuild.lock").unwrap();
+        lock.lock().unwrap();
+        let host = Host { scratch: Scratch::new(test), _lock: lock };
         for (path, content) in FILES {
             host.scratch.directory(path.rsplit_once('/').map_or("", |(parent, _)| parent));
             host.scratch.write(path, content);
@@ -79,6 +93,10 @@ impl Host {
 
     fn name(&self) -> String {
         format!("{}-web", self.scratch.id())
+    }
+
+    fn nixos_unit(&self) -> String {
+        format!("container@{}.service", self.name())
     }
 
     fn unit(&self) -> String {
@@ -106,8 +124,12 @@ impl Host {
         let host = self.scratch.join("nix/tests/host.nix");
         let text = format!(
             "map (module: let host = import {} module; in
-               assert host.mistakes == [ ]; {{ inherit (host) definitions units; }}) [ {} ]",
+               assert host.mistakes == [ ]; {{
+                 inherit (host) definitions units;
+                 aliases = (host.config.systemd.services.\"firn@{}\" or {{ }}).aliases or [ ];
+               }}) [ {} ]",
             host.display(),
+            self.name(),
             modules.join(" ")
         );
         let evaluate = ["--eval", "--strict", "--json", "--read-write-mode", "--expr", &text];
@@ -120,7 +142,9 @@ impl Host {
             let mut units: BTreeMap<_, _> = texts(&found["units"]);
             // Other tests have these too, with paths of their own.
             units.retain(|name, _| *name == self.unit() || name == "firn-declare.service");
-            Configuration { definitions: texts(&found["definitions"]), units }
+            let aliases = found["aliases"].as_array().unwrap().iter();
+            let aliases = aliases.map(|alias| (alias.as_str().unwrap().to_owned(), self.unit())).collect();
+            Configuration { definitions: texts(&found["definitions"]), units, aliases }
         };
         found.as_array().unwrap().iter().map(of).collect()
     }
@@ -141,7 +165,7 @@ impl Host {
         for (unit, old) in from.units.iter().filter(|(unit, _)| is_active(unit)) {
             let without_triggers =
                 |text: &str| text.lines().filter(|line| !line.starts_with("X-Reload-Triggers=")).collect::<String>();
-            match to.units.get(unit) {
+            match to.text(unit) {
                 None => is_failed |= !systemctl(&["stop", unit]).code == 0,
                 Some(new) if new == old => {}
                 Some(new) if without_triggers(new) == without_triggers(old) => {
@@ -150,6 +174,9 @@ impl Host {
                 Some(new) if new.contains("\nX-RestartIfChanged=false\n") => {}
                 Some(_) => jobs.entry("restart").or_default().push(unit),
             }
+        }
+        for alias in from.aliases.keys() {
+            std::fs::remove_file(Path::new(UNITS).join(alias)).unwrap();
         }
         for (directory, old, new) in [("/etc", &from.definitions, &to.definitions), (UNITS, &from.units, &to.units)] {
             for name in old.keys().filter(|name| !new.contains_key(*name)) {
@@ -161,6 +188,10 @@ impl Host {
                 std::fs::create_dir_all(DEFINITIONS).unwrap();
                 std::fs::write(Path::new(directory).join(name), text).unwrap();
             }
+        }
+        for (alias, unit) in &to.aliases {
+            let _ = std::fs::remove_file(Path::new(UNITS).join(alias));
+            std::os::unix::fs::symlink(unit, Path::new(UNITS).join(alias)).unwrap();
         }
         systemctl(&["daemon-reload"]).succeeds();
         // Reloads come first there, too.
@@ -196,9 +227,9 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        systemctl(&["stop", &self.unit(), "firn-declare.service"]);
+        systemctl(&["stop", &self.unit(), &self.nixos_unit(), "firn-declare.service"]);
         let _ = std::fs::remove_dir_all("/etc/firn");
-        for unit in [self.unit(), "firn-declare.service".into()] {
+        for unit in [self.unit(), self.nixos_unit(), "firn-declare.service".into()] {
             let _ = std::fs::remove_file(Path::new(UNITS).join(unit));
         }
         systemctl(&["daemon-reload"]);
@@ -266,4 +297,54 @@ fn a_rebuild_updates_a_system_live_and_restarts_for_what_else_has_changed() {
     wait_until("it has ended", || host.listed().is_none());
     let root = Path::new("/var/lib/firnctl/containers").join(host.name()).join("root/upper/switched");
     assert_eq!(std::fs::read_to_string(root).unwrap(), "test two\n");
+}
+
+/// As NixOS has its container: run by systemd-nspawn, in a unit of its own.
+#[test]
+fn nixos_own_container_is_taken_over_with_its_files_and_given_back() {
+    let host = Host::new("rebuild-taken");
+    let (name, system) = (host.name(), host.system("one"));
+    let root = Path::new("/var/lib/nixos-containers").join(&name);
+    for directory in ["usr/bin", "etc", "var/lib"] {
+        std::fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    std::fs::write(root.join("etc/os-release"), "").unwrap();
+    let nspawn = program("systemd-nspawn", "systemd-container");
+    let text = format!(
+        "[Service]\nType=simple\nKillMode=mixed\nKillSignal=TERM\nSlice=machine.slice\nDelegate=yes\n\
+         ExecStart={} --quiet --keep-unit --register=no -M {name} -D {} --bind-ro=/nix/store --kill-signal=SIGRTMIN+3 \
+         {system}/init\n",
+        nspawn.display(),
+        root.display()
+    );
+    let of_nixos = Configuration { units: BTreeMap::from([(host.nixos_unit(), text)]), ..Configuration::default() };
+    let module = format!(
+        "{{ firn.takeOver = true; containers.\"{name}\" = {{ path = \"{system}\"; extraFlags = [ \"--notify-ready=no\" ]; }}; }}"
+    );
+    let taken = host.configurations(&[module]).remove(0);
+    let is_active = || systemctl(&["is-active", &host.nixos_unit()]).stdout;
+
+    host.switch(&Configuration::default(), &of_nixos);
+    systemctl(&["start", &host.nixos_unit()]).succeeds();
+    wait_until("it has booted", || root.join("bin/sh").is_symlink());
+    std::fs::write(root.join("var/lib/data"), "of before\n").unwrap();
+
+    let (jobs, is_failed) = host.switch(&of_nixos, &taken);
+    assert_eq!((jobs, is_failed), (vec![format!("restart {}", host.nixos_unit())], false));
+    assert_eq!(host.listed().unwrap()["state"], "up");
+    assert_eq!(host.sh("cat /var/lib/data; echo of firn > /var/lib/data"), "of before\n");
+    // Units that were ordered after it, or restart it, find it by its name.
+    assert_eq!(is_active(), "active\n");
+    let id = systemctl(&["show", "--value", "--property", "Id", &host.nixos_unit()]).succeeds().stdout;
+    assert_eq!(id, format!("{}\n", host.unit()));
+
+    // A generation of the host without firn.
+    let (_, is_failed) = host.switch(&taken, &of_nixos);
+    assert!(!is_failed);
+    systemctl(&["start", &host.nixos_unit()]).succeeds();
+    assert_eq!(is_active(), "active\n");
+    assert_eq!(std::fs::read_to_string(root.join("var/lib/data")).unwrap(), "of firn\n");
+    systemctl(&["stop", &host.nixos_unit()]).succeeds();
+    host.firnctl(&["destroy", &name]).succeeds();
+    assert!(!root.exists() && !root.is_symlink());
 }

@@ -25,3 +25,21 @@ fn examples_are_configurations() {
         assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+#[test]
+fn the_flake_of_a_host_has_the_module() {
+    let text = include_str!("../../../docs/nixos.md");
+    let flake =
+        text.split_once("```nix flake.nix\n").and_then(|(_, rest)| rest.split_once("\n```")).expect("a flake").0;
+    let found = nix(&format!(
+        "let
+           firn = (import (nix + \"/../flake.nix\")).outputs {{ self = firn; }};
+           flake = {};
+           host = (flake.outputs {{ inherit firn; nixpkgs.lib.nixosSystem = system: system; }}).nixosConfigurations.host;
+         in {{ inherit (host) system; inputs = builtins.attrNames flake.inputs;
+              module = builtins.head host.modules == nix + \"/nixos\"; }}",
+        // A file of the host's.
+        flake.replace("./configuration.nix", "{ }")
+    ));
+    assert_eq!(found, serde_json::json!({"system": "x86_64-linux", "inputs": ["firn"], "module": true}));
+}

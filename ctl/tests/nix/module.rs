@@ -148,6 +148,29 @@ fn a_rebuild_restarts_what_cannot_be_changed_live() {
     }
 }
 
+/// Nothing in a system without switch-to-configuration could switch to it.
+#[test]
+fn a_system_that_cannot_be_switched_to_is_restarted() {
+    let module = |variable: &str, switch: &str| {
+        format!(
+            "({{ firn.containers.web.config = {{ environment.variables.A = \"{variable}\"; system.switch.enable = {switch}; }}; }})"
+        )
+    };
+    let hosts = [module("1", "true"), module("2", "true"), module("1", "false"), module("2", "false")];
+    let found = nix(&format!(
+        "map (module: (import (nix + \"/tests/host.nix\") module).units.\"firn@web.service\") [ {} ]",
+        hosts.join(" ")
+    ));
+    let restarts = |one: usize, other: usize| {
+        let lines = |index: usize| {
+            let text = found[index].as_str().expect("a unit");
+            text.lines().filter(|line| !line.starts_with("X-Reload-Triggers=")).collect::<Vec<_>>()
+        };
+        lines(one) != lines(other)
+    };
+    assert!(!restarts(0, 1) && restarts(2, 3));
+}
+
 #[test]
 fn units_are_the_templates_with_what_the_definition_adds() {
     let found = host(
@@ -396,8 +419,13 @@ fn the_flake_has_the_module_and_a_package_for_any_nixpkgs() {
          in {
            inherit (package) pname version;
            overlay = (outputs.overlays.default pkgs { }).firn.pname;
+           packages = builtins.mapAttrs (_: builtins.attrNames) outputs.packages;
            module = (import outputs.nixosModules.default) ? imports;
          }");
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(found, json!({"pname": "firn", "version": version, "overlay": "firn", "module": true}));
+    let expected = json!({
+        "pname": "firn", "version": version, "overlay": "firn", "module": true,
+        "packages": {"x86_64-linux": ["default", "firn"]},
+    });
+    assert_eq!(found, expected);
 }

@@ -193,13 +193,15 @@ fn nixos_makes_no_units_for_what_firn_serves() {
          in { inherit (host.config) warnings; inherit (host.config.boot) enableContainers;
               inherit (host) definitions;
               aliases = host.config.systemd.services.\"firn@web\".aliases;
-              programs = map (package: package.name) host.config.environment.systemPackages; }");
+              programs = builtins.listToAttrs (map (package: { inherit (package) name; value = package.text or null; })
+                host.config.environment.systemPackages); }");
     assert_eq!(found["enableContainers"], false);
     // NixOS says that its containers are off, which they are not.
     assert_eq!(found["warnings"], json!(["another"]));
     // What is ordered after NixOS's units, or restarts them, means firn's.
     assert_eq!(found["aliases"], json!(["container@web.service"]));
-    assert!(found["programs"].as_array().expect("a list").contains(&json!("nixos-container")));
+    let program = found["programs"]["nixos-container"].as_str().expect("a script");
+    assert!(program.starts_with("exec -a nixos-container /nix/store/") && program.ends_with("/bin/firnctl \"$@\""));
     assert_eq!(
         found["definitions"]["firn/containers/db.json"]["containers"]["db"],
         json!({"flake": "/etc/nixos#db", "rootFrom": "/var/lib/nixos-containers/db", "timeoutStartSec": "1min"})

@@ -74,6 +74,7 @@ in
       udev.extraRules = option types.lines "";
     };
     system = {
+      switch.enable = option types.bool true;
       build = anything;
       checks = option (types.listOf types.unspecified) [ ];
     };
