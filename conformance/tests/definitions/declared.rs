@@ -95,6 +95,9 @@ fn what_is_declared_no_longer_is_no_ghost_and_keeps_its_files() {
     // Without a container there is no directory, and nobody who would hand it over.
     std::fs::remove_dir_all(host.scratch.join("declared")).unwrap();
     assert_eq!(names(&host), "");
+    // Or an empty one is left.
+    host.scratch.directory("declared");
+    assert_eq!(names(&host), "");
     hand_over(&host);
     declare(&host, "a", json!({}));
     hand_over(&host);

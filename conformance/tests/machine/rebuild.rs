@@ -5,8 +5,7 @@ use firn_conformance::harness::place::program;
 use firn_conformance::harness::{Output, Scratch, binary, command, wait_until};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 macro_rules! files {
@@ -45,7 +44,6 @@ const FILES: [(&str, &str); 27] = files![
 ];
 
 const UNITS: &str = "/run/systemd/system";
-const DEFINITIONS: &str = "/etc/firn/containers";
 /// Where NixOS has the programs of its system.
 const PROGRAMS: &str = "/run/current-system/sw/bin";
 
@@ -66,16 +64,12 @@ impl Configuration {
 
 struct Host {
     scratch: Scratch,
-    /// A machine has one configuration: held as long as this is its host.
-    _lock: File,
 }
 
 impl Host {
     fn new(test: &str) -> Self {
         assert!(Path::new(UNITS).exists(), "these tests run in guests: cargo xtask vm");
-        let lock = File::create("/run/firn-test-rebuild.lock").unwrap();
-        lock.lock().unwrap();
-        let host = Host { scratch: Scratch::new(test), _lock: lock };
+        let host = Host { scratch: Scratch::new(test) };
         for (path, content) in FILES {
             host.scratch.directory(path.rsplit_once('/').map_or("", |(parent, _)| parent));
             host.scratch.write(path, content);
@@ -84,15 +78,23 @@ impl Host {
         let ours = ["firn", "firn-image", "firn-init", "firn-shim", "firnctl", "firn-network"].map(binary);
         let others = [("nix-store", "nix-bin"), ("nft", "nftables")].map(|(name, package)| program(name, package));
         for path in ours.into_iter().chain(others) {
-            let link = Path::new(PROGRAMS).join(path.file_name().unwrap());
-            let _ = std::fs::remove_file(&link);
-            std::os::unix::fs::symlink(path, link).unwrap();
+            // Another test may have made it.
+            let _ = std::os::unix::fs::symlink(&path, Path::new(PROGRAMS).join(path.file_name().unwrap()));
         }
         host
     }
 
     fn name(&self) -> String {
         format!("{}-web", self.scratch.id())
+    }
+
+    /// The unit that hands the definitions over.
+    fn declare(&self) -> String {
+        format!("{}-declare.service", self.scratch.id())
+    }
+
+    fn etc(&self) -> PathBuf {
+        Path::new("/etc").join(self.scratch.id())
     }
 
     fn nixos_unit(&self) -> String {
@@ -133,7 +135,12 @@ impl Host {
             modules.join(" ")
         );
         let evaluate = ["--eval", "--strict", "--json", "--read-write-mode", "--expr", &text];
-        let found: Value = serde_json::from_str(&self.nix("nix-instantiate", &evaluate)).unwrap();
+        // Of what a machine has one of, each test has its own.
+        let found = self
+            .nix("nix-instantiate", &evaluate)
+            .replace("firn/containers", &format!("{}/containers", self.scratch.id()))
+            .replace("firn-declare.service", &self.declare());
+        let found: Value = serde_json::from_str(&found).unwrap();
         let texts = |value: &Value| {
             let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             value.as_object().unwrap().iter().map(|(name, value)| (name.clone(), text(value))).collect()
@@ -141,7 +148,7 @@ impl Host {
         let of = |found: &Value| {
             let mut units: BTreeMap<_, _> = texts(&found["units"]);
             // Other tests have these too, with paths of their own.
-            units.retain(|name, _| *name == self.unit() || name == "firn-declare.service");
+            units.retain(|name, _| *name == self.unit() || *name == self.declare());
             let aliases = found["aliases"].as_array().unwrap().iter();
             let aliases = aliases.map(|alias| (alias.as_str().unwrap().to_owned(), self.unit())).collect();
             Configuration { definitions: texts(&found["definitions"]), units, aliases }
@@ -182,10 +189,8 @@ impl Host {
             for name in old.keys().filter(|name| !new.contains_key(*name)) {
                 std::fs::remove_file(Path::new(directory).join(name)).unwrap();
             }
-            // NixOS has no empty directories in /etc.
-            let _ = std::fs::remove_dir(DEFINITIONS);
             for (name, text) in new {
-                std::fs::create_dir_all(DEFINITIONS).unwrap();
+                std::fs::create_dir_all(self.etc().join("containers")).unwrap();
                 std::fs::write(Path::new(directory).join(name), text).unwrap();
             }
         }
@@ -227,9 +232,9 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        systemctl(&["stop", &self.unit(), &self.nixos_unit(), "firn-declare.service"]);
-        let _ = std::fs::remove_dir_all("/etc/firn");
-        for unit in [self.unit(), self.nixos_unit(), "firn-declare.service".into()] {
+        systemctl(&["stop", &self.unit(), &self.nixos_unit(), &self.declare()]);
+        let _ = std::fs::remove_dir_all(self.etc());
+        for unit in [self.unit(), self.nixos_unit(), self.declare()] {
             let _ = std::fs::remove_file(Path::new(UNITS).join(unit));
         }
         systemctl(&["daemon-reload"]);
@@ -257,7 +262,7 @@ fn a_rebuild_updates_a_system_live_and_restarts_for_what_else_has_changed() {
     ]);
     let [nothing, first, updated, limited, renamed, kept, both] = &found[..] else { panic!("seven") };
     assert_eq!(nothing.units.len(), 0);
-    let declare = || "restart firn-declare.service".to_owned();
+    let declare = || format!("restart {}", host.declare());
     let done = |words: &[&str]| (words.iter().map(|word| (*word).to_owned()).chain([declare()]).collect(), false);
 
     assert_eq!(host.switch(nothing, first), (vec![], false));

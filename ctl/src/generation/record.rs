@@ -5,7 +5,7 @@ use crate::definition::schema::Definition;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// The version that is written.
@@ -93,8 +93,14 @@ pub struct Origin {
 impl Origin {
     /// The host's configuration has no containers any more.
     pub fn is_gone(&self) -> bool {
-        self.is_declared && self.file.as_ref().is_none_or(|file| !file.exists())
+        self.is_declared && self.file.as_ref().is_none_or(|directory| !has_definitions(directory))
     }
+}
+
+/// NixOS may leave an empty directory.
+fn has_definitions(directory: &Path) -> bool {
+    let mut entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.any(|entry| entry.path().extension().is_some_and(|ending| ending == "json"))
 }
 
 /// What a container was started with, and has been given since.
