@@ -6,11 +6,14 @@ use crate::host::network_program;
 use crate::wanted::network::is_private;
 use anyhow::{Context, Result, bail};
 use firn_network::message::{Helper, UserNetwork, UserPort, VERSION};
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 
 /// The first port that needs no right of root's (ip(7)).
 const FIRST_PORT: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+/// tun(4): any user may open it, for namespaces of one's own.
+const TUN: &str = "/dev/net/tun";
 /// A variable that has the other program tried first.
 const CHOICE: &str = "FIRNCTL_NETWORK";
 
@@ -30,6 +33,11 @@ pub fn check(container: &Container, definition: &Definition) -> Result<()> {
     }
     // Those that it has are opened anew by its restart.
     if container.connect()?.is_none() {
+        File::options().read(true).write(true).open(TUN).with_context(|| {
+            format!(
+                "privateNetwork: {TUN}, which pasta and slirp4netns need: have root `chmod 0666 {TUN}`, as udev does"
+            )
+        })?;
         network.ports.iter().try_for_each(check_free)?;
     }
     Ok(())

@@ -40,10 +40,8 @@ fn failure(child: &mut Child) -> anyhow::Error {
     let mut said = String::new();
     let _ = child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
     let _ = child.wait();
-    let hint =
-        if said.contains("/dev/net/tun") { " (it must be open to all users: `chmod 0666 /dev/net/tun`)" } else { "" };
     let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    anyhow::anyhow!("slirp4netns: {}{hint}", lines.join("; "))
+    anyhow::anyhow!("slirp4netns: {}", lines.join("; "))
 }
 
 fn open(port: &UserPort) -> Result<()> {
