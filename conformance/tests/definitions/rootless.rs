@@ -50,6 +50,9 @@ fn a_container_lives_and_changes_without_root() {
     let error = user.call(&["bind", "a", "add", "./data:/mnt"]).fails(1).stderr;
     assert!(error.contains("bindMounts can't be changed while it runs"), "{error}");
 
+    // Without a cgroup they are known by their pid namespace.
+    let top = user.call(&["top", "b", "-eo", "pid,args"]).succeeds().stdout;
+    assert!(top.contains("/init") && top.contains("sleep 60") && top.lines().count() == 3, "{top}");
     user.call(&["exec", "a", "sh", "-c", "kill -USR1 1"]);
     wait_until("it is up again", || user.call(&["logs", "a"]).stdout.matches("up A=2").count() == 1);
     user.call(&["kill", "a"]).succeeds();

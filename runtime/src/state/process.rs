@@ -39,6 +39,19 @@ pub fn is_alive(pid: i32, start: u64) -> bool {
     pid > 0 && stat(pid).is_some_and(|stat| stat.start == start && stat.lives())
 }
 
+/// The processes in the pid namespace of this one, without those of namespaces below. For display only: a pid may be
+/// reused at any time.
+#[expect(clippy::disallowed_methods, reason = "procfs of the host, whose numbers are shown to the caller")]
+pub fn in_pid_namespace_of(init: i32) -> Vec<i32> {
+    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let Some(own) = namespace(init) else { return Vec::new() };
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut pids: Vec<i32> = pids.filter(|pid| namespace(*pid).as_ref() == Some(&own)).collect();
+    pids.sort_unstable();
+    pids
+}
+
 impl Stat {
     fn lives(&self) -> bool {
         !matches!(self.state, 'Z' | 'X') || self.threads > 1
