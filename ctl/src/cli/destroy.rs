@@ -1,15 +1,17 @@
 //! `firnctl destroy`: a container goes, with all that it has written.
 
-use super::install::require_of_systemd;
+use super::install::tell_host;
 use super::places::PlaceArgs;
 use super::source::load_names;
+use super::together::starts_at_once;
 use crate::apply::stop::{self, How};
-use crate::apply::{first_root, hosts, keys, live, network};
+use crate::apply::{first_root, live, network, order};
 use crate::generation::{self, Container};
-use crate::host::Owner;
+use crate::host::{Owner, Places};
 use crate::service::files;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Kill containers and remove them with all that they have written. What is mounted in their roots is
@@ -43,12 +45,19 @@ pub fn run(arguments: &DestroyArgs, places: &PlaceArgs) -> Result<()> {
     if arguments.all {
         containers = generation::all(&all_places)?;
     }
-    // One that fails keeps none of the others.
-    let errors: Vec<String> =
-        containers.iter().filter_map(|container| Some(format!("{:#}", destroy(container).err()?))).collect();
-    // Others are not started after what is gone.
-    let told = require_of_systemd(&all_places);
-    if errors.is_empty() { told } else { bail!("{}", errors.join("\nfirnctl: ")) }
+    let errors = destroy_all(&containers, &all_places);
+    if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("\nfirnctl: ")) }
+}
+
+/// Ends all of them and removes them, several at a time; one that fails keeps none of the others. What has gone
+/// wrong.
+pub fn destroy_all(containers: &[Container], places: &Places) -> Vec<String> {
+    let by_name: BTreeMap<&str, &Container> = containers.iter().map(|one| (&*one.name, one)).collect();
+    let waits = by_name.keys().map(|name| ((*name).to_owned(), BTreeSet::new())).collect();
+    let outcomes = order::run(&waits, starts_at_once(), |name| remove(by_name[name]));
+    let told = tell_host(places);
+    let errors = outcomes.into_values().chain([told]).filter_map(Result::err);
+    errors.map(|error| format!("{error:#}")).collect()
 }
 
 /// Systemd's files of it go. Not beside others who tell systemd what is installed.
@@ -65,9 +74,15 @@ fn checked(name: &str) -> Result<()> {
     firn::state::check_id(name).with_context(|| format!("container {name}"))
 }
 
-/// Ends one and removes it. It is killed before the lock is waited for: what holds that may be waiting for
-/// a program inside.
+/// Ends one and removes it.
 pub fn destroy(container: &Container) -> Result<()> {
+    remove(container)?;
+    tell_host(container.places())
+}
+
+/// The same, of which the host is not told yet. It is killed before the lock is waited for: what holds that may be
+/// waiting for a program inside.
+fn remove(container: &Container) -> Result<()> {
     if !container.exists() {
         return Ok(());
     }
@@ -94,10 +109,5 @@ pub fn destroy(container: &Container) -> Result<()> {
     locked.remove(&locked).with_context(what)?;
     // Another firnctl may have told systemd of it in between, for which it was installed still.
     forget(container).with_context(what)?;
-    network::leave(container).with_context(what)?;
-    if container.places().owner() == Owner::User {
-        return Ok(());
-    }
-    let hosts = hosts::write(container.places());
-    keys::write(container.places()).and(hosts)
+    network::leave(container).with_context(what)
 }

@@ -1,7 +1,7 @@
 //! The program `extra-container`: its verbs and outputs, by firnctl's own verbs. Those that it has not are
 //! nixos-container's.
 
-use super::destroy::destroy;
+use super::destroy::destroy_all;
 use super::install::install;
 use super::nixos_container::{self, Confs, restart};
 use super::places::PlaceArgs;
@@ -280,9 +280,7 @@ fn destroy_named(words: Vec<String>, places: &PlaceArgs) -> Result<()> {
             words.iter().map(|name| Container::new(name, &all_places)).collect()
         }
     };
-    // One that fails keeps none of the others.
-    let errors: Vec<String> =
-        containers.iter().filter_map(|container| Some(format!("{:#}", destroy(container).err()?))).collect();
+    let errors = destroy_all(&containers, &all_places);
     if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("\nextra-container: ")) }
 }
 

@@ -142,7 +142,7 @@ fn words(action: &Action) -> (&'static str, &'static str) {
 
 /// Booting keeps processors busy: more at a time would only make each of them late, and its
 /// `timeoutStartSec` runs from its turn on.
-fn starts_at_once() -> usize {
+pub fn starts_at_once() -> usize {
     std::thread::available_parallelism().map_or(4, |count| 2 * count.get())
 }
 

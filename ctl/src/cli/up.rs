@@ -107,7 +107,8 @@ pub fn down(arguments: &DownArgs, places: &PlaceArgs) -> Result<()> {
     if !arguments.destroy {
         return together::refuse_killed(&killed);
     }
-    containers.iter().try_for_each(super::destroy::destroy)
+    let errors = super::destroy::destroy_all(&containers, &places);
+    if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("\nfirnctl: ")) }
 }
 
 /// Destroys them, or tells of them.
