@@ -84,9 +84,17 @@ fn copy_and_seal(copy: OwnedFd, exe: &OwnedFd) -> rustix::io::Result<OwnedFd> {
             n => left -= n,
         }
     }
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&copy, seals)?;
+    seal(&copy)?;
     // execve(2) fails with ETXTBSY while the file is open for writing.
     let path = format!("/proc/self/fd/{}", rustix::fd::AsRawFd::as_raw_fd(&copy));
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The kernel refuses with EBUSY as long as anything has a reference to one of the pages, such as what moves
+/// pages in a busy machine's memory; it has waited for 150 ms by then.
+fn seal(copy: &OwnedFd) -> rustix::io::Result<()> {
+    const TRIES: usize = 40;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    let mut tries = std::iter::repeat_with(|| rustix::fs::fcntl_add_seals(copy, seals)).take(TRIES);
+    tries.find(|tried| *tried != Err(Errno::BUSY)).unwrap_or(Err(Errno::BUSY))
 }
