@@ -4,7 +4,7 @@ mod common;
 
 use common::{Fixture, Monitor, text_of, until};
 use firn_shim::control::client::Client;
-use firn_shim::control::protocol::{Event, ExecProcess, Request, State};
+use firn_shim::control::protocol::{Event, ExecProcess, Request, State, TerminalSize};
 use nix::pty::{Winsize, openpty};
 use serde_json::json;
 use std::fs;
@@ -98,6 +98,27 @@ fn a_terminal_of_its_own() {
     }
     assert!(seen.contains("30 90") && seen.contains("/dev/pts/"), "{seen}");
     assert_eq!(child.wait().unwrap().code(), Some(5), "{seen}");
+    // The size is there before the process is, with the user's other wishes.
+    let mut client = Client::connect(&fixture.dir.join("state"), &fixture.id).unwrap().unwrap();
+    for (number, user) in [(1, "7"), (2, "7:8")] {
+        let args = ["sh", "-c", "echo $(stty size) $(id -u):$(id -g) $WORD $PWD"].map(str::to_owned).to_vec();
+        let size = Some(TerminalSize { rows: 33, columns: 100 + number });
+        let (env, cwd, user) = (vec!["WORD=a b".into()], Some("/data".into()), Some(user.to_owned()));
+        let process = ExecProcess { args, env, cwd, user, terminal: true, size, ..ExecProcess::default() };
+        let (_, mut streams) = client.call(Request::Exec(process)).unwrap();
+        let mut shown = String::new();
+        let mut terminal = fs::File::from(streams.remove(0));
+        until("it has ended", || {
+            loop {
+                match terminal.read(&mut buffer) {
+                    Ok(count @ 1..) => shown += &text_of(&buffer[..count]),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
+                    Ok(0) | Err(_) => return true,
+                }
+            }
+        });
+        assert_eq!(shown, format!("33 {} 7:{} a b /data\r\n", 100 + number, if number == 2 { 8 } else { 0 }));
+    }
     stop(&fixture, monitor);
 }
 

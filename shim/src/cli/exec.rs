@@ -3,9 +3,10 @@
 use super::control::Target;
 use super::session::{End, Session};
 use super::told::tell;
-use crate::control::protocol::{Event, ExecProcess, Request};
+use crate::control::protocol::{Event, ExecProcess, Request, TerminalSize};
 use clap::Args;
 use firn::error::Result;
+use rustix::termios::tcgetwinsize;
 
 /// The options of `exec`.
 #[derive(Debug, Clone, Args)]
@@ -62,6 +63,7 @@ fn failure_status(error: &str) -> u8 {
 
 fn exec(options: &Options) -> Result<u8> {
     let mut client = options.target.connect()?;
+    let size = tcgetwinsize(std::io::stdin()).ok().filter(|_| options.tty);
     let process = ExecProcess {
         args: options.command.clone(),
         env: options.env.clone(),
@@ -69,6 +71,7 @@ fn exec(options: &Options) -> Result<u8> {
         user: options.user.clone(),
         groups: options.additional_gids.clone(),
         terminal: options.tty,
+        size: size.map(|size| TerminalSize { rows: size.ws_row, columns: size.ws_col }),
         input: !options.no_stdin,
     };
     let (reply, streams) = client.call(Request::Exec(process))?;

@@ -6,6 +6,7 @@
 
 use super::Container;
 use super::execs::{Exec, LIMIT};
+use super::process_file;
 use crate::control::protocol::{self, AttachedStream, ExecProcess, Happening, Message, Reply};
 use crate::process::exit::Exit;
 use crate::process::pipes;
@@ -19,6 +20,8 @@ use std::process::{Command, Stdio};
 /// The names of files in the state directory while a process is started; one is at a time.
 const PID_FILE: &str = "exec.pid";
 const CONSOLE: &str = "exec.console";
+const PROCESS_FILE: &str = "exec.process";
+
 impl Container {
     /// Begins to start a process. The client gets its reply when that is done, or has failed.
     pub(super) fn begin_exec(&mut self, client: u32, process: ExecProcess) -> Result<()> {
@@ -41,7 +44,7 @@ impl Container {
 
     /// The runtime's command for a process, with its streams.
     pub(super) fn prepare_exec(&mut self, number: u32) -> Result<Command> {
-        for name in [PID_FILE, CONSOLE] {
+        for name in [PID_FILE, CONSOLE, PROCESS_FILE] {
             self.dir.remove(name)?;
         }
         self.execs.orphans.clear();
@@ -50,8 +53,13 @@ impl Container {
         if !self.attempt.init_runs() {
             return Err(Error::new("it does not run any more"));
         }
-        let mut console = None;
+        let (mut console, mut process_file) = (None, None);
         if exec.process.terminal {
+            if let Some(size) = exec.process.size {
+                let file = self.dir.file(PROCESS_FILE);
+                process_file::write(&file, &self.dir.file("bundle"), &exec.process, size)?;
+                process_file = Some(file);
+            }
             let socket = ConsoleSocket::new(self.dir.listen(CONSOLE)?).doing(|| "listen for the terminal")?;
             exec.console = Some(socket);
             console = Some(self.dir.connect_path(CONSOLE));
@@ -64,6 +72,7 @@ impl Container {
             groups: &exec.process.groups,
             pid_file: self.dir.file(PID_FILE),
             console_socket: console,
+            process_file,
         };
         let mut command = self.runtime.exec_command(&args).doing(|| "prepare exec")?;
         if !exec.process.terminal {

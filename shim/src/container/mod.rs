@@ -19,6 +19,7 @@ mod holding;
 mod machine;
 mod oom;
 pub(crate) mod policy;
+mod process_file;
 mod ready;
 mod record;
 mod report;

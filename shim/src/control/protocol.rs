@@ -85,8 +85,18 @@ pub struct ExecProcess {
     pub groups: Vec<u32>,
     /// It gets a terminal, else pipes.
     pub terminal: bool,
+    /// Of its terminal, when the process begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<TerminalSize>,
     /// Its stdin is a pipe, else /dev/null. A terminal always has an input.
     pub input: bool,
+}
+
+/// In characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    pub rows: u16,
+    pub columns: u16,
 }
 
 /// What the monitor sends.

@@ -76,6 +76,8 @@ pub(crate) struct ExecArgs<'a> {
     pub(crate) pid_file: PathBuf,
     /// With it the process has a terminal.
     pub(crate) console_socket: Option<PathBuf>,
+    /// A process.json, which has all of the process: the fields from `args` to `groups` are not told.
+    pub(crate) process_file: Option<PathBuf>,
 }
 
 impl Runtime {
@@ -100,6 +102,10 @@ impl Runtime {
         command.arg("--detach").arg("--pid-file").arg(&exec.pid_file);
         if let Some(socket) = &exec.console_socket {
             command.arg("--tty").arg("--console-socket").arg(socket);
+        }
+        if let Some(file) = &exec.process_file {
+            command.arg("--process").arg(file).args(["--", &self.id]);
+            return Ok(command);
         }
         for (option, value) in [("--cwd", exec.cwd), ("--user", exec.user)] {
             if let Some(value) = value {

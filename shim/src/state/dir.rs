@@ -32,7 +32,7 @@ const SOCKET_PATH_LIMIT: usize = 107;
 const BACKLOG: i32 = 16;
 
 /// All files that only a running container needs, but for `lock` and `bundle/`.
-const TEMPORARY: [&str; 14] = [
+const TEMPORARY: [&str; 15] = [
     "init",
     "notify",
     "console",
@@ -42,6 +42,7 @@ const TEMPORARY: [&str; 14] = [
     "exec.console",
     "pid",
     "exec.pid",
+    "exec.process",
     "runtime.log",
     "runtime.err",
     "command",
