@@ -108,8 +108,11 @@ pub fn wait_for_another(container: &Container, tell: &dyn Fn(&Status)) -> Result
     if until_ready(container, &mut client, tell)? { Ok(()) } else { Err(ended()) }
 }
 
-/// Whether it has become ready, by the events that were subscribed to; false: it has ended, has failed once, or a signal has come.
+/// Whether it has become ready, by the events that were subscribed to; false: it has ended or failed before that, or
+/// a signal has come.
 fn until_ready(container: &Container, client: &mut Client, tell: &dyn Fn(&Status)) -> Result<bool> {
+    // One that ends at once may have been ready in between.
+    let was_ready = || Ended::read(container).is_some_and(|end| end.ready_at.is_some());
     let (reply, _) = client.reply()?;
     let mut status = reply.status.context("the monitor has sent no status")?;
     loop {
@@ -117,7 +120,9 @@ fn until_ready(container: &Container, client: &mut Client, tell: &dyn Fn(&Status
         let has_failed = status.restarts > 0 || status.state == State::Restarting;
         match status.state {
             State::Running => return Ok(true),
-            _ if has_failed && !Ended::read(container).is_some_and(|end| end.is_restart()) => return Ok(false),
+            _ if has_failed && !Ended::read(container).is_some_and(|end| end.is_restart()) => {
+                return Ok(was_ready());
+            }
             _ => {}
         }
         status = loop {
@@ -127,7 +132,7 @@ fn until_ready(container: &Container, client: &mut Client, tell: &dyn Fn(&Status
             match client.next_event()? {
                 Some(Event::Status(status)) => break status,
                 Some(Event::ExecEnded { .. } | Event::Happened(_)) => {}
-                Some(Event::Ended { .. }) | None => return Ok(false),
+                Some(Event::Ended { .. }) | None => return Ok(was_ready()),
             }
         };
     }
