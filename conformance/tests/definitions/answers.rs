@@ -61,6 +61,6 @@ fn verbs_that_read_answer_in_json() {
     };
     assert_eq!((of("STATE"), of("GENERATION")), (Some("down (status 3)"), Some("2")), "{table}");
     // It has started, however soon it ends.
-    (0..10).for_each(|_| host.up());
+    (0..10).for_each(|_| drop(host.up()));
     host.leaves_nothing();
 }
