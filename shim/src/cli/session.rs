@@ -144,9 +144,11 @@ impl Session {
             self.input = None;
             return true;
         }
+        // A terminal that is the client's own would end with it, and a shell's Ctrl-P is not to be held back.
+        let may_detach = self.raw.is_some() && !self.owns_terminal;
         let mut typed = Vec::with_capacity(count + 1);
         for &byte in &buffer[..count] {
-            match (self.raw.is_some(), std::mem::take(&mut self.half), byte) {
+            match (may_detach, std::mem::take(&mut self.half), byte) {
                 (true, true, byte) if byte == DETACH[1] => return false,
                 (true, was_half, byte) if byte == DETACH[0] => {
                     self.half = true;
