@@ -31,8 +31,8 @@ fn change(process: &mut Value, exec: &ExecProcess, size: TerminalSize) -> Result
             process["user"]["gid"] = number(gid)?;
         }
     }
-    extend(&mut process["env"], &exec.env);
-    extend(&mut process["user"]["additionalGids"], &exec.groups);
+    extend(process, "env", &exec.env);
+    extend(&mut process["user"], "additionalGids", &exec.groups);
     Ok(())
 }
 
@@ -41,13 +41,14 @@ fn number(id: &str) -> Result<Value> {
     Ok(json!(parsed))
 }
 
-fn extend<T: Clone + Into<Value>>(list: &mut Value, more: &[T]) {
-    let more = more.iter().cloned().map(Into::into);
-    match list {
-        Value::Array(list) => list.extend(more),
-        _ if more.len() == 0 => {}
-        _ => *list = more.collect(),
+/// Of a list that the config may leave out.
+fn extend<T: Clone + Into<Value>>(object: &mut Value, name: &str, more: &[T]) {
+    if more.is_empty() {
+        return;
     }
+    let mut list = object[name].as_array().cloned().unwrap_or_default();
+    list.extend(more.iter().cloned().map(Into::into));
+    object[name] = list.into();
 }
 
 #[cfg(test)]
