@@ -35,19 +35,20 @@ fn limits_reach_the_container() {
     }
 }
 
+/// `.State.OOMKilled` is conmon's word: version 2.1.12 stops watching memory.events when that changes before the first
+/// kill, as it does where the container has no cgroup below its scope, with runc too. The kernel's word is compared.
 #[test]
 fn a_container_out_of_memory_is_reported() {
     if lacks_cgroup_v2() {
         return;
     }
     let script = format!(
-        "@ run --name oom --network none --memory 32m --memory-swap 32m {BUSYBOX} \
-         sh -c 'head -c 200m /dev/zero | tail >/dev/null; code=$?; sleep 2; exit $code' || echo status $?
-         @ inspect --format '{{{{.State.OOMKilled}}}}' oom; @ rm oom"
+        "@ run --rm --network none --memory 32m --memory-swap 32m {BUSYBOX} \
+         sh -c 'head -c 200m /dev/zero | tail >/dev/null; code=$?; grep \"oom_kill \" /sys/fs/cgroup/memory.events; \
+         exit $code' || echo status $?"
     );
     let ours = podman("systemd", &script).succeeds().stdout;
-    assert!(ours.starts_with("status 137\n"), "{ours}");
-    // An old conmon may miss it, whatever the runtime is.
+    assert_eq!(ours, "oom_kill 1\nstatus 137\n");
     assert_eq!(ours, podman_with("crun", "systemd", &script).succeeds().stdout);
 }
 
