@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! argv ─ cli::bundle ─ source: image (a layout or an archive), nix (a closure), directory (layers)
-//!                    ─ oci:    reference, index → graph   which image, its config and its layers
+//!                    ─ oci:    reference, index → graph   which image, its config and its layers; of an index
+//!                              platform                   the one for this machine, or for another
 //!                    ─ store:  layers → layer::apply      its layers, each unpacked once (tar)
 //!                    ─ rootfs: view → users               what both show together
 //!                    ─ bundle: plan                       all that was looked up

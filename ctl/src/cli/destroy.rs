@@ -3,7 +3,7 @@
 use super::install::tell_host;
 use super::places::PlaceArgs;
 use super::source::load_names;
-use super::together::starts_at_once;
+use super::together::{starts_at_once, told};
 use crate::apply::stop::{self, How};
 use crate::apply::{first_root, live, network, order};
 use crate::generation::{self, Container};
@@ -45,19 +45,17 @@ pub fn run(arguments: &DestroyArgs, places: &PlaceArgs) -> Result<()> {
     if arguments.all {
         containers = generation::all(&all_places)?;
     }
-    let errors = destroy_all(&containers, &all_places);
-    if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("\nfirnctl: ")) }
+    told(destroy_all(&containers, &all_places))
 }
 
 /// Ends all of them and removes them, several at a time; one that fails keeps none of the others. What has gone
 /// wrong.
-pub fn destroy_all(containers: &[Container], places: &Places) -> Vec<String> {
+pub fn destroy_all(containers: &[Container], places: &Places) -> Vec<anyhow::Error> {
     let by_name: BTreeMap<&str, &Container> = containers.iter().map(|one| (&*one.name, one)).collect();
     let waits = by_name.keys().map(|name| ((*name).to_owned(), BTreeSet::new())).collect();
     let outcomes = order::run(&waits, starts_at_once(), |name| remove(by_name[name]));
-    let told = tell_host(places);
-    let errors = outcomes.into_values().chain([told]).filter_map(Result::err);
-    errors.map(|error| format!("{error:#}")).collect()
+    let host = tell_host(places);
+    outcomes.into_values().chain([host]).filter_map(Result::err).collect()
 }
 
 /// Systemd's files of it go. Not beside others who tell systemd what is installed.

@@ -280,7 +280,7 @@ fn destroy_named(words: Vec<String>, places: &PlaceArgs) -> Result<()> {
             words.iter().map(|name| Container::new(name, &all_places)).collect()
         }
     };
-    let errors = destroy_all(&containers, &all_places);
+    let errors: Vec<String> = destroy_all(&containers, &all_places).iter().map(|error| format!("{error:#}")).collect();
     if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("\nextra-container: ")) }
 }
 

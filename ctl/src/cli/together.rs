@@ -172,7 +172,7 @@ impl std::fmt::Display for Failures {
 impl std::error::Error for Failures {}
 
 /// All of them as one.
-fn told(errors: Vec<anyhow::Error>) -> Result<()> {
+pub fn told(errors: Vec<anyhow::Error>) -> Result<()> {
     let texts: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
     if texts.is_empty() {
         return Ok(());

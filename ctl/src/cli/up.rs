@@ -107,8 +107,7 @@ pub fn down(arguments: &DownArgs, places: &PlaceArgs) -> Result<()> {
     if !arguments.destroy {
         return together::refuse_killed(&killed);
     }
-    let errors = super::destroy::destroy_all(&containers, &places);
-    if errors.is_empty() { Ok(()) } else { bail!("{}", errors.join("\nfirnctl: ")) }
+    together::told(super::destroy::destroy_all(&containers, &places))
 }
 
 /// Destroys them, or tells of them.
